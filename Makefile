@@ -1,0 +1,45 @@
+# Two commands are enough: `make run` and `make test`.
+
+PYTHON ?= python3
+PORT ?= 8000
+CONFIG ?= config/development.toml
+BIN := .venv/bin
+SOURCES := educa_chat templates config tests benchmarks
+
+.PHONY: install run test check format bench clean
+
+install: .venv/installed
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/installed-for-tests: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+.venv/installed-for-checks: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[check]'
+	touch $@
+
+run: install
+	@$(BIN)/educa-chat serve --config $(CONFIG) --port $(PORT) --demo
+
+test: .venv/installed-for-tests
+	$(BIN)/python -m pytest $(TESTS)
+
+check: .venv/installed-for-checks
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+
+format: .venv/installed-for-checks
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: .venv/installed-for-tests
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv var build *.egg-info

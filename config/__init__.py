@@ -1,0 +1,1 @@
+"""The example settings, shipped inside the package as `educa_chat.config`."""

@@ -1,0 +1,51 @@
+"""What can go wrong, named by the fact. Raised deep, handled at the edges."""
+
+
+class EducaChatError(Exception):
+    """The root of this package's own exceptions."""
+
+
+class SettingsInvalid(EducaChatError):
+    """The settings can't be used; the message says which key, and what to do."""
+
+
+class SchemaMismatch(EducaChatError):
+    """The database's schema is not the one that this program was written for; the message says what to do."""
+
+
+class DatabaseUnavailable(EducaChatError):
+    """The database could not be asked, or did not answer in time."""
+
+
+class BusUnavailable(EducaChatError):
+    """The broker could not be told."""
+
+
+class SubscriptionLost(EducaChatError):
+    """Something that was published may have been missed: subscribe anew, and catch up elsewhere."""
+
+
+class CommandRefused(EducaChatError):
+    """A command was refused and had no effect. `code` is one of the protocol's error codes."""
+
+    def __init__(self, code: str, *, retry_after: float | None = None, id: str | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.retry_after = retry_after
+        self.id = id
+
+
+class RecordExists(EducaChatError):
+    """What was to be added is there already."""
+
+
+class RecordMissing(EducaChatError):
+    """What was named is not there."""
+
+
+class PlatformOwned(EducaChatError):
+    """The tables belong to a learning platform, which alone may write to them."""
+
+
+class SignInBusy(EducaChatError):
+    """Too many passwords are being verified already: ask to try again in a moment."""

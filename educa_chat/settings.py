@@ -1,0 +1,187 @@
+"""The settings: a TOML file, overridden by the environment, as frozen and typed structs.
+
+Each key can be set by the variable `EDUCA_CHAT_<SECTION>_<KEY>`. An unknown key is an error, in the file and in the
+environment; a variable whose section is none of ours is left alone.
+"""
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from cryptography.fernet import Fernet
+
+from educa_chat.errors import SettingsInvalid
+
+DEMO_SESSION_KEY = "ZGVtby1rZXktZm9yLWRldmVsb3BtZW50LW9ubHktISE="
+"""The key of `config/development.toml`. Everybody knows it, so production refuses it."""
+
+ENVIRONMENT_PREFIX = "EDUCA_CHAT_"
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Database(_Section, frozen=True):
+    url: str = "embedded:var/database"
+    """`embedded:FOLDER` or `postgresql://…`."""
+    pool_size: int = 10
+    """The connections that one process may hold beside the log's own."""
+
+
+class Bus(_Section, frozen=True):
+    url: str = "memory:"
+    """`memory:`, `redis://…` or `rediss://…`."""
+    prefix: str = "educa-chat:"
+    """In front of every topic, so that two deployments on one Redis never hear each other."""
+
+
+class Session(_Section, frozen=True):
+    key: str = ""
+    """The Fernet key of the cookie `educa_chat_session`."""
+    secure: bool = False
+    """Whether cookies are for https alone."""
+    days: int = 14
+    """How long a sign-in lasts."""
+
+
+class Auth(_Section, frozen=True):
+    django_secret_key: str = ""
+    """The SECRET_KEY of a Django site on the same database, whose sessions are then the only identity."""
+    django_secret_key_fallbacks: tuple[str, ...] = ()
+    """The site's SECRET_KEY_FALLBACKS."""
+    django_session_cookie: str = "sessionid"
+    django_backends: tuple[str, ...] = ("django.contrib.auth.backends.ModelBackend",)
+    """The site's AUTHENTICATION_BACKENDS."""
+    sign_in_url: str = "/accounts/login/"
+    sign_out_url: str = "/accounts/login/"
+
+
+class Server(_Section, frozen=True):
+    mode: Literal["development", "production"] = "development"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    origins: tuple[str, ...] = ()
+    """The origins that pages may come from, scheme and all; empty: the host of the request."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose `X-Forwarded-*` are believed."""
+
+
+class Limits(_Section, frozen=True):
+    messages_per_second: float = 5.0
+    message_burst: int = 40
+    message_length: int = 4000
+    frame_bytes: int = 65536
+    sockets_per_user: int = 20
+    sign_in_failures_per_minute: int = 5
+    replay: int = 1000
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of a process; a limit of 0 is switched off."""
+
+    database: Database = Database()
+    bus: Bus = Bus()
+    session: Session = Session()
+    auth: Auth = Auth()
+    server: Server = Server()
+    limits: Limits = Limits()
+
+
+_SECTIONS: dict[str, type[msgspec.Struct]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+
+
+def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings:
+    """Read `file`, if there is one, and what `environment` overrides.
+
+    Raises SettingsInvalid for a file that can't be read, an unknown key, or a value of the wrong form.
+    """
+    values = _read(file) if file else {}
+    for variable, text in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        section, _, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
+        if section not in _SECTIONS:
+            continue
+        fields = {field.name: field.type for field in msgspec.structs.fields(_SECTIONS[section])}
+        if key not in fields:
+            raise SettingsInvalid(f"{variable}: the section {section} has no key {key!r}")
+        table = values.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise SettingsInvalid(f"{section}: a table is expected")
+        is_list = fields[key] == tuple[str, ...]
+        table[key] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsInvalid(f"{file or 'environment'}: {error}") from error
+    verify(settings)
+    return settings
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsInvalid(f"{file}: {error}") from error
+
+
+def verify(settings: Settings) -> None:
+    """Raise SettingsInvalid for what has the right type and can't work."""
+    database, bus, server, limits = settings.database, settings.bus, settings.server, settings.limits
+    if database.url.partition(":")[0] not in ("embedded", "postgresql", "postgres"):
+        raise SettingsInvalid("database.url: embedded:FOLDER or postgresql://… is expected")
+    if database.url == "embedded:":
+        raise SettingsInvalid("database.url: embedded: wants a folder")
+    if bus.url.partition(":")[0] not in ("memory", "redis", "rediss"):
+        raise SettingsInvalid("bus.url: memory:, redis://… or rediss://… is expected")
+    if database.pool_size < 1:
+        raise SettingsInvalid("database.pool_size: at least 1")
+    if not 0 <= server.port <= 65535:
+        raise SettingsInvalid("server.port: 0 to 65535")
+    if server.workers < 1:
+        raise SettingsInvalid("server.workers: at least 1")
+    if server.workers > 1 and bus.url.startswith("memory:"):
+        raise SettingsInvalid(
+            f"server.workers: {server.workers} processes can't share a memory bus; "
+            "set bus.url to a Redis (redis://…), or run one worker"
+        )
+    if settings.session.key:
+        try:
+            Fernet(settings.session.key)
+        except ValueError as error:
+            raise SettingsInvalid(f"session.key: {error}; make one with {_KEY_RECIPE}") from error
+    if settings.session.days < 1:
+        raise SettingsInvalid("session.days: at least 1")
+    for name in msgspec.structs.asdict(limits):
+        if getattr(limits, name) < 0:
+            raise SettingsInvalid(f"limits.{name}: 0 or more")
+    for origin in server.origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+            raise SettingsInvalid(f"server.origins: {origin!r} is not an origin such as https://school.example")
+    for network in server.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise SettingsInvalid(f"server.trusted_proxies: {error}") from error
+    if server.mode == "production":
+        _verify_production(settings)
+
+
+def _verify_production(settings: Settings) -> None:
+    if not settings.session.key:
+        raise SettingsInvalid(f"session.key: missing, and production needs one; make it with {_KEY_RECIPE}")
+    if settings.session.key == DEMO_SESSION_KEY:
+        raise SettingsInvalid(f"session.key: this is the demo key, which everybody knows; make one with {_KEY_RECIPE}")
+
+
+_KEY_RECIPE = (
+    "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())' "
+    "and set EDUCA_CHAT_SESSION_KEY"
+)

@@ -1,0 +1,1 @@
+"""The page templates, shipped inside the package as `educa_chat.templates`."""
