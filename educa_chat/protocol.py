@@ -1,0 +1,269 @@
+"""Commands, events and codes of the protocol, version 1: what goes over a socket, and its encoding.
+
+A kind of command is added in `_COMMANDS`; a kind of event is a struct with its `type` as the tag.
+"""
+
+import unicodedata
+from enum import IntEnum, StrEnum
+from itertools import groupby
+from struct import Struct as Packer
+from typing import Annotated, Any
+
+import msgspec
+
+from educa_chat.errors import CommandRefused
+
+SUBPROTOCOL = "educa-chat.v1"
+MAX_SEQ = 2**53
+"""The largest integer that every JSON reader keeps exactly."""
+
+
+class ErrorCode(StrEnum):
+    """Why a command was refused; the command had no effect and the socket stays open."""
+
+    BAD_JSON = "bad_json"
+    BAD_REQUEST = "bad_request"
+    UNKNOWN_TYPE = "unknown_type"
+    TOO_LONG = "too_long"
+    EMPTY = "empty"
+    RATE_LIMITED = "rate_limited"
+    FORBIDDEN = "forbidden"
+    NO_SUCH_MESSAGE = "no_such_message"
+    UNAVAILABLE = "unavailable"
+
+
+class CloseCode(IntEnum):
+    """Why the server ends a socket; RFC 6455 §7.4 and our own from 4000 on."""
+
+    GOING_AWAY = 1001
+    UNSUPPORTED_DATA = 1003
+    POLICY_VIOLATION = 1008
+    SESSION_ENDED = 4001
+    NOT_A_MEMBER = 4003
+    TOO_SLOW = 4008
+    REPLACED = 4029
+
+
+class Audience(IntEnum):
+    """Who sees one and the same form of an event."""
+
+    STUDENT = 0
+    INSTRUCTOR = 1
+    BASIC = 2
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One entry of a room's log as finished JSON, in a form for each audience."""
+
+    seq: int
+    student: bytes
+    instructor: bytes | None
+    """None: the same as the student's."""
+    basic: bytes | None
+    """None: basic clients get nothing."""
+
+    @property
+    def at(self) -> str:
+        """The event's `datetime`, which stands right behind its seq in every form."""
+        start = self.student.index(b'"datetime":"') + len(b'"datetime":"')
+        return self.student[start : self.student.index(b'"', start)].decode()
+
+    @property
+    def size(self) -> int:
+        """The bytes of all its forms."""
+        return len(self.student) + len(self.instructor or b"") + len(self.basic or b"")
+
+    def form(self, audience: Audience) -> bytes | None:
+        """What `audience` sees; None: nothing."""
+        if audience is Audience.BASIC:
+            return self.basic
+        if audience is Audience.INSTRUCTOR and self.instructor is not None:
+            return self.instructor
+        return self.student
+
+
+# Commands: what a client asks for.
+
+ClientId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
+Seq = Annotated[int, msgspec.Meta(ge=1, le=MAX_SEQ)]
+
+
+class Say(msgspec.Struct, frozen=True):
+    """The command `message`."""
+
+    message: str
+    id: ClientId | None = None
+    reply_to: Seq | None = None
+
+
+Command = Say
+_COMMANDS: dict[str, msgspec.json.Decoder[Command]] = {"message": msgspec.json.Decoder(Say)}
+
+
+class _Envelope(msgspec.Struct):
+    type: str = "message"
+    id: Any = None
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
+MAX_COMBINING_RUN = 512
+_INVISIBLE_CATEGORIES = frozenset(("Cc", "Cf", "Cn", "Co", "Zl", "Zp", "Zs"))
+
+
+def decode_command(frame: str, *, id_required: bool) -> Command:
+    """Read a command.
+
+    Raises CommandRefused with bad_json, bad_request or unknown_type, and with the command's id where it has one.
+    """
+    try:
+        envelope = _ENVELOPE.decode(frame)
+    except msgspec.ValidationError:
+        raise CommandRefused(ErrorCode.BAD_REQUEST) from None
+    except (msgspec.DecodeError, RecursionError):
+        raise CommandRefused(ErrorCode.BAD_JSON) from None
+    id = envelope.id if isinstance(envelope.id, str) and len(envelope.id) <= 64 else None
+    decoder = _COMMANDS.get(envelope.type)
+    if decoder is None:
+        raise CommandRefused(ErrorCode.UNKNOWN_TYPE, id=id)
+    try:
+        command = decoder.decode(frame)
+    except msgspec.ValidationError:
+        raise CommandRefused(ErrorCode.BAD_REQUEST, id=id) from None
+    except (msgspec.DecodeError, RecursionError):
+        raise CommandRefused(ErrorCode.BAD_JSON, id=id) from None
+    if id_required and command.id is None:
+        raise CommandRefused(ErrorCode.BAD_REQUEST)
+    return command
+
+
+def normalise_text(text: str, length: int) -> str:
+    """`text` after NFC and trimming, 1 to `length` code points (0: no limit), of which at least one can be seen.
+
+    Raises CommandRefused with too_long, empty, or bad_request for NUL, which Postgres can't store, and
+    for more combining marks on one letter than any language has.
+    """
+    text = text.strip()
+    # NFC at most quarters a text, so what is longer than that can't fit.
+    if length and len(text) > 4 * length:
+        raise CommandRefused(ErrorCode.TOO_LONG)
+    if "\0" in text:
+        raise CommandRefused(ErrorCode.BAD_REQUEST)
+    if not text.isascii():
+        # Normalising sorts each run of combining marks in quadratic time: 16,000 of them would take half a second.
+        for marks, run in groupby(text, key=lambda c: unicodedata.combining(c) > 0):
+            if marks and sum(1 for _ in run) > MAX_COMBINING_RUN:
+                raise CommandRefused(ErrorCode.BAD_REQUEST)
+        text = unicodedata.normalize("NFC", text).strip()
+    if length and len(text) > length:
+        raise CommandRefused(ErrorCode.TOO_LONG)
+    if all(c in _INVISIBLE or unicodedata.category(c) in _INVISIBLE_CATEGORIES for c in text):
+        raise CommandRefused(ErrorCode.EMPTY)
+    return text
+
+
+# Events: what is stored and shown. `seq` and `datetime` are put in front by the append.
+
+
+class ChatMessage(msgspec.Struct, tag="chat_message", omit_defaults=True):
+    """A message, for students and instructors."""
+
+    id: str
+    user: str
+    name: str
+    role: str
+    message: str
+    html: str
+    reply_to: int | None = None
+
+
+class BasicMessage(msgspec.Struct, tag="chat_message"):
+    """A message, for basic clients."""
+
+    user: str
+    message: str
+
+
+# What the server says besides events.
+
+
+class Room(msgspec.Struct):
+    id: int | str
+    title: str
+
+
+class Me(msgspec.Struct):
+    user: str
+    name: str
+    role: str
+
+
+class Limits(msgspec.Struct):
+    message_length: int
+    slow_seconds: int = 0
+    muted_until: str | None = None
+
+
+class Welcome(msgspec.Struct, tag="welcome"):
+    """The first frame of a full socket."""
+
+    room: Room
+    me: Me
+    head: int
+    epoch: str
+    limits: Limits
+    state: dict[str, Any] = {}
+
+
+class Reset(msgspec.Struct, tag="reset"):
+    """The client is too far behind; the stream goes on with `after` + 1."""
+
+    after: int
+
+
+class Ack(msgspec.Struct, tag="ack"):
+    """The command is committed to disk."""
+
+    id: str
+    seq: int
+    datetime: str
+
+
+class Error(msgspec.Struct, tag="error", omit_defaults=True):
+    """A command was refused and had no effect."""
+
+    code: str
+    message: str
+    datetime: str
+    id: str | None = None
+    retry_after: float | None = None
+
+
+_ENCODER = msgspec.json.Encoder()
+_LENGTH_16 = Packer("!BBH")
+_LENGTH_64 = Packer("!BBQ")
+
+
+def encode(struct: msgspec.Struct) -> bytes:
+    """`struct` as JSON."""
+    return _ENCODER.encode(struct)
+
+
+def encode_body(struct: msgspec.Struct) -> bytes:
+    """An event's JSON without its opening brace, for the append to put `seq` and `datetime` in front."""
+    return _ENCODER.encode(struct)[1:]
+
+
+def text_frame(payload: bytes) -> bytes:
+    """`payload` as one unmasked text frame (RFC 6455 §5.2)."""
+    length = len(payload)
+    if length < 126:
+        return bytes((0x81, length)) + payload
+    if length < 65536:
+        return _LENGTH_16.pack(0x81, 126, length) + payload
+    return _LENGTH_64.pack(0x81, 127, length) + payload
+
+
+def json_id(number: int) -> int | str:
+    """A room's id in JSON: a number up to 2^53, and a string beyond."""
+    return number if number <= MAX_SEQ else str(number)

@@ -1,0 +1,91 @@
+"""The people: the learning platform's `auth_user`, which only a stand-alone chat may write to."""
+
+import unicodedata
+from typing import NamedTuple
+
+import asyncpg
+
+from educa_chat.errors import PlatformOwned, RecordExists, RecordMissing
+from educa_chat.storage.notices import notify
+from educa_chat.storage.pool import Database
+
+
+class Account(NamedTuple):
+    """A row of `auth_user`, as far as signing in needs it."""
+
+    user_id: int
+    username: str
+    password: str
+    is_active: bool
+
+
+def normalise_username(username: str) -> str:
+    """`username` as Django's form would pass it on: trimmed and NFKC."""
+    return unicodedata.normalize("NFKC", username.strip())
+
+
+async def find_account(database: Database, username: str) -> Account | None:
+    """The account of `username`, compared case-sensitively as Django does."""
+    if "\0" in username or len(username) > 150:
+        return None
+    row = await database.fetchrow(
+        "select id, username, password, is_active from auth_user where username = $1", username
+    )
+    return Account(*row) if row else None
+
+
+async def any_password(database: Database) -> str | None:
+    """Some user's stored password, to take as long over an unknown user as over a known one; None: no users."""
+    stored: str | None = await database.fetchval(
+        "select password from auth_user where password like '%$%' order by id desc limit 1"
+    )
+    return stored
+
+
+async def refuse_platform(database: Database) -> None:
+    """Raise PlatformOwned where a Django site has made the tables."""
+    if await database.fetchval("select to_regclass('django_migrations')") is not None:
+        raise PlatformOwned("the users and courses of this database belong to a Django site: change them there")
+
+
+async def add_user(
+    database: Database,
+    username: str,
+    password: str,
+    *,
+    first_name: str = "",
+    last_name: str = "",
+    is_superuser: bool = False,
+) -> int:
+    """Add a user with an already hashed `password` and return the id. Raises RecordExists."""
+    try:
+        user_id: int = await database.fetchval(
+            "insert into auth_user (username, password, first_name, last_name, email,"
+            " is_superuser, is_staff, is_active, date_joined)"
+            " values ($1, $2, $3, $4, '', $5, $5, true, now()) returning id",
+            username,
+            password,
+            first_name,
+            last_name,
+            is_superuser,
+        )
+    except asyncpg.UniqueViolationError:
+        raise RecordExists(f"the user {username} exists already") from None
+    return user_id
+
+
+async def set_password(database: Database, username: str, password: str) -> None:
+    """Store an already hashed `password`, which ends the user's sessions. Raises RecordMissing."""
+    await _change(database, username, "update auth_user set password = $2 where username = $1 returning id", password)
+
+
+async def deactivate(database: Database, username: str) -> None:
+    """Lock a user out, everywhere and at once. Raises RecordMissing."""
+    await _change(database, username, "update auth_user set is_active = false where username = $1 returning id")
+
+
+async def _change(database: Database, username: str, sql: str, *arguments: str) -> None:
+    user_id = await database.fetchval(sql, username, *arguments)
+    if user_id is None:
+        raise RecordMissing(f"there is no user {username}")
+    await notify(database, "user", str(user_id))

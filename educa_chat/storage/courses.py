@@ -1,0 +1,187 @@
+"""The courses and who is in them: the learning platform's tables, which only a stand-alone chat may write to."""
+
+import re
+import unicodedata
+from collections.abc import Collection
+from typing import NamedTuple
+
+import asyncpg
+
+from educa_chat.errors import RecordExists, RecordMissing
+from educa_chat.storage.notices import notify
+from educa_chat.storage.pool import Database
+
+MAX_COURSE_ID = 2**63 - 1
+
+_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
+
+
+class Membership(NamedTuple):
+    """Somebody's place in a course: instructor, else student."""
+
+    course: int
+    title: str
+    is_instructor: bool
+
+
+class Course(NamedTuple):
+    """A course in a list of somebody's courses."""
+
+    id: int
+    title: str
+    subject: str
+    teaches: bool
+
+
+class Module(NamedTuple):
+    title: str
+    description: str
+
+
+class CoursePage(NamedTuple):
+    """What the page of a course shows."""
+
+    id: int
+    title: str
+    subject: str
+    overview: str
+    owner_name: str
+    modules: list[Module]
+
+
+async def find_membership(database: Database, user_id: int, course: int) -> Membership | None:
+    """The membership of an active user in `course`; None where there is none, and where there is no such course."""
+    row = await database.fetchrow(
+        "select c.id, c.title, (u.is_superuser or c.owner_id = u.id) as is_instructor"
+        " from courses_course c join auth_user u on u.id = $1 and u.is_active"
+        " where c.id = $2 and (u.is_superuser or c.owner_id = u.id or exists ("
+        "  select from courses_course_students s where s.course_id = c.id and s.user_id = u.id))",
+        user_id,
+        course,
+    )
+    return Membership(*row) if row else None
+
+
+async def present_memberships(
+    database: Database, memberships: Collection[tuple[int, int, bool]]
+) -> set[tuple[int, int, bool]]:
+    """Those of `memberships` (user, course, as an instructor) that hold now."""
+    users, courses, instructors = zip(*memberships, strict=True) if memberships else ((), (), ())
+    rows = await database.fetch(
+        "select m.user_id, m.course, m.is_instructor"
+        " from unnest($1::integer[], $2::bigint[], $3::boolean[]) m (user_id, course, is_instructor)"
+        " join auth_user u on u.id = m.user_id and u.is_active"
+        " join courses_course c on c.id = m.course"
+        " where case when m.is_instructor then u.is_superuser or c.owner_id = u.id else exists ("
+        "  select from courses_course_students s where s.course_id = c.id and s.user_id = u.id) end",
+        users,
+        courses,
+        instructors,
+    )
+    return {(row["user_id"], row["course"], row["is_instructor"]) for row in rows}
+
+
+async def courses_of(database: Database, user_id: int) -> list[Course]:
+    """The courses that the user has joined or owns, by title."""
+    rows = await database.fetch(
+        "select c.id, c.title, s.title, c.owner_id = $1 from courses_course c"
+        " join courses_subject s on s.id = c.subject_id"
+        " where c.owner_id = $1 or exists ("
+        "  select from courses_course_students e where e.course_id = c.id and e.user_id = $1)"
+        " order by c.title, c.id",
+        user_id,
+    )
+    return [Course(*row) for row in rows]
+
+
+async def course_page(database: Database, course: int) -> CoursePage | None:
+    """What the page of `course` shows; None: no such course."""
+    row = await database.fetchrow(
+        f"select c.id, c.title, s.title as subject, c.overview, {_NAME} as owner_name from courses_course c"
+        " join courses_subject s on s.id = c.subject_id join auth_user u on u.id = c.owner_id where c.id = $1",
+        course,
+    )
+    if row is None:
+        return None
+    modules = await database.fetch(
+        'select title, description from courses_module where course_id = $1 order by "order", id', course
+    )
+    return CoursePage(**row, modules=[Module(**module) for module in modules])
+
+
+async def add_course(
+    database: Database, title: str, owner: str, *, subject: str = "General", overview: str = ""
+) -> int:
+    """Add a course that the user `owner` teaches and return its id. Raises RecordMissing, RecordExists."""
+    owner_id = await _user_id(database, owner)
+    slug = _slug(title)
+    try:
+        async with database.connection() as connection, connection.transaction():
+            subject_id = await connection.fetchval(
+                "insert into courses_subject (title, slug) values ($1, $2)"
+                " on conflict (slug) do update set title = excluded.title returning id",
+                subject,
+                _slug(subject),
+            )
+            course: int = await connection.fetchval(
+                "insert into courses_course (title, slug, overview, created, owner_id, subject_id)"
+                " values ($1, $2, $3, now(), $4, $5) returning id",
+                title,
+                slug,
+                overview,
+                owner_id,
+                subject_id,
+            )
+    except asyncpg.UniqueViolationError:
+        raise RecordExists(f"a course with the short name {slug} exists already") from None
+    return course
+
+
+async def add_module(database: Database, course: int, title: str, description: str) -> None:
+    """Add a module at the end of `course`."""
+    await database.execute(
+        'insert into courses_module (course_id, title, description, "order")'
+        ' select $1, $2, $3, coalesce(max("order") + 1, 0) from courses_module where course_id = $1',
+        course,
+        title,
+        description,
+    )
+
+
+async def enrol(database: Database, username: str, course: int) -> None:
+    """Make the user a student of `course`. Raises RecordMissing, RecordExists."""
+    user_id = await _user_id(database, username)
+    try:
+        await database.execute(
+            "insert into courses_course_students (course_id, user_id) values ($1, $2)", course, user_id
+        )
+    except asyncpg.UniqueViolationError:
+        raise RecordExists(f"{username} is a student of the course {course} already") from None
+    except asyncpg.ForeignKeyViolationError:
+        raise RecordMissing(f"there is no course {course}") from None
+
+
+async def unenrol(database: Database, username: str, course: int) -> None:
+    """Take the user out of `course`, and off its sockets. Raises RecordMissing."""
+    user_id = await _user_id(database, username)
+    gone = await database.fetchval(
+        "delete from courses_course_students where course_id = $1 and user_id = $2 returning id",
+        course,
+        user_id,
+    )
+    if gone is None:
+        raise RecordMissing(f"{username} is no student of the course {course}")
+    await notify(database, "user", str(user_id))
+
+
+async def _user_id(database: Database, username: str) -> int:
+    user_id: int | None = await database.fetchval("select id from auth_user where username = $1", username)
+    if user_id is None:
+        raise RecordMissing(f"there is no user {username}")
+    return user_id
+
+
+def _slug(title: str) -> str:
+    """A short name of ASCII letters, digits and hyphens, as Django's slugify makes it."""
+    ascii_title = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", ascii_title)).strip("-_") or "course"

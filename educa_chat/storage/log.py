@@ -1,0 +1,264 @@
+"""The log: what was said in each room, in order, for ever. Appending by group commit, and reading back."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+
+from educa_chat.errors import CommandRefused, DatabaseUnavailable
+from educa_chat.protocol import ErrorCode, Event
+from educa_chat.storage.pool import Database, connect, database_errors
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING_ENTRIES = 1000
+MAX_WAITING_BYTES = 1024 * 1024
+APPEND_TIMEOUT_S = 3.0
+"""How long one append may take, and then its outcome is unknown; longer than its `lock_timeout`."""
+PATIENCE_S = 4.0
+"""How old an entry becomes before it is answered with `unavailable`."""
+RETRY_PAUSE_S = 0.1
+
+
+class Kind(IntEnum):
+    """The kinds of event, as the log stores them."""
+
+    CHAT_MESSAGE = 1
+
+
+class Accepted(NamedTuple):
+    """An entry is committed to disk as the event `seq`."""
+
+    seq: int
+    datetime: str
+
+
+class Refused(NamedTuple):
+    """An entry had no effect and took no seq."""
+
+    code: ErrorCode
+
+
+Outcome = Accepted | Refused
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """What is to be stored. The forms are JSON without the opening brace: the append puts seq and datetime there."""
+
+    course: int
+    kind: Kind
+    actor: int
+    by_instructor: bool
+    client_id: str
+    student: bytes
+    instructor: bytes | None
+    basic: bytes | None
+    username: str
+    name: str
+    body: str
+    html: str
+    reply_to: int | None
+
+    @property
+    def size(self) -> int:
+        """About the bytes that it holds while it waits."""
+        return len(self.student) + len(self.instructor or b"") + len(self.basic or b"") + len(self.body)
+
+
+class Head(NamedTuple):
+    """Where a room's log ends: its newest seq, and that event's `datetime`."""
+
+    seq: int
+    at: str
+
+
+class Log:
+    """Reads the log. Every method raises DatabaseUnavailable when the database can't be asked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open_room(self, course: int) -> Head | None:
+        """Make the room of `course` unless it is there, and return where its log ends; None: no such course."""
+        await self._database.execute(
+            "insert into educa_chat.room (course) select id from courses_course where id = $1 on conflict do nothing",
+            course,
+        )
+        _, heads = await self.heads([course])
+        return heads.get(course)
+
+    async def heads(self, courses: Sequence[int]) -> tuple[str, dict[int, Head]]:
+        """The epoch, and where the logs of `courses` end, of one moment; a course that is gone is left out."""
+        rows = await self._database.fetch(
+            f"select {_EPOCH} as epoch, course, head, educa_chat.iso8601(last_at) as at"
+            " from (select) always left join educa_chat.room on course = any ($1::bigint[])",
+            courses,
+        )
+        heads = {row["course"]: Head(row["head"], row["at"]) for row in rows if row["course"] is not None}
+        return _digest(rows[0]["epoch"]), heads
+
+    async def epoch(self) -> str:
+        """Names the history that seqs belong to: a database that was restored or failed over has another."""
+        return _digest(await self._database.fetchval(f"select {_EPOCH}"))
+
+    async def read(self, course: int, after: int, count: int) -> list[Event]:
+        """The events of `course` with seq > `after`, in order, at most `count`."""
+        rows = await self._database.fetch(
+            "select seq, student, instructor, basic from educa_chat.event"
+            " where course = $1 and seq > $2 order by seq limit $3",
+            course,
+            after,
+            count,
+        )
+        return [Event(*row) for row in rows]
+
+    async def datetime_of(self, course: int, seq: int) -> str | None:
+        """The `datetime` of the event `seq`; None where there is none."""
+        at: str | None = await self._database.fetchval(
+            "select educa_chat.iso8601(at) from educa_chat.event where course = $1 and seq = $2", course, seq
+        )
+        return at
+
+
+# The system identifier tells clusters apart, the timeline what became of one, the oid our table of events.
+_EPOCH = (
+    "(select system_identifier from pg_control_system()) || '/'"
+    " || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || '/'"
+    " || 'educa_chat.event'::regclass::oid"
+)
+
+
+def _digest(epoch: str) -> str:
+    return hashlib.sha256(epoch.encode()).hexdigest()[:16]
+
+
+class _Waiting(NamedTuple):
+    entry: Entry
+    settle: Callable[[Outcome], None]
+    since: float
+
+
+class Appender:
+    """Group commit: what arrives while one append is under way goes into the next, in one round trip.
+
+    `announce` gets the events of each commit by course, in the turn of the event loop in which their entries are
+    settled, and after that.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        announce: Callable[[Mapping[int, list[Event]]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url
+        self._announce = announce
+        self._clock = clock
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._waiting: list[_Waiting] = []
+        self._waiting_bytes = 0
+        self._arrival = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def append(self, entry: Entry, settle: Callable[[Outcome], None]) -> None:
+        """Store `entry` with the next commit and tell `settle` the outcome, once, which must not raise.
+
+        Raises CommandRefused with `unavailable` when too much is waiting.
+        """
+        if len(self._waiting) >= MAX_WAITING_ENTRIES or self._waiting_bytes + entry.size > MAX_WAITING_BYTES:
+            raise CommandRefused(ErrorCode.UNAVAILABLE, id=entry.client_id)
+        self._waiting.append(_Waiting(entry, settle, self._clock()))
+        self._waiting_bytes += entry.size
+        self._arrival.set()
+        self._idle.clear()
+
+    async def run(self) -> None:
+        """Commit what arrives, until cancelled."""
+        try:
+            while True:
+                await self._arrival.wait()
+                batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
+                self._arrival.clear()
+                await self._commit(batch)
+                if not self._waiting:
+                    self._idle.set()
+        finally:
+            self._disconnect()
+
+    async def drained(self) -> None:
+        """Wait until nothing waits and nothing is under way."""
+        await self._idle.wait()
+
+    async def _commit(self, batch: Sequence[_Waiting]) -> None:
+        while True:
+            try:
+                rows = await self._call(batch)
+            except DatabaseUnavailable as error:
+                # Whether it was stored is unknown. The same batch goes again, before anything newer, and what was
+                # stored after all is then found by its id.
+                logger.warning("append of %d entries: %s", len(batch), error)
+                if self._clock() - batch[0].since < PATIENCE_S:
+                    await asyncio.sleep(RETRY_PAUSE_S)
+                    continue
+                for waiting in batch:
+                    waiting.settle(Refused(ErrorCode.UNAVAILABLE))
+            except (asyncpg.PostgresError, ValueError) as error:
+                if len(batch) > 1:
+                    middle = len(batch) // 2
+                    await self._commit(batch[:middle])
+                    await self._commit(batch[middle:])
+                else:
+                    logger.error("the database refuses an entry: %s", type(error).__name__)
+                    is_its_fault = isinstance(error, (asyncpg.DataError, ValueError))
+                    batch[0].settle(Refused(ErrorCode.BAD_REQUEST if is_its_fault else ErrorCode.UNAVAILABLE))
+            else:
+                self._settle(batch, rows)
+            return
+
+    def _settle(self, batch: Sequence[_Waiting], rows: Sequence[asyncpg.Record]) -> None:
+        events: dict[int, list[Event]] = {}
+        for waiting, (_, outcome, seq, at, student, instructor, basic) in zip(batch, rows, strict=True):
+            if outcome != "ok":
+                waiting.settle(Refused(ErrorCode(outcome)))
+                continue
+            waiting.settle(Accepted(seq, at))
+            if student is not None:
+                events.setdefault(waiting.entry.course, []).append(Event(seq, student, instructor, basic))
+        self._announce(events)
+
+    async def _call(self, batch: Sequence[_Waiting]) -> list[asyncpg.Record]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._url)
+        columns: list[list[Any]] = [
+            [getattr(waiting.entry, column) for waiting in batch] for column in Entry.__struct_fields__
+        ]
+        try:
+            with database_errors():
+                return await self._connection.fetch(_APPEND, *columns, timeout=APPEND_TIMEOUT_S)
+        except BaseException:
+            # A connection in the middle of something can't be used for the next append.
+            self._disconnect()
+            raise
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+# The parameters are the fields of Entry, in their order.
+_APPEND = (
+    "select * from educa_chat.append("
+    "courses => $1, kinds => $2, actors => $3, instructors => $4, client_ids => $5,"
+    " students => $6, instructor_forms => $7, basics => $8,"
+    " usernames => $9, names => $10, bodies => $11, htmls => $12, replies => $13)"
+)

@@ -1,0 +1,82 @@
+"""How the messages of a room stand now: its history, page by page."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from educa_chat.storage.pool import Database
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message as it stands now."""
+
+    seq: int
+    id: str
+    user: str
+    name: str
+    role: str
+    datetime: str
+    message: str
+    html: str
+    reply_to: int | None
+    edited: bool = False
+    deleted: bool = False
+    pinned: bool = False
+    answered: bool = False
+    reactions: tuple[()] = ()
+
+
+class Page(NamedTuple):
+    """Some messages of a room, oldest first, and where the room's log ended at that moment."""
+
+    messages: list[Message]
+    head: int
+    more: bool
+    """Whether there are more messages in the direction that was asked for."""
+
+
+async def read_page(database: Database, course: int, *, before: int | None, after: int | None, limit: int) -> Page:
+    """The newest `limit` messages with seq < `before`, or the oldest with seq > `after`.
+
+    The head and the messages are of one snapshot. A course without a room yet has an empty page.
+    """
+    condition, direction = ("m.seq > $2", "asc") if after is not None else ("m.seq < $2", "desc")
+    bound = after if after is not None else before if before is not None else 2**63 - 1
+    rows = await database.fetch(
+        "select r.head, m.* from (select coalesce(max(head), 0) as head from educa_chat.room where course = $1) r"
+        " left join lateral (select m.seq, m.client_id, m.username, m.name, m.instructor, m.at, m.body, m.html,"
+        f" m.reply_to from educa_chat.message m where m.course = $1 and {condition}"
+        f" order by m.seq {direction} limit $3) m on true order by m.seq {direction}",
+        course,
+        bound,
+        limit + 1,
+    )
+    messages = [_message(*row[1:]) for row in rows[:limit] if row["seq"] is not None]
+    if direction == "desc":
+        messages.reverse()
+    return Page(messages, rows[0]["head"], len(rows) > limit)
+
+
+def _message(
+    seq: int,
+    client_id: str,
+    username: str,
+    name: str,
+    instructor: bool,
+    at: datetime,
+    body: str,
+    html: str,
+    reply_to: int | None,
+) -> Message:
+    return Message(
+        seq=seq,
+        id=client_id,
+        user=username,
+        name=name,
+        role="instructor" if instructor else "student",
+        datetime=at.isoformat(timespec="microseconds"),
+        message=body,
+        html=html,
+        reply_to=reply_to,
+    )

@@ -1,0 +1,79 @@
+"""Brings the schema up to date: numbered SQL files, each in one transaction with the row that says so."""
+
+import re
+from importlib import resources
+
+from educa_chat.errors import SchemaMismatch
+from educa_chat.storage.pool import Database
+
+_ADVISORY_LOCK = 0x65647563615F6368  # "educa_ch": two nodes may migrate at once, and one waits
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """Every migration as (number, name, SQL), in order. Raises SchemaMismatch when the numbers have a gap."""
+    found = sorted(
+        (int(named[1]), named[2], file.read_text(encoding="utf-8"))
+        for file in resources.files("educa_chat.storage").joinpath("migrations").iterdir()
+        if (named := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name))
+    )
+    if [number for number, _, _ in found] != list(range(1, len(found) + 1)):
+        raise SchemaMismatch("the numbers of the migrations have a gap")
+    return found
+
+
+async def applied_version(database: Database) -> int:
+    """The number of the newest migration that the database has; 0 when it has none."""
+    if await database.fetchval("select to_regclass('educa_chat.schema_version')") is None:
+        return 0
+    version: int = await database.fetchval("select coalesce(max(number), 0) from educa_chat.schema_version")
+    return version
+
+
+async def migrate(database: Database) -> list[str]:
+    """Apply what is missing and return the names of what was applied.
+
+    Raises SchemaMismatch when the database is newer than this program.
+    """
+    applied: list[str] = []
+    known = migrations()
+    async with database.connection() as connection:
+        await connection.execute("select pg_advisory_lock($1)", _ADVISORY_LOCK)
+        try:
+            await connection.execute(
+                "create schema if not exists educa_chat;"
+                "create table if not exists educa_chat.schema_version ("
+                " number integer primary key, name text not null,"
+                " applied_at timestamptz not null default now())",
+                timeout=60,
+            )
+            version = await connection.fetchval("select coalesce(max(number), 0) from educa_chat.schema_version")
+            _refuse_newer(version, len(known))
+            for number, name, sql in known[version:]:
+                async with connection.transaction():
+                    await connection.execute(sql, timeout=600)
+                    await connection.execute(
+                        "insert into educa_chat.schema_version (number, name) values ($1, $2)", number, name
+                    )
+                applied.append(f"{number:04}_{name}")
+        finally:
+            await connection.execute("select pg_advisory_unlock($1)", _ADVISORY_LOCK)
+    return applied
+
+
+async def require_current_schema(database: Database) -> None:
+    """Raises SchemaMismatch unless the database has exactly the schema of this program."""
+    version = await applied_version(database)
+    newest = len(migrations())
+    _refuse_newer(version, newest)
+    if version < newest:
+        raise SchemaMismatch(
+            f"the database has schema version {version} and this program needs {newest}: run `educa-chat migrate`"
+        )
+
+
+def _refuse_newer(version: int, newest: int) -> None:
+    if version > newest:
+        raise SchemaMismatch(
+            f"the database has schema version {version}, newer than this program's {newest}: "
+            "install the newer educa-chat"
+        )

@@ -1,0 +1,108 @@
+"""The connections to Postgres, and what their failures are called here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from educa_chat.errors import DatabaseUnavailable
+from educa_chat.storage.embedded import open_embedded
+
+ACQUIRE_TIMEOUT_S = 3.0
+COMMAND_TIMEOUT_S = 5.0
+
+_UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.PostgresSystemError,
+)
+"""What says nothing against the statement: the same may succeed later."""
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Raise DatabaseUnavailable for every failure that is the database's and not the statement's."""
+    try:
+        yield
+    except ValueError:
+        # An argument that can't be encoded: asyncpg makes this one an InterfaceError too.
+        raise
+    except _UNAVAILABLE as error:
+        raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+async def connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
+    """Make a connection outside the pool, for the log and for the notices. Raises DatabaseUnavailable."""
+    with database_errors():
+        return await asyncpg.connect(
+            url,
+            timeout=ACQUIRE_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings={"application_name": "educa-chat", "jit": "off"},
+        )
+
+
+class Database:
+    """A pool of connections. Every method raises DatabaseUnavailable when the database can't be asked."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], url: str) -> None:
+        self._pool = pool
+        self.url = url
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *arguments)
+
+    async def fetchrow(self, sql: str, *arguments: Any) -> asyncpg.Record | None:
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *arguments)
+
+    async def fetchval(self, sql: str, *arguments: Any) -> Any:
+        async with self.connection() as connection:
+            return await connection.fetchval(sql, *arguments)
+
+    async def execute(self, sql: str, *arguments: Any) -> None:
+        async with self.connection() as connection:
+            await connection.execute(sql, *arguments)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+        """A connection of the pool for a moment, never for a socket's life."""
+        with database_errors():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                yield connection
+
+
+@asynccontextmanager
+async def open_database(url: str, pool_size: int) -> AsyncIterator[Database]:
+    """Open the pool on `url`, and the embedded server first where `url` names one.
+
+    Nothing is connected yet, so a database that is away shows at the first question.
+    """
+    async with AsyncExitStack() as stack:
+        if url.startswith("embedded:"):
+            url = await stack.enter_async_context(open_embedded(Path(url.removeprefix("embedded:"))))
+        pool = asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=pool_size,
+            timeout=ACQUIRE_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings={"application_name": "educa-chat", "jit": "off"},
+        )
+        await pool
+        stack.callback(pool.terminate)
+        yield Database(pool, url)

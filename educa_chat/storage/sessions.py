@@ -1,0 +1,117 @@
+"""Who is signed in: our own sessions, and those of a Django site on the same database."""
+
+import hashlib
+import secrets
+from collections.abc import Collection
+
+import msgspec
+
+from educa_chat.storage.notices import notify
+from educa_chat.storage.pool import Database
+
+_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
+
+
+class Visitor(msgspec.Struct, frozen=True):
+    """Somebody who is signed in, by one of her sessions."""
+
+    user_id: int
+    username: str
+    name: str
+    """The full name, or else the username."""
+    session_id: str
+    """A secret: whoever knows it is her."""
+
+    def __repr__(self) -> str:
+        return f"Visitor({self.user_id})"
+
+
+def session_digest(session_id: str) -> str:
+    """What may be known of a session: enough to name it, not to use it."""
+    return hashlib.sha256(session_id.encode(errors="surrogatepass")).hexdigest()
+
+
+async def start_session(database: Database, user_id: int, days: int) -> str:
+    """Store a new session of the user and return its id; sessions that have expired go."""
+    session_id = secrets.token_urlsafe(32)
+    await database.execute("delete from educa_chat.session where expires_at < now()")
+    await database.execute(
+        "insert into educa_chat.session (digest, user_id, password_digest, expires_at)"
+        " select sha256($1), id, sha256(convert_to(password, 'utf8')), now() + make_interval(days => $3)"
+        " from auth_user where id = $2",
+        session_id.encode(),
+        user_id,
+        days,
+    )
+    return session_id
+
+
+async def end_session(database: Database, session_id: str) -> None:
+    """Forget a session, and tell every process."""
+    await database.execute("delete from educa_chat.session where digest = sha256($1)", session_id.encode())
+    await notify(database, "session", session_digest(session_id))
+
+
+async def find_visitors(database: Database, session_ids: Collection[str]) -> list[Visitor]:
+    """Who is signed in by which of `session_ids`.
+
+    A session is good until it expires, its user is deactivated, or her password is another one.
+    """
+    rows = await database.fetch(
+        f"select i.id as session_id, u.id, u.username, {_NAME} as name"
+        " from unnest($1::text[]) i (id)"
+        " join educa_chat.session s on s.digest = sha256(convert_to(i.id, 'utf8')) and s.expires_at > now()"
+        " join auth_user u on u.id = s.user_id and u.is_active"
+        " and sha256(convert_to(u.password, 'utf8')) = s.password_digest",
+        list(session_ids),
+    )
+    return [Visitor(row["id"], row["username"], row["name"], row["session_id"]) for row in rows]
+
+
+class DjangoSession(msgspec.Struct, frozen=True):
+    """A row of `django_session` that has not expired and that we have not ended."""
+
+    session_id: str
+    data: str
+
+
+class DjangoUser(msgspec.Struct, frozen=True):
+    """An active user, with the password field that her session's hash is made over."""
+
+    user_id: int
+    username: str
+    name: str
+    password: str
+
+
+async def find_django_sessions(database: Database, session_ids: Collection[str]) -> list[DjangoSession]:
+    """The sessions of the site among `session_ids`."""
+    rows = await database.fetch(
+        "select s.session_key, s.session_data from django_session s"
+        " where s.session_key = any ($1::text[]) and s.expire_date > now() and not exists ("
+        "  select from educa_chat.ended_session e where e.digest = sha256(convert_to(s.session_key, 'utf8')))",
+        list(session_ids),
+    )
+    return [DjangoSession(*row) for row in rows]
+
+
+async def find_django_users(database: Database, user_ids: Collection[int]) -> dict[int, DjangoUser]:
+    """The active users among `user_ids`, read fresh: signing in on the site may have changed the password field."""
+    rows = await database.fetch(
+        f"select u.id, u.username, {_NAME}, u.password from auth_user u"
+        " where u.id = any ($1::integer[]) and u.is_active",
+        list(user_ids),
+    )
+    return {row["id"]: DjangoUser(*row) for row in rows}
+
+
+async def end_django_session(database: Database, session_id: str) -> None:
+    """Remember a session of the site as ended, for as long as it would last, and tell every process."""
+    await database.execute("delete from educa_chat.ended_session where expires_at < now()")
+    await database.execute(
+        "insert into educa_chat.ended_session (digest, expires_at)"
+        " select sha256(convert_to(session_key, 'utf8')), expire_date from django_session where session_key = $1"
+        " on conflict (digest) do update set expires_at = excluded.expires_at",
+        session_id,
+    )
+    await notify(database, "session", session_digest(session_id))
