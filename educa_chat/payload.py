@@ -1,0 +1,98 @@
+"""What the bus carries: a fixed header, and for events the bytes that the log stores.
+
+    byte     format version (1)
+    byte     kind: 1 events, 2 head
+    8 bytes  the epoch that the seqs belong to
+    8 bytes  seq: of the first event, or the head
+    2 bytes  count of events
+    then for each event the lengths of its student, instructor and basic forms (4 bytes each, 0: none) and the forms
+
+All numbers are big-endian. The seqs of the events of one payload follow each other without a hole.
+"""
+
+from collections.abc import Sequence
+from struct import Struct, error
+from typing import NamedTuple
+
+from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
+from educa_chat.protocol import Event
+
+VERSION = 1
+_EVENTS, _HEAD = 1, 2
+_HEADER = Struct("!BB8sQH")
+_LENGTHS = Struct("!III")
+
+
+class Payload(NamedTuple):
+    """A decoded payload: `head` is the newest seq that it tells of."""
+
+    head: int
+    events: list[Event]
+
+
+def encode_payloads(epoch: str, events: Sequence[Event]) -> list[bytes]:
+    """`events`, in order of seq, in as few payloads as carry them.
+
+    A payload ends where a seq is missing or where it would grow too large; an event that fits into none is told of
+    by its seq alone, and rooms read the log.
+    """
+    payloads: list[bytes] = []
+    run: list[Event] = []
+    size = 0
+    for event in events:
+        length = event.size + _LENGTHS.size
+        if run and (event.seq != run[-1].seq + 1 or size + length > MAX_PAYLOAD_BYTES - _HEADER.size):
+            payloads.append(_encode_run(epoch, run))
+            run, size = [], 0
+        if length > MAX_PAYLOAD_BYTES - _HEADER.size:
+            payloads.append(encode_head(epoch, event.seq))
+        else:
+            run.append(event)
+            size += length
+    if run:
+        payloads.append(_encode_run(epoch, run))
+    return payloads
+
+
+def encode_head(epoch: str, seq: int) -> bytes:
+    """The payload that says only how far the log reaches."""
+    return _HEADER.pack(VERSION, _HEAD, bytes.fromhex(epoch), seq, 0)
+
+
+def _encode_run(epoch: str, events: Sequence[Event]) -> bytes:
+    parts = [_HEADER.pack(VERSION, _EVENTS, bytes.fromhex(epoch), events[0].seq, len(events))]
+    for event in events:
+        instructor, basic = event.instructor or b"", event.basic or b""
+        parts += (
+            _LENGTHS.pack(len(event.student), len(instructor), len(basic)),
+            event.student,
+            instructor,
+            basic,
+        )
+    return b"".join(parts)
+
+
+def decode_payload(payload: bytes, epoch: str) -> Payload | None:
+    """Read a payload; None for another epoch's, for another version's, and for what is no payload at all."""
+    try:
+        version, kind, its_epoch, seq, count = _HEADER.unpack_from(payload)
+        if version != VERSION or its_epoch != bytes.fromhex(epoch) or kind not in (_EVENTS, _HEAD):
+            return None
+        if kind == _HEAD:
+            return Payload(seq, [])
+        events = []
+        position = _HEADER.size
+        for number in range(seq, seq + count):
+            lengths = _LENGTHS.unpack_from(payload, position)
+            position += _LENGTHS.size
+            forms: list[bytes | None] = []
+            for length in lengths:
+                forms.append(payload[position : position + length] if length else None)
+                position += length
+            student, instructor, basic = forms
+            if student is None or position > len(payload):
+                return None
+            events.append(Event(number, student, instructor, basic))
+    except error:
+        return None
+    return Payload(seq + count - 1, events)
