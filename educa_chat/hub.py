@@ -1,0 +1,250 @@
+"""The rooms that are open in this process, and what keeps them level with the log."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from educa_chat.bus.protocol import MessageBus
+from educa_chat.errors import BusUnavailable, DatabaseUnavailable, SubscriptionLost
+from educa_chat.payload import decode_payload, encode_head, encode_payloads
+from educa_chat.protocol import CloseCode, Event
+from educa_chat.room import GAP_PATIENCE_S, Room
+from educa_chat.storage.log import Head, Log
+from educa_chat.tasks import running
+
+logger = logging.getLogger(__name__)
+
+SWEEP_S = 2.0
+SWEEP_IN_DOUBT_S = 0.5
+BUS_DOUBTED_AFTER_S = 1.0
+BUS_LOST_AFTER_S = 10.0
+EMPTY_ROOM_S = 60.0
+OUTBOX_BYTES = 1024 * 1024
+"""What waits for the bus beyond this is told of by its seqs alone."""
+RESUBSCRIBE_PAUSE_S = 0.25
+
+
+class _OpenRoom:
+    """A room with what the hub knows of it."""
+
+    def __init__(self, room: Room, now: float) -> None:
+        self.room = room
+        self.listener: asyncio.Task[None] | None = None
+        self.behind = 0
+        self.last_seen_with_members = now
+
+
+class Hub:
+    """Opens rooms when they are entered, feeds them from the local commits, the bus and the log, and closes them.
+
+    The log is the truth, the bus is a hint: whatever the bus loses, the sweep finds within two seconds, and within
+    half a second while the bus is in doubt.
+    """
+
+    def __init__(self, log: Log, bus: MessageBus, epoch: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.epoch = epoch
+        self._log = log
+        self._bus = bus
+        self._clock = clock
+        self._rooms: dict[int, _OpenRoom] = {}
+        self._opening: dict[int, asyncio.Task[Room | None]] = {}
+        self._outbox: dict[int, list[Event]] = {}
+        self._outbox_bytes = 0
+        self._outbox_heads: dict[int, int] = {}
+        self._outbox_filled = asyncio.Event()
+        self._publish_failed = False
+        self._doubt = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    @property
+    def bus_in_doubt(self) -> bool:
+        """Whether the sweep should not rely on the bus."""
+        return self._publish_failed or self._bus.silence_s > BUS_DOUBTED_AFTER_S
+
+    @property
+    def bus_lost(self) -> bool:
+        """Whether the bus has been silent for so long that people should be told."""
+        return self._bus.silence_s > BUS_LOST_AFTER_S
+
+    async def enter(self, course: int) -> Room | None:
+        """The room of `course`, opened where it is not open yet; None: no such course.
+
+        Raises DatabaseUnavailable when it is not open and can't be opened.
+        """
+        if (opened := self._rooms.get(course)) is not None:
+            opened.last_seen_with_members = self._clock()
+            return opened.room
+        opening = self._opening.get(course)
+        if opening is None:
+            opening = asyncio.create_task(self._open(course), name=f"opening of room {course}")
+            self._opening[course] = opening
+            opening.add_done_callback(lambda _: self._opening.pop(course, None))
+        return await asyncio.shield(opening)
+
+    async def _open(self, course: int) -> Room | None:
+        head = await self._log.open_room(course)
+        if head is None:
+            return None
+
+        async def read(after: int, count: int) -> Sequence[Event]:
+            return await self._log.read(course, after, count)
+
+        opened = _OpenRoom(Room(course, head.seq, head.at, read), self._clock())
+        self._rooms[course] = opened
+        self._listen(opened)
+        return opened.room
+
+    def announce(self, events: Mapping[int, list[Event]]) -> None:
+        """Show what was committed here, and let the other processes know."""
+        for course, fresh in events.items():
+            if (opened := self._rooms.get(course)) is not None:
+                opened.room.offer(fresh)
+            self._outbox.setdefault(course, []).extend(fresh)
+            self._outbox_bytes += sum(event.size for event in fresh)
+        if self._outbox_bytes > OUTBOX_BYTES:
+            for course, waiting in self._outbox.items():
+                self._outbox_heads[course] = waiting[-1].seq
+            self._outbox.clear()
+            self._outbox_bytes = 0
+        self._outbox_filled.set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Do the hub's work while the context lasts; leaving closes every room with 1001."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(running(self._publish(), "publisher"))
+            await stack.enter_async_context(running(self._sweep_for_ever(), "sweep"))
+            try:
+                yield
+            finally:
+                await self._close_rooms(list(self._rooms))
+
+    # The bus.
+
+    def _topic(self, course: int) -> str:
+        return f"{self.epoch}:room:{course}"
+
+    async def _publish(self) -> None:
+        while True:
+            await self._outbox_filled.wait()
+            self._outbox_filled.clear()
+            outbox, heads = self._outbox, self._outbox_heads
+            self._outbox, self._outbox_heads, self._outbox_bytes = {}, {}, 0
+            payloads = [(course, encode_head(self.epoch, seq)) for course, seq in heads.items()]
+            for course, events in outbox.items():
+                payloads += [(course, payload) for payload in encode_payloads(self.epoch, events)]
+            results = await asyncio.gather(
+                *(self._bus.publish(self._topic(course), payload) for course, payload in payloads),
+                return_exceptions=True,
+            )
+            failures = [result for result in results if isinstance(result, BaseException)]
+            for failure in failures:
+                if not isinstance(failure, BusUnavailable):
+                    raise failure
+            if failures and not self._publish_failed:
+                logger.warning("the bus can't be told: %s", failures[0])
+                self._doubt.set()
+            self._publish_failed = bool(failures)
+
+    def _listen(self, opened: _OpenRoom) -> None:
+        if opened.listener is not None:
+            opened.listener.cancel()
+        opened.listener = asyncio.create_task(self._hear(opened.room), name=f"listener of room {opened.room.course}")
+
+    async def _hear(self, room: Room) -> None:
+        """Take in what the bus brings, and what the log had before that; for as long as the room is open."""
+        while True:
+            try:
+                async with self._bus.subscribe(self._topic(room.course)) as payloads:
+                    await room.catch_up()
+                    async for payload in payloads:
+                        decoded = decode_payload(payload, self.epoch)
+                        if decoded is None:
+                            logger.warning("room %d: a payload that is not ours was ignored", room.course)
+                            continue
+                        room.gap_patience_s = 0.0 if self.bus_in_doubt else GAP_PATIENCE_S
+                        room.offer(decoded.events)
+                        room.expect(decoded.head)
+            except (BusUnavailable, SubscriptionLost, DatabaseUnavailable) as error:
+                logger.info("room %d does not hear the bus: %s", room.course, error)
+                self._doubt.set()
+            except Exception:
+                # One of the three edges: a payload that we can't cope with must not make the room deaf for ever.
+                logger.exception("the listener of room %d failed", room.course)
+            await asyncio.sleep(RESUBSCRIBE_PAUSE_S * (1 + random.random()))  # noqa: S311
+
+    # The sweep.
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except DatabaseUnavailable as error:
+                logger.warning("the sweep can't read the log: %s", error)
+            if self.bus_in_doubt:
+                await asyncio.sleep(SWEEP_IN_DOUBT_S)
+            else:
+                self._doubt.clear()
+                try:
+                    async with asyncio.timeout(SWEEP_S):
+                        await self._doubt.wait()
+                except TimeoutError:
+                    pass
+                else:
+                    await asyncio.sleep(SWEEP_IN_DOUBT_S)
+
+    async def sweep(self) -> None:
+        """Compare every open room with the log, in one query, and close the rooms that nobody is in.
+
+        Raises DatabaseUnavailable.
+        """
+        now = self._clock()
+        empty = []
+        for course, opened in self._rooms.items():
+            if len(opened.room):
+                opened.last_seen_with_members = now
+            elif now - opened.last_seen_with_members > EMPTY_ROOM_S:
+                empty.append(course)
+        await self._close_rooms(empty)
+        # What the rooms show now was in the log before the question is asked.
+        shown = {course: Head(opened.room.head, opened.room.at) for course, opened in self._rooms.items()}
+        epoch, heads = await self._log.heads(list(shown))
+        if epoch != self.epoch:
+            logger.warning("the log has another history now: all rooms are closed")
+            self.epoch = epoch
+            await self._close_rooms(list(self._rooms))
+            return
+        rewound = []
+        for course, was in shown.items():
+            opened_room = self._rooms.get(course)
+            head = heads.get(course)
+            if opened_room is None:
+                continue
+            if head is None or head.seq < was.seq or (head.seq == was.seq and head.at != was.at):
+                rewound.append(course)
+                continue
+            room = opened_room.room
+            opened_room.behind = opened_room.behind + 1 if head.seq > room.head else 0
+            if opened_room.behind >= 2:
+                # Its listener has gone deaf.
+                opened_room.behind = 0
+                self._listen(opened_room)
+            room.expect(head.seq)
+        if rewound:
+            logger.warning("the log no longer has what %d rooms have shown: they are closed", len(rewound))
+            await self._close_rooms(rewound)
+
+    async def _close_rooms(self, courses: Sequence[int]) -> None:
+        listeners = []
+        for course in courses:
+            opened = self._rooms.pop(course)
+            opened.room.close(CloseCode.GOING_AWAY)
+            if opened.listener is not None:
+                opened.listener.cancel()
+                listeners.append(opened.listener)
+        await asyncio.gather(*listeners, return_exceptions=True)

@@ -1,0 +1,56 @@
+"""How much of something anybody may do in a while."""
+
+import math
+import time
+from collections.abc import Callable, Hashable
+
+
+class RateLimit:
+    """A token bucket for each key: `burst` at once, then `per_second`; without a limit when `per_second` is 0.
+
+    Holds only the keys that have taken something lately.
+    """
+
+    def __init__(self, per_second: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._burst = max(burst, 1.0)
+        self._clock = clock
+        self._full_at: dict[Hashable, float] = {}
+        self._swept_at = clock()
+
+    def wait_s(self, key: Hashable) -> float:
+        """The seconds until `key` may take one more; 0.0: now."""
+        if not self._per_second:
+            return 0.0
+        missing_s = self._full_at.get(key, 0.0) - self._clock()
+        return max(0.0, missing_s - (self._burst - 1) / self._per_second)
+
+    def take(self, key: Hashable) -> float:
+        """Take one for `key` if it may, and return 0.0; else the seconds until it may."""
+        wait_s = self.wait_s(key)
+        if not wait_s:
+            self.count(key)
+        return wait_s
+
+    def count(self, key: Hashable) -> None:
+        """Take one for `key` whether or not it may."""
+        if self._per_second:
+            now = self._clock()
+            self._full_at[key] = max(self._full_at.get(key, now), now) + 1 / self._per_second
+            self._forget_full(now)
+
+    def forgive(self, key: Hashable) -> None:
+        """Give back what `count` took."""
+        if key in self._full_at:
+            self._full_at[key] -= 1 / self._per_second
+
+    def _forget_full(self, now: float) -> None:
+        refill_s = self._burst / self._per_second
+        if now - self._swept_at > refill_s:
+            self._swept_at = now
+            self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
+
+
+def retry_after(wait_s: float) -> float:
+    """`wait_s` as it is told to a client: rounded up to tenths, so that who waits as told is early never."""
+    return math.ceil(wait_s * 10) / 10

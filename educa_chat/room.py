@@ -1,0 +1,319 @@
+"""A room: the head of one course's log, and everybody who watches it here. The fan-out."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from educa_chat.errors import DatabaseUnavailable
+from educa_chat.protocol import Audience, CloseCode, Event, Reset, encode, text_frame
+
+logger = logging.getLogger(__name__)
+
+BUFFER_LIMIT_BYTES = 1024 * 1024
+"""A member with more than this unsent is cut off."""
+REPLAY_PIECE_BYTES = BUFFER_LIMIT_BYTES // 2
+REPLAY_TIMEOUT_S = 10.0
+READ_COUNT = 1000
+"""How many events one read of the log brings."""
+RING_COUNT = 1000
+RING_BYTES = 1024 * 1024
+HELD_COUNT = 1000
+HELD_BYTES = 1024 * 1024
+GAP_PATIENCE_S = 0.03
+"""How long a room waits for what is missing before it reads the log: with two nodes that write, the later event
+often comes first."""
+RETRY_PAUSE_S = 0.5
+
+
+class Member(Protocol):
+    """Somebody who watches a room: a socket, or a list in a test."""
+
+    audience: Audience
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames, now or from a buffer; never raises, never waits."""
+
+    def buffer_size(self) -> int:
+        """The bytes that are written and not sent."""
+
+    async def drain(self) -> None:
+        """Wait until most of the buffer is sent."""
+
+    def close(self, code: CloseCode) -> None:
+        """Begin to close; nothing is written after."""
+
+
+class _Frames(NamedTuple):
+    """An event as each audience gets it on the wire, by the value of `Audience`."""
+
+    seq: int
+    forms: tuple[bytes, bytes, bytes]
+    size: int
+
+
+def _frames(event: Event) -> _Frames:
+    student = text_frame(event.student)
+    instructor = student if event.instructor is None else text_frame(event.instructor)
+    basic = b"" if event.basic is None else text_frame(event.basic)
+    return _Frames(event.seq, (student, instructor, basic), event.size)
+
+
+class Room:
+    """Shows the events of one course to its members: in order of seq, each once, none left out.
+
+    Every member stands at the room's head, so what is due is the same bytes for all of an audience. `read(after,
+    count)` reads the log: the events with seq > `after` in order, at most `count`.
+    """
+
+    def __init__(
+        self,
+        course: int,
+        head: int,
+        at: str,
+        read: Callable[[int, int], Awaitable[Sequence[Event]]],
+    ) -> None:
+        self.course = course
+        self.head = head
+        """The seq of the newest event that was shown."""
+        self.at = at
+        """Its `datetime`."""
+        self.gap_patience_s = GAP_PATIENCE_S
+        self._read = read
+        self._loop = asyncio.get_running_loop()
+        self._members: tuple[set[Member], ...] = tuple(set() for _ in Audience)
+        self._ring: deque[_Frames] = deque()
+        self._ring_bytes = 0
+        self._due: list[_Frames] = []
+        self._held: dict[int, Event] = {}
+        self._held_bytes = 0
+        self._expected = head
+        self._gap_timer: asyncio.TimerHandle | None = None
+        self._catching_up: asyncio.Task[None] | None = None
+        self._replays: list[tuple[int, asyncio.Future[Sequence[Event]]]] = []
+        self._replaying: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        return sum(map(len, self._members))
+
+    def __iter__(self) -> Iterator[Member]:
+        for members in self._members:
+            yield from members
+
+    # The one door.
+
+    def offer(self, events: Iterable[Event]) -> None:
+        """Take events from wherever they come: shown when next in line, held when ahead of it, else ignored."""
+        for event in events:
+            if event.seq == self.head + 1:
+                self._show(event)
+            elif event.seq > self.head:
+                self._hold(event)
+        while (event_in_line := self._held.pop(self.head + 1, None)) is not None:
+            self._held_bytes -= event_in_line.size
+            self._show(event_in_line)
+        self._mind_the_gap()
+
+    def expect(self, seq: int) -> None:
+        """Learn that the log reaches to `seq`: what does not come by itself soon is read."""
+        self._expected = max(self._expected, seq)
+        self._mind_the_gap()
+
+    def _show(self, event: Event) -> None:
+        self.head, self.at = event.seq, event.at
+        frames = _frames(event)
+        self._ring.append(frames)
+        self._ring_bytes += frames.size
+        while len(self._ring) > RING_COUNT or (self._ring_bytes > RING_BYTES and len(self._ring) > 1):
+            self._ring_bytes -= self._ring.popleft().size
+        if not self._due:
+            # What else becomes due in this turn of the loop goes out in the same write.
+            self._loop.call_soon(self._flush)
+        self._due.append(frames)
+
+    def _hold(self, event: Event) -> None:
+        self._expected = max(self._expected, event.seq)
+        if event.seq not in self._held and len(self._held) < HELD_COUNT and self._held_bytes + event.size <= HELD_BYTES:
+            self._held[event.seq] = event
+            self._held_bytes += event.size
+
+    def _flush(self) -> None:
+        """Write all that is due, once a member; cut off who has not read what was due before."""
+        due, self._due = self._due, []
+        if not due:
+            return
+        for audience, members in enumerate(self._members):
+            if not members:
+                continue
+            data = b"".join([frames.forms[audience] for frames in due])
+            if not data:
+                continue
+            slow = []
+            for member in members:
+                if member.buffer_size() > BUFFER_LIMIT_BYTES:
+                    slow.append(member)
+                else:
+                    member.write(data)
+            for member in slow:
+                members.discard(member)
+                member.close(CloseCode.TOO_SLOW)
+
+    # Catching up with the log.
+
+    def _mind_the_gap(self) -> None:
+        if self._expected <= self.head:
+            if self._gap_timer is not None:
+                self._gap_timer.cancel()
+                self._gap_timer = None
+        elif self._gap_timer is None and self._catching_up is None:
+            self._gap_timer = self._loop.call_later(self.gap_patience_s, self._gap_stayed)
+
+    def _gap_stayed(self) -> None:
+        self._gap_timer = None
+        self._start_catching_up()
+
+    async def catch_up(self) -> None:
+        """Read the log and show what it has beyond the head. Raises DatabaseUnavailable."""
+        await asyncio.shield(self._start_catching_up())
+
+    def _start_catching_up(self) -> asyncio.Task[None]:
+        if self._catching_up is None:
+            self._catching_up = asyncio.create_task(self._catch_up(), name=f"catch-up of room {self.course}")
+            self._catching_up.add_done_callback(self._caught_up)
+        return self._catching_up
+
+    async def _catch_up(self) -> None:
+        expected = self._expected
+        while True:
+            events = await self._read(self.head, READ_COUNT)
+            self.offer(events)
+            if len(events) < READ_COUNT:
+                break
+        # What was announced was committed before, so the log has it; what it does not have was never said.
+        if self.head < expected:
+            self._expected = self.head
+            self._held.clear()
+            self._held_bytes = 0
+
+    def _caught_up(self, task: asyncio.Task[None]) -> None:
+        self._catching_up = None
+        if task.cancelled():
+            return
+        if (error := task.exception()) is None:
+            self._mind_the_gap()
+        else:
+            logger.warning("room %d can't read the log: %s", self.course, error)
+            if self._gap_timer is None and self._expected > self.head:
+                self._gap_timer = self._loop.call_later(RETRY_PAUSE_S, self._gap_stayed)
+
+    # Coming and going.
+
+    async def join(self, member: Member, after: int) -> None:
+        """Write to `member` every event with seq > `after`, and make it a member in the turn in which it is level.
+
+        A long replay goes in pieces with a drain in between. Who has not reached the head in REPLAY_TIMEOUT_S gets
+        a `reset` to the head instead.
+        """
+        try:
+            async with asyncio.timeout(REPLAY_TIMEOUT_S):
+                while after < self.head:
+                    after = await self._replay(member, after)
+        except TimeoutError:
+            member.write(text_frame(encode(Reset(after=self.head))))
+        # No await from here: nothing may come between the last look at the head and being a member. What is due
+        # was part of the replay.
+        self._flush()
+        if self._closed:
+            member.close(CloseCode.GOING_AWAY)
+        else:
+            self._members[member.audience].add(member)
+
+    def leave(self, member: Member) -> None:
+        """Write nothing more to `member`."""
+        self._members[member.audience].discard(member)
+
+    async def _replay(self, member: Member, after: int) -> int:
+        """Write a piece of what `member` missed and return how far it has come."""
+        if self._ring and self._ring[0].seq <= after + 1:
+            missed: Iterable[_Frames] = islice(self._ring, after + 1 - self._ring[0].seq, None)
+        else:
+            try:
+                events = await self._read_replay(after)
+            except DatabaseUnavailable:
+                events = []
+            if not events:
+                await asyncio.sleep(RETRY_PAUSE_S)
+            missed = [_frames(event) for event in events]
+        piece: list[bytes] = []
+        piece_bytes = 0
+        for frames in missed:
+            frame = frames.forms[member.audience]
+            if piece and piece_bytes + len(frame) > REPLAY_PIECE_BYTES:
+                member.write(b"".join(piece))
+                await member.drain()
+                return after
+            piece.append(frame)
+            piece_bytes += len(frame)
+            after = frames.seq
+        if piece:
+            member.write(b"".join(piece))
+        return after
+
+    async def _read_replay(self, after: int) -> Sequence[Event]:
+        """Read the log from `after`; whoever asks while a read is under way is served by the next, all together."""
+        answer: asyncio.Future[Sequence[Event]] = self._loop.create_future()
+        self._replays.append((after, answer))
+        if self._replaying is None:
+            self._replaying = asyncio.create_task(self._serve_replays(), name=f"replay of room {self.course}")
+        return [event for event in await answer if event.seq > after]
+
+    async def _serve_replays(self) -> None:
+        try:
+            while self._replays:
+                replays, self._replays = self._replays, []
+                try:
+                    events = await self._read(min(after for after, _ in replays), READ_COUNT)
+                except DatabaseUnavailable as error:
+                    for _, answer in replays:
+                        if not answer.done():
+                            answer.set_exception(error)
+                else:
+                    self._remember(events)
+                    for _, answer in replays:
+                        if not answer.done():
+                            answer.set_result(events)
+        finally:
+            self._replaying = None
+
+    def _remember(self, events: Sequence[Event]) -> None:
+        """Put what was read in front of the ring, so that the next who comes back needs no read."""
+        first = self._ring[0].seq if self._ring else self.head + 1
+        for event in reversed(events):
+            if event.seq != first - 1:
+                continue
+            frames = _frames(event)
+            if len(self._ring) >= RING_COUNT or self._ring_bytes + frames.size > RING_BYTES:
+                break
+            self._ring.appendleft(frames)
+            self._ring_bytes += frames.size
+            first = event.seq
+
+    def close(self, code: CloseCode) -> None:
+        """Close all members with `code`, and who would join later with 1001; stop all that is under way."""
+        self._closed = True
+        for members in self._members:
+            leaving = list(members)
+            members.clear()
+            for member in leaving:
+                member.close(code)
+        self._due.clear()
+        if self._gap_timer is not None:
+            self._gap_timer.cancel()
+        for task in (self._catching_up, self._replaying):
+            if task is not None:
+                task.cancel()
+        for _, answer in self._replays:
+            answer.cancel()

@@ -1,0 +1,142 @@
+"""The sockets that are open in this process, and who may keep them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Protocol
+
+from educa_chat.errors import DatabaseUnavailable
+from educa_chat.identity import Identity
+from educa_chat.protocol import CloseCode
+from educa_chat.storage.courses import Membership, present_memberships
+from educa_chat.storage.notices import listen
+from educa_chat.storage.pool import Database
+from educa_chat.storage.sessions import Visitor, session_digest
+from educa_chat.tasks import running
+
+logger = logging.getLogger(__name__)
+
+RECHECK_S = 30.0
+RETRY_PAUSE_S = 1.0
+CLOSE_TIMEOUT_S = 5.0
+
+
+class Socket(Protocol):
+    """An open socket of a member of a course."""
+
+    visitor: Visitor
+    membership: Membership
+
+    def close(self, code: CloseCode) -> None:
+        """Leave the room at once and begin to close."""
+
+    async def closed(self) -> None:
+        """Wait until it is closed."""
+
+
+class Sockets:
+    """Keeps count of the sockets, and looks again whether each may stay: when a notice comes, and every 30 seconds.
+
+    With `limit` sockets of one user open (0: no limit), the oldest gives way to a new one.
+    """
+
+    def __init__(self, database: Database, identity: Identity, limit: int) -> None:
+        self.draining = False
+        """Whether this process is going away, and takes nobody new."""
+        self._database = database
+        self._identity = identity
+        self._limit = limit
+        self._by_user: dict[int, dict[Socket, None]] = {}
+        self._suspects: set[Socket] = set()
+        self._suspicion = asyncio.Event()
+
+    def __iter__(self) -> Iterator[Socket]:
+        for sockets in self._by_user.values():
+            yield from sockets
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_user.values()))
+
+    @contextmanager
+    def holding(self, socket: Socket) -> Iterator[None]:
+        """Count `socket` while the context lasts."""
+        sockets = self._by_user.setdefault(socket.visitor.user_id, {})
+        if self._limit and len(sockets) >= self._limit:
+            oldest = next(iter(sockets))
+            del sockets[oldest]
+            oldest.close(CloseCode.REPLACED)
+        sockets[socket] = None
+        try:
+            yield
+        finally:
+            sockets.pop(socket, None)
+            self._suspects.discard(socket)
+            if not sockets and self._by_user.get(socket.visitor.user_id) is sockets:
+                del self._by_user[socket.visitor.user_id]
+
+    def suspect(self, sockets: Collection[Socket]) -> None:
+        """Look again soon whether `sockets` may stay."""
+        if sockets:
+            self._suspects.update(sockets)
+            self._suspicion.set()
+
+    def suspect_all(self) -> None:
+        """Look again soon whether everybody may stay."""
+        self.suspect(list(self))
+
+    def notice(self, subject: str, name: str) -> None:
+        """Take a notice that the rights of a user or a session may have changed."""
+        if subject == "user" and name.isdecimal():
+            self.suspect(list(self._by_user.get(int(name), ())))
+        elif subject == "session":
+            self.suspect([s for s in self if session_digest(s.visitor.session_id) == name])
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Look after the sockets while the context lasts."""
+        async with (
+            running(self._recheck_for_ever(), "recheck of the sockets"),
+            running(listen(self._database.url, self.notice, self.suspect_all), "listener for notices"),
+        ):
+            yield
+
+    async def drain(self) -> None:
+        """Close all sockets, for this process is going away, and wait until they are closed."""
+        leaving = list(self)
+        for socket in leaving:
+            socket.close(CloseCode.GOING_AWAY)
+        await asyncio.gather(*(socket.closed() for socket in leaving))
+
+    async def _recheck_for_ever(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(RECHECK_S):
+                    await self._suspicion.wait()
+            except TimeoutError:
+                self._suspects.update(self)
+            self._suspicion.clear()
+            suspects, self._suspects = self._suspects, set()
+            try:
+                await self._recheck(suspects)
+            except DatabaseUnavailable as error:
+                logger.warning("who may stay can't be checked: %s", error)
+                await asyncio.sleep(RETRY_PAUSE_S)
+                self.suspect(suspects & set(self))
+
+    async def _recheck(self, suspects: Collection[Socket]) -> None:
+        if not suspects:
+            return
+        visitors = await self._identity.visitors({socket.visitor.session_id for socket in suspects})
+        owners = {visitor.session_id: visitor.user_id for visitor in visitors}
+        places = {socket: _place(socket) for socket in suspects}
+        present = await present_memberships(self._database, set(places.values()))
+        for socket, place in places.items():
+            if owners.get(socket.visitor.session_id) != socket.visitor.user_id:
+                socket.close(CloseCode.SESSION_ENDED)
+            elif place not in present:
+                socket.close(CloseCode.NOT_A_MEMBER)
+
+
+def _place(socket: Socket) -> tuple[int, int, bool]:
+    return socket.visitor.user_id, socket.membership.course, socket.membership.is_instructor

@@ -1,0 +1,34 @@
+"""Tasks that live as long as what they work for."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run `work`, which never ends by itself, while the context lasts.
+
+    Should it end all the same, the process is asked to stop: a server without one of its parts would look alive
+    and not be.
+    """
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_ended)
+    try:
+        yield
+    finally:
+        task.remove_done_callback(_ended)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    logger.critical("%s ended, so this process stops", task.get_name(), exc_info=error)
+    os.kill(os.getpid(), signal.SIGTERM)
