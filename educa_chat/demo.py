@@ -1,0 +1,52 @@
+"""The demo data: two courses, three students and their teacher, for a development machine."""
+
+from educa_chat.errors import RecordExists
+from educa_chat.passwords import make_password
+from educa_chat.storage.accounts import add_user
+from educa_chat.storage.courses import add_course, add_module, enrol
+from educa_chat.storage.pool import Database
+
+PASSWORD = "educa-demo"  # noqa: S105
+PEOPLE = {
+    "profe": ("Clara", "Benítez"),
+    "ana": ("Ana", "Morales"),
+    "luis": ("Luis", "Ortega"),
+    "marta": ("Marta", "Vidal"),
+}
+COURSES = (
+    (
+        "Introducción a la programación",
+        "Informática",
+        "Variables, bucles, funciones: los primeros programas, paso a paso.",
+        ("ana", "luis"),
+        (
+            ("Primeros pasos", "Qué es un programa y cómo se ejecuta."),
+            ("Bucles", "Repetir sin repetirse."),
+            ("Funciones", "Dar un nombre a lo que se hace."),
+        ),
+    ),
+    (
+        "Álgebra lineal",
+        "Matemáticas",
+        "Vectores, matrices y sistemas de ecuaciones.",
+        ("marta",),
+        (("Vectores", "Sumar, escalar, medir."), ("Matrices", "Tablas que transforman.")),
+    ),
+)
+SIGN_INS = f"ana, luis (course 1), marta (course 2) and profe, who teaches both; the password is {PASSWORD}"
+
+
+async def add_demo(database: Database) -> None:
+    """Add the demo data. Raises RecordExists where there are users or courses already."""
+    if await database.fetchval("select exists (select from auth_user) or exists (select from courses_course)"):
+        raise RecordExists("there are users or courses already, so the demo data was not added")
+    # One hash for all: it is the same password, and a hash takes a third of a second.
+    password = make_password(PASSWORD)
+    for username, (first_name, last_name) in PEOPLE.items():
+        await add_user(database, username, password, first_name=first_name, last_name=last_name)
+    for title, subject, overview, students, modules in COURSES:
+        course = await add_course(database, title, "profe", subject=subject, overview=overview)
+        for module_title, description in modules:
+            await add_module(database, course, module_title, description)
+        for student in students:
+            await enrol(database, student, course)

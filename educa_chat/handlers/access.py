@@ -1,0 +1,91 @@
+"""Who asks, and may she: the checks before any handler does its work, in the protocol's order."""
+
+import re
+from urllib.parse import quote, urlsplit
+
+from aiohttp import web
+
+from educa_chat.handlers.keys import DATABASE, IDENTITY, SESSION_ID, SETTINGS
+from educa_chat.storage.courses import MAX_COURSE_ID, Membership, find_membership
+from educa_chat.storage.sessions import Visitor
+
+_VISITOR: web.RequestKey[Visitor | None] = web.RequestKey("VISITOR")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def course_id(request: web.Request) -> int:
+    """The course that the path names, as a canonical decimal number. Raises HTTPForbidden."""
+    text = request.match_info["course"]
+    if not re.fullmatch(r"[1-9][0-9]{0,18}", text, re.ASCII) or int(text) > MAX_COURSE_ID:
+        raise web.HTTPForbidden
+    return int(text)
+
+
+async def find_visitor(request: web.Request) -> Visitor | None:
+    """Who asks; None: nobody who is signed in. Raises DatabaseUnavailable."""
+    if _VISITOR not in request:
+        session_id = await request.app[SESSION_ID](request)
+        visitors = await request.app[IDENTITY].visitors([session_id]) if session_id else []
+        request[_VISITOR] = visitors[0] if visitors else None
+    return request[_VISITOR]
+
+
+async def page_visitor(request: web.Request) -> Visitor:
+    """Who asks for a page. Raises HTTPFound to the sign-in form."""
+    visitor = await find_visitor(request)
+    if visitor is None:
+        raise web.HTTPFound(sign_in_url(request, request.rel_url.raw_path_qs))
+    return visitor
+
+
+async def api_visitor(request: web.Request) -> Visitor:
+    """Who uses the API or the socket. Raises HTTPUnauthorized."""
+    visitor = await find_visitor(request)
+    if visitor is None:
+        raise web.HTTPUnauthorized
+    return visitor
+
+
+async def membership_of(request: web.Request, visitor: Visitor, course: int) -> Membership:
+    """The visitor's membership. Raises HTTPForbidden alike for a course of others and for none at all."""
+    membership = await find_membership(request.app[DATABASE], visitor.user_id, course)
+    if membership is None:
+        raise web.HTTPForbidden
+    return membership
+
+
+def sign_in_url(request: web.Request, next_path: str) -> str:
+    """Where somebody signs in who then goes on to `next_path`."""
+    url = request.app[SETTINGS].auth.sign_in_url
+    return f"{url}{'&' if '?' in url else '?'}next={quote(next_path, safe='/')}"
+
+
+def is_site_path(path: str) -> bool:
+    """Whether a browser that is sent to `path` stays on this site."""
+    return (
+        re.fullmatch(r"/(?![/\\])[^\\\x00-\x20\x7f]*", path) is not None
+        and len(path) <= 2048
+        and not any(urlsplit(path)[:2])
+    )
+
+
+def origin_is_allowed(request: web.Request) -> bool:
+    """Whether the page that sent the request, if it was one, is an allowed one (RFC 6454)."""
+    origins = request.headers.getall("Origin", [])
+    if not origins:
+        return True
+    allowed = request.app[SETTINGS].server.origins or (f"{request.scheme}://{request.host}",)
+    origin = _origin(origins[0]) if len(origins) == 1 else None
+    return origin is not None and any(_origin(one) == origin for one in allowed)
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port; None for what is no origin, such as `null`."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    if port is None or not parts.hostname or parts.username is not None:
+        return None
+    return parts.scheme, parts.hostname, port

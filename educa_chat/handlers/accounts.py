@@ -1,0 +1,121 @@
+"""Signing in and out."""
+
+import ipaddress
+import math
+
+import aiohttp_session
+from aiohttp import web
+from multidict import MultiDictProxy
+
+from educa_chat.errors import SignInBusy
+from educa_chat.handlers.access import find_visitor, is_site_path
+from educa_chat.handlers.csrf import is_own_form
+from educa_chat.handlers.keys import ADDRESS_FAILURES, FAILURES, IDENTITY, OWN_IDENTITY, SETTINGS
+from educa_chat.handlers.rendering import render
+from educa_chat.storage.accounts import normalise_username
+
+SESSION_KEY = "id"
+"""The one thing in the session's cookie."""
+COURSES_PATH = "/students/courses/"
+BUSY_RETRY_AFTER_S = 5
+
+
+async def read_session_id(request: web.Request) -> str | None:
+    """The session id of our own cookie."""
+    session_id = (await aiohttp_session.get_session(request)).get(SESSION_KEY)
+    return session_id if isinstance(session_id, str) else None
+
+
+async def sign_in_form(request: web.Request) -> web.Response:
+    return await _form(request, next_path=request.query.get("next", ""))
+
+
+async def sign_in(request: web.Request) -> web.Response:
+    """Begin a new session for right credentials; one and the same answer for all wrong ones."""
+    form = await request.post()
+    next_path, username, password = (_text(form, name) for name in ("next", "username", "password"))
+    if not await is_own_form(request):
+        return await _form(request, next_path, username, failure="form_expired", status=403)
+    address = _network(request.remote)
+    account_failures, address_failures = request.app[FAILURES], request.app[ADDRESS_FAILURES]
+    account = (normalise_username(username)[:150], address)
+    wait_s = max(account_failures.wait_s(account), address_failures.wait_s(address))
+    if wait_s:
+        return await _too_many(request, next_path, username, "too_many", math.ceil(wait_s))
+    # Counted before the password is looked at, so that many tries at once are as many tries.
+    account_failures.count(account)
+    address_failures.count(address)
+    try:
+        session_id = await request.app[OWN_IDENTITY].sign_in(username, password)
+    except SignInBusy:
+        account_failures.forgive(account)
+        address_failures.forgive(address)
+        return await _too_many(request, next_path, username, "busy", BUSY_RETRY_AFTER_S)
+    if session_id is None:
+        return await _form(request, next_path, username, failure="credentials")
+    account_failures.forgive(account)
+    address_failures.forgive(address)
+    if (visitor := await find_visitor(request)) is not None:
+        await request.app[IDENTITY].sign_out(visitor)
+    session = await aiohttp_session.new_session(request)
+    session[SESSION_KEY] = session_id
+    return _redirect(next_path if is_site_path(next_path) else COURSES_PATH)
+
+
+async def sign_out(request: web.Request) -> web.Response:
+    """End the session wherever it is open."""
+    if not await is_own_form(request):
+        raise web.HTTPForbidden
+    if (visitor := await find_visitor(request)) is not None:
+        await request.app[IDENTITY].sign_out(visitor)
+    if OWN_IDENTITY in request.app:
+        (await aiohttp_session.get_session(request)).invalidate()
+    return _redirect(request.app[SETTINGS].auth.sign_out_url)
+
+
+async def _form(
+    request: web.Request,
+    next_path: str,
+    username: str = "",
+    *,
+    failure: str | None = None,
+    status: int = 200,
+    retry_after_s: int = 0,
+) -> web.Response:
+    return await render(
+        request,
+        "sign_in.html",
+        status=status,
+        next=next_path if is_site_path(next_path) else "",
+        username=username[:150],
+        failure=failure,
+        retry_after_s=retry_after_s,
+    )
+
+
+async def _too_many(
+    request: web.Request, next_path: str, username: str, failure: str, retry_after_s: int
+) -> web.Response:
+    response = await _form(request, next_path, username, failure=failure, status=429, retry_after_s=retry_after_s)
+    response.headers["Retry-After"] = str(retry_after_s)
+    return response
+
+
+def _redirect(path: str) -> web.Response:
+    return web.Response(status=302, headers={"Location": path, "Cache-Control": "no-store"})
+
+
+def _text(form: MultiDictProxy[str | bytes | bytearray | web.FileField], name: str) -> str:
+    value = form.get(name)
+    return value.replace("\0", "") if isinstance(value, str) else ""
+
+
+def _network(address: str | None) -> str:
+    """Whom an address stands for: one IPv4 address, or the /64 that an IPv6 client may choose from freely."""
+    try:
+        parsed = ipaddress.ip_address(address or "")
+    except ValueError:
+        return "unknown"
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

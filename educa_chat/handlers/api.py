@@ -1,0 +1,58 @@
+"""JSON over HTTP: the history of a room."""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+from aiohttp import web
+
+from educa_chat.handlers.access import api_visitor, course_id, membership_of
+from educa_chat.handlers.keys import DATABASE, HUB
+from educa_chat.protocol import MAX_SEQ
+from educa_chat.storage.messages import Message, read_page
+
+PAGE = 50
+MAX_PAGE = 200
+
+
+class MessagesAnswer(msgspec.Struct):
+    """A page of a room's history, oldest first; the head is of the same moment."""
+
+    messages: Sequence[Message]
+    head: int
+    epoch: str
+    more: bool
+
+
+async def messages(request: web.Request) -> web.Response:
+    course = course_id(request)
+    visitor = await api_visitor(request)
+    await membership_of(request, visitor, course)
+    before, after = query_number(request, "before"), query_number(request, "after")
+    limit = query_number(request, "limit")
+    if (before is not None and after is not None) or limit == 0:
+        raise web.HTTPBadRequest
+    page = await read_page(
+        request.app[DATABASE],
+        course,
+        before=before,
+        after=after,
+        limit=min(PAGE if limit is None else limit, MAX_PAGE),
+    )
+    answer = MessagesAnswer(page.messages, page.head, request.app[HUB].epoch, page.more)
+    return web.Response(
+        body=msgspec.json.encode(answer),
+        content_type="application/json",
+        charset="utf-8",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def query_number(request: web.Request, name: str) -> int | None:
+    """A number of the query, 0 to 2^53, in ASCII digits; None where it is not there. Raises HTTPBadRequest."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,16}", text, re.ASCII) or int(text) > MAX_SEQ:
+        raise web.HTTPBadRequest
+    return int(text)

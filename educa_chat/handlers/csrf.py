@@ -1,0 +1,49 @@
+"""Proof that a form was one of ours: stateless, a keyed hash over a cookie of its own and the session."""
+
+import hashlib
+import hmac
+import re
+import secrets
+
+from aiohttp import web
+
+from educa_chat.handlers.access import origin_is_allowed
+from educa_chat.handlers.keys import CSRF_KEY, SESSION_ID, SETTINGS
+
+COOKIE = "educa_chat_csrf"
+_FRESH = web.RequestKey("CSRF_FRESH", str)
+
+
+async def csrf_token(request: web.Request) -> str:
+    """The token for the forms of the page that answers `request`; `set_csrf_cookie` must follow."""
+    seed = _seed(request)
+    if seed is None:
+        seed = request.get(_FRESH) or secrets.token_urlsafe(24)
+        request[_FRESH] = seed
+    return _token(request, seed, await request.app[SESSION_ID](request))
+
+
+def set_csrf_cookie(request: web.Request, response: web.Response) -> None:
+    """Give the browser the cookie that the token goes with, unless it has it."""
+    if (seed := request.get(_FRESH)) is not None:
+        response.set_cookie(COOKIE, seed, httponly=True, samesite="Lax", secure=request.app[SETTINGS].session.secure)
+
+
+async def is_own_form(request: web.Request) -> bool:
+    """Whether the posted form carries our token, and comes from an allowed origin."""
+    seed = _seed(request)
+    given = (await request.post()).get("csrf_token")
+    if seed is None or not isinstance(given, str) or not origin_is_allowed(request):
+        return False
+    expected = _token(request, seed, await request.app[SESSION_ID](request))
+    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
+
+
+def _seed(request: web.Request) -> str | None:
+    seed = request.cookies.get(COOKIE, "")
+    return seed if re.fullmatch(r"[A-Za-z0-9_-]{32}", seed) else None
+
+
+def _token(request: web.Request, seed: str, session_id: str | None) -> str:
+    message = f"{seed}:{session_id or ''}".encode(errors="replace")
+    return hmac.new(request.app[CSRF_KEY], message, hashlib.sha256).hexdigest()

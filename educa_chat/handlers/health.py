@@ -1,0 +1,31 @@
+"""Whether this process turns, and whether people may be sent to it."""
+
+from aiohttp import web
+
+from educa_chat.errors import DatabaseUnavailable, SchemaMismatch
+from educa_chat.handlers.keys import DATABASE, HUB, SOCKETS
+from educa_chat.storage.migrate import require_current_schema
+
+
+async def live(_: web.Request) -> web.Response:
+    return web.json_response({"status": "live"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """503 while draining, or without a database of the right schema. A lost bus is told, and no reason to stay away."""
+    hub = request.app[HUB]
+    parts = {"database": "ok", "bus": "lost" if hub.bus_lost else "doubted" if hub.bus_in_doubt else "ok"}
+    try:
+        await require_current_schema(request.app[DATABASE])
+    except DatabaseUnavailable:
+        parts["database"] = "unavailable"
+    except SchemaMismatch:
+        parts["database"] = "of another schema"
+    status = "ready" if parts["database"] == "ok" else "not ready"
+    if request.app[SOCKETS].draining:
+        status = "draining"
+    return web.json_response(
+        {"status": status, "parts": parts},
+        status=200 if status == "ready" else 503,
+        headers={"Cache-Control": "no-store"},
+    )

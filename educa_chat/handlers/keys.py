@@ -1,0 +1,37 @@
+"""The parts that `build_app` puts into the application, by typed key."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from gettext import NullTranslations
+
+import jinja2
+from aiohttp import web
+
+from educa_chat.chat import Chat
+from educa_chat.hub import Hub
+from educa_chat.identity import Identity, OwnIdentity
+from educa_chat.limits import RateLimit
+from educa_chat.settings import Settings
+from educa_chat.sockets import Sockets
+from educa_chat.storage.log import Appender, Log
+from educa_chat.storage.pool import Database
+from educa_chat.translations import LANGUAGES
+
+SETTINGS = web.AppKey("SETTINGS", Settings)
+DATABASE = web.AppKey("DATABASE", Database)
+LOG = web.AppKey("LOG", Log)
+APPENDER = web.AppKey("APPENDER", Appender)
+HUB = web.AppKey("HUB", Hub)
+CHAT = web.AppKey("CHAT", Chat)
+SOCKETS = web.AppKey("SOCKETS", Sockets)
+IDENTITY = web.AppKey("IDENTITY", Identity)
+OWN_IDENTITY = web.AppKey("OWN_IDENTITY", OwnIdentity)
+"""Missing where a Django site is the identity."""
+FAILURES = web.AppKey("FAILURES", RateLimit)
+"""Failed sign-ins by account and address together."""
+ADDRESS_FAILURES = web.AppKey("ADDRESS_FAILURES", RateLimit)
+SESSION_ID: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.AppKey("SESSION_ID")
+"""Reads the session id that a request came with."""
+CSRF_KEY = web.AppKey("CSRF_KEY", bytes)
+PAGES = {language: web.AppKey(f"PAGES_{language}", jinja2.Environment) for language in LANGUAGES}
+"""The templates, by language."""
+TRANSLATIONS = web.AppKey("TRANSLATIONS", Mapping[str, NullTranslations])

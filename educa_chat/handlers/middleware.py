@@ -1,0 +1,146 @@
+"""What every request goes through: the proxy's word, the log line, the edge where errors become answers."""
+
+import ipaddress
+import json
+import logging
+import time
+from collections.abc import Sequence
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from educa_chat.errors import DatabaseUnavailable
+from educa_chat.handlers.keys import SETTINGS
+from educa_chat.handlers.rendering import STATIC_PATH, render_anonymous, translations_for
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 2
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_CODES = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Send the headers that keep a page to itself (CSP Level 3 among them) with every answer."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.path.startswith(STATIC_PATH):
+        # Asked for again each time, answered with 304: a new version is never mixed with an old one.
+        response.headers.setdefault("Cache-Control", "no-cache")
+
+
+def trust_proxies(networks: Sequence[str]) -> Middleware:
+    """Believe `X-Forwarded-For`, `-Proto` and `-Host` from peers within `networks`."""
+    trusted = [ipaddress.ip_network(network) for network in networks]
+
+    def is_trusted(address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in trusted)
+
+    @web.middleware
+    async def believe(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.remote is not None and is_trusted(request.remote):
+            remote = request.remote
+            # Each proxy appends whom it heard; the last one that is no proxy of ours is the client.
+            for address in reversed(request.headers.get(hdrs.X_FORWARDED_FOR, "").split(",")):
+                if address.strip():
+                    remote = address.strip()
+                    if not is_trusted(remote):
+                        break
+            scheme = request.headers.get(hdrs.X_FORWARDED_PROTO, request.scheme).lower()
+            request = request.clone(
+                remote=remote,
+                scheme=scheme if scheme in ("http", "https") else request.scheme,
+                host=request.headers.get(hdrs.X_FORWARDED_HOST, request.host),
+            )
+        return await handler(request)
+
+    return believe
+
+
+@web.middleware
+async def log_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One line a request, with neither the query nor anything that people wrote."""
+    started = time.monotonic()
+    status: int | str = "broken off"
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    except web.HTTPException as answer:
+        status = answer.status
+        raise
+    finally:
+        logger.info(
+            "%s %s %s %s %.0f ms",
+            request.remote,
+            request.method,
+            request.rel_url.raw_path,
+            status,
+            (time.monotonic() - started) * 1000,
+        )
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One of the three edges: whatever goes wrong becomes a page, or JSON for the API and the socket."""
+    try:
+        return await handler(request)
+    except web.HTTPException as answer:
+        if answer.status < 400:
+            raise
+        return _answer(request, answer.status, answer.headers.get("Allow"))
+    except DatabaseUnavailable as error:
+        logger.warning("%s: %s", request.rel_url.raw_path, error)
+        return _answer(request, 503)
+    except Exception:
+        logger.exception("%s failed", request.rel_url.raw_path)
+        return _answer(request, 500)
+
+
+def _answer(request: web.Request, status: int, allow: str | None = None) -> web.Response:
+    if request.path.startswith(("/api/", "/ws/", "/health/")):
+        response = _json_answer(request, status)
+    else:
+        response = render_anonymous(request, "error.html", status=status)
+    if allow:
+        response.headers["Allow"] = allow
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response
+
+
+def _json_answer(request: web.Request, status: int) -> web.Response:
+    _ = translations_for(request).gettext
+    explanations = {
+        400: _("The request is not of the form that this address takes."),
+        401: _("You are not signed in."),
+        403: _("This is not open to you."),
+        404: _("There is nothing here."),
+        503: _("The database can't be reached. Please try again in a moment."),
+    }
+    error = {
+        "code": _CODES.get(status, "error"),
+        "message": explanations.get(status, _("Something went wrong.")),
+    }
+    if status == 401:
+        error["sign_in_url"] = request.app[SETTINGS].auth.sign_in_url
+    return web.json_response(
+        {"error": error}, status=status, headers={"Cache-Control": "no-store"}, dumps=_compact_json
+    )
+
+
+def _compact_json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,62 @@
+"""The pages: my courses, a course, its room."""
+
+from aiohttp import web
+
+from educa_chat.chat import role_of
+from educa_chat.handlers.access import course_id, membership_of, page_visitor
+from educa_chat.handlers.accounts import COURSES_PATH
+from educa_chat.handlers.keys import DATABASE, SETTINGS
+from educa_chat.handlers.rendering import render
+from educa_chat.protocol import json_id
+from educa_chat.storage.courses import course_page, courses_of
+
+
+def course_url(course: int) -> str:
+    return f"/students/course/{course}/"
+
+
+def room_url(course: int) -> str:
+    return f"/chat/room/{course}/"
+
+
+async def home(_: web.Request) -> web.Response:
+    return web.Response(status=302, headers={"Location": COURSES_PATH})
+
+
+async def my_courses(request: web.Request) -> web.Response:
+    visitor = await page_visitor(request)
+    courses = await courses_of(request.app[DATABASE], visitor.user_id)
+    return await render(
+        request,
+        "courses.html",
+        courses=[{**course._asdict(), "url": course_url(course.id)} for course in courses],
+    )
+
+
+async def course(request: web.Request) -> web.Response:
+    course = course_id(request)
+    visitor = await page_visitor(request)
+    await membership_of(request, visitor, course)
+    page = await course_page(request.app[DATABASE], course)
+    if page is None:
+        raise web.HTTPForbidden
+    return await render(request, "course.html", course=page, modules=page.modules, room_url=room_url(course))
+
+
+async def room(request: web.Request) -> web.Response:
+    course = course_id(request)
+    visitor = await page_visitor(request)
+    membership = await membership_of(request, visitor, course)
+    courses = await courses_of(request.app[DATABASE], visitor.user_id)
+    return await render(
+        request,
+        "room.html",
+        course={"id": course, "title": membership.title, "url": course_url(course)},
+        course_id_json=json_id(course),
+        role=role_of(membership),
+        courses=[
+            {"id": one.id, "title": one.title, "room_url": room_url(one.id), "current": one.id == course}
+            for one in courses
+        ],
+        message_length=request.app[SETTINGS].limits.message_length,
+    )

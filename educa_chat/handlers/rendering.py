@@ -1,0 +1,53 @@
+"""Templates, in the reader's language."""
+
+from gettext import NullTranslations
+from typing import Any
+
+import aiohttp_jinja2
+from aiohttp import web
+
+from educa_chat.handlers.access import find_visitor
+from educa_chat.handlers.csrf import csrf_token, set_csrf_cookie
+from educa_chat.handlers.keys import PAGES, TRANSLATIONS
+from educa_chat.translations import negotiate_language
+
+STATIC_PATH = "/static/"
+SIGN_OUT_PATH = "/accounts/logout/"
+
+
+def translations_for(request: web.Request) -> NullTranslations:
+    """The catalogue of the language that the reader prefers."""
+    return request.app[TRANSLATIONS][negotiate_language(request.headers.get("Accept-Language", ""))]
+
+
+async def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
+    """A page of `template`, for the visitor who asks. Raises DatabaseUnavailable."""
+    visitor = await find_visitor(request)
+    response = render_anonymous(
+        request, template, status=status, visitor=visitor, csrf_token=await csrf_token(request), **context
+    )
+    set_csrf_cookie(request, response)
+    return response
+
+
+def render_anonymous(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
+    """A page that needs nothing of the database, and so can tell that it is away."""
+    language = negotiate_language(request.headers.get("Accept-Language", ""))
+    response = aiohttp_jinja2.render_template(
+        template,
+        request,
+        {
+            "status": status,
+            "visitor": None,
+            "csrf_token": "",
+            **context,
+            "language": language,
+            "static": STATIC_PATH.__add__,
+            "sign_out_path": SIGN_OUT_PATH,
+        },
+        app_key=PAGES[language],
+        status=status,
+    )
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Vary"] = "Cookie, Accept-Language"
+    return response

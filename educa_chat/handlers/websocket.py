@@ -1,0 +1,302 @@
+"""The socket of a room: frames in, commands out; and a member of the room, to whom it writes."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from gettext import NullTranslations
+from itertools import count
+
+from aiohttp import WSMsgType, web
+from aiohttp.abc import AbstractStreamWriter
+
+from educa_chat.chat import Chat, role_of
+from educa_chat.errors import CommandRefused
+from educa_chat.handlers.access import api_visitor, course_id, membership_of, origin_is_allowed
+from educa_chat.handlers.api import query_number
+from educa_chat.handlers.keys import CHAT, HUB, LOG, SETTINGS, SOCKETS
+from educa_chat.handlers.rendering import translations_for
+from educa_chat.limits import RateLimit
+from educa_chat.protocol import (
+    SUBPROTOCOL,
+    Ack,
+    Audience,
+    CloseCode,
+    Error,
+    ErrorCode,
+    Limits,
+    Me,
+    Reset,
+    Welcome,
+    decode_command,
+    encode,
+    json_id,
+    text_frame,
+)
+from educa_chat.protocol import Room as WelcomeRoom
+from educa_chat.room import Room
+from educa_chat.sockets import CLOSE_TIMEOUT_S, Sockets
+from educa_chat.storage.courses import Membership
+from educa_chat.storage.log import Accepted, Log, Outcome
+from educa_chat.storage.sessions import Visitor
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 25.0
+"""nginx cuts an idle connection after 60 s."""
+
+REFUSALS_PER_SECOND = 20
+"""A socket whose commands are refused faster than this is read more slowly, after a burst of REFUSALS_BURST."""
+REFUSALS_BURST = 200
+STRIKES_BURST = 1000
+STRIKES_PER_SECOND = 10
+STRIKES = {ErrorCode.RATE_LIMITED: 1, ErrorCode.UNAVAILABLE: 0}
+STRIKES_OTHERWISE = 5
+"""Broken rules add up to 1008: some 200 malformed frames, or 1,000 that were too many."""
+
+_numbers = count(1)
+
+
+async def room_socket(request: web.Request) -> web.StreamResponse:
+    """Decide before the upgrade whether to open a socket; then serve it until it closes."""
+    course = course_id(request)
+    logger.info("%s handshakes for room %d", request.remote, course)
+    if not origin_is_allowed(request):
+        raise web.HTTPForbidden
+    visitor = await api_visitor(request)
+    membership = await membership_of(request, visitor, course)
+    if request.app[SOCKETS].draining:
+        raise web.HTTPServiceUnavailable
+    after = query_number(request, "after")
+    room = await request.app[HUB].enter(course)
+    if room is None:
+        raise web.HTTPForbidden
+    is_resumable = after is not None and await _is_resumable(request, room, after)
+
+    limits = request.app[SETTINGS].limits
+    response = web.WebSocketResponse(
+        protocols=(SUBPROTOCOL,),
+        heartbeat=HEARTBEAT_S,
+        compress=False,
+        max_msg_size=limits.frame_bytes,
+        timeout=CLOSE_TIMEOUT_S,
+    )
+    writer = await response.prepare(request)
+    socket = ChatSocket(request, response, writer, visitor, membership, room)
+    with request.app[SOCKETS].holding(socket):
+        try:
+            await socket.serve(after, is_resumable)
+        finally:
+            await socket.end()
+    return response
+
+
+async def _is_resumable(request: web.Request, room: Room, after: int) -> bool:
+    """Whether the stream may go on behind `after`: same history, not ahead of it, not too far back."""
+    if after > room.head:
+        # The client may have read the log at a moment that the room has yet to hear of.
+        await room.catch_up()
+    replay = request.app[SETTINGS].limits.replay
+    if after > room.head or (replay and room.head - after > replay):
+        return False
+    if request.query.get("epoch", request.app[HUB].epoch) != request.app[HUB].epoch:
+        return False
+    at = request.query.get("at")
+    return not at or not after or await _is_time_of(request.app[LOG], room, after, at)
+
+
+async def _is_time_of(log: Log, room: Room, seq: int, at: str) -> bool:
+    with suppress(ValueError):
+        # A plus sign that was not escaped in the query has become a space.
+        claimed = datetime.fromisoformat(at.replace(" ", "+"))
+        logged = room.at if seq == room.head else await log.datetime_of(room.course, seq)
+        return logged is not None and claimed == datetime.fromisoformat(logged)
+    return False
+
+
+class ChatSocket:
+    """One socket of one member. Written to by its room and by itself; never waits to write."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        response: web.WebSocketResponse,
+        writer: AbstractStreamWriter,
+        visitor: Visitor,
+        membership: Membership,
+        room: Room,
+    ) -> None:
+        assert request.transport is not None
+        self.visitor = visitor
+        self.membership = membership
+        self.is_full = response.ws_protocol == SUBPROTOCOL
+        self.audience = (
+            Audience.BASIC
+            if not self.is_full
+            else Audience.INSTRUCTOR
+            if membership.is_instructor
+            else Audience.STUDENT
+        )
+        self._number = next(_numbers)
+        self._room = room
+        self._response = response
+        self._writer = writer
+        self._transport = request.transport
+        self._loop = asyncio.get_running_loop()
+        self._chat: Chat = request.app[CHAT]
+        self._sockets: Sockets = request.app[SOCKETS]
+        self._limits = request.app[SETTINGS].limits
+        self._epoch = request.app[HUB].epoch
+        self._translations = translations_for(request)
+        self._own: list[bytes] = []
+        self._closing: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._refusals = RateLimit(REFUSALS_PER_SECOND, REFUSALS_BURST)
+        self._strikes = RateLimit(STRIKES_PER_SECOND, STRIKES_BURST)
+        logger.info(
+            "socket %d opens: %s, user %d, room %d, %s",
+            self._number,
+            request.remote,
+            visitor.user_id,
+            room.course,
+            "full" if self.is_full else "basic",
+        )
+
+    # A member of the room.
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames, behind what the socket itself has said before."""
+        if self._own:
+            self._send_own()
+        self._transmit(data)
+
+    def buffer_size(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    async def drain(self) -> None:
+        await self._writer.drain()
+
+    def close(self, code: CloseCode) -> None:
+        """Leave the room, then close: nothing may follow a close frame (RFC 6455 §5.5.1)."""
+        if self._closing is None:
+            self._room.leave(self)
+            self._send_own()
+            self._closing = asyncio.create_task(self._close(code), name=f"closing of socket {self._number}")
+
+    async def closed(self) -> None:
+        await self._ended.wait()
+
+    # Its own life.
+
+    async def serve(self, after: int | None, is_resumable: bool) -> None:
+        """Greet, bring the socket to the head of the room, and obey what comes, until it closes."""
+        head = self._room.head
+        if self.is_full:
+            self._say(self._welcome(head))
+            if after is not None and not is_resumable:
+                self._say(encode(Reset(after=head)))
+        await self._room.join(self, after if after is not None and is_resumable and self.is_full else head)
+        async for message in self._response:
+            if message.type is WSMsgType.TEXT:
+                await self._receive(message.data)
+            elif message.type is WSMsgType.BINARY:
+                self.close(CloseCode.UNSUPPORTED_DATA)
+
+    async def end(self) -> None:
+        """Leave, and let go of what could not be sent."""
+        self._room.leave(self)
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        self._ended.set()
+        logger.info("socket %d closed: %s", self._number, self._response.close_code)
+
+    async def _close(self, code: CloseCode) -> None:
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._response.close(code=code)
+
+    async def _receive(self, frame: str) -> None:
+        try:
+            command = decode_command(frame, id_required=self.is_full)
+            self._chat.obey(command, self.visitor, self.membership, self._settled)
+        except CommandRefused as refusal:
+            self._refuse(ErrorCode(refusal.code), refusal.id, refusal.retry_after)
+            await self._strike(ErrorCode(refusal.code))
+
+    async def _strike(self, code: ErrorCode) -> None:
+        for _ in range(STRIKES.get(code, STRIKES_OTHERWISE)):
+            if self._strikes.take(self):
+                self.close(CloseCode.POLICY_VIOLATION)
+                return
+        if pause_s := self._refusals.take(self):
+            # Not reading is what slows a flood down: its sender's own buffers fill up.
+            await asyncio.sleep(pause_s)
+
+    def _settled(self, id: str, outcome: Outcome) -> None:
+        if isinstance(outcome, Accepted):
+            if self.is_full:
+                self._say(encode(Ack(id=id, seq=outcome.seq, datetime=outcome.datetime)))
+            return
+        self._refuse(outcome.code, id if self.is_full else None, None)
+        if outcome.code is ErrorCode.FORBIDDEN:
+            self._sockets.suspect([self])
+
+    def _welcome(self, head: int) -> bytes:
+        return encode(
+            Welcome(
+                room=WelcomeRoom(id=json_id(self.membership.course), title=self.membership.title),
+                me=Me(user=self.visitor.username, name=self.visitor.name, role=role_of(self.membership)),
+                head=head,
+                epoch=self._epoch,
+                limits=Limits(message_length=self._limits.message_length),
+            )
+        )
+
+    def _refuse(self, code: ErrorCode, id: str | None, retry_after_s: float | None) -> None:
+        self._say(
+            encode(
+                Error(
+                    code=code,
+                    message=_explanations(self._translations, self._limits.message_length)[code],
+                    datetime=datetime.now(UTC).isoformat(timespec="microseconds"),
+                    id=id,
+                    retry_after=retry_after_s,
+                )
+            )
+        )
+
+    def _say(self, payload: bytes) -> None:
+        """Send a frame of the socket's own; those of one turn of the loop go out together."""
+        if not self._own:
+            self._loop.call_soon(self._send_own)
+        self._own.append(text_frame(payload))
+
+    def _send_own(self) -> None:
+        own, self._own = self._own, []
+        if own:
+            self._transmit(b"".join(own))
+
+    def _transmit(self, data: bytes) -> None:
+        if self._closing is None and not self._response.closed and not self._transport.is_closing():
+            self._transport.write(data)
+
+
+def _explanations(translations: NullTranslations, length: int) -> dict[ErrorCode, str]:
+    _: Callable[[str], str] = translations.gettext
+    return {
+        ErrorCode.BAD_JSON: _("That was not JSON."),
+        ErrorCode.BAD_REQUEST: _("A field is missing or of the wrong form."),
+        ErrorCode.UNKNOWN_TYPE: _("There is no such command."),
+        ErrorCode.TOO_LONG: translations.ngettext(
+            "A message has at most %d character.", "A message has at most %d characters.", length
+        )
+        % length,
+        ErrorCode.EMPTY: _("There is nothing to be seen in this message."),
+        ErrorCode.RATE_LIMITED: _("That was too fast. Please wait a moment."),
+        ErrorCode.FORBIDDEN: _("You may not do this."),
+        ErrorCode.NO_SUCH_MESSAGE: _("The message that this is about is not there."),
+        ErrorCode.UNAVAILABLE: _("This could not be stored now. Please send it again."),
+    }

@@ -1,0 +1,184 @@
+/** @import { Frame } from './protocol.js' */
+
+import { Close, SUBPROTOCOL } from './protocol.js';
+import { ApiRefusal } from './history.js';
+
+const SHORTEST_PAUSE = 500;
+const LONGEST_PAUSE = 20_000;
+const STABLE_AFTER = 30_000;
+const WELCOME_WITHIN = 10_000;
+const SILENCE = 60_000;
+const SILENCE_LOOKED_AT_EVERY = 15_000;
+
+/**
+ * `connecting` goes over into `connected` by itself, the others wait for the reader.
+ *
+ * @typedef {'connecting' | 'connected' | 'signed-out' | 'not-member' | 'elsewhere' | 'other-user'} State
+ *
+ * @typedef {object} Room  What a connection has to ask of the one that it serves.
+ * @property {(ask: boolean) => Promise<void>} prepare  loads what has to be there before a socket is opened, and with
+ *     `ask` asks the API in any case, since a browser is not told why a socket was refused
+ * @property {() => string} url  of the socket, with the position to go on from
+ * @property {(frame: Frame) => void} onFrame
+ * @property {(state: State, detail: {failures: number, signInUrl?: string}) => void} onState
+ * @property {() => Promise<boolean>} isBehind  whether the API knows of events that the socket did not bring
+ */
+
+/** Keeps one socket to a room open. */
+export class Connection {
+  /** @type {State} */
+  #state = 'connecting';
+  /** @type {WebSocket | null} */
+  #socket = null;
+  /** The attempt that counts; whatever an older one still brings comes too late. */
+  #attempt = 0;
+  #failures = 0;
+  #heardAt = 0;
+  /** @type {number | undefined} until the next attempt */
+  #pause;
+  /** @type {number | undefined} until the attempt has taken too long, then until the connection is stable */
+  #deadline;
+
+  /** @param {Room} room */
+  constructor(room) {
+    this.#room = room;
+    setInterval(() => this.#lookAtSilence(), SILENCE_LOOKED_AT_EVERY);
+    addEventListener('online', () => this.wake());
+    addEventListener('offline', () => this.#verify());
+    addEventListener('pageshow', (event) => event.persisted && this.wake());
+    document.addEventListener('visibilitychange', () => document.hidden || this.wake());
+    for (const use of ['focus', 'pointerdown', 'keydown']) {
+      addEventListener(use, () => this.#state === 'elsewhere' && this.connect());
+    }
+  }
+
+  #room;
+
+  /** @param {{ask?: boolean}} [how] */
+  async connect({ ask = false } = {}) {
+    this.#abandon();
+    const attempt = ++this.#attempt;
+    this.#enter('connecting');
+    try {
+      await this.#room.prepare(ask);
+    } catch (error) {
+      if (attempt === this.#attempt) this.#refused(error);
+      return;
+    }
+    if (attempt === this.#attempt) this.#open();
+  }
+
+  /**
+   * @param {object} frame
+   * @returns {boolean} whether it was handed to an open socket
+   */
+  send(frame) {
+    if (this.#state !== 'connected' || this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
+
+  /** The socket is there and of no use: takes another one. */
+  reconnect() {
+    this.#abandon();
+    this.#retry({ ask: true });
+  }
+
+  /** The reader, or the network, is back. */
+  wake() {
+    if (this.#state === 'connected') this.#lookAtSilence();
+    else if (this.#state !== 'connecting') this.connect({ ask: true });
+    else if (this.#pause !== undefined) this.connect({ ask: this.#failures > 0 });
+  }
+
+  /** @param {State} state */
+  stop(state, signInUrl = '') {
+    this.#abandon();
+    this.#attempt += 1;
+    this.#enter(state, signInUrl);
+  }
+
+  /** The first frame of a socket has come. */
+  welcomed() {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => (this.#failures = 0), STABLE_AFTER);
+    this.#enter('connected');
+  }
+
+  #open() {
+    const socket = new WebSocket(this.#room.url(), SUBPROTOCOL);
+    this.#socket = socket;
+    this.#heardAt = Date.now();
+    this.#deadline = setTimeout(() => this.reconnect(), WELCOME_WITHIN);
+    // A socket that was given up may still speak.
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(data);
+    socket.onclose = ({ code }) => socket === this.#socket && this.#closed(code);
+  }
+
+  /** @param {string} data */
+  #receive(data) {
+    this.#heardAt = Date.now();
+    this.#room.onFrame(JSON.parse(data));
+  }
+
+  /** @param {number} code */
+  #closed(code) {
+    this.#abandon();
+    if (code === Close.SESSION_ENDED) this.stop('signed-out');
+    else if (code === Close.NOT_A_MEMBER) this.stop('not-member');
+    else if (code === Close.REPLACED) this.stop('elsewhere');
+    else if (code === Close.TOO_SLOW && this.#failures === 0) this.#retry({ pause: 0 });
+    else this.#retry({ ask: code !== Close.GOING_AWAY && code !== Close.TOO_SLOW });
+  }
+
+  /** @param {unknown} error  why the API gave no page */
+  #refused(error) {
+    if (!(error instanceof ApiRefusal)) this.#retry({ ask: true });
+    else if (error.status === 401) this.stop('signed-out', error.signInUrl);
+    else if (error.status === 403) this.stop('not-member');
+    else this.#retry({ ask: true, atLeast: error.retryAfter });
+  }
+
+  /**
+   * Tries again after a random part of a growing time, so that those who were cut off together do not come back together.
+   *
+   * @param {{ask?: boolean, atLeast?: number, pause?: number}} how
+   */
+  #retry({ ask = false, atLeast = 0, pause = Math.random() * this.#longestPause() }) {
+    this.#failures += 1;
+    this.#pause = setTimeout(() => this.connect({ ask }), atLeast + pause);
+    this.#enter('connecting');
+  }
+
+  #longestPause() {
+    return Math.min(LONGEST_PAUSE, SHORTEST_PAUSE * 2 ** this.#failures);
+  }
+
+  #abandon() {
+    clearTimeout(this.#pause);
+    clearTimeout(this.#deadline);
+    this.#pause = undefined;
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
+  }
+
+  /** @param {State} state */
+  #enter(state, signInUrl = '') {
+    this.#state = state;
+    this.#room.onState(state, { failures: this.#failures, signInUrl });
+  }
+
+  /** A page does not see the server's pings: a long silence may be peace, or a network that died without a word. */
+  #lookAtSilence() {
+    if (!document.hidden && Date.now() - this.#heardAt > SILENCE) this.#verify();
+  }
+
+  async #verify() {
+    if (this.#state !== 'connected') return;
+    const socket = this.#socket;
+    this.#heardAt = Date.now();
+    const lost = await this.#room.isBehind().catch(() => true);
+    if (lost && socket === this.#socket) this.reconnect();
+  }
+}

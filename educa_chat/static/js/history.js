@@ -1,0 +1,40 @@
+/** @import { Page } from './protocol.js' */
+
+const WITHIN = 15_000;
+
+/** An answer of the API that is no page. */
+export class ApiRefusal extends Error {
+  /**
+   * @param {number} status
+   * @param {number} retryAfter  in milliseconds, 0 when nothing was said
+   * @param {string | undefined} signInUrl
+   */
+  constructor(status, retryAfter, signInUrl) {
+    super(`The API answered ${status}`);
+    this.status = status;
+    this.retryAfter = retryAfter;
+    this.signInUrl = signInUrl;
+  }
+}
+
+/**
+ * Loads messages of a room, the newest without `before`.
+ *
+ * @param {number | string} room
+ * @param {{limit: number, before?: number}} query
+ * @returns {Promise<Page>}
+ * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ */
+export async function loadMessages(room, { limit, before }) {
+  const query = new URLSearchParams({ limit: String(limit) });
+  if (before !== undefined) query.set('before', String(before));
+  const response = await fetch(`/api/rooms/${room}/messages?${query}`, {
+    headers: { Accept: 'application/json' },
+    cache: 'no-store',
+    signal: AbortSignal.timeout(WITHIN),
+  });
+  if (response.ok) return response.json();
+  const answer = await response.json().catch(() => null);
+  const seconds = Number(response.headers.get('Retry-After'));
+  throw new ApiRefusal(response.status, seconds > 0 ? seconds * 1000 : 0, answer?.error?.sign_in_url);
+}

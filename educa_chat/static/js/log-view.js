@@ -1,0 +1,417 @@
+/** @import { ShownMessage } from './message-view.js' */
+
+import { dayOf, isSameDay, untilMidnight } from './dates.js';
+import { make, messageElement } from './message-view.js';
+import { byId } from './page-data.js';
+import { plural, text } from './strings.js';
+
+const GROUP_WITHIN = 5 * 60_000;
+const BOTTOM = 40;
+const READ_OUT_AT_ONCE = 3;
+const READ_OUT_AFTER = 400;
+
+/**
+ * @typedef {object} Row  A message and what stands for it on the page.
+ * @property {ShownMessage} message
+ * @property {HTMLElement} element
+ * @property {HTMLElement} [divider]  in front of the first message of a day
+ *
+ * @typedef {'retry' | 'copy' | 'discard'} Action
+ */
+
+/**
+ * The log on the page: stored messages in their order, then those on their way. The order of the elements is the only
+ * record of the order of the rows.
+ */
+export class LogView {
+  #log = byId('chat');
+  #top = /** @type {HTMLElement} */ (this.#log.querySelector('.log-top'));
+  #beginning = byId('beginning');
+  #olderRetry = byId('older-retry');
+  #toNewest = byId('to-newest');
+  #announcer = byId('announcer');
+
+  /** @type {Map<HTMLElement, Row>} */
+  #rows = new Map();
+  /** @type {Map<number, Row>} */
+  #stored = new Map();
+  /** @type {Map<string, Row>} by the id of the message */
+  #unstored = new Map();
+  /** @type {Row | undefined} the one that Tab leads to */
+  #reachable;
+
+  #atBottom = true;
+  #unseen = 0;
+  /** @type {{row: Row, offset: number} | null} what is being read, where that is not the bottom */
+  #place = null;
+
+  /** @type {ShownMessage[]} */
+  #unread = [];
+  /** @type {number | undefined} */
+  #readOut;
+
+  #own;
+  #onAction;
+
+  /**
+   * @param {object} reader
+   * @param {string} reader.user
+   * @param {() => void} reader.onTop  the reader nears the oldest message
+   * @param {(action: Action, id: string) => void} reader.onAction
+   */
+  constructor({ user, onTop, onAction }) {
+    this.#own = user;
+    this.#onAction = onAction;
+    this.#log.addEventListener('scroll', () => this.#scrolled(), { passive: true });
+    this.#log.addEventListener('keydown', (event) => this.#move(event));
+    this.#log.addEventListener('focusin', (event) => this.#makeReachable(this.#rowOf(event.target)));
+    this.#log.addEventListener('click', (event) => this.#act(event));
+    this.#toNewest.addEventListener('click', () => this.#scrollDown());
+    this.#olderRetry.addEventListener('click', () => this.watchTop());
+    this.#topWatch = new IntersectionObserver(
+      (entries) => {
+        if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
+        this.#topWatch.disconnect();
+        onTop();
+      },
+      { root: this.#log, rootMargin: '400px 0px 0px' },
+    );
+    new ResizeObserver(() => this.#restorePlace()).observe(this.#log);
+    this.#renameDaysAtMidnight();
+  }
+
+  #topWatch;
+
+  /** The seq of the oldest message that is shown. */
+  get oldest() {
+    const [first] = this.#stored.keys();
+    return first;
+  }
+
+  /**
+   * Shows these messages and nothing else.
+   *
+   * @param {ShownMessage[]} messages
+   */
+  replace(messages) {
+    for (const { divider, element } of this.#rows.values()) {
+      divider?.remove();
+      element.remove();
+    }
+    for (const rows of [this.#rows, this.#stored, this.#unstored]) rows.clear();
+    this.#reachable = undefined;
+    this.#unseen = 0;
+    for (const message of messages) this.#insert(message, null);
+    this.#log.ariaBusy = 'false';
+    this.#scrollDown();
+  }
+
+  /** @param {ShownMessage[]} messages  older ones, the oldest first */
+  prepend(messages) {
+    this.#keepingPlace(() => {
+      const newer = [...this.#stored];
+      this.#stored.clear();
+      const before = this.#log.querySelector('.day, .message');
+      for (const message of messages) this.#insert(message, before);
+      for (const [seq, row] of newer) this.#stored.set(seq, row);
+      if (newer.length) this.#arrange(newer[0][1]);
+    });
+  }
+
+  /** @param {ShownMessage} message  has just been stored */
+  append(message) {
+    const isOwn = message.user === this.#own;
+    this.#keepingPlace(() => {
+      const unstored = isOwn ? this.#unstored.get(message.id) : undefined;
+      const hadFocus = unstored?.element.contains(document.activeElement);
+      if (unstored) this.removeUnstored(message.id);
+      const row = this.#insert(message, this.#firstUnstored());
+      if (hadFocus) row.element.focus({ preventScroll: true });
+    });
+    if (isOwn) return;
+    this.#announce(message);
+    if (!this.#atBottom) this.#unseen += 1;
+    this.#showWayDown();
+  }
+
+  /** @param {ShownMessage} message  is on its way, or has failed */
+  showUnstored(message) {
+    const row = this.#unstored.get(message.id);
+    if (row) {
+      row.message = message;
+      this.#keepingPlace(() => this.#render(row));
+    } else {
+      this.#unstored.set(message.id, this.#insert(message, null));
+      this.#scrollDown();
+    }
+  }
+
+  /** @param {string} id */
+  removeUnstored(id) {
+    const row = this.#unstored.get(id);
+    if (!row) return;
+    this.#unstored.delete(id);
+    this.#keepingPlace(() => this.#takeOut(row));
+  }
+
+  /**
+   * @param {number} seq
+   * @param {Partial<ShownMessage>} change
+   */
+  change(seq, change) {
+    const row = this.#stored.get(seq);
+    if (!row) return;
+    Object.assign(row.message, change);
+    this.#keepingPlace(() => {
+      this.#render(row);
+      for (const other of this.#stored.values()) {
+        if (other.message.reply_to === seq) this.#render(other);
+      }
+    });
+  }
+
+  /** Asks for older messages as soon as the reader is near the oldest one, be it now. */
+  watchTop() {
+    this.#olderRetry.hidden = true;
+    this.#beginning.hidden = true;
+    this.#topWatch.disconnect();
+    this.#topWatch.observe(this.#top);
+  }
+
+  /** There are no older ones. */
+  showBeginning() {
+    this.#keepingPlace(() => (this.#beginning.hidden = false));
+  }
+
+  showOlderFailed() {
+    this.#keepingPlace(() => (this.#olderRetry.hidden = false));
+  }
+
+  // Rows
+
+  /**
+   * @param {ShownMessage} message
+   * @param {Element | null} before
+   */
+  #insert(message, before) {
+    const element = this.#elementOf(message);
+    /** @type {Row} */
+    const row = { message, element };
+    this.#rows.set(element, row);
+    if (message.seq) this.#stored.set(message.seq, row);
+    this.#log.insertBefore(element, before);
+    this.#arrange(row);
+    this.#arrange(this.#neighbour(row, 'nextElementSibling'));
+    if (!this.#log.contains(document.activeElement)) this.#makeReachable(this.#last());
+    return row;
+  }
+
+  /** @param {Row} row */
+  #takeOut(row) {
+    const next = this.#neighbour(row, 'nextElementSibling');
+    this.#rows.delete(row.element);
+    row.divider?.remove();
+    row.element.remove();
+    this.#arrange(next);
+    if (row === this.#reachable) this.#makeReachable(this.#last());
+  }
+
+  /** @param {Row} row */
+  #render(row) {
+    const element = this.#elementOf(row.message);
+    const hadFocus = row.element.contains(document.activeElement);
+    row.element.replaceWith(element);
+    this.#rows.delete(row.element);
+    this.#rows.set(element, row);
+    row.element = element;
+    this.#arrange(row);
+    if (row === this.#reachable) this.#makeReachable(row);
+    if (hadFocus) element.focus({ preventScroll: true });
+  }
+
+  /** @param {ShownMessage} message */
+  #elementOf(message) {
+    return messageElement(message, {
+      isOwn: message.user === this.#own,
+      target: message.reply_to ? this.#stored.get(message.reply_to)?.message : undefined,
+    });
+  }
+
+  /**
+   * Gives a row the look that follows from the one before it.
+   *
+   * @param {Row | undefined} row
+   */
+  #arrange(row) {
+    if (!row) return;
+    const previous = this.#neighbour(row, 'previousElementSibling');
+    const opensDay = !previous || !isSameDay(previous.message.datetime, row.message.datetime);
+    if (opensDay && !row.divider) {
+      row.divider = make('h2', 'day', dayOf(row.message.datetime));
+      row.element.before(row.divider);
+    } else if (!opensDay) {
+      row.divider?.remove();
+      row.divider = undefined;
+    }
+    row.element.classList.toggle('grouped', !opensDay && continues(previous.message, row.message));
+  }
+
+  /**
+   * @param {Row} row
+   * @param {'previousElementSibling' | 'nextElementSibling'} direction
+   * @returns {Row | undefined}
+   */
+  #neighbour(row, direction) {
+    let element = row.element[direction];
+    while (element?.classList.contains('day')) element = element[direction];
+    return this.#rowOf(element);
+  }
+
+  /** @param {EventTarget | null} target */
+  #rowOf(target) {
+    const element = target instanceof Element ? target.closest('.message') : null;
+    return element instanceof HTMLElement ? this.#rows.get(element) : undefined;
+  }
+
+  #last() {
+    return this.#rowOf(this.#log.lastElementChild);
+  }
+
+  /** @returns {Element | null} */
+  #firstUnstored() {
+    const [row] = this.#unstored.values();
+    return row?.divider ?? row?.element ?? null;
+  }
+
+  #renameDaysAtMidnight() {
+    setTimeout(() => {
+      for (const { divider, message } of this.#rows.values()) {
+        if (divider) divider.textContent = dayOf(message.datetime);
+      }
+      this.#renameDaysAtMidnight();
+    }, untilMidnight());
+  }
+
+  // Place
+
+  /**
+   * Changes the log without moving what is being read.
+   *
+   * @param {() => void} change
+   */
+  #keepingPlace(change) {
+    if (!this.#atBottom) this.#place = this.#findPlace();
+    change();
+    this.#restorePlace();
+  }
+
+  #restorePlace() {
+    if (this.#atBottom) this.#log.scrollTop = this.#log.scrollHeight;
+    else if (this.#place?.row.element.isConnected) {
+      this.#log.scrollTop = this.#place.row.element.offsetTop - this.#place.offset;
+    }
+  }
+
+  /** The first row that is to be seen, and where. */
+  #findPlace() {
+    const elements = /** @type {NodeListOf<HTMLElement>} */ (this.#log.querySelectorAll('.message'));
+    let low = 0;
+    let high = elements.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const { offsetTop, offsetHeight } = elements[middle];
+      if (offsetTop + offsetHeight > this.#log.scrollTop) high = middle;
+      else low = middle + 1;
+    }
+    const row = this.#rowOf(elements[low]);
+    return row ? { row, offset: row.element.offsetTop - this.#log.scrollTop } : null;
+  }
+
+  #scrolled() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#log;
+    this.#atBottom = scrollHeight - scrollTop - clientHeight < BOTTOM;
+    this.#place = this.#atBottom ? null : this.#findPlace();
+    if (this.#atBottom) this.#unseen = 0;
+    this.#showWayDown();
+  }
+
+  #scrollDown() {
+    this.#atBottom = true;
+    this.#restorePlace();
+    this.#scrolled();
+  }
+
+  #showWayDown() {
+    const label = this.#unseen ? plural('log.new_messages', this.#unseen) : '';
+    this.#toNewest.hidden = this.#atBottom;
+    this.#toNewest.ariaLabel = label || text('log.to_newest');
+    /** @type {HTMLElement} */ (this.#toNewest.firstElementChild).textContent = label;
+  }
+
+  // Keyboard and pointer
+
+  /** @param {KeyboardEvent} event */
+  #move(event) {
+    const row = this.#rowOf(event.target);
+    if (!row || event.altKey || event.ctrlKey || event.metaKey) return;
+    const goal = {
+      ArrowUp: () => this.#neighbour(row, 'previousElementSibling'),
+      ArrowDown: () => this.#neighbour(row, 'nextElementSibling'),
+      Home: () => this.#rowOf(this.#log.querySelector('.message')),
+      End: () => this.#last(),
+    }[event.key];
+    if (!goal) return;
+    event.preventDefault();
+    goal()?.element.focus();
+  }
+
+  /** @param {Row | undefined} row */
+  #makeReachable(row) {
+    if (!row) return;
+    if (this.#reachable) reach(this.#reachable.element, -1);
+    this.#reachable = row;
+    reach(row.element, 0);
+  }
+
+  /** @param {MouseEvent} event */
+  #act(event) {
+    const button = event.target instanceof Element ? event.target.closest('button') : null;
+    const row = this.#rowOf(button);
+    if (!row || !button?.dataset.action) return;
+    this.#onAction(/** @type {Action} */ (button.dataset.action), row.message.id);
+    if (button.dataset.action === 'copy') button.textContent = text('message.copied');
+  }
+
+  // Reading out
+
+  /** New messages are read out from a region of their own: what is added to the log itself may be history. */
+  #announce(/** @type {ShownMessage} */ message) {
+    this.#unread.push(message);
+    this.#readOut ??= setTimeout(() => {
+      const lines = this.#unread.length > READ_OUT_AT_ONCE
+        ? [plural('log.new_messages', this.#unread.length)]
+        : this.#unread.map(({ name, message: said }) => text('log.announcement', { name, message: said }));
+      this.#announcer.replaceChildren(...lines.map((line) => make('p', '', line)));
+      this.#unread = [];
+      this.#readOut = undefined;
+    }, READ_OUT_AFTER);
+  }
+}
+
+/**
+ * @param {ShownMessage} previous
+ * @param {ShownMessage} message
+ */
+function continues(previous, message) {
+  const pause = Date.parse(message.datetime) - Date.parse(previous.datetime);
+  return previous.user === message.user && Math.abs(pause) < GROUP_WITHIN && !message.reply_to;
+}
+
+/**
+ * @param {HTMLElement} message
+ * @param {0 | -1} tabIndex
+ */
+function reach(message, tabIndex) {
+  message.tabIndex = tabIndex;
+  for (const link of message.querySelectorAll('a')) link.tabIndex = tabIndex;
+}

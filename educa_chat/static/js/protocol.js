@@ -1,0 +1,40 @@
+/**
+ * The words of the protocol that the room page speaks.
+ *
+ * @typedef {object} Message  A message as it stands now, whether the API or the socket brought it.
+ * @property {number} seq  its place in the room's log
+ * @property {string} id  made by who sent it
+ * @property {string} user
+ * @property {string} name
+ * @property {'student' | 'instructor'} role
+ * @property {string} datetime
+ * @property {string} message  as it was typed
+ * @property {string} html  rendered by the server
+ * @property {number | null} [reply_to]
+ * @property {boolean} [edited]
+ * @property {boolean} [deleted]
+ *
+ * @typedef {object} Page  What the API answers.
+ * @property {Message[]} messages  the oldest first
+ * @property {number} head
+ * @property {string | number} epoch
+ * @property {boolean} more  whether there are older ones
+ *
+ * @typedef {object} Refusal  The frame `error`.
+ * @property {string} code
+ * @property {string} message
+ * @property {string} [id]
+ * @property {number} [retry_after]
+ *
+ * @typedef {{type: string} & Record<string, any>} Frame
+ */
+
+export const SUBPROTOCOL = 'educa-chat.v1';
+
+export const Close = Object.freeze({
+  GOING_AWAY: 1001,
+  SESSION_ENDED: 4001,
+  NOT_A_MEMBER: 4003,
+  TOO_SLOW: 4008,
+  REPLACED: 4029,
+});

@@ -1,0 +1,225 @@
+/** The room page: what the server says goes into the log, what the reader says into the outbox. */
+
+/** @import { Frame, Message, Page } from './protocol.js' */
+/** @import { Entry } from './outbox.js' */
+/** @import { ShownMessage } from './message-view.js' */
+
+import { Composer } from './composer.js';
+import { Connection } from './connection.js';
+import { timeOf } from './dates.js';
+import { loadMessages } from './history.js';
+import { LogView } from './log-view.js';
+import { Outbox } from './outbox.js';
+import { pageData } from './page-data.js';
+import { Status } from './status.js';
+import { text } from './strings.js';
+import { followViewport } from './viewport.js';
+
+const PAGE = 50;
+const CATCH_UP_WITHIN = 2000;
+
+/** @type {number | string} */
+const room = pageData('course-id');
+/** @type {string} */
+const user = pageData('request-user');
+/** @type {{name: string, role: 'student' | 'instructor'}} */
+let reader = pageData('reader');
+const place = `${user}:${room}`;
+
+/** @type {{seq: number, datetime?: string, epoch: string} | null} up to where the log is shown; null: nothing yet */
+let position = null;
+
+const status = new Status();
+
+const log = new LogView({
+  user,
+  onTop: loadOlder,
+  onAction: (action, id) => {
+    if (action === 'retry') outbox.retry(id);
+    else if (action === 'discard') outbox.discard(id);
+    else copy(outbox.messageOf(id));
+  },
+});
+
+const connection = new Connection({
+  prepare,
+  url: socketUrl,
+  onFrame: receive,
+  onState: (state, detail) => {
+    status.show(state, detail);
+    if (state === 'connected') outbox.connected();
+    else outbox.disconnected();
+    if (state === 'not-member') composer.close();
+  },
+  isBehind,
+});
+
+const outbox = new Outbox(place, {
+  send: (frame) => connection.send(frame),
+  onOverdue: () => connection.reconnect(),
+  onChange: (entry) => log.showUnstored(shown(entry)),
+  onGone: (id) => log.removeUnstored(id),
+});
+
+const composer = new Composer({
+  place,
+  limit: pageData('limits').message_length,
+  onMessage: (message) => outbox.add(message),
+});
+
+/** @type {Record<string, ((event: Frame) => void) | undefined>} */
+const events = {
+  chat_message: said,
+  edited: ({ target, message, html }) => log.change(target, { message, html, edited: true }),
+  deleted: ({ target }) => log.change(target, { message: '', html: '', deleted: true }),
+};
+
+/** What is no event of the log, even where it names a seq. @type {Record<string, ((signal: Frame) => void) | undefined>} */
+const signals = {
+  welcome,
+  reset: startOver,
+  ack: acknowledged,
+  error: (refusal) => outbox.refused(/** @type {any} */ (refusal)),
+  presence: () => {},
+  typing: () => {},
+  read: () => {},
+};
+
+followViewport();
+outbox.restore();
+showUnstored();
+connection.connect();
+
+/** @param {boolean} ask */
+async function prepare(ask) {
+  if (!position) showNewest(await loadMessages(room, { limit: PAGE }));
+  else if (ask) await loadMessages(room, { limit: 1 });
+}
+
+/** @param {Page} page */
+function showNewest({ messages, head, epoch, more }) {
+  for (const message of messages) {
+    if (message.user === user) outbox.stored(message.id);
+  }
+  log.replace(messages);
+  showUnstored();
+  if (more) log.watchTop();
+  else log.showBeginning();
+  const last = messages.at(-1);
+  position = { seq: head, epoch: String(epoch), datetime: last?.seq === head ? last.datetime : undefined };
+}
+
+function showUnstored() {
+  for (const entry of outbox.entries()) log.showUnstored(shown(entry));
+}
+
+async function loadOlder() {
+  const before = log.oldest;
+  const shownIn = position?.epoch;
+  try {
+    const { messages, more } = await loadMessages(room, { limit: PAGE, before });
+    // Meanwhile the log may have been replaced by another part or another history.
+    if (log.oldest !== before || position?.epoch !== shownIn) return;
+    log.prepend(messages);
+    if (more) log.watchTop();
+    else log.showBeginning();
+  } catch {
+    log.showOlderFailed();
+  }
+}
+
+function socketUrl() {
+  if (!position) throw new Error('A socket is opened from a position');
+  const query = new URLSearchParams({ after: String(position.seq), epoch: position.epoch });
+  if (position.datetime) query.set('at', position.datetime);
+  const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
+  return `${scheme}://${location.host}/ws/chat/room/${room}/?${query}`;
+}
+
+/** @param {Frame} frame */
+function receive(frame) {
+  const signal = signals[frame.type];
+  if (signal) signal(frame);
+  else if (frame.seq) advance(frame);
+}
+
+/** @param {Frame} event  of whatever type: those that are unknown here take their place too */
+function advance(event) {
+  if (!position || event.seq <= position.seq) return;
+  position = { ...position, seq: event.seq, datetime: event.datetime };
+  events[event.type]?.(event);
+}
+
+/** @param {Frame} welcome */
+function welcome({ me, limits }) {
+  // Someone else has signed in with this browser: what waits here is not hers to say.
+  if (me.user !== user) return connection.stop('other-user');
+  reader = { name: me.name, role: me.role };
+  composer.limit = limits.message_length;
+  connection.welcomed();
+}
+
+/** What is shown and what the server has may have nothing in common any more. */
+function startOver() {
+  position = null;
+  connection.reconnect();
+}
+
+/** @param {Frame} ack */
+function acknowledged({ id, seq, datetime }) {
+  const entry = outbox.stored(id);
+  if (!entry || !position) return;
+  // The event itself comes next, unless it has been here already.
+  if (seq <= position.seq) log.removeUnstored(id);
+  else log.showUnstored({ ...shown(entry), datetime, state: undefined });
+}
+
+/** @param {Frame} message */
+function said(message) {
+  if (message.user === user) outbox.stored(message.id);
+  log.append(/** @type {any} */ (message));
+}
+
+async function isBehind() {
+  const { head, epoch } = await loadMessages(room, { limit: 1 });
+  if (String(epoch) !== position?.epoch) return true;
+  if (head <= position.seq) return false;
+  await new Promise((resolve) => setTimeout(resolve, CATCH_UP_WITHIN));
+  return head > position.seq;
+}
+
+/**
+ * @param {Entry} entry
+ * @returns {ShownMessage}
+ */
+function shown({ id, message, datetime, failure, dueAt }) {
+  return {
+    ...reader,
+    id,
+    seq: 0,
+    user,
+    datetime,
+    message,
+    html: '',
+    state: failure ? 'failed' : 'pending',
+    note: failure ? reason(failure) : dueAt ? text('message.postponed', { time: timeOf(new Date(dueAt)) }) : '',
+  };
+}
+
+/** @param {string} failure */
+function reason(failure) {
+  const key = `failure.${failure}`;
+  return text(key) === key ? text('failure.other') : text(key);
+}
+
+/** @param {string} message */
+function copy(message) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(message);
+  // There is no clipboard outside of secure contexts.
+  const field = document.createElement('textarea');
+  field.value = message;
+  document.body.append(field);
+  field.select();
+  document.execCommand('copy');
+  field.remove();
+}

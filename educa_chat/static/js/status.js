@@ -1,0 +1,87 @@
+/** @import { State } from './connection.js' */
+
+import { byId } from './page-data.js';
+import { make } from './message-view.js';
+import { text } from './strings.js';
+
+const SHORT = 2000;
+const BACK_FOR = 3000;
+const UNREACHABLE_AFTER = 3;
+
+/** The status line: a dot in the header while all is well, a bar when there is something to tell. */
+export class Status {
+  #line = byId('status');
+  /** @type {'no' | 'short' | 'long'} */
+  #interruption = 'no';
+  #failures = 0;
+  /** @type {number | undefined} */
+  #timer;
+
+  constructor() {
+    for (const change of ['online', 'offline']) addEventListener(change, () => this.#tellInterruption());
+  }
+
+  /**
+   * @param {State} state
+   * @param {{failures: number, signInUrl?: string}} detail
+   */
+  show(state, { failures, signInUrl }) {
+    this.#failures = failures;
+    if (state === 'connecting') return this.#interrupted();
+    clearTimeout(this.#timer);
+    const wasLong = this.#interruption === 'long';
+    this.#interruption = 'no';
+    if (state === 'connected') this.#connected(wasLong);
+    else if (state === 'signed-out') this.#tell('notice', state, text('status.sign_in'), signInPath(signInUrl));
+    else if (state === 'other-user') this.#tell('notice', state, text('status.reload'), location.pathname);
+    else this.#tell('notice', state);
+  }
+
+  #interrupted() {
+    this.#tellInterruption();
+    if (this.#interruption !== 'no') return;
+    this.#interruption = 'short';
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#interruption = 'long';
+      this.#tellInterruption();
+    }, SHORT);
+  }
+
+  /** A short interruption is not worth a word. */
+  #tellInterruption() {
+    if (this.#interruption !== 'long') return;
+    if (!navigator.onLine) this.#tell('notice', 'offline');
+    else this.#tell('notice', this.#failures < UNREACHABLE_AFTER ? 'connecting' : 'unreachable');
+  }
+
+  /** @param {boolean} isBack  after an interruption that was told */
+  #connected(isBack) {
+    if (!isBack) return this.#tell('quiet', 'connected');
+    this.#tell('back', 'back');
+    this.#timer = setTimeout(() => this.#tell('quiet', 'connected'), BACK_FOR);
+  }
+
+  /**
+   * @param {'quiet' | 'notice' | 'back'} look
+   * @param {string} key
+   * @param {string} [label]  of a link
+   * @param {string} [path]  where it leads
+   */
+  #tell(look, key, label, path) {
+    // A status line that says the same again would be read out again.
+    if (this.#line.dataset.key === key) return;
+    this.#line.dataset.key = key;
+    this.#line.dataset.state = look;
+    this.#line.replaceChildren(make('span', '', text(`status.${key}`)));
+    if (!label || !path) return;
+    const link = make('a', '', label);
+    link.href = path;
+    this.#line.append(' ', link);
+  }
+}
+
+/** @param {string} [signInUrl]  where the server says that people sign in */
+function signInPath(signInUrl) {
+  return signInUrl || `/accounts/login/?next=${encodeURIComponent(location.pathname)}`;
+}
