@@ -1,0 +1,104 @@
+"""Real `educa-chat` processes."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+
+from educa_chat.settings import DEMO_SESSION_KEY
+
+START_TIMEOUT_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Process:
+    """A running command, with what it has printed so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self.url = url
+        self.output = ""
+        self._process = process
+        self._reading = asyncio.create_task(self._read())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while chunk := await self._process.stdout.read(65536):
+            self.output += chunk.decode(errors="replace")
+
+    async def ready(self) -> None:
+        """Wait until /health/ready says so."""
+        async with asyncio.timeout(START_TIMEOUT_S), aiohttp.ClientSession() as http:
+            while True:
+                assert self._process.returncode is None, self.output
+                with suppress(aiohttp.ClientError):
+                    async with http.get(f"{self.url}/health/ready") as response:
+                        if response.status == 200:
+                            return
+                await asyncio.sleep(0.05)
+
+    async def ended(self) -> int:
+        """Wait for its end and return its exit code."""
+        async with asyncio.timeout(START_TIMEOUT_S):
+            code = await self._process.wait()
+            await self._reading
+            return code
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+        return await self.ended()
+
+
+@asynccontextmanager
+async def open_process(*arguments: str, environment: Mapping[str, str], url: str = "") -> AsyncIterator[Process]:
+    """Run `educa-chat` with `arguments`; it is killed when the context ends and it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "educa_chat",
+        *arguments,
+        env={**os.environ, **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    running = Process(process, url)
+    try:
+        yield running
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await running.ended()
+
+
+@asynccontextmanager
+async def open_node(
+    database_url: str, bus_url: str = "memory:", *arguments: str, **overrides: object
+) -> AsyncIterator[Process]:
+    """Run `educa-chat serve` on a free port until the context ends; ready when entered."""
+    port = free_port()
+    environment = {
+        "EDUCA_CHAT_DATABASE_URL": database_url,
+        "EDUCA_CHAT_BUS_URL": bus_url,
+        "EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY,
+    }
+    environment |= {f"EDUCA_CHAT_{name.upper()}": str(value) for name, value in overrides.items()}
+    url = f"http://127.0.0.1:{port}"
+    async with open_process("serve", "--port", str(port), *arguments, environment=environment, url=url) as process:
+        await process.ready()
+        yield process

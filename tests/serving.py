@@ -1,0 +1,194 @@
+"""A server of the test's own, and the people who use it."""
+
+import asyncio
+import hashlib
+import json
+import re
+import uuid
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Self
+
+import aiohttp
+from aiohttp import web
+
+from educa_chat.app import build_app
+from educa_chat.demo import PASSWORD, add_demo
+from educa_chat.settings import DEMO_SESSION_KEY, Settings, load_settings
+from educa_chat.storage.accounts import add_user
+from educa_chat.storage.courses import add_course, enrol
+from educa_chat.storage.pool import Database, open_database
+
+TIMEOUT_S = 10.0
+"""How long a test waits for what must come."""
+
+
+def settings_for(url: str, **overrides: object) -> Settings:
+    """Settings for a test on the database `url`; `limits_replay=5` stands for EDUCA_CHAT_LIMITS_REPLAY."""
+    environment = {
+        "EDUCA_CHAT_DATABASE_URL": url,
+        "EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY,
+        "EDUCA_CHAT_SERVER_MODE": "development",
+    }
+    environment |= {f"EDUCA_CHAT_{name.upper()}": str(value) for name, value in overrides.items()}
+    return load_settings(None, environment)
+
+
+class Server:
+    """A running server: `url` is its address, `app` its application."""
+
+    def __init__(self, app: web.Application, url: str) -> None:
+        self.app = app
+        self.url = url
+
+
+@asynccontextmanager
+async def open_server(settings: Settings) -> AsyncIterator[Server]:
+    """Serve in this process, on a free port."""
+    app = build_app(settings)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    try:
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        yield Server(app, f"http://{host}:{port}")
+    finally:
+        await runner.cleanup()
+
+
+def quick_hash(password: str = PASSWORD) -> str:
+    """`password` hashed in one iteration, so that signing in costs a test nothing."""
+    digest = hashlib.pbkdf2_hmac("sha256", password.encode(), b"salt", 1)
+    return f"pbkdf2_sha256$1$salt${b64encode(digest).decode()}"
+
+
+async def add_demo_data(url: str) -> None:
+    async with open_database(url, 1) as database:
+        await add_demo(database)
+        await database.execute("update auth_user set password = $1", quick_hash())
+
+
+async def add_person(database: Database, course: int | None = None, *, is_superuser: bool = False) -> str:
+    """Add somebody new with the password of the demo data, to `course` if one is given; the username."""
+    username = f"u{uuid.uuid4().hex[:10]}"
+    await add_user(database, username, quick_hash(), is_superuser=is_superuser)
+    if course is not None:
+        await enrol(database, username, course)
+    return username
+
+
+async def add_room(database: Database, students: int = 2, teacher: str = "profe") -> tuple[int, list[str]]:
+    """Add a course with so many new students; its id and their usernames."""
+    course = await add_course(database, f"Course {uuid.uuid4().hex[:10]}", teacher)
+    return course, [await add_person(database, course) for _ in range(students)]
+
+
+class Person:
+    """Somebody with a browser's cookies."""
+
+    def __init__(self, url: str, username: str = "") -> None:
+        self.url = url
+        self.username = username
+        self._stack = AsyncExitStack()
+        self.http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self.http)
+        if self.username:
+            status, _ = await self.sign_in(self.username)
+            assert status == 302
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def token(self, path: str = "/accounts/login/") -> str:
+        """The CSRF token of the form on a page."""
+        async with self.http.get(self.url + path) as response:
+            found = re.search(r'name="csrf_token" value="([^"]+)"', await response.text())
+        assert found
+        return found[1]
+
+    async def sign_in(self, username: str, password: str = PASSWORD, next: str = "") -> tuple[int, str]:
+        """Post the form; the status, and the address of the redirect or the page."""
+        data = {"username": username, "password": password, "next": next, "csrf_token": await self.token()}
+        async with self.http.post(f"{self.url}/accounts/login/", data=data, allow_redirects=False) as response:
+            return response.status, response.headers.get("Location") or await response.text()
+
+    async def sign_out(self) -> int:
+        data = {"csrf_token": await self.token("/students/courses/")}
+        async with self.http.post(f"{self.url}/accounts/logout/", data=data, allow_redirects=False) as response:
+            return response.status
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str, Mapping[str, str]]:
+        async with self.http.get(self.url + path, headers=headers, allow_redirects=False) as response:
+            return response.status, await response.text(), response.headers
+
+    async def messages(self, course: int = 1, query: str = "") -> dict[str, Any]:
+        async with self.http.get(f"{self.url}/api/rooms/{course}/messages{query}") as response:
+            assert response.status == 200, await response.text()
+            answer: dict[str, Any] = await response.json()
+            return answer
+
+    async def enter(
+        self, course: int = 1, *, basic: bool = False, query: str = "", headers: Mapping[str, str] | None = None
+    ) -> "Chatter":
+        """Open a socket; raises aiohttp.WSServerHandshakeError when it is refused."""
+        socket = await self.http.ws_connect(
+            f"{self.url}/ws/chat/room/{course}/{query}",
+            protocols=() if basic else ("educa-chat.v1",),
+            headers=headers,
+            autoping=True,
+            max_msg_size=0,
+        )
+        self._stack.push_async_callback(socket.close)
+        return Chatter(socket)
+
+
+class Chatter:
+    """One open socket of somebody."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+
+    async def receive(self) -> dict[str, Any]:
+        """The next frame, whatever it is."""
+        frame = await self.socket.receive(timeout=TIMEOUT_S)
+        assert frame.type is aiohttp.WSMsgType.TEXT, frame
+        decoded: dict[str, Any] = json.loads(frame.data)
+        return decoded
+
+    async def receive_until(self, type: str, **fields: object) -> dict[str, Any]:
+        """The next frame of `type` with these `fields`, over others."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                frame = await self.receive()
+                if frame["type"] == type and all(frame.get(name) == value for name, value in fields.items()):
+                    return frame
+
+    async def events(self, count: int) -> list[dict[str, Any]]:
+        """The next `count` frames that have a seq and are no ack."""
+        events: list[dict[str, Any]] = []
+        while len(events) < count:
+            frame = await self.receive()
+            if "seq" in frame and frame["type"] != "ack":
+                events.append(frame)
+        return events
+
+    async def close_code(self) -> int | None:
+        """Read until the server closes, and return its code."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                frame = await self.socket.receive()
+                if frame.type is aiohttp.WSMsgType.CLOSE:
+                    return int(frame.data)
+                if frame.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
+                    return self.socket.close_code
+
+    async def send(self, frame: object) -> None:
+        await self.socket.send_str(frame if isinstance(frame, str) else json.dumps(frame))
+
+    async def say(self, text: str, id: str | None = None) -> None:
+        await self.send({"type": "message", "message": text} | ({"id": id} if id else {}))

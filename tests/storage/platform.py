@@ -1,0 +1,66 @@
+"""People and courses for the tests of the storage."""
+
+from educa_chat.protocol import encode_body
+from educa_chat.protocol import BasicMessage, ChatMessage
+from educa_chat.storage.log import Entry, Kind
+from educa_chat.storage.pool import Database
+
+
+async def add_class(database: Database, courses: int = 1, students: int = 3) -> None:
+    """Add the users 1 … `students`, all enrolled in the courses 1 … `courses`, and the user 1000, who teaches them."""
+    await database.execute(
+        "insert into auth_user (id, username, password, first_name, last_name, email,"
+        " is_superuser, is_staff, is_active, date_joined)"
+        " select id, 'user' || id, '!', '', '', '', false, false, true, now()"
+        " from (select generate_series(1, $1::integer) union select 1000) u (id)",
+        students,
+    )
+    await database.execute("insert into courses_subject (id, title, slug) values (1, 'Subject', 'subject')")
+    await database.execute(
+        "insert into courses_course (id, title, slug, overview, created, owner_id, subject_id)"
+        " select id, 'Course ' || id, 'course-' || id, '', now(), 1000, 1 from generate_series(1, $1::bigint) id",
+        courses,
+    )
+    await database.execute(
+        "insert into courses_course_students (course_id, user_id)"
+        " select c, u from generate_series(1, $1::bigint) c, generate_series(1, $2::integer) u",
+        courses,
+        students,
+    )
+    await database.execute("insert into educa_chat.room (course) select id from courses_course")
+
+
+def entry(
+    client_id: str,
+    text: str = "hello",
+    *,
+    course: int = 1,
+    actor: int = 1,
+    by_instructor: bool = False,
+    reply_to: int | None = None,
+) -> Entry:
+    username = f"user{actor}"
+    message = ChatMessage(
+        id=client_id,
+        user=username,
+        name=username,
+        role="instructor" if by_instructor else "student",
+        message=text,
+        html=text,
+        reply_to=reply_to,
+    )
+    return Entry(
+        course=course,
+        kind=Kind.CHAT_MESSAGE,
+        actor=actor,
+        by_instructor=by_instructor,
+        client_id=client_id,
+        student=encode_body(message),
+        instructor=None,
+        basic=encode_body(BasicMessage(user=username, message=text)),
+        username=username,
+        name=username,
+        body=text,
+        html=text,
+        reply_to=reply_to,
+    )

@@ -1,0 +1,350 @@
+"""The log: numbered without a hole, each id once, whatever happens to the connections."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from educa_chat.errors import CommandRefused, DatabaseUnavailable
+from educa_chat.protocol import ErrorCode, Event
+from educa_chat.storage import log as log_module
+from educa_chat.storage.log import Accepted, Appender, Entry, Log, Outcome, Refused
+from educa_chat.storage.messages import read_page
+from educa_chat.storage.pool import Database, open_database
+from educa_chat.tasks import running
+from tests.conftest import Postgres
+from tests.storage.platform import add_class, entry
+
+TIMEOUT_S = 20.0
+
+
+class Node:
+    """One process's way to the log, and all that it announced."""
+
+    def __init__(self, url: str) -> None:
+        self.announced: dict[int, list[Event]] = {}
+        self.appender = Appender(url, self._announce)
+
+    def _announce(self, events: Mapping[int, list[Event]]) -> None:
+        for course, fresh in events.items():
+            self.announced.setdefault(course, []).extend(fresh)
+
+    async def append(self, *entries: Entry) -> list[Outcome]:
+        """Append `entries` in one batch, and wait for their outcomes."""
+        outcomes: list[asyncio.Future[Outcome]] = []
+        for one in entries:
+            outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            self.appender.append(one, outcome.set_result)
+            outcomes.append(outcome)
+        async with asyncio.timeout(TIMEOUT_S):
+            return await asyncio.gather(*outcomes)
+
+
+@asynccontextmanager
+async def open_node(database: Database) -> AsyncIterator[Node]:
+    node = Node(database.url)
+    async with running(node.appender.run(), "appender"):
+        yield node
+
+
+@pytest.fixture
+async def node(database: Database) -> AsyncIterator[Node]:
+    await add_class(database, courses=3)
+    async with open_node(database) as opened:
+        yield opened
+
+
+async def check_log(database: Database, course: int) -> list[dict[str, object]]:
+    """The events of a course, after a look at every promise that the stored rows must keep."""
+    rows = await database.fetch(
+        "select seq, actor, client_id, at, said, student, basic from educa_chat.event where course = $1 order by seq",
+        course,
+    )
+    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1)), "a hole"
+    assert len({(row["actor"], row["client_id"]) for row in rows}) == len(rows), "an id twice"
+    assert all(one["at"] <= two["at"] for one, two in itertools.pairwise(rows)), "time runs backwards"
+    assert [row["said"] for row in rows] == list(range(1, len(rows) + 1))
+    room = await database.fetchrow("select head, said from educa_chat.room where course = $1", course)
+    assert room is not None
+    assert (room["head"], room["said"]) == (len(rows), len(rows))
+    messages = await database.fetchval("select count(*) from educa_chat.message where course = $1", course)
+    assert messages == len(rows)
+    events = []
+    for row in rows:
+        event = json.loads(row["student"])
+        assert (event["seq"], event["id"]) == (row["seq"], row["client_id"])
+        assert event["datetime"] == row["at"].isoformat(timespec="microseconds")
+        assert json.loads(row["basic"])["seq"] == row["seq"]
+        events.append(event)
+    return events
+
+
+async def test_an_accepted_entry_is_stored_and_announced_as_the_same_bytes(database: Database, node: Node) -> None:
+    outcome = (await node.append(entry("a", "hola")))[0]
+    assert isinstance(outcome, Accepted)
+    assert outcome.seq == 1
+    read = await Log(database).read(1, 0, 10)
+    assert read == node.announced[1]
+    assert json.loads(read[0].student)["message"] == "hola"
+    assert read[0].at == outcome.datetime
+    assert await Log(database).datetime_of(1, 1) == outcome.datetime
+    await check_log(database, 1)
+
+
+async def test_entries_of_many_rooms_go_in_one_batch_each_with_its_own_numbers(database: Database, node: Node) -> None:
+    batch = [entry(f"{n}", course=n % 3 + 1, actor=n % 2 + 1) for n in range(30)]
+    outcomes = await node.append(*batch)
+    assert [o.seq for o in outcomes if isinstance(o, Accepted)] == [n // 3 + 1 for n in range(30)]
+    for course in (1, 2, 3):
+        assert [e["id"] for e in await check_log(database, course)] == [
+            str(n) for n in range(30) if n % 3 + 1 == course
+        ]
+
+
+async def test_a_repeated_id_gets_the_first_answer_and_no_second_event(database: Database, node: Node) -> None:
+    first = await node.append(entry("a", "first"))
+    again = await node.append(entry("a", "second"), entry("a", "third"))
+    assert again == first * 2
+    assert [e["message"] for e in await check_log(database, 1)] == ["first"]
+    assert len(node.announced[1]) == 1
+
+
+async def test_an_id_repeated_within_a_batch_is_one_event(database: Database, node: Node) -> None:
+    outcomes = await node.append(entry("a", "first"), entry("b"), entry("a", "second"))
+    assert outcomes[0] == outcomes[2] != outcomes[1]
+    assert [e["message"] for e in await check_log(database, 1)] == ["first", "hello"]
+
+
+async def test_an_id_counts_for_one_user_in_one_room(database: Database, node: Node) -> None:
+    await node.append(entry("a"), entry("a", actor=2), entry("a", course=2))
+    assert len(await check_log(database, 1)) == 2
+    assert len(await check_log(database, 2)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ("delete from courses_course_students where user_id = 1 and course_id = 1", entry("b")),
+        ("update auth_user set is_active = false where id = 1", entry("b")),
+        ("select 1", entry("b", by_instructor=True)),
+        ("select 1", entry("b", actor=1000)),
+        ("update courses_course set owner_id = 2", entry("b", actor=1000, by_instructor=True)),
+        ("select 1", entry("b", course=99)),
+        ("select 1", entry("b", actor=99)),
+    ],
+    ids=[
+        "unenrolled",
+        "inactive",
+        "claims to teach",
+        "teaches, as a student",
+        "teaches no more",
+        "no course",
+        "nobody",
+    ],
+)
+async def test_rights_are_judged_when_it_is_stored_and_a_refusal_takes_no_seq(
+    database: Database, node: Node, change: str, refused: Entry
+) -> None:
+    await node.append(entry("a"))
+    await database.execute(change)
+    outcomes = await node.append(refused, entry("c", actor=2))
+    assert outcomes[0] == Refused(ErrorCode.FORBIDDEN)
+    assert isinstance(outcomes[1], Accepted)
+    assert outcomes[1].seq == 2
+    await check_log(database, 1)
+
+
+async def test_a_repeated_id_gets_its_answer_even_without_the_right(database: Database, node: Node) -> None:
+    first = await node.append(entry("a"))
+    await database.execute("delete from courses_course_students where user_id = 1")
+    assert await node.append(entry("a")) == first
+
+
+async def test_an_owner_and_a_superuser_are_instructors(database: Database, node: Node) -> None:
+    await database.execute("update auth_user set is_superuser = true where id = 3")
+    outcomes = await node.append(
+        entry("a", actor=1000, by_instructor=True), entry("b", actor=3, by_instructor=True, course=2)
+    )
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+
+
+async def test_a_reply_wants_a_message_of_its_own_room(database: Database, node: Node) -> None:
+    await node.append(entry("a"), entry("b"), entry("other", course=2))
+    outcomes = await node.append(
+        entry("c", reply_to=2), entry("d", reply_to=4), entry("e", course=2, reply_to=2), entry("f", reply_to=99)
+    )
+    assert [type(o) for o in outcomes] == [Accepted, Refused, Refused, Refused]
+    assert {o.code for o in outcomes if isinstance(o, Refused)} == {ErrorCode.NO_SUCH_MESSAGE}
+    assert (await check_log(database, 1))[2]["reply_to"] == 2
+
+
+async def test_a_refused_id_is_not_used_up(database: Database, node: Node) -> None:
+    outcomes = await node.append(entry("a", reply_to=7), entry("a", "now without"))
+    assert outcomes[0] == Refused(ErrorCode.NO_SUCH_MESSAGE)
+    assert isinstance(outcomes[1], Accepted)
+    assert [e["message"] for e in await check_log(database, 1)] == ["now without"]
+
+
+async def test_one_bad_entry_never_fails_its_neighbours(database: Database, node: Node) -> None:
+    batch = [entry(str(n), "bad \0" if n == 5 else "good") for n in range(9)]
+    outcomes = await node.append(*batch)
+    assert [type(o) for o in outcomes] == [Refused if n == 5 else Accepted for n in range(9)]
+    assert outcomes[5] == Refused(ErrorCode.BAD_REQUEST)
+    assert [e["id"] for e in await check_log(database, 1)] == [str(n) for n in range(9) if n != 5]
+
+
+async def test_time_in_a_room_never_runs_backwards(database: Database, node: Node) -> None:
+    await database.execute("update educa_chat.room set last_at = now() + interval '1 hour' where course = 1")
+    one, two = await node.append(entry("a"), entry("b", course=2))
+    assert isinstance(one, Accepted)
+    assert isinstance(two, Accepted)
+    assert one.datetime > two.datetime
+    await node.append(entry("c"))
+    await check_log(database, 1)
+
+
+async def test_more_than_may_wait_is_unavailable_at_once(database: Database) -> None:
+    appender = Appender(database.url, lambda _: None)
+    for number in range(log_module.MAX_WAITING_ENTRIES):
+        appender.append(entry(str(number)), lambda _: None)
+    with pytest.raises(CommandRefused, match="unavailable"):
+        appender.append(entry("one more"), lambda _: None)
+
+
+async def test_a_database_that_is_away_for_too_long_is_unavailable_and_then_works_again(
+    database: Database, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "PATIENCE_S", 0.2)
+    await node.append(entry("a"))
+    name = await database.fetchval("select current_database()")
+    async with open_database(database.url.replace(f"/{name}?", "/postgres?"), 1) as server:
+        await server.execute(f'alter database "{name}" allow_connections false')
+        await server.fetch("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
+        assert await node.append(entry("b"), entry("c")) == [Refused(ErrorCode.UNAVAILABLE)] * 2
+        await server.execute(f'alter database "{name}" allow_connections true')
+    outcomes = await node.append(entry("b"), entry("c"))
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    assert [e["id"] for e in await check_log(database, 1)] == ["a", "b", "c"]
+
+
+async def test_a_course_that_is_deleted_takes_its_log_with_it(database: Database, node: Node) -> None:
+    await node.append(entry("a"), entry("b", course=2))
+    await database.execute("delete from courses_course_students where course_id = 1")
+    await database.execute("delete from courses_course where id = 1")
+    assert await database.fetchval("select array_agg(course) from educa_chat.event") == [2]
+    assert await database.fetchval("select array_agg(course) from educa_chat.message") == [2]
+    assert await node.append(entry("c")) == [Refused(ErrorCode.FORBIDDEN)]
+
+
+async def test_a_user_with_messages_can_be_deleted_and_what_was_said_stays(database: Database, node: Node) -> None:
+    await node.append(entry("a"))
+    await database.execute("delete from courses_course_students where user_id = 1")
+    await database.execute("delete from auth_user where id = 1")
+    assert len(await check_log(database, 1)) == 1
+
+
+async def test_rooms_are_made_for_courses_alone(database: Database) -> None:
+    await add_class(database)
+    await database.execute("delete from educa_chat.room")
+    log = Log(database)
+    head = await log.open_room(1)
+    assert head is not None
+    assert head.seq == 0
+    assert await log.open_room(1) == head
+    assert await log.open_room(7) is None
+
+
+async def test_heads_and_the_epoch_are_of_one_moment(database: Database, node: Node) -> None:
+    outcomes = await node.append(entry("a"), entry("b"), entry("c", course=2))
+    log = Log(database)
+    epoch, heads = await log.heads([1, 2, 77])
+    assert epoch == await log.epoch()
+    assert {course: (head.seq, head.at) for course, head in heads.items()} == {
+        1: outcomes[1],
+        2: outcomes[2],
+    }
+    assert (await log.heads([]))[0] == epoch
+
+
+async def test_a_page_of_history_is_what_was_asked_for(database: Database, node: Node) -> None:
+    await node.append(*(entry(str(n), actor=n % 3 + 1) for n in range(1, 11)))
+
+    async def page(**query: int | None) -> tuple[list[int], int, bool]:
+        found = await read_page(database, 1, **({"before": None, "after": None, "limit": 4} | query))  # type: ignore[arg-type]
+        return [message.seq for message in found.messages], found.head, found.more
+
+    assert await page() == ([7, 8, 9, 10], 10, True)
+    assert await page(before=7) == ([3, 4, 5, 6], 10, True)
+    assert await page(before=3) == ([1, 2], 10, False)
+    assert await page(before=5) == ([1, 2, 3, 4], 10, False)
+    assert await page(before=1) == ([], 10, False)
+    assert await page(after=0) == ([1, 2, 3, 4], 10, True)
+    assert await page(after=6) == ([7, 8, 9, 10], 10, False)
+    assert await page(after=10) == ([], 10, False)
+    assert (await read_page(database, 77, before=None, after=None, limit=5)) == ([], 0, False)
+
+
+# What many connections do at once, cut in the middle.
+
+_STEP = st.tuples(
+    st.integers(0, 2), st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(0, 9)), max_size=12)
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(_STEP, min_size=1, max_size=10), cuts=st.lists(st.booleans(), min_size=10, max_size=10))
+def test_many_nodes_with_overlapping_batches_and_cut_connections_leave_a_whole_log(
+    postgres: Postgres, steps: list[tuple[int, list[tuple[int, int, int]]]], cuts: list[bool]
+) -> None:
+    """Three nodes append overlapping ids to three rooms at once, while their connections are terminated."""
+
+    async def play() -> None:
+        async with open_database(await postgres.create_chat_database(), 4) as database:
+            await add_class(database, courses=3)
+            async with open_node(database) as one, open_node(database) as two, open_node(database) as three:
+                nodes = (one, two, three)
+                answers: dict[tuple[int, int, str], set[Outcome]] = {}
+
+                async def append(which: int, keys: list[tuple[int, int, int]]) -> None:
+                    batch = [entry(str(id), course=course, actor=actor) for course, actor, id in keys]
+                    for one_entry, outcome in zip(batch, await nodes[which].append(*batch), strict=True):
+                        key = (one_entry.course, one_entry.actor, one_entry.client_id)
+                        answers.setdefault(key, set()).add(outcome)
+
+                async def cut() -> None:
+                    with suppress(DatabaseUnavailable):  # one cut may cut another
+                        await database.execute(
+                            "select pg_terminate_backend(pid) from pg_stat_activity"
+                            " where datname = current_database() and pid <> pg_backend_pid() and state = 'active'"
+                        )
+
+                work = [append(which, keys) for which, keys in steps]
+                work += [cut() for is_cut in cuts[: len(steps)] if is_cut]
+                await asyncio.gather(*work)
+                announced: dict[int, list[int]] = {}
+                for node in nodes:
+                    for course, events in node.announced.items():
+                        announced.setdefault(course, []).extend(event.seq for event in events)
+                stored = {}
+                for course in (1, 2, 3):
+                    for event in await check_log(database, course):
+                        actor = int(str(event["user"]).removeprefix("user"))
+                        stored[course, actor, event["id"]] = Accepted(int(str(event["seq"])), str(event["datetime"]))
+                # Every ack is true and the only one for its id, and nothing is stored that nobody asked for.
+                assert {key: {stored[key]} for key in answers} == answers
+                assert stored.keys() == answers.keys()
+                # An announcement may be lost with its connection, never made twice.
+                assert all(len(seqs) == len(set(seqs)) for seqs in announced.values())
+
+    asyncio.run(play())
+
+
+async def test_asyncpg_tells_a_bad_argument_from_a_bad_connection() -> None:
+    """The appender halves a batch for the one and sends it again for the other."""
+    assert not issubclass(asyncpg.DataError, asyncpg.InterfaceError)

@@ -1,0 +1,215 @@
+"""Coming back: everything that was missed, once, or a reset."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from educa_chat.handlers.keys import DATABASE, HUB
+from tests.conftest import Postgres
+from tests.serving import Chatter, Person, Server, open_server, settings_for
+
+
+@pytest.fixture
+async def database_url(postgres: Postgres) -> str:
+    return await postgres.create_chat_database(demo=True)
+
+
+@pytest.fixture
+async def server(database_url: str) -> AsyncIterator[Server]:
+    async with open_server(settings_for(database_url, limits_replay=50, limits_messages_per_second=0)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ana(server: Server) -> AsyncIterator[Person]:
+    async with Person(server.url, "ana") as person:
+        yield person
+
+
+async def say(person: Person, first: int, last: int) -> Chatter:
+    """Say `first` … `last`, and wait until each is stored."""
+    socket = await person.enter()
+    for number in range(first, last + 1):
+        await socket.say(str(number), id=str(number))
+    for number in range(first, last + 1):
+        await socket.receive_until("ack", id=str(number))
+    return socket
+
+
+async def test_without_after_the_stream_begins_behind_the_head_of_the_welcome(ana: Person) -> None:
+    await say(ana, 1, 3)
+    socket = await ana.enter()
+    assert (await socket.receive())["head"] == 3
+    await say(ana, 4, 4)
+    assert [event["seq"] for event in await socket.events(1)] == [4]
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+async def test_with_after_everything_behind_it_comes_and_then_what_is_live(ana: Person, after: int) -> None:
+    await say(ana, 1, 3)
+    socket = await ana.enter(query=f"?after={after}")
+    welcome = await socket.receive()
+    assert (welcome["type"], welcome["head"]) == ("welcome", 3)
+    await say(ana, 4, 4)
+    assert [event["seq"] for event in await socket.events(4 - after)] == list(range(after + 1, 5))
+
+
+async def test_an_ack_comes_before_its_event(ana: Person) -> None:
+    socket = await ana.enter()
+    await socket.receive()
+    await socket.say("x", id="1")
+    ack, event = await socket.receive(), await socket.receive()
+    assert (ack["type"], event["type"]) == ("ack", "chat_message")
+    assert (ack["seq"], ack["datetime"]) == (event["seq"], event["datetime"])
+
+
+async def test_a_replay_that_is_too_long_is_a_reset_and_the_stream_goes_on(ana: Person) -> None:
+    await say(ana, 1, 60)
+    for after, expected in ((9, ["welcome", "reset"]), (10, ["welcome", "chat_message"])):
+        socket = await ana.enter(query=f"?after={after}")
+        frames = [await socket.receive() for _ in range(2)]
+        assert [frame["type"] for frame in frames] == expected
+    reset = await ana.enter(query="?after=0")
+    assert await reset.receive_until("reset") == {"type": "reset", "after": 60}
+    await say(ana, 61, 61)
+    assert [event["seq"] for event in await reset.events(1)] == [61]
+
+
+async def test_an_after_beyond_the_head_is_a_reset(ana: Person) -> None:
+    await say(ana, 1, 2)
+    socket = await ana.enter(query="?after=3")
+    assert (await socket.receive_until("reset"))["after"] == 2
+
+
+async def test_another_epoch_is_a_reset_and_the_same_one_is_not(ana: Person) -> None:
+    await say(ana, 1, 2)
+    epoch = (await ana.messages())["epoch"]
+    socket = await ana.enter(query=f"?after=1&epoch={epoch}")
+    assert [event["seq"] for event in await socket.events(1)] == [2]
+    socket = await ana.enter(query="?after=1&epoch=0123456789abcdef")
+    assert (await socket.receive_until("reset"))["after"] == 2
+
+
+async def test_another_time_at_after_is_a_reset_and_the_same_one_is_not(ana: Person) -> None:
+    for number in (1, 2, 3):
+        await say(ana, number, number)
+    at = {message["seq"]: message["datetime"] for message in (await ana.messages())["messages"]}
+    for query, is_reset in (
+        (f"?after=2&at={quote(at[2])}", False),
+        (f"?after=2&at={at[2]}", False),  # its plus sign arrives as a space
+        (f"?after=3&at={quote(at[3])}", False),
+        (f"?after=2&at={quote(at[3])}", True),
+        (f"?after=3&at={quote(at[2])}", True),
+        ("?after=2&at=yesterday", True),
+    ):
+        socket = await ana.enter(query=query)
+        await socket.receive()
+        await (await ana.enter()).say("next", id=query)
+        assert ((await socket.receive())["type"] == "reset") == is_reset, query
+
+
+async def test_a_basic_client_hears_what_is_said_from_now_on_whatever_it_asks_for(ana: Person) -> None:
+    await say(ana, 1, 2)
+    socket = await ana.enter(basic=True, query="?after=0")
+    await say(ana, 3, 3)
+    frame = await socket.receive()
+    assert (frame["type"], frame["message"]) == ("chat_message", "3")
+
+
+async def test_a_page_and_the_socket_after_it_leave_nothing_out(server: Server, ana: Person) -> None:
+    """While others write, a client loads the page, takes its head, and opens the socket with it."""
+    async with Person(server.url, "luis") as luis:
+        writer = await luis.enter()
+
+        async def write() -> None:
+            for number in range(120):
+                await writer.say(str(number), id=str(number))
+                await writer.receive_until("ack", id=str(number))
+
+        writing = asyncio.create_task(write())
+        seen: list[list[int]] = []
+        while not writing.done():
+            page = await ana.messages(query="?limit=200")
+            socket = await ana.enter(query=f"?after={page['head']}&epoch={page['epoch']}")
+            assert (await socket.receive())["head"] >= page["head"]
+            shown = [message["seq"] for message in page["messages"]]
+            if len(shown) < 115:
+                shown += [event["seq"] for event in await socket.events(3)]
+            seen.append(shown)
+            await socket.socket.close()
+        await writing
+    assert len(seen) > 1
+    for shown in seen:
+        assert shown == list(range(1, len(shown) + 1))
+
+
+async def test_a_log_that_was_put_back_closes_its_room_and_resets_who_comes_back(server: Server, ana: Person) -> None:
+    socket = await say(ana, 1, 5)
+    database = server.app[DATABASE]
+    await database.execute("delete from educa_chat.event where seq > 2")
+    await database.execute("delete from educa_chat.message where seq > 2")
+    await database.execute(
+        "update educa_chat.room set head = 2, said = 2, last_at = (select max(at) from educa_chat.event)"
+    )
+    await server.app[HUB].sweep()
+    assert await socket.close_code() == 1001
+    back = await ana.enter(query="?after=5")
+    assert (await back.receive_until("reset"))["after"] == 2
+
+
+async def test_another_history_closes_all_rooms(server: Server, ana: Person) -> None:
+    socket = await say(ana, 1, 1)
+    epoch = (await ana.messages())["epoch"]
+    database = server.app[DATABASE]
+    # A table that was restored has another oid.
+    await database.execute("create table educa_chat.restored (like educa_chat.event including all)")
+    await database.execute("insert into educa_chat.restored select * from educa_chat.event")
+    await database.execute("drop table educa_chat.event")
+    await database.execute("alter table educa_chat.restored rename to event")
+    await server.app[HUB].sweep()
+    assert await socket.close_code() == 1001
+    back = await ana.enter(query=f"?after=1&epoch={epoch}")
+    assert (await back.receive_until("reset"))["after"] == 1
+    assert (await ana.messages())["epoch"] != epoch
+
+
+async def test_what_another_process_stored_without_a_word_is_found_by_the_sweep(
+    server: Server, database_url: str, ana: Person
+) -> None:
+    """Both have a memory bus, so neither hears of the other."""
+    async with open_server(settings_for(database_url)) as other, Person(other.url, "luis") as luis:
+        socket = await ana.enter()
+        await socket.receive()
+        await (await luis.enter()).say("quietly", id="1")
+        assert [event["message"] for event in await socket.events(1)] == ["quietly"]
+
+
+async def test_a_room_that_nobody_is_in_is_closed_after_a_while(server: Server, ana: Person) -> None:
+    hub = server.app[HUB]
+    socket = await ana.enter()
+    await socket.receive()
+    assert len(hub) == 1
+    now = hub._clock()
+    hub._clock = lambda: now + 1000
+    await hub.sweep()
+    assert len(hub) == 1
+    await socket.socket.close()
+    hub._clock = lambda: now + 2000
+    async with asyncio.timeout(10):
+        while len(hub):
+            await hub.sweep()
+            await asyncio.sleep(0.01)
+
+
+async def test_leaving_the_course_closes_the_socket_at_the_next_command(server: Server, ana: Person) -> None:
+    socket = await ana.enter()
+    await socket.receive()
+    await server.app[DATABASE].execute("delete from courses_course_students")
+    await socket.say("still here?", id="1")
+    assert (await socket.receive_until("error", id="1"))["code"] == "forbidden"
+    assert await socket.close_code() == 4003
+    with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
+        await ana.enter()

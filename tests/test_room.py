@@ -1,0 +1,316 @@
+"""The room: one door, one order, one write. Its members here are lists."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from educa_chat import room as room_module
+from educa_chat.errors import DatabaseUnavailable
+from educa_chat.protocol import Audience, CloseCode, Event, text_frame
+from educa_chat.room import BUFFER_LIMIT_BYTES, Room
+
+TIMEOUT_S = 5.0
+AT = "2026-01-01T00:00:00.000000+00:00"
+
+
+def event(seq: int, text: str = "", *, instructor: bool = False, basic: bool = True) -> Event:
+    def form(audience: str) -> bytes:
+        return f'{{"seq":{seq},"datetime":"{AT}","to":"{audience}","text":"{text}"}}'.encode()
+
+    return Event(seq, form("student"), form("instructor") if instructor else None, form("basic") if basic else None)
+
+
+class ListMember:
+    """A member that keeps what is written to it; `buffered` is what it pretends not to have sent."""
+
+    def __init__(self, audience: Audience = Audience.STUDENT) -> None:
+        self.audience = audience
+        self.writes: list[bytes] = []
+        self.buffered = 0
+        self.closed: CloseCode | None = None
+        self.drains = 0
+
+    def write(self, data: bytes) -> None:
+        assert self.closed is None, "written to after its close"
+        self.writes.append(data)
+
+    def buffer_size(self) -> int:
+        return self.buffered
+
+    async def drain(self) -> None:
+        self.drains += 1
+        await asyncio.sleep(0)
+
+    def close(self, code: CloseCode) -> None:
+        self.closed = code
+
+    @property
+    def received(self) -> bytes:
+        return b"".join(self.writes)
+
+
+class Log:
+    """What a room reads: the events so far, and how often it was asked from where."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.events = [event(seq) for seq in range(1, count + 1)]
+        self.reads: list[int] = []
+        self.is_away = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def read(self, after: int, count: int) -> Sequence[Event]:
+        self.reads.append(after)
+        await self.gate.wait()
+        if self.is_away:
+            raise DatabaseUnavailable("away")
+        return self.events[after : after + count]
+
+
+def frames(*events: Event, audience: Audience = Audience.STUDENT) -> bytes:
+    return b"".join(text_frame(form) for one in events if (form := one.form(audience)) is not None)
+
+
+async def a_turn() -> None:
+    """Let what is due in this turn of the loop go out."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def open_room(log: Log, head: int = 0) -> Room:
+    return Room(1, head, AT, log.read)
+
+
+async def test_events_of_one_turn_reach_a_member_in_one_write() -> None:
+    room, member = await open_room(Log()), ListMember()
+    await room.join(member, 0)
+    room.offer([event(1), event(2)])
+    room.offer([event(3)])
+    await a_turn()
+    assert member.writes == [frames(event(1), event(2), event(3))]
+
+
+async def test_an_event_seen_before_is_ignored() -> None:
+    room, member = await open_room(Log()), ListMember()
+    await room.join(member, 0)
+    for seqs in ((1, 2), (1,), (2, 1)):
+        room.offer([event(seq) for seq in seqs])
+        await a_turn()
+    assert member.received == frames(event(1), event(2))
+
+
+async def test_an_event_ahead_of_the_line_waits_for_the_missing_one_and_reads_no_log() -> None:
+    log = Log(3)
+    room, member = await open_room(log), ListMember()
+    await room.join(member, 0)
+    room.offer([event(2), event(3)])
+    await a_turn()
+    assert member.received == b""
+    room.offer([event(1)])
+    await a_turn()
+    assert member.received == frames(event(1), event(2), event(3))
+    # The next gap does lead to a read: had the first one too, it would have come before.
+    room.expect(4)
+    await until(lambda: log.reads)
+    assert log.reads == [3]
+
+
+async def test_what_stays_missing_is_read_from_the_log_once() -> None:
+    log = Log(5)
+    room, member = await open_room(log), ListMember()
+    await room.join(member, 0)
+    room.offer([event(3)])
+    room.offer([event(5)])
+    await until(lambda: room.head == 5)
+    await a_turn()
+    assert member.received == frames(*(event(seq) for seq in range(1, 6)))
+    assert log.reads == [0]
+
+
+async def test_a_seq_that_was_announced_alone_is_read_from_the_log() -> None:
+    log = Log(2)
+    room = await open_room(log)
+    room.expect(2)
+    await until(lambda: room.head == 2)
+
+
+async def test_a_seq_that_the_log_does_not_have_is_forgotten() -> None:
+    log = Log(1)
+    room, member = await open_room(log, 1), ListMember()
+    await room.join(member, 1)
+    room.offer([event(9)])
+    await until(lambda: log.reads)
+    await a_turn()
+    log.events.append(event(2))
+    room.offer([event(2)])
+    await a_turn()
+    assert member.received == frames(event(2))
+    room.expect(3)
+    await until(lambda: len(log.reads) > 1)
+    assert log.reads == [1, 2]
+
+
+async def test_a_log_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_module, "RETRY_PAUSE_S", 0.01)
+    log = Log(2)
+    log.is_away = True
+    room = await open_room(log)
+    room.offer([event(2)])
+    await until(lambda: len(log.reads) >= 2)
+    log.is_away = False
+    await until(lambda: room.head == 2)
+
+
+async def test_each_audience_gets_its_own_form_and_basic_clients_nothing_where_there_is_none() -> None:
+    room = await open_room(Log())
+    members = {audience: ListMember(audience) for audience in Audience}
+    for member in members.values():
+        await room.join(member, 0)
+    one, two = event(1, instructor=True), event(2, basic=False)
+    room.offer([one, two])
+    await a_turn()
+    assert members[Audience.STUDENT].received == text_frame(one.student) + text_frame(two.student)
+    assert members[Audience.INSTRUCTOR].received == text_frame(one.instructor or b"") + text_frame(two.student)
+    assert members[Audience.BASIC].received == text_frame(one.basic or b"")
+
+
+async def test_a_slow_member_is_cut_off_and_the_others_are_not() -> None:
+    room, slow, quick = await open_room(Log()), ListMember(), ListMember()
+    await room.join(slow, 0)
+    await room.join(quick, 0)
+    slow.buffered = BUFFER_LIMIT_BYTES + 1
+    room.offer([event(1)])
+    await a_turn()
+    assert (slow.closed, slow.received) == (CloseCode.TOO_SLOW, b"")
+    assert (quick.closed, quick.received) == (None, frames(event(1)))
+    assert list(room) == [quick]
+
+
+async def test_who_joins_behind_the_head_gets_what_was_missed_and_nothing_twice() -> None:
+    log = Log(5)
+    room, member = await open_room(log, 5), ListMember()
+    log.gate.clear()
+    joining = asyncio.create_task(room.join(member, 2))
+    await until(lambda: log.reads)
+    room.offer([event(6)])
+    log.gate.set()
+    await joining
+    room.offer([event(7)])
+    await a_turn()
+    assert member.received == frames(*(event(seq) for seq in range(3, 8)))
+
+
+async def test_an_event_that_is_due_when_somebody_joins_reaches_her_once() -> None:
+    room, old, new = await open_room(Log()), ListMember(), ListMember()
+    await room.join(old, 0)
+    room.offer([event(1)])
+    await room.join(new, 0)
+    await a_turn()
+    assert old.received == new.received == frames(event(1))
+
+
+async def test_what_the_ring_has_is_not_read_again() -> None:
+    log = Log()
+    room, member = await open_room(log), ListMember()
+    room.offer([event(seq) for seq in range(1, 11)])
+    await room.join(member, 4)
+    assert member.received == frames(*(event(seq) for seq in range(5, 11)))
+    assert log.reads == []
+
+
+async def test_a_storm_of_returning_members_costs_one_read() -> None:
+    log = Log(200)
+    room = await open_room(log, 200)
+    members = [ListMember() for _ in range(100)]
+    log.gate.clear()
+    joins = [asyncio.create_task(room.join(member, 100 + number)) for number, member in enumerate(members)]
+    await until(lambda: log.reads)
+    log.gate.set()
+    await asyncio.gather(*joins)
+    assert log.reads == [100]
+    for number, member in enumerate(members):
+        assert member.received == frames(*(event(seq) for seq in range(101 + number, 201)))
+
+
+async def test_a_long_replay_goes_in_pieces_with_a_drain_in_between() -> None:
+    log = Log()
+    log.events = [event(seq, "x" * 50_000) for seq in range(1, 31)]
+    room, member = await open_room(log, 30), ListMember()
+    await room.join(member, 0)
+    assert member.received == frames(*log.events)
+    assert max(map(len, member.writes)) <= BUFFER_LIMIT_BYTES // 2
+    assert member.drains >= 2
+
+
+async def test_who_does_not_reach_the_head_in_time_gets_a_reset_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_module, "REPLAY_TIMEOUT_S", 0.05)
+    log = Log(3)
+    log.gate.clear()
+    room, member = await open_room(log, 3), ListMember()
+    await room.join(member, 0)
+    assert member.received == text_frame(b'{"type":"reset","after":3}')
+    room.offer([event(4)])
+    await a_turn()
+    assert member.writes[1:] == [frames(event(4))]
+
+
+async def test_a_closed_room_takes_nobody_in() -> None:
+    room, inside, late = await open_room(Log()), ListMember(), ListMember()
+    await room.join(inside, 0)
+    room.close(CloseCode.GOING_AWAY)
+    await room.join(late, 0)
+    assert inside.closed is late.closed is CloseCode.GOING_AWAY
+    assert len(room) == 0
+
+
+async def test_a_member_that_left_gets_nothing_more() -> None:
+    room, member = await open_room(Log()), ListMember()
+    await room.join(member, 0)
+    room.offer([event(1)])
+    room.leave(member)
+    await a_turn()
+    assert member.received == b""
+
+
+_OFFERS = st.lists(st.lists(st.integers(1, 30), max_size=8), max_size=12)
+_JOINS = st.lists(st.integers(0, 30), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(offers=_OFFERS, joins=_JOINS, audience=st.sampled_from(Audience))
+def test_whatever_comes_in_whatever_order_every_member_sees_every_event_once_in_order(
+    offers: list[list[int]], joins: list[int], audience: Audience
+) -> None:
+    """Any mix of events out of order, repeated and left out, with members who come behind any seq in between."""
+
+    async def play() -> None:
+        log = Log(30)
+        room = await open_room(log)
+        members: list[tuple[int, ListMember]] = []
+        comings: list[Awaitable[None]] = []
+        for turn in range(max(len(offers), len(joins))):
+            if turn < len(offers):
+                room.offer([event(seq) for seq in offers[turn]])
+            if turn < len(joins) and joins[turn] <= room.head:
+                member = ListMember(audience)
+                members.append((joins[turn], member))
+                comings.append(asyncio.create_task(room.join(member, joins[turn])))
+            if turn % 3 == 0:
+                await a_turn()
+        await asyncio.gather(*comings)
+        room.offer(log.events)
+        await a_turn()
+        room.close(CloseCode.GOING_AWAY)
+        for after, member in members:
+            assert member.received == frames(*log.events[after:], audience=audience)
+
+    asyncio.run(play())

@@ -1,0 +1,127 @@
+"""Two processes on one Redis and one Postgres are one room."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.conftest import Postgres
+from tests.processes import Process, open_node
+from tests.redis_server import RedisServer
+from tests.serving import Person
+
+
+@pytest.fixture
+async def database_url(postgres: Postgres) -> str:
+    return await postgres.create_chat_database(demo=True)
+
+
+@pytest.fixture
+async def nodes(database_url: str, redis_server: RedisServer) -> AsyncIterator[tuple[Process, Process]]:
+    async with (
+        open_node(database_url, redis_server.url) as one,
+        open_node(database_url, redis_server.url) as two,
+    ):
+        yield one, two
+
+
+async def test_what_is_said_on_either_is_seen_on_both_once_and_in_one_order(nodes: tuple[Process, Process]) -> None:
+    one, two = nodes
+    async with Person(one.url, "ana") as ana, Person(two.url, "luis") as luis, Person(two.url, "ana") as also_ana:
+        readers = [await ana.enter(), await luis.enter(), await also_ana.enter(), await luis.enter(basic=True)]
+        writers = readers[:2]
+
+        async def say(which: int) -> None:
+            for number in range(15):
+                await writers[which].say(f"{which}:{number}", id=f"{which}:{number}")
+
+        await asyncio.gather(say(0), say(1))
+        seen = [await reader.events(30) for reader in readers]
+    for events in seen:
+        assert [event["seq"] for event in events] == list(range(1, 31))
+    texts = [[event["message"] for event in events] for events in seen]
+    assert texts[0] == texts[1] == texts[2] == texts[3]
+    for which in (0, 1):
+        assert [text for text in texts[0] if text.startswith(f"{which}:")] == [f"{which}:{n}" for n in range(15)]
+
+
+async def test_an_id_counts_once_on_whichever_node_it_comes(nodes: tuple[Process, Process]) -> None:
+    one, two = nodes
+    async with Person(one.url, "ana") as ana, Person(two.url, "ana") as also_ana:
+        here, there = await ana.enter(), await also_ana.enter()
+        await here.say("said", id="same")
+        first = await here.receive_until("ack")
+        await there.say("said again", id="same")
+        assert await there.receive_until("ack") == first
+        assert [message["message"] for message in (await ana.messages())["messages"]] == ["said"]
+
+
+async def test_who_comes_back_to_the_other_node_has_missed_nothing(nodes: tuple[Process, Process]) -> None:
+    one, two = nodes
+    async with Person(one.url, "ana") as ana, Person(two.url, "luis") as luis:
+        here = await ana.enter()
+        epoch = (await here.receive())["epoch"]
+        for number in range(3):
+            await here.say(str(number), id=str(number))
+        await here.events(3)
+        there = await luis.enter(query=f"?after=1&epoch={epoch}")
+        assert [event["message"] for event in await there.events(2)] == ["1", "2"]
+
+
+async def test_signing_out_on_one_node_closes_the_sockets_on_the_other(nodes: tuple[Process, Process]) -> None:
+    one, two = nodes
+    async with Person(one.url, "ana") as ana, Person(two.url) as elsewhere:
+        elsewhere.http.cookie_jar.update_cookies({c.key: c.value for c in ana.http.cookie_jar})
+        socket = await elsewhere.enter()
+        await socket.receive()
+        assert await ana.sign_out() == 302
+        assert await socket.close_code() == 4001
+        assert (await elsewhere.get("/students/courses/"))[0] == 302
+
+
+async def test_messages_reach_the_other_node_though_redis_is_dead(database_url: str) -> None:
+    redis = RedisServer()
+    redis.start()
+    try:
+        async with open_node(database_url, redis.url) as one, open_node(database_url, redis.url) as two:
+            async with Person(one.url, "ana") as ana, Person(two.url, "luis") as luis:
+                here, there = await ana.enter(), await luis.enter()
+                await here.say("with", id="1")
+                assert [e["message"] for e in await there.events(1)] == ["with"]
+                redis.stop()
+                await here.say("without", id="2")
+                await here.receive_until("ack", id="2")
+                assert [e["message"] for e in await there.events(1)] == ["without"]
+                redis.start()
+                await here.say("with again", id="3")
+                assert [e["message"] for e in await there.events(1)] == ["with again"]
+    finally:
+        redis.stop()
+
+
+async def test_a_node_that_is_asked_to_stop_sends_its_people_away_with_1001_and_ends_well(
+    nodes: tuple[Process, Process],
+) -> None:
+    one, _ = nodes
+    async with Person(one.url, "ana") as ana:
+        socket = await ana.enter()
+        await socket.receive()
+        stopping = asyncio.create_task(one.stop())
+        assert await socket.close_code() == 1001
+        assert await stopping == 0, one.output
+    assert "Traceback" not in one.output
+
+
+async def test_workers_share_a_port_and_are_one_room(database_url: str, redis_server: RedisServer) -> None:
+    async with open_node(database_url, redis_server.url, "--workers", "2") as node:
+        async with Person(node.url, "ana") as ana, Person(node.url, "luis") as luis:
+            sockets = [await person.enter() for person in (ana, luis) * 6]
+            for number, socket in enumerate(sockets):
+                await socket.say(str(number), id=str(number))
+            for socket in sockets:
+                assert [event["seq"] for event in await socket.events(12)] == list(range(1, 13))
+        os.kill(node.pid, signal.SIGINT)
+        assert await node.ended() == 0, node.output
+    assert "Traceback" not in node.output
