@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from educa_chat.errors import EducaChatError, RecordExists, SettingsInvalid
+from educa_chat.errors import DatabaseUnavailable, EducaChatError, RecordExists, SettingsInvalid
 from educa_chat.settings import Settings, load_settings
 from educa_chat.storage.pool import Database, open_database
 
@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = load_settings(parsed.config, os.environ)
         code: int = parsed.run(settings, parsed)
+    except DatabaseUnavailable as error:
+        print(f"educa-chat: the database can't be reached, see database.url: {error}", file=sys.stderr)
+        return 1
     except EducaChatError as error:
         print(f"educa-chat: {error}", file=sys.stderr)
         return 1

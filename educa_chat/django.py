@@ -20,7 +20,7 @@ USER_HASH = "_auth_user_hash"
 """In a session: the `session_auth_hash` of the user's password at that time."""
 
 SESSION_BYTES = 2**20
-"""The largest session that is read, decompressed."""
+"""The most that a session is decompressed to."""
 
 _SESSION_SALT = "django.contrib.sessions.SessionStore"
 _AUTH_SALT = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash"
@@ -37,8 +37,8 @@ def is_session_key(value: str) -> bool:
 def decode_session(session_data: str, secret_key: str) -> dict[str, object]:
     """Read `django_session.session_data`, signed with `secret_key`.
 
-    Never raises. The session is empty, and so anonymous, when the signature is not that key's or the content
-    can't be read, as with Django; here also when the content is larger than SESSION_BYTES.
+    Never raises for any data. The session is empty, and so anonymous, when the signature is not that key's or
+    the content can't be read, as with Django; here also when it decompresses to more than SESSION_BYTES.
     """
     if not session_data.isascii():
         return {}
@@ -73,9 +73,7 @@ def _content(payload: str) -> str:
     content = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
     if payload.startswith("."):
         stream = zlib.decompressobj()
-        content = stream.decompress(content, SESSION_BYTES + 1)
-        if len(content) <= SESSION_BYTES and not stream.eof:
-            raise ValueError("the compressed content is cut off")
-    if len(content) > SESSION_BYTES:
-        raise ValueError(f"the content has more than {SESSION_BYTES} bytes")
+        content = stream.decompress(content, SESSION_BYTES)
+        if not stream.eof:
+            raise ValueError(f"the content is cut off, or has more than {SESSION_BYTES} bytes")
     return content.decode("latin-1")

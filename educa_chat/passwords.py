@@ -109,10 +109,11 @@ def _bytes_of(password: str) -> bytes:
 
 
 def _number(digits: str, most: int) -> int:
-    """Read a parameter. Raises ValueError for anything but 1 to `most` in decimal digits."""
-    if not re.fullmatch("[1-9][0-9]{0,9}", digits) or int(digits) > most:
+    """Read a parameter. Raises ValueError for anything but a number from 1 to `most`."""
+    number = int(digits)
+    if not 1 <= number <= most:
         raise ValueError(f"a number from 1 to {most} is expected")
-    return int(digits)
+    return number
 
 
 def _salt(salt: str) -> bytes:

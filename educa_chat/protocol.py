@@ -3,6 +3,7 @@
 A kind of command is added in `_COMMANDS`; a kind of event is a struct with its `type` as the tag.
 """
 
+import json
 import unicodedata
 from enum import IntEnum, StrEnum
 from itertools import groupby
@@ -134,7 +135,20 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
         raise CommandRefused(ErrorCode.BAD_JSON, id=id) from None
     if id_required and command.id is None:
         raise CommandRefused(ErrorCode.BAD_REQUEST)
+    try:
+        _PAIRS.decode(frame)
+    except (ValueError, RecursionError):
+        raise CommandRefused(ErrorCode.BAD_REQUEST, id=id) from None
     return command
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
+    """Raise ValueError for a field that comes twice, of which msgspec takes the last and other readers the first."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError
+
+
+_PAIRS = json.JSONDecoder(object_pairs_hook=_refuse_twins)
 
 
 def normalise_text(text: str, length: int) -> str:

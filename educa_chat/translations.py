@@ -34,7 +34,7 @@ def negotiate_language(accept_language: str) -> str:
         tag, _, parameter = part.strip().partition(";")
         quality = parameter.strip().removeprefix("q=") or "1"
         try:
-            wanted.append((-float(quality), tag.strip()))
+            wanted.append((-float(quality), tag.strip().lower()))
         except ValueError:
             continue
     wanted.sort(key=lambda item: item[0])

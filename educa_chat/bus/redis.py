@@ -289,8 +289,6 @@ class RedisBus:
         """
         unconfirmed.append(_Channel())
         await connection.send_command("SUBSCRIBE", self._beat_channel)
-        # Those who came when there was no connection.
-        self._changed.update(self._channels)
         while True:
             wanted, unwanted = [], []
             for name in self._changed & self._channels.keys():

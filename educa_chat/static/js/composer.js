@@ -7,7 +7,7 @@ const touch = matchMedia('(pointer: coarse)');
 
 /** Where the reader writes. What is not sent yet is kept as a draft. */
 export class Composer {
-  limit;
+  #limit = 0;
   #form = byId('chat-input');
   #input = /** @type {HTMLTextAreaElement} */ (byId('chat-message-input'));
   #count = byId('composer-count');
@@ -17,11 +17,9 @@ export class Composer {
   /**
    * @param {object} how
    * @param {string} how.place  the part of the storage that is its own
-   * @param {number} how.limit  of a message's length
    * @param {(message: string) => void} how.onMessage
    */
-  constructor({ place, limit, onMessage }) {
-    this.limit = limit;
+  constructor({ place, onMessage }) {
     this.#draft = `draft:${place}`;
     this.#onMessage = onMessage;
     this.#input.value ||= storage.read(this.#draft) ?? '';
@@ -31,15 +29,19 @@ export class Composer {
     });
     this.#input.addEventListener('keydown', (event) => this.#key(event));
     this.#input.addEventListener('input', () => this.#changed());
-    this.#show();
     // On a phone the focus would open the keyboard over the messages.
     if (!touch.matches) this.#input.focus();
   }
 
-  /** Nothing can be written any more. */
-  close() {
-    this.#input.readOnly = true;
-    this.#form.inert = true;
+  /** @param {number} length  that a message may have; 0 is no limit */
+  limitTo(length) {
+    this.#limit = length || Infinity;
+    this.#show();
+  }
+
+  /** @param {boolean} isOpen  whether anything can be written */
+  open(isOpen) {
+    this.#form.inert = !isOpen;
   }
 
   /** @param {KeyboardEvent} event */
@@ -55,7 +57,7 @@ export class Composer {
   #send() {
     const message = this.#input.value.trim();
     this.#input.focus();
-    if (!message || lengthOf(message) > this.limit) return;
+    if (!message || lengthOf(message) > this.#limit) return;
     this.#onMessage(message);
     this.#input.value = '';
     this.#changed();
@@ -69,8 +71,8 @@ export class Composer {
 
   #show() {
     this.#grow();
-    const left = this.limit - lengthOf(this.#input.value.trim());
-    const isNear = left < this.limit * (1 - NEAR_LIMIT);
+    const left = this.#limit - lengthOf(this.#input.value.trim());
+    const isNear = left < this.#limit * (1 - NEAR_LIMIT);
     this.#count.textContent = isNear ? plural(left < 0 ? 'composer.over' : 'composer.left', Math.abs(left)) : '';
     this.#input.ariaInvalid = left < 0 ? 'true' : null;
   }

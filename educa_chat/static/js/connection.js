@@ -20,7 +20,7 @@ const SILENCE_LOOKED_AT_EVERY = 15_000;
  *     `ask` asks the API in any case, since a browser is not told why a socket was refused
  * @property {() => string} url  of the socket, with the position to go on from
  * @property {(frame: Frame) => void} onFrame
- * @property {(state: State, detail: {failures: number, signInUrl?: string}) => void} onState
+ * @property {(state: State, failures: number) => void} onState  with the failures since it was last stable
  * @property {() => Promise<boolean>} isBehind  whether the API knows of events that the socket did not bring
  */
 
@@ -38,6 +38,7 @@ export class Connection {
   #pause;
   /** @type {number | undefined} until the attempt has taken too long, then until the connection is stable */
   #deadline;
+  #room;
 
   /** @param {Room} room */
   constructor(room) {
@@ -51,8 +52,6 @@ export class Connection {
       addEventListener(use, () => this.#state === 'elsewhere' && this.connect());
     }
   }
-
-  #room;
 
   /** @param {{ask?: boolean}} [how] */
   async connect({ ask = false } = {}) {
@@ -92,10 +91,10 @@ export class Connection {
   }
 
   /** @param {State} state */
-  stop(state, signInUrl = '') {
+  stop(state) {
     this.#abandon();
     this.#attempt += 1;
-    this.#enter(state, signInUrl);
+    this.#enter(state);
   }
 
   /** The first frame of a socket has come. */
@@ -127,14 +126,15 @@ export class Connection {
     if (code === Close.SESSION_ENDED) this.stop('signed-out');
     else if (code === Close.NOT_A_MEMBER) this.stop('not-member');
     else if (code === Close.REPLACED) this.stop('elsewhere');
-    else if (code === Close.TOO_SLOW && this.#failures === 0) this.#retry({ pause: 0 });
-    else this.#retry({ ask: code !== Close.GOING_AWAY && code !== Close.TOO_SLOW });
+    else if (code === Close.GOING_AWAY) this.#retry({});
+    else if (code === Close.TOO_SLOW) this.#retry({ atOnce: this.#failures === 0 });
+    else this.#retry({ ask: true });
   }
 
   /** @param {unknown} error  why the API gave no page */
   #refused(error) {
     if (!(error instanceof ApiRefusal)) this.#retry({ ask: true });
-    else if (error.status === 401) this.stop('signed-out', error.signInUrl);
+    else if (error.status === 401) this.stop('signed-out');
     else if (error.status === 403) this.stop('not-member');
     else this.#retry({ ask: true, atLeast: error.retryAfter });
   }
@@ -142,16 +142,13 @@ export class Connection {
   /**
    * Tries again after a random part of a growing time, so that those who were cut off together do not come back together.
    *
-   * @param {{ask?: boolean, atLeast?: number, pause?: number}} how
+   * @param {{ask?: boolean, atLeast?: number, atOnce?: boolean}} how
    */
-  #retry({ ask = false, atLeast = 0, pause = Math.random() * this.#longestPause() }) {
+  #retry({ ask = false, atLeast = 0, atOnce = false }) {
+    const longest = Math.min(LONGEST_PAUSE, SHORTEST_PAUSE * 2 ** this.#failures);
+    this.#pause = setTimeout(() => this.connect({ ask }), atOnce ? 0 : atLeast + Math.random() * longest);
     this.#failures += 1;
-    this.#pause = setTimeout(() => this.connect({ ask }), atLeast + pause);
     this.#enter('connecting');
-  }
-
-  #longestPause() {
-    return Math.min(LONGEST_PAUSE, SHORTEST_PAUSE * 2 ** this.#failures);
   }
 
   #abandon() {
@@ -164,9 +161,9 @@ export class Connection {
   }
 
   /** @param {State} state */
-  #enter(state, signInUrl = '') {
+  #enter(state) {
     this.#state = state;
-    this.#room.onState(state, { failures: this.#failures, signInUrl });
+    this.#room.onState(state, this.#failures);
   }
 
   /** A page does not see the server's pings: a long silence may be peace, or a network that died without a word. */
@@ -178,7 +175,7 @@ export class Connection {
     if (this.#state !== 'connected') return;
     const socket = this.#socket;
     this.#heardAt = Date.now();
-    const lost = await this.#room.isBehind().catch(() => true);
-    if (lost && socket === this.#socket) this.reconnect();
+    const isLost = await this.#room.isBehind().catch((error) => !(error instanceof ApiRefusal && error.isPassing));
+    if (isLost && socket === this.#socket) this.reconnect();
   }
 }

@@ -7,13 +7,16 @@ export class ApiRefusal extends Error {
   /**
    * @param {number} status
    * @param {number} retryAfter  in milliseconds, 0 when nothing was said
-   * @param {string | undefined} signInUrl
    */
-  constructor(status, retryAfter, signInUrl) {
+  constructor(status, retryAfter) {
     super(`The API answered ${status}`);
     this.status = status;
     this.retryAfter = retryAfter;
-    this.signInUrl = signInUrl;
+  }
+
+  /** Whether it says nothing about the reader: the server is busy, or in trouble. */
+  get isPassing() {
+    return this.status === 429 || this.status >= 500;
   }
 }
 
@@ -34,7 +37,6 @@ export async function loadMessages(room, { limit, before }) {
     signal: AbortSignal.timeout(WITHIN),
   });
   if (response.ok) return response.json();
-  const answer = await response.json().catch(() => null);
   const seconds = Number(response.headers.get('Retry-After'));
-  throw new ApiRefusal(response.status, seconds > 0 ? seconds * 1000 : 0, answer?.error?.sign_in_url);
+  throw new ApiRefusal(response.status, seconds > 0 ? seconds * 1000 : 0);
 }

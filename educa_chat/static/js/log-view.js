@@ -44,6 +44,8 @@ export class LogView {
   #unseen = 0;
   /** @type {{row: Row, offset: number} | null} what is being read, where that is not the bottom */
   #place = null;
+  /** The request for the frame in which the place is restored, 0 for none. */
+  #frame = 0;
 
   /** @type {ShownMessage[]} */
   #unread = [];
@@ -52,6 +54,7 @@ export class LogView {
 
   #own;
   #onAction;
+  #topWatch;
 
   /**
    * @param {object} reader
@@ -80,8 +83,6 @@ export class LogView {
     this.#renameDaysAtMidnight();
   }
 
-  #topWatch;
-
   /** The seq of the oldest message that is shown. */
   get oldest() {
     const [first] = this.#stored.keys();
@@ -100,8 +101,7 @@ export class LogView {
     }
     for (const rows of [this.#rows, this.#stored, this.#unstored]) rows.clear();
     this.#reachable = undefined;
-    this.#unseen = 0;
-    for (const message of messages) this.#insert(message, null);
+    for (const message of messages) this.#insert(message);
     this.#log.ariaBusy = 'false';
     this.#scrollDown();
   }
@@ -111,10 +111,8 @@ export class LogView {
     this.#keepingPlace(() => {
       const newer = [...this.#stored];
       this.#stored.clear();
-      const before = this.#log.querySelector('.day, .message');
-      for (const message of messages) this.#insert(message, before);
+      for (const message of messages) this.#insert(message, newer[0]?.[1] ?? this.#firstUnstored());
       for (const [seq, row] of newer) this.#stored.set(seq, row);
-      if (newer.length) this.#arrange(newer[0][1]);
     });
   }
 
@@ -141,7 +139,7 @@ export class LogView {
       row.message = message;
       this.#keepingPlace(() => this.#render(row));
     } else {
-      this.#unstored.set(message.id, this.#insert(message, null));
+      this.#unstored.set(message.id, this.#insert(message));
       this.#scrollDown();
     }
   }
@@ -191,7 +189,7 @@ export class LogView {
 
   /**
    * @param {ShownMessage} message
-   * @param {Element | null} before
+   * @param {Row} [before]  the end when there is none
    */
   #insert(message, before) {
     const element = this.#elementOf(message);
@@ -199,7 +197,7 @@ export class LogView {
     const row = { message, element };
     this.#rows.set(element, row);
     if (message.seq) this.#stored.set(message.seq, row);
-    this.#log.insertBefore(element, before);
+    this.#log.insertBefore(element, before?.divider ?? before?.element ?? null);
     this.#arrange(row);
     this.#arrange(this.#neighbour(row, 'nextElementSibling'));
     if (!this.#log.contains(document.activeElement)) this.#makeReachable(this.#last());
@@ -277,10 +275,10 @@ export class LogView {
     return this.#rowOf(this.#log.lastElementChild);
   }
 
-  /** @returns {Element | null} */
+  /** @returns {Row | undefined} */
   #firstUnstored() {
-    const [row] = this.#unstored.values();
-    return row?.divider ?? row?.element ?? null;
+    const [first] = this.#unstored.values();
+    return first;
   }
 
   #renameDaysAtMidnight() {
@@ -295,14 +293,18 @@ export class LogView {
   // Place
 
   /**
-   * Changes the log without moving what is being read.
+   * Changes the log without moving what is being read. However many changes a frame brings, what they do to the layout is
+   * looked at once.
    *
    * @param {() => void} change
    */
   #keepingPlace(change) {
-    if (!this.#atBottom) this.#place = this.#findPlace();
+    if (!this.#atBottom && !this.#frame) this.#place = this.#findPlace();
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#restorePlace();
+    });
     change();
-    this.#restorePlace();
   }
 
   #restorePlace() {
@@ -328,20 +330,22 @@ export class LogView {
   }
 
   #scrolled() {
+    // What has changed in this frame moved the rows; where they belong is known.
+    if (this.#frame) return;
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
     this.#atBottom = scrollHeight - scrollTop - clientHeight < BOTTOM;
     this.#place = this.#atBottom ? null : this.#findPlace();
-    if (this.#atBottom) this.#unseen = 0;
     this.#showWayDown();
   }
 
   #scrollDown() {
     this.#atBottom = true;
     this.#restorePlace();
-    this.#scrolled();
+    this.#showWayDown();
   }
 
   #showWayDown() {
+    if (this.#atBottom) this.#unseen = 0;
     const label = this.#unseen ? plural('log.new_messages', this.#unseen) : '';
     this.#toNewest.hidden = this.#atBottom;
     this.#toNewest.ariaLabel = label || text('log.to_newest');
@@ -384,8 +388,12 @@ export class LogView {
 
   // Reading out
 
-  /** New messages are read out from a region of their own: what is added to the log itself may be history. */
-  #announce(/** @type {ShownMessage} */ message) {
+  /**
+   * New messages are read out from a region of their own: what is added to the log itself may be history.
+   *
+   * @param {ShownMessage} message
+   */
+  #announce(message) {
     this.#unread.push(message);
     this.#readOut ??= setTimeout(() => {
       const lines = this.#unread.length > READ_OUT_AT_ONCE

@@ -92,8 +92,10 @@ function excerptOf(message) {
 /** @param {ShownMessage} message */
 function noteOf({ state, note = '' }) {
   const footer = make('footer', 'note');
-  footer.append(make('span', note ? '' : 'unseen', note || text('message.pending')));
+  const line = make('span', note ? '' : 'unseen', note || text('message.pending'));
+  footer.append(line);
   if (state === 'failed') {
+    line.role = 'alert';
     for (const action of ['retry', 'copy', 'discard']) {
       const button = make('button', 'quiet', text(`message.${action}`));
       button.type = 'button';

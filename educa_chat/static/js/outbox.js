@@ -29,6 +29,12 @@ export class Outbox {
   /** @type {number | undefined} until the ack is overdue, or until the next try */
   #timer;
 
+  #place;
+  #send;
+  #onOverdue;
+  #onChange;
+  #onGone;
+
   /**
    * @param {string} place  the part of the storage that is its own: the person's and the room's
    * @param {object} ways
@@ -47,12 +53,6 @@ export class Outbox {
       if (key.startsWith(this.#place)) this.#forget(key.slice(this.#place.length));
     });
   }
-
-  #place;
-  #send;
-  #onOverdue;
-  #onChange;
-  #onGone;
 
   /** Takes up what an earlier page has left. */
   restore() {

@@ -1,6 +1,6 @@
 /** The room page: what the server says goes into the log, what the reader says into the outbox. */
 
-/** @import { Frame, Message, Page } from './protocol.js' */
+/** @import { Frame, Page } from './protocol.js' */
 /** @import { Entry } from './outbox.js' */
 /** @import { ShownMessage } from './message-view.js' */
 
@@ -17,6 +17,7 @@ import { followViewport } from './viewport.js';
 
 const PAGE = 50;
 const CATCH_UP_WITHIN = 2000;
+const WORTH_A_WORD = 10_000;
 
 /** @type {number | string} */
 const room = pageData('course-id');
@@ -29,7 +30,7 @@ const place = `${user}:${room}`;
 /** @type {{seq: number, datetime?: string, epoch: string} | null} up to where the log is shown; null: nothing yet */
 let position = null;
 
-const status = new Status();
+const status = new Status(signInUrl());
 
 const log = new LogView({
   user,
@@ -45,11 +46,11 @@ const connection = new Connection({
   prepare,
   url: socketUrl,
   onFrame: receive,
-  onState: (state, detail) => {
-    status.show(state, detail);
+  onState: (state, failures) => {
+    status.show(state, failures);
     if (state === 'connected') outbox.connected();
     else outbox.disconnected();
-    if (state === 'not-member') composer.close();
+    if (state === 'connected' || state === 'not-member') composer.open(state === 'connected');
   },
   isBehind,
 });
@@ -61,11 +62,7 @@ const outbox = new Outbox(place, {
   onGone: (id) => log.removeUnstored(id),
 });
 
-const composer = new Composer({
-  place,
-  limit: pageData('limits').message_length,
-  onMessage: (message) => outbox.add(message),
-});
+const composer = new Composer({ place, onMessage: (message) => outbox.add(message) });
 
 /** @type {Record<string, ((event: Frame) => void) | undefined>} */
 const events = {
@@ -74,7 +71,11 @@ const events = {
   deleted: ({ target }) => log.change(target, { message: '', html: '', deleted: true }),
 };
 
-/** What is no event of the log, even where it names a seq. @type {Record<string, ((signal: Frame) => void) | undefined>} */
+/**
+ * What is no event of the log, even where it names a seq.
+ *
+ * @type {Record<string, ((signal: Frame) => void) | undefined>}
+ */
 const signals = {
   welcome,
   reset: startOver,
@@ -86,6 +87,7 @@ const signals = {
 };
 
 followViewport();
+composer.limitTo(pageData('limits').message_length);
 outbox.restore();
 showUnstored();
 connection.connect();
@@ -115,17 +117,20 @@ function showUnstored() {
 
 async function loadOlder() {
   const before = log.oldest;
-  const shownIn = position?.epoch;
-  try {
-    const { messages, more } = await loadMessages(room, { limit: PAGE, before });
-    // Meanwhile the log may have been replaced by another part or another history.
-    if (log.oldest !== before || position?.epoch !== shownIn) return;
-    log.prepend(messages);
-    if (more) log.watchTop();
-    else log.showBeginning();
-  } catch {
-    log.showOlderFailed();
-  }
+  const epoch = position?.epoch;
+  const page = await loadMessages(room, { limit: PAGE, before }).catch(() => null);
+  // Meanwhile the log may have been replaced, by another part or another history.
+  if (log.oldest !== before || position?.epoch !== epoch) return;
+  if (!page) return log.showOlderFailed();
+  log.prepend(page.messages);
+  if (page.more) log.watchTop();
+  else log.showBeginning();
+}
+
+function signInUrl() {
+  const url = new URL(pageData('sign-in-url'), location.href);
+  url.searchParams.set('next', location.pathname);
+  return url.href;
 }
 
 function socketUrl() {
@@ -152,10 +157,10 @@ function advance(event) {
 
 /** @param {Frame} welcome */
 function welcome({ me, limits }) {
-  // Someone else has signed in with this browser: what waits here is not hers to say.
+  // Someone else has signed in with this browser: what waits here is not theirs to say.
   if (me.user !== user) return connection.stop('other-user');
   reader = { name: me.name, role: me.role };
-  composer.limit = limits.message_length;
+  composer.limitTo(limits.message_length);
   connection.welcomed();
 }
 
@@ -202,8 +207,13 @@ function shown({ id, message, datetime, failure, dueAt }) {
     message,
     html: '',
     state: failure ? 'failed' : 'pending',
-    note: failure ? reason(failure) : dueAt ? text('message.postponed', { time: timeOf(new Date(dueAt)) }) : '',
+    note: failure ? reason(failure) : delay(dueAt),
   };
+}
+
+/** @param {number} [dueAt] */
+function delay(dueAt = 0) {
+  return dueAt - Date.now() > WORTH_A_WORD ? text('message.postponed', { time: timeOf(new Date(dueAt)) }) : '';
 }
 
 /** @param {string} failure */
@@ -213,7 +223,7 @@ function reason(failure) {
 }
 
 /** @param {string} message */
-function copy(message) {
+async function copy(message) {
   if (navigator.clipboard) return navigator.clipboard.writeText(message);
   // There is no clipboard outside of secure contexts.
   const field = document.createElement('textarea');

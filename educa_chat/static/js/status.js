@@ -17,23 +17,27 @@ export class Status {
   /** @type {number | undefined} */
   #timer;
 
-  constructor() {
+  #signInUrl;
+
+  /** @param {string} signInUrl */
+  constructor(signInUrl) {
+    this.#signInUrl = signInUrl;
     for (const change of ['online', 'offline']) addEventListener(change, () => this.#tellInterruption());
   }
 
   /**
    * @param {State} state
-   * @param {{failures: number, signInUrl?: string}} detail
+   * @param {number} failures  to connect
    */
-  show(state, { failures, signInUrl }) {
+  show(state, failures) {
     this.#failures = failures;
     if (state === 'connecting') return this.#interrupted();
     clearTimeout(this.#timer);
     const wasLong = this.#interruption === 'long';
     this.#interruption = 'no';
     if (state === 'connected') this.#connected(wasLong);
-    else if (state === 'signed-out') this.#tell('notice', state, text('status.sign_in'), signInPath(signInUrl));
-    else if (state === 'other-user') this.#tell('notice', state, text('status.reload'), location.pathname);
+    else if (state === 'signed-out') this.#tell('notice', state, text('status.sign_in'), this.#signInUrl);
+    else if (state === 'other-user') this.#tell('notice', state, text('status.reload'), location.href);
     else this.#tell('notice', state);
   }
 
@@ -66,22 +70,17 @@ export class Status {
    * @param {'quiet' | 'notice' | 'back'} look
    * @param {string} key
    * @param {string} [label]  of a link
-   * @param {string} [path]  where it leads
+   * @param {string} [url]  where it leads
    */
-  #tell(look, key, label, path) {
+  #tell(look, key, label, url) {
     // A status line that says the same again would be read out again.
     if (this.#line.dataset.key === key) return;
     this.#line.dataset.key = key;
-    this.#line.dataset.state = look;
-    this.#line.replaceChildren(make('span', '', text(`status.${key}`)));
-    if (!label || !path) return;
+    this.#line.dataset.look = look;
+    this.#line.textContent = text(`status.${key}`);
+    if (!label || !url) return;
     const link = make('a', '', label);
-    link.href = path;
+    link.href = url;
     this.#line.append(' ', link);
   }
-}
-
-/** @param {string} [signInUrl]  where the server says that people sign in */
-function signInPath(signInUrl) {
-  return signInUrl || `/accounts/login/?next=${encodeURIComponent(location.pathname)}`;
 }

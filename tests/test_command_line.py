@@ -1,0 +1,228 @@
+"""The program as an operator meets it: real processes, their output and their exit codes."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from educa_chat.settings import DEMO_SESSION_KEY
+from educa_chat.storage.pool import open_database
+from tests.conftest import Postgres
+from tests.processes import free_port, open_node, open_process
+from tests.redis_server import RedisServer
+from tests.serving import Person
+
+KEY = Fernet.generate_key().decode()
+CONFIG = Path(__file__).parent.parent / "config"
+
+
+async def run(
+    url: str, *arguments: str, input: str = "", environment: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Run `educa-chat` to its end, from another directory; its exit code and its output."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "educa_chat", *arguments,
+        cwd="/",
+        env={**os.environ, "EDUCA_CHAT_DATABASE_URL": url, "EDUCA_CHAT_SESSION_KEY": KEY, **(environment or {})},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await asyncio.wait_for(process.communicate(input.encode()), 60)
+    assert process.returncode is not None
+    assert b"Traceback" not in output, output.decode()
+    return process.returncode, output.decode()
+
+
+async def test_an_empty_database_becomes_a_chat_by_four_kinds_of_command(postgres: Postgres) -> None:
+    url = await postgres.create_database()
+    for arguments, input, said in (
+        (("migrate",), "", "applied 0001_platform\napplied 0002_chat"),
+        (("migrate",), "", "up to date"),
+        (("user", "add", "teacher", "--first-name", "Tea", "--last-name", "Cher"), "secret\n", "teacher"),
+        (("user", "add", "student"), "secret\n", "student"),
+        (("course", "add", "Algebra <I>", "--owner", "teacher"), "", "1"),
+        (("enrol", "student", "1"), "", "student"),
+    ):
+        assert (code_and_said := await run(url, *arguments, input=input))[0] == 0, code_and_said
+        assert said in code_and_said[1]
+    async with open_node(url) as node, Person(node.url) as student:
+        assert (await student.sign_in("student", "secret"))[0] == 302
+        assert "Algebra &lt;I&gt;" in (await student.get("/chat/room/1/"))[1]
+        socket = await student.enter()
+        await socket.receive()
+        assert (await run(url, "unenrol", "student", "1"))[0] == 0
+        assert await socket.close_code() == 4003
+        assert (await student.get("/chat/room/1/"))[0] == 403
+        assert (await run(url, "enrol", "student", "1"))[0] == 0
+        socket = await student.enter()
+        await socket.receive()
+        assert (await run(url, "user", "password", "student", input="another\n"))[0] == 0
+        assert await socket.close_code() == 4001
+        assert (await student.sign_in("student", "another"))[0] == 302
+        socket = await student.enter()
+        await socket.receive()
+        assert (await run(url, "user", "deactivate", "student"))[0] == 0
+        assert await socket.close_code() == 4001
+        assert (await student.sign_in("student", "another"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("user", "add", "ana"), "exists"),
+        (("user", "password", "nobody"), "no user"),
+        (("user", "deactivate", "nobody"), "no user"),
+        (("course", "add", "X", "--owner", "nobody"), "no user"),
+        (("enrol", "ana", "1"), "already"),
+        (("enrol", "ana", "99"), "no course"),
+        (("unenrol", "ana", "2"), "no student"),
+        (("demo",), "already"),
+    ],
+)
+async def test_what_cannot_be_done_is_said_and_the_exit_code_is_1(
+    postgres: Postgres, arguments: tuple[str, ...], said: str
+) -> None:
+    code, output = await run(await postgres.create_chat_database(demo=True), *arguments, input="x\n")
+    assert (code, said in output) == (1, True), output
+
+
+async def test_the_demo_data_is_for_an_empty_database_in_development(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database()
+    code, output = await run(url, "demo", environment={"EDUCA_CHAT_SERVER_MODE": "production"})
+    assert (code, "development only" in output) == (1, True), output
+    assert (await run(url, "demo"))[0] == 0
+    async with open_database(url, 1) as database:
+        assert await database.fetchval("select count(*) from auth_user") == 4
+
+
+async def test_the_tables_of_a_django_site_are_not_written_to(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    async with open_database(url, 1) as database:
+        await database.execute("create table django_migrations (id int)")
+    for arguments in (
+        ("user", "add", "x"),
+        ("enrol", "luis", "2"),
+        ("demo",),
+        ("course", "add", "X", "--owner", "ana"),
+    ):
+        code, output = await run(url, *arguments, input="x\n")
+        assert (code, "Django site" in output) == (1, True), output
+
+
+async def test_check_proves_each_part_and_says_what_fails(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database()
+    code, output = await run(url, "check")
+    assert code == 0, output
+    assert [line.split()[0] for line in output.splitlines()] == ["ok"] * 5
+    empty = await postgres.create_database()
+    code, output = await run(
+        empty,
+        "check",
+        environment={"EDUCA_CHAT_BUS_URL": f"redis://127.0.0.1:{free_port()}", "EDUCA_CHAT_SESSION_KEY": ""},
+    )
+    assert code == 1
+    failed = [line.split(":")[0] for line in output.splitlines() if line.startswith("FAIL")]
+    assert failed == ["FAIL session key", "FAIL schema", "FAIL bus"], output
+    assert "educa-chat migrate" in output
+
+
+async def test_check_over_redis(postgres: Postgres, redis_server: RedisServer) -> None:
+    url = await postgres.create_chat_database()
+    code, output = await run(url, "check", environment={"EDUCA_CHAT_BUS_URL": redis_server.url})
+    assert code == 0, output
+
+
+async def test_check_and_serve_say_that_the_database_is_away() -> None:
+    url = f"postgresql://x@127.0.0.1:{free_port()}/x"
+    assert (await run(url, "check"))[0] == 1
+    code, output = await run(url, "serve", "--port", str(free_port()))
+    assert code == 1
+    assert "database can't be reached" in output
+
+
+async def test_production_refuses_a_schema_that_is_not_up_to_date_and_says_what_to_do(postgres: Postgres) -> None:
+    url = await postgres.create_database()
+    production = {"EDUCA_CHAT_BUS_URL": "memory:", "EDUCA_CHAT_SERVER_WORKERS": "1"}
+    arguments = ("serve", "--config", str(CONFIG / "production.toml"), "--port", str(free_port()))
+    code, output = await run(url, *arguments, environment=production)
+    assert (code, "run `educa-chat migrate`" in output) == (1, True), output
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"EDUCA_CHAT_SESSION_KEY": ""}, "session.key"),
+        ({"EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY}, "demo key"),
+        ({"EDUCA_CHAT_BUS_URL": "memory:"}, "memory bus"),
+    ],
+)
+async def test_production_refuses_what_is_not_safe(environment: Mapping[str, str], said: str) -> None:
+    code, output = await run(
+        "postgresql://x@y/z", "serve", "--config", str(CONFIG / "production.toml"), environment=environment
+    )
+    assert (code, said in output) == (1, True), output
+
+
+async def test_several_workers_on_a_memory_bus_are_refused() -> None:
+    code, output = await run("embedded:x", "serve", "--workers", "2")
+    assert (code, "memory bus" in output) == (1, True), output
+
+
+async def test_a_newer_database_is_refused(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database()
+    async with open_database(url, 1) as database:
+        await database.execute("insert into educa_chat.schema_version (number, name) values (9999, 'future')")
+    for command in ("migrate", "serve"):
+        code, output = await run(url, command)
+        assert (code, "newer" in output) == (1, True), output
+
+
+async def test_config_stands_before_the_command_or_behind_it(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[server]\nnonsense = 1\n")
+    for arguments in (("--config", str(file), "check"), ("check", "--config", str(file))):
+        code, output = await run("embedded:x", *arguments)
+        assert (code, "nonsense" in output) == (1, True), output
+
+
+async def test_two_nodes_may_migrate_at_once(postgres: Postgres) -> None:
+    url = await postgres.create_database()
+    results = await asyncio.gather(run(url, "migrate"), run(url, "migrate"))
+    assert [code for code, _ in results] == [0, 0], results
+    assert sum("applied" in output for _, output in results) == 1
+
+
+async def test_a_port_that_is_taken_is_said_plainly(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database()
+    async with open_node(url) as node:
+        code, output = await run(url, "serve", "--port", node.url.rpartition(":")[2])
+    assert (code, "in use" in output) == (1, True), output
+
+
+async def test_ctrl_c_stops_the_server_and_its_embedded_database(tmp_path: Path) -> None:
+    folder = tmp_path / "database"
+    port = free_port()
+    environment = {"EDUCA_CHAT_DATABASE_URL": f"embedded:{folder}", "EDUCA_CHAT_SESSION_KEY": KEY}
+    async with open_process(
+        "serve", "--demo", "--port", str(port), environment=environment, url=f"http://127.0.0.1:{port}"
+    ) as process:
+        await process.ready()
+        assert "ana, luis" in process.output
+        assert f"http://127.0.0.1:{port}" in process.output
+        assert (folder / "postmaster.pid").exists()
+        assert await process.stop(signal.SIGINT) == 0, process.output
+    assert not (folder / "postmaster.pid").exists()
+
+
+async def test_a_killed_server_leaves_a_database_that_the_next_one_takes_and_stops(tmp_path: Path) -> None:
+    folder = tmp_path / "database"
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        async with open_node(f"embedded:{folder}") as node:
+            await node.stop(number)
+    assert not (folder / "postmaster.pid").exists()

@@ -1,0 +1,84 @@
+"""Imports point one way, and what is below knows nothing of what is above."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "educa_chat"
+LAYERS = [
+    {"settings", "errors"},
+    {"django", "passwords", "translations", "protocol", "markup", "limits", "tasks"},
+    {"room", "storage", "bus", "payload"},
+    {"chat", "hub", "identity", "sockets"},
+    {"handlers"},
+    {"app"},
+    {"cli", "serve", "check", "demo", "__main__"},
+]
+MODULES = sorted(path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py"))
+
+
+def imports_of(module: Path) -> set[str]:
+    """The full names of the modules and objects that `module` imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((PACKAGE.parent / module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{module}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part_of(dotted: str) -> str | None:
+    """The part of the package that a name belongs to; None for names of others and the package itself."""
+    names = dotted.split(".")
+    return names[1] if names[0] == "educa_chat" and len(names) > 1 else None
+
+
+def layer_of(part: str) -> int:
+    return next(number for number, parts in enumerate(LAYERS) if part in parts)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_a_module_imports_only_from_its_own_layer_and_those_below(module: Path) -> None:
+    part = module.with_suffix("").parts[1]
+    if part == "__init__":
+        return
+    for imported in map(part_of, imports_of(module)):
+        if imported is not None:
+            assert layer_of(imported) <= layer_of(part), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize(
+    ("folder", "strangers"),
+    [
+        ("bus", {"aiohttp", "aiohttp_session", "aiohttp_jinja2", "asyncpg"}),
+        ("storage", {"aiohttp", "aiohttp_session", "aiohttp_jinja2", "redis"}),
+        ("handlers", {"asyncpg", "redis"}),
+    ],
+)
+def test_a_folder_does_not_know_its_strangers(folder: str, strangers: set[str]) -> None:
+    others = {"bus": "storage", "storage": "bus"}
+    for module in MODULES:
+        if module.parts[1] == folder:
+            names = imports_of(module)
+            assert not {name.partition(".")[0] for name in names} & strangers, module
+            assert others.get(folder, "nothing") not in map(part_of, names), module
+
+
+def test_a_room_knows_no_http() -> None:
+    assert not {name.partition(".")[0] for name in imports_of(Path("educa_chat/room.py"))} & {"aiohttp"}
+
+
+def test_only_the_application_chooses_an_implementation() -> None:
+    concrete = {"MemoryBus", "RedisBus", "DjangoIdentity"}
+    for module in MODULES:
+        if module.parts[1] not in ("app.py", "bus", "identity.py"):
+            names = {name.rpartition(".")[2] for name in imports_of(module)}
+            assert not names & concrete, module
+
+
+def test_every_module_says_its_role() -> None:
+    for module in MODULES:
+        assert ast.get_docstring(ast.parse((PACKAGE.parent / module).read_text(encoding="utf-8"))), module

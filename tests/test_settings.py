@@ -1,0 +1,106 @@
+"""The settings: typed, complete in the examples, overridden by the environment, refused by name."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography.fernet import Fernet
+
+from educa_chat.errors import SettingsInvalid
+from educa_chat.settings import DEMO_SESSION_KEY, Settings, load_settings
+
+CONFIG = Path(__file__).parent.parent / "config"
+
+
+@pytest.mark.parametrize("name", ["development", "production"])
+def test_the_examples_name_every_key_and_comment_it(name: str) -> None:
+    text = (CONFIG / f"{name}.toml").read_text(encoding="utf-8")
+    given = tomllib.loads(text)
+    known = msgspec.to_builtins(Settings())
+    assert {section: set(keys) for section, keys in given.items()} == {s: set(k) for s, k in known.items()}
+    for line in text.splitlines():
+        if " = " in line and not line.startswith("#"):
+            assert "  # " in line, line
+
+
+def test_the_development_example_is_the_defaults_with_the_demo_key() -> None:
+    settings = load_settings(CONFIG / "development.toml", {})
+    default = load_settings(None, {"EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY})
+    assert settings == default
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "section", "key", "value"),
+    [
+        ("EDUCA_CHAT_DATABASE_URL", "postgresql://x@y/z", "database", "url", "postgresql://x@y/z"),
+        ("EDUCA_CHAT_SERVER_PORT", "8010", "server", "port", 8010),
+        ("EDUCA_CHAT_SESSION_SECURE", "true", "session", "secure", True),
+        ("EDUCA_CHAT_SESSION_SECURE", "0", "session", "secure", False),
+        ("EDUCA_CHAT_SERVER_ORIGINS", "https://a.example, https://b.example", "server", "origins",
+         ("https://a.example", "https://b.example")),
+        ("EDUCA_CHAT_SERVER_ORIGINS", "", "server", "origins", ()),
+        ("EDUCA_CHAT_LIMITS_MESSAGES_PER_SECOND", "0.5", "limits", "messages_per_second", 0.5),
+        ("EDUCA_CHAT_AUTH_DJANGO_SECRET_KEY", "1234", "auth", "django_secret_key", "1234"),
+    ],
+)  # fmt: skip
+def test_the_environment_overrides_the_file(variable: str, text: str, section: str, key: str, value: object) -> None:
+    settings = load_settings(CONFIG / "development.toml", {variable: text})
+    assert getattr(getattr(settings, section), key) == value
+
+
+def test_a_variable_of_no_section_is_left_alone() -> None:
+    assert load_settings(None, {"EDUCA_CHAT_REQUIRE": "browser", "EDUCA_CHAT": "x", "EDUCA_CHAT_": "y"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"EDUCA_CHAT_SERVER_PROT": "1"}, "EDUCA_CHAT_SERVER_PROT"),
+        ({"EDUCA_CHAT_SERVER_PORT": "eighty"}, "server.port"),
+        ({"EDUCA_CHAT_SERVER_PORT": "70000"}, "server.port"),
+        ({"EDUCA_CHAT_SERVER_MODE": "testing"}, "server.mode"),
+        ({"EDUCA_CHAT_SERVER_WORKERS": "2"}, "memory bus"),
+        ({"EDUCA_CHAT_SERVER_WORKERS": "0"}, "server.workers"),
+        ({"EDUCA_CHAT_SERVER_ORIGINS": "school.example"}, "server.origins"),
+        ({"EDUCA_CHAT_SERVER_TRUSTED_PROXIES": "nginx"}, "server.trusted_proxies"),
+        ({"EDUCA_CHAT_DATABASE_URL": "mysql://x"}, "database.url"),
+        ({"EDUCA_CHAT_DATABASE_URL": "embedded:"}, "database.url"),
+        ({"EDUCA_CHAT_BUS_URL": "amqp://x"}, "bus.url"),
+        ({"EDUCA_CHAT_SESSION_KEY": "short"}, "session.key"),
+        ({"EDUCA_CHAT_LIMITS_REPLAY": "-1"}, "limits.replay"),
+        ({"EDUCA_CHAT_SERVER_MODE": "production"}, "session.key: missing"),
+        ({"EDUCA_CHAT_SERVER_MODE": "production", "EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY}, "demo key"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(environment: Mapping[str, str], said: str) -> None:
+    with pytest.raises(SettingsInvalid, match=said):
+        load_settings(None, environment)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[server]\nprot = 1", "prot"),
+        ("[sever]\nport = 1", "sever"),
+        ("[server", "declaration"),
+        ("server = 1", "server"),
+    ],
+)
+def test_a_file_with_an_unknown_key_or_form_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsInvalid, match=said):
+        load_settings(file, {})
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match=r"missing\.toml"):
+        load_settings(tmp_path / "missing.toml", {})
+
+
+def test_production_takes_a_key_of_its_own() -> None:
+    key = Fernet.generate_key().decode()
+    settings = load_settings(CONFIG / "production.toml", {"EDUCA_CHAT_SESSION_KEY": key})
+    assert settings.session.secure
