@@ -39,6 +39,7 @@ class CloseCode(IntEnum):
     GOING_AWAY = 1001
     UNSUPPORTED_DATA = 1003
     POLICY_VIOLATION = 1008
+    INTERNAL_ERROR = 1011
     SESSION_ENDED = 4001
     NOT_A_MEMBER = 4003
     TOO_SLOW = 4008
@@ -123,7 +124,11 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
         raise CommandRefused(ErrorCode.BAD_REQUEST) from None
     except (msgspec.DecodeError, RecursionError):
         raise CommandRefused(ErrorCode.BAD_JSON) from None
-    id = envelope.id if isinstance(envelope.id, str) and len(envelope.id) <= 64 else None
+    id = (
+        envelope.id
+        if isinstance(envelope.id, str) and 1 <= len(envelope.id) <= 64 and "\0" not in envelope.id
+        else None
+    )
     decoder = _COMMANDS.get(envelope.type)
     if decoder is None:
         raise CommandRefused(ErrorCode.UNKNOWN_TYPE, id=id)

@@ -213,3 +213,17 @@ async def test_leaving_the_course_closes_the_socket_at_the_next_command(server: 
     assert await socket.close_code() == 4003
     with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
         await ana.enter()
+
+
+@pytest.mark.parametrize("again", [{"message": ""}, {"message": "x" * 5000}, {"message": 5}, {"type": "dance"}])
+async def test_a_used_id_is_answered_with_its_first_ack_whatever_comes_with_it(
+    ana: Person, again: dict[str, object]
+) -> None:
+    socket = await ana.enter()
+    await socket.say("first", id="1")
+    ack = await socket.receive_until("ack")
+    await socket.send({"id": "1", **again})
+    assert await socket.receive_until("ack") == ack
+    await socket.send({"id": "another", **again})
+    assert (await socket.receive_until("error"))["id"] == "another"
+    assert len((await ana.messages())["messages"]) == 1

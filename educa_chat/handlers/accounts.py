@@ -5,11 +5,10 @@ import math
 
 import aiohttp_session
 from aiohttp import web
-from multidict import MultiDictProxy
 
 from educa_chat.errors import SignInBusy
 from educa_chat.handlers.access import find_visitor, is_site_path
-from educa_chat.handlers.csrf import is_own_form
+from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.keys import ADDRESS_FAILURES, FAILURES, IDENTITY, OWN_IDENTITY, SETTINGS
 from educa_chat.handlers.rendering import render
 from educa_chat.storage.accounts import normalise_username
@@ -32,8 +31,8 @@ async def sign_in_form(request: web.Request) -> web.Response:
 
 async def sign_in(request: web.Request) -> web.Response:
     """Begin a new session for right credentials; one and the same answer for all wrong ones."""
-    form = await request.post()
-    next_path, username, password = (_text(form, name) for name in ("next", "username", "password"))
+    form = await posted_form(request)
+    next_path, username, password = (form.get(name, "") for name in ("next", "username", "password"))
     if not await is_own_form(request):
         return await _form(request, next_path, username, failure="form_expired", status=403)
     address = _network(request.remote)
@@ -103,11 +102,6 @@ async def _too_many(
 
 def _redirect(path: str) -> web.Response:
     return web.Response(status=302, headers={"Location": path, "Cache-Control": "no-store"})
-
-
-def _text(form: MultiDictProxy[str | bytes | bytearray | web.FileField], name: str) -> str:
-    value = form.get(name)
-    return value.replace("\0", "") if isinstance(value, str) else ""
 
 
 def _network(address: str | None) -> str:

@@ -29,14 +29,25 @@ def set_csrf_cookie(request: web.Request, response: web.Response) -> None:
         response.set_cookie(COOKIE, seed, httponly=True, samesite="Lax", secure=request.app[SETTINGS].session.secure)
 
 
+async def posted_form(request: web.Request) -> dict[str, str]:
+    """The texts of the posted form, by name, without what can't be stored. Raises HTTPBadRequest for what is no form."""
+    try:
+        form = await request.post()
+    except (ValueError, LookupError):
+        # How aiohttp tells of garbled multipart, of text that is not of its charset, and of charsets that there aren't.
+        raise web.HTTPBadRequest from None
+    texts = {name: value for name in form if isinstance(value := form[name], str)}
+    return {name: text.replace("\0", "").encode(errors="replace").decode() for name, text in texts.items()}
+
+
 async def is_own_form(request: web.Request) -> bool:
-    """Whether the posted form carries our token, and comes from an allowed origin."""
+    """Whether the posted form carries our token, and comes from an allowed origin. Raises HTTPBadRequest."""
     seed = _seed(request)
-    given = (await request.post()).get("csrf_token")
-    if seed is None or not isinstance(given, str) or not origin_is_allowed(request):
+    given = (await posted_form(request)).get("csrf_token")
+    if seed is None or given is None or not origin_is_allowed(request):
         return False
     expected = _token(request, seed, await request.app[SESSION_ID](request))
-    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
+    return hmac.compare_digest(given.encode(), expected.encode())
 
 
 def _seed(request: web.Request) -> str | None:

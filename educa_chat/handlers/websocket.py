@@ -12,7 +12,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
 from educa_chat.chat import Chat, role_of
-from educa_chat.errors import CommandRefused
+from educa_chat.errors import CommandRefused, DatabaseUnavailable
 from educa_chat.handlers.access import api_visitor, course_id, membership_of, origin_is_allowed
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import CHAT, HUB, LOG, SETTINGS, SOCKETS
@@ -87,6 +87,10 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
     with request.app[SOCKETS].holding(socket):
         try:
             await socket.serve(after, is_resumable)
+        except Exception:
+            # One of the three edges: whatever goes wrong with one socket is the end of that one.
+            logger.exception("a socket of room %d failed", course)
+            socket.close(CloseCode.INTERNAL_ERROR)
         finally:
             await socket.end()
     return response
@@ -145,6 +149,7 @@ class ChatSocket:
         self._transport = request.transport
         self._loop = asyncio.get_running_loop()
         self._chat: Chat = request.app[CHAT]
+        self._log: Log = request.app[LOG]
         self._sockets: Sockets = request.app[SOCKETS]
         self._limits = request.app[SETTINGS].limits
         self._epoch = request.app[HUB].epoch
@@ -223,8 +228,21 @@ class ChatSocket:
             command = decode_command(frame, id_required=self.is_full)
             self._chat.obey(command, self.visitor, self.membership, self._settled)
         except CommandRefused as refusal:
-            self._refuse(ErrorCode(refusal.code), refusal.id, refusal.retry_after)
-            await self._strike(ErrorCode(refusal.code))
+            code = ErrorCode(refusal.code)
+            if accepted := await self._find_accepted(code, refusal.id):
+                self._settled(refusal.id or "", accepted)
+                return
+            self._refuse(code, refusal.id, refusal.retry_after)
+            await self._strike(code)
+
+    async def _find_accepted(self, code: ErrorCode, id: str | None) -> Accepted | None:
+        """What a refused command's id was accepted as before: that answer holds, whatever came with the id now."""
+        if id is None or code in (ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE):
+            return None
+        try:
+            return await self._log.find(self.membership.course, self.visitor.user_id, id)
+        except DatabaseUnavailable:
+            return None
 
     async def _strike(self, code: ErrorCode) -> None:
         for _ in range(STRIKES.get(code, STRIKES_OTHERWISE)):

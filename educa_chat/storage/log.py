@@ -120,6 +120,17 @@ class Log:
         )
         return [Event(*row) for row in rows]
 
+    async def find(self, course: int, actor: int, client_id: str) -> Accepted | None:
+        """What the client's id was accepted as; None: it was not used yet."""
+        row = await self._database.fetchrow(
+            "select seq, educa_chat.iso8601(at) from educa_chat.event"
+            " where actor = $1 and course = $2 and client_id = $3",
+            actor,
+            course,
+            client_id,
+        )
+        return Accepted(*row) if row else None
+
     async def datetime_of(self, course: int, seq: int) -> str | None:
         """The `datetime` of the event `seq`; None where there is none."""
         at: str | None = await self._database.fetchval(

@@ -6,6 +6,7 @@ from importlib import resources
 from educa_chat.errors import SchemaMismatch
 from educa_chat.storage.pool import Database
 
+LOCK_TIMEOUT_S = 600.0
 _ADVISORY_LOCK = 0x65647563615F6368  # "educa_ch": two nodes may migrate at once, and one waits
 
 
@@ -37,10 +38,12 @@ async def migrate(database: Database) -> list[str]:
     applied: list[str] = []
     known = migrations()
     async with database.connection() as connection:
-        await connection.execute("select pg_advisory_lock($1)", _ADVISORY_LOCK)
+        await connection.execute("select pg_advisory_lock($1)", _ADVISORY_LOCK, timeout=LOCK_TIMEOUT_S)
         try:
+            # Not `if not exists`: that wants the right to create even where there is nothing to be created.
+            if await connection.fetchval("select to_regnamespace('educa_chat')") is None:
+                await connection.execute("create schema educa_chat")
             await connection.execute(
-                "create schema if not exists educa_chat;"
                 "create table if not exists educa_chat.schema_version ("
                 " number integer primary key, name text not null,"
                 " applied_at timestamptz not null default now())",
