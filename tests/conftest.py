@@ -20,7 +20,6 @@ from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import Database, open_database
 from tests.redis_server import RedisServer
 
-
 QUICK_PASSWORD = (
     "pbkdf2_sha256$1000$salt$" + b64encode(hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), b"salt", 1000)).decode()
 )

@@ -1,7 +1,6 @@
 """People and courses for the tests of the storage."""
 
-from educa_chat.protocol import encode_body
-from educa_chat.protocol import BasicMessage, ChatMessage
+from educa_chat.protocol import BasicMessage, ChatMessage, encode_body
 from educa_chat.storage.log import Entry, Kind
 from educa_chat.storage.pool import Database
 
