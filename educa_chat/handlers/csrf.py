@@ -30,7 +30,7 @@ def set_csrf_cookie(request: web.Request, response: web.Response) -> None:
 
 
 async def posted_form(request: web.Request) -> dict[str, str]:
-    """The texts of the posted form, by name, without what can't be stored. Raises HTTPBadRequest for what is no form."""
+    """The texts of the posted form, without what can't be stored. Raises HTTPBadRequest for what is no form."""
     try:
         form = await request.post()
     except (ValueError, LookupError):
