@@ -79,7 +79,8 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         protocols=(SUBPROTOCOL,),
         heartbeat=HEARTBEAT_S,
         compress=False,
-        max_msg_size=limits.frame_bytes,
+        # aiohttp refuses what is as large as its limit; 0 is no limit, for it too.
+        max_msg_size=limits.frame_bytes and limits.frame_bytes + 1,
         timeout=CLOSE_TIMEOUT_S,
     )
     writer = await response.prepare(request)
@@ -203,6 +204,9 @@ class ChatSocket:
                 self._say(encode(Reset(after=head)))
         await self._room.join(self, after if after is not None and is_resumable and self.is_full else head)
         async for message in self._response:
+            if self._closing is not None:
+                # What was read already, behind the reason to close, is obeyed no more.
+                return
             if message.type is WSMsgType.TEXT:
                 await self._receive(message.data)
             elif message.type is WSMsgType.BINARY:

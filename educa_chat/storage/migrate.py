@@ -3,6 +3,8 @@
 import re
 from importlib import resources
 
+import asyncpg
+
 from educa_chat.errors import SchemaMismatch
 from educa_chat.storage.pool import Database
 
@@ -33,7 +35,8 @@ async def applied_version(database: Database) -> int:
 async def migrate(database: Database) -> list[str]:
     """Apply what is missing and return the names of what was applied.
 
-    Raises SchemaMismatch when the database is newer than this program.
+    Raises SchemaMismatch when the database is newer than this program, and when it has only some of the platform's
+    tables.
     """
     applied: list[str] = []
     known = migrations()
@@ -53,7 +56,10 @@ async def migrate(database: Database) -> list[str]:
             _refuse_newer(version, len(known))
             for number, name, sql in known[version:]:
                 async with connection.transaction():
-                    await connection.execute(sql, timeout=600)
+                    try:
+                        await connection.execute(sql, timeout=600)
+                    except asyncpg.RaiseError as error:
+                        raise SchemaMismatch(str(error)) from error
                     await connection.execute(
                         "insert into educa_chat.schema_version (number, name) values ($1, $2)", number, name
                     )

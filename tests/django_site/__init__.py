@@ -1,0 +1,50 @@
+"""An 'educa' site made with Django itself: the learning platform that the tests stand beside."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+_MANAGE = Path(__file__).with_name("manage.py")
+
+
+class DjangoSite:
+    """The site on the database at `url`. Each call runs Django in a process of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._environment = {**os.environ, "EDUCA_SITE_DATABASE_URL": url}
+
+    async def migrate(self) -> None:
+        """Create the site's tables."""
+        await self._run("migrate", "--verbosity=0")
+
+    async def seed(self) -> dict[str, Any]:
+        """Fill the tables, and return what is in them now.
+
+        {"users": {username: {"id", "password"}},
+         "courses": {slug: {"id", "title", "owner", "students", "modules"}}}
+        """
+        seeded: dict[str, Any] = json.loads(await self._run("seed"))
+        return seeded
+
+    async def sign_in(self, username: str) -> str:
+        """Sign `username` in, and return the session's key."""
+        return await self._run("sign_in", username)
+
+    async def sign_out(self, session_key: str) -> None:
+        """End the session, as the site's own page does."""
+        await self._run("sign_out", session_key)
+
+    async def set_password(self, username: str, password: str) -> None:
+        """Give `username` another password, which ends the sessions that were begun with the old one."""
+        await self._run("set_password", username, password)
+
+    async def _run(self, *arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, _MANAGE, *arguments, env=self._environment, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, f"manage.py {' '.join(arguments)} failed"
+        return output.decode().strip()

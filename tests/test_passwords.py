@@ -1,0 +1,272 @@
+"""Passwords, against what Django's own hashers make."""
+
+import asyncio
+import hashlib
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+
+import argon2
+import bcrypt
+import pytest
+from django.contrib.auth import hashers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from educa_chat import passwords
+from educa_chat.errors import SignInBusy
+from educa_chat.passwords import (
+    PASSWORD_BYTES,
+    THREADS,
+    WAITING,
+    make_password,
+    open_password_verifier,
+    verify_password,
+)
+
+PASSWORD = " Contraseña de Ana €\0 "
+
+DEFAULTS = [
+    hashers.PBKDF2PasswordHasher,
+    hashers.PBKDF2SHA1PasswordHasher,
+    hashers.Argon2PasswordHasher,
+    hashers.BCryptSHA256PasswordHasher,
+    hashers.BCryptPasswordHasher,
+    hashers.ScryptPasswordHasher,
+    hashers.MD5PasswordHasher,
+]
+
+CHEAPER = {
+    "iterations": 2,  # PBKDF2
+    "time_cost": 1,  # argon2
+    "memory_cost": 8,
+    "rounds": 4,  # bcrypt
+    "work_factor": 2,  # scrypt
+    "parallelism": 1,  # both argon2 and scrypt; the latter's up to Django 5.0
+}
+CHEAP = [type(f"Cheap{hasher.__name__}", (hasher,), CHEAPER) for hasher in DEFAULTS]
+
+
+def name_of(hasher: type[hashers.BasePasswordHasher]) -> str:
+    return hasher.algorithm
+
+
+def stored_by(hasher: type[hashers.BasePasswordHasher], password: str = PASSWORD) -> str:
+    return hasher().encode(password, hasher().salt())
+
+
+@pytest.mark.parametrize("hasher", DEFAULTS, ids=name_of)
+def test_the_right_password_is_verified_in_each_format_and_a_wrong_one_refused(
+    hasher: type[hashers.BasePasswordHasher],
+) -> None:
+    stored = stored_by(hasher)
+    assert verify_password(PASSWORD, stored)
+    assert not verify_password(PASSWORD.strip(), stored)
+
+
+@pytest.mark.parametrize("hasher", CHEAP, ids=name_of)
+@settings(deadline=None)
+@given(password=st.text(max_size=18), other=st.text(max_size=18))
+def test_whatever_django_can_hash_is_verified(
+    hasher: type[hashers.BasePasswordHasher], password: str, other: str
+) -> None:
+    stored = stored_by(hasher, password)
+    assert verify_password(password, stored)
+    assert verify_password(other, stored) == hasher().verify(other, stored)
+
+
+@pytest.mark.parametrize("hasher", CHEAP, ids=name_of)
+def test_a_row_that_is_cut_off_is_refused(hasher: type[hashers.BasePasswordHasher]) -> None:
+    stored = stored_by(hasher)
+    assert verify_password(PASSWORD, stored)
+    assert not any(verify_password(PASSWORD, stored[:length]) for length in range(len(stored)))
+
+
+def test_a_long_password_is_verified_by_bcrypt_alone_up_to_72_bytes() -> None:
+    stored = "bcrypt$" + bcrypt.hashpw(b"a" * 72, bcrypt.gensalt(4)).decode()
+    assert verify_password("a" * 100, stored)
+    assert not verify_password("a" * 71, stored)
+
+
+def test_what_make_password_makes_django_verifies_and_finds_up_to_date() -> None:
+    hasher = hashers.PBKDF2PasswordHasher()
+    stored = make_password(PASSWORD)
+    assert hasher.verify(PASSWORD, stored)
+    assert not hasher.must_update(stored)
+    assert verify_password(PASSWORD, stored)
+
+
+def test_make_password_never_makes_the_same_twice() -> None:
+    assert make_password(PASSWORD) != make_password(PASSWORD)
+
+
+@pytest.mark.parametrize("password", ["a" * (PASSWORD_BYTES + 1), "ñ" * (PASSWORD_BYTES // 2 + 1), "a\ud800"])
+def test_a_password_that_is_too_long_or_no_text_is_refused(password: str) -> None:
+    stored = stored_by(hashers.MD5PasswordHasher, "a")
+    salt = stored.split("$")[1]
+    digest = hashlib.md5(salt.encode() + password.encode(errors="replace")).hexdigest()
+    assert not verify_password(password, f"md5${salt}${digest}")
+    with pytest.raises(ValueError, match=r"bytes|surrogates"):
+        make_password(password)
+
+
+def test_the_longest_password_is_verified() -> None:
+    assert verify_password("a" * PASSWORD_BYTES, stored_by(hashers.MD5PasswordHasher, "a" * PASSWORD_BYTES))
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "",
+        "!",
+        "!bhuAcyrRSQ09ry3V4KsGEbp5qW5OVnDoxCycz3ih",
+        "!" + stored_by(hashers.MD5PasswordHasher),
+        hashlib.md5(PASSWORD.encode()).hexdigest(),
+        "md5$$" + hashlib.md5(PASSWORD.encode()).hexdigest(),
+        "md5$" + "s" * 128 + "$" + hashlib.md5(b"s" * 128 + PASSWORD.encode()).hexdigest(),
+        "sha1$salt$" + hashlib.sha1(b"salt" + PASSWORD.encode()).hexdigest(),
+        "plain$" + PASSWORD,
+        "pbkdf2_sha256$uno$salt$AAAA",
+        "pbkdf2_sha256$-1$salt$AAAA",
+        "pbkdf2_sha256$0$salt$AAAA",
+        "pbkdf2_sha256$1$salt$ñ",
+        "pbkdf2_sha256$1$\ud800$AAAA",
+        "argon2$argon2id$v=19$m=8,t=1,p=1$****$AAAA",
+        "argon2$argon2id$v=19$m=8,t=1,p=1$A$A",
+        "argon2$argon2id$v=19$m=0,t=1,p=1$c2FsdHNhbHQ$AAAAAAAA",
+        "argon2$argon2id$v=99$m=8,t=1,p=1$c2FsdHNhbHQ$AAAAAAAA",
+        "bcrypt$$2b$04$" + "9" * 53,
+        "bcrypt_sha256$$2b$03$" + "." * 53,
+        "scrypt$3$salt$8$1$AAAA",
+        "scrypt$2$salt$1000000$1$AAAA",
+    ],
+)
+def test_what_is_no_usable_row_is_refused(stored: str) -> None:
+    assert not verify_password(PASSWORD, stored)
+
+
+ALGORITHMS = [hasher.algorithm for hasher in DEFAULTS]
+
+
+@settings(deadline=None)
+@given(
+    password=st.text(st.characters()),
+    algorithm=st.sampled_from(ALGORITHMS),
+    rest=st.text(st.characters()) | st.text("$0123=,.mtpvargon2idbAñ"),
+)
+def test_no_row_makes_it_raise(password: str, algorithm: str, rest: str) -> None:
+    assert not verify_password(password, rest)
+    assert not verify_password(password, f"{algorithm}${rest}")
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "pbkdf2_sha256$16000001$salt$AAAA",
+        "pbkdf2_sha1$2147483647$salt$AAAA",
+        "pbkdf2_sha256$" + "9" * 99 + "$salt$AAAA",
+        "argon2$argon2id$v=19$m=262145,t=1,p=8$c2FsdHNhbHQ$AAAAAAAA",
+        "argon2$argon2id$v=19$m=102400,t=33,p=8$c2FsdHNhbHQ$AAAAAAAA",
+        "argon2$argon2id$v=19$m=102400,t=2,p=17$c2FsdHNhbHQ$AAAAAAAA",
+        "argon2$argon2id$v=19$m=4194304,t=2,p=8,m=8$c2FsdHNhbHQ$AAAAAAAA",
+        "bcrypt$$2b$17$" + "." * 53,
+        "bcrypt_sha256$$2b$31$" + "." * 53,
+        "scrypt$16384$salt$8$81$AAAA",
+        "scrypt$1073741824$salt$1$1$AAAA",
+    ],
+)
+def test_a_row_that_asks_for_too_much_work_is_refused_without_it(stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(*_: object, **__: object) -> bytes:
+        raise AssertionError("worked")
+
+    monkeypatch.setattr(hashlib, "pbkdf2_hmac", work)
+    monkeypatch.setattr(hashlib, "scrypt", work)
+    monkeypatch.setattr(bcrypt, "checkpw", work)
+    monkeypatch.setattr(passwords, "verify_secret", work)
+    assert not verify_password(PASSWORD, stored)
+
+
+def test_a_row_that_asks_for_too_much_memory_is_refused_though_the_password_be_right() -> None:
+    digest = hashlib.scrypt(PASSWORD.encode(), salt=b"salt", n=2**18, r=8, p=1, maxmem=2**29, dklen=64)
+    assert not verify_password(PASSWORD, f"scrypt${2**18}$salt$8$1${b64encode(digest).decode()}")
+
+
+@pytest.mark.parametrize("variety", list(argon2.Type))
+def test_each_variety_of_argon2_is_verified(variety: argon2.Type) -> None:
+    stored = argon2.PasswordHasher(1, 8, 1, type=variety).hash(PASSWORD)
+    assert verify_password(PASSWORD, "argon2" + stored)
+    assert not verify_password(PASSWORD.strip(), "argon2" + stored)
+
+
+class Gate:
+    """Stands in for `verify_password`: each call waits until the gate is opened."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.inside = 0
+        self.most_inside = 0
+        self.left = 0
+        self._lock = threading.Lock()
+
+    def verify_password(self, password: str, stored: str) -> bool:
+        with self._lock:
+            self.inside += 1
+            self.most_inside = max(self.most_inside, self.inside)
+        self.entered.release()
+        self.opened.wait(5)
+        self.opened.set()  # so that a test whose promise is broken ends soon, too
+        time.sleep(0.01)
+        with self._lock:
+            self.inside -= 1
+            self.left += 1
+        return True
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate = Gate()
+    monkeypatch.setattr(passwords, "verify_password", gate.verify_password)
+    yield gate
+    gate.opened.set()
+
+
+async def test_the_verifier_answers_as_verify_password_does() -> None:
+    stored = stored_by(hashers.MD5PasswordHasher)
+    async with open_password_verifier() as verifier:
+        assert await verifier.verify(PASSWORD, stored)
+        assert not await verifier.verify("another", stored)
+
+
+async def test_one_more_than_may_wait_is_told_so_and_the_others_are_answered(gate: Gate) -> None:
+    async with open_password_verifier() as verifier, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(verifier.verify("", "")) for _ in range(THREADS + WAITING)]
+        await asyncio.to_thread(gate.entered.acquire)
+        with pytest.raises(SignInBusy):
+            await verifier.verify("", "")
+        gate.opened.set()
+        assert all(await asyncio.gather(*tasks))
+        assert await verifier.verify("", "")
+    assert gate.most_inside == THREADS
+
+
+async def test_work_that_nobody_waits_for_any_more_keeps_its_place(gate: Gate) -> None:
+    async with open_password_verifier() as verifier:
+        tasks = [asyncio.create_task(verifier.verify("", "")) for _ in range(THREADS + WAITING)]
+        await asyncio.to_thread(gate.entered.acquire)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        with pytest.raises(SignInBusy):
+            await verifier.verify("", "")
+        gate.opened.set()
+
+
+async def test_closing_waits_for_the_work_under_way(gate: Gate) -> None:
+    async with open_password_verifier() as verifier:
+        task = asyncio.create_task(verifier.verify("", ""))
+        await asyncio.to_thread(gate.entered.acquire)
+        gate.opened.set()
+    assert gate.left == 1
+    assert await task
