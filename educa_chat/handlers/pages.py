@@ -58,5 +58,6 @@ async def room(request: web.Request) -> web.Response:
             {"id": one.id, "title": one.title, "room_url": room_url(one.id), "current": one.id == course}
             for one in courses
         ],
+        sign_in_url=request.app[SETTINGS].auth.sign_in_url,
         message_length=request.app[SETTINGS].limits.message_length,
     )

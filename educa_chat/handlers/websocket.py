@@ -235,6 +235,7 @@ class ChatSocket:
             code = ErrorCode(refusal.code)
             if accepted := await self._find_accepted(code, refusal.id):
                 self._settled(refusal.id or "", accepted)
+                await self._slow_down()
                 return
             self._refuse(code, refusal.id, refusal.retry_after)
             await self._strike(code)
@@ -253,8 +254,11 @@ class ChatSocket:
             if self._strikes.take(self):
                 self.close(CloseCode.POLICY_VIOLATION)
                 return
+        await self._slow_down()
+
+    async def _slow_down(self) -> None:
+        """Read no more for a while: what slows a flood down is that its sender's own buffers fill up."""
         if pause_s := self._refusals.take(self):
-            # Not reading is what slows a flood down: its sender's own buffers fill up.
             await asyncio.sleep(pause_s)
 
     def _settled(self, id: str, outcome: Outcome) -> None:

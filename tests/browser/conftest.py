@@ -1,0 +1,122 @@
+"""A real Chromium, and people who sit in front of it."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright
+
+from educa_chat.demo import PASSWORD
+from tests.conftest import Postgres, required
+from tests.serving import Server, open_server, settings_for
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TIMEOUT_MS = 10_000
+
+
+def find_chromium() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    path = find_chromium()
+    if path is None:
+        if required("browser"):
+            pytest.fail("EDUCA_CHAT_REQUIRE wants a browser, and there is no Chromium on the PATH")
+        pytest.skip("there is no Chromium on the PATH")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+class Desk:
+    """Opens pages for people, and remembers what went wrong in them."""
+
+    def __init__(self, browser: Browser, server: Server) -> None:
+        self.server = server
+        self.complaints: list[str] = []
+        self._browser = browser
+        self._stack = AsyncExitStack()
+
+    async def sit_down(self, username: str, path: str = "/chat/room/1/", **context: Any) -> Page:
+        """Sign `username` in on a new browser, starting from `path`, and return the page."""
+        page = await self.open(path, **context)
+        await page.fill("[name=username]", username)
+        await page.fill("[name=password]", PASSWORD)
+        await page.press("[name=password]", "Enter")
+        await page.wait_for_url(f"**{path}")
+        return page
+
+    async def open(self, path: str, **context: Any) -> Page:
+        """Open `path` in a new browser that knows nobody."""
+        opened = await self._browser.new_context(
+            **{"locale": "en-GB", "viewport": {"width": 1100, "height": 700}, **context}
+        )
+        opened.set_default_timeout(TIMEOUT_MS)
+        self._stack.push_async_callback(opened.close)
+        page = await opened.new_page()
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(message.text)
+                if message.type == "error" and "Failed to load resource" not in message.text
+                else None
+            ),
+        )
+        await page.goto(self.server.url + path)
+        return page
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+
+@asynccontextmanager
+async def open_desk(browser: Browser, server: Server) -> AsyncIterator[Desk]:
+    desk = Desk(browser, server)
+    try:
+        yield desk
+    finally:
+        await desk.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server(postgres: Postgres) -> AsyncIterator[Server]:
+    url = await postgres.create_chat_database(demo=True)
+    async with open_server(settings_for(url, limits_messages_per_second=0)) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def desk(chromium: Browser, server: Server) -> AsyncIterator[Desk]:
+    """A desk at `server`. Nothing may go wrong in its pages: no error in a script, none of the policy."""
+    async with open_desk(chromium, server) as opened:
+        yield opened
+        assert opened.complaints == []
+
+
+async def say(page: Page, text: str) -> None:
+    await page.fill("#chat-message-input", text)
+    await page.press("#chat-message-input", "Enter")
+
+
+async def until(condition: Any) -> None:
+    """Wait until the coroutine function `condition` is true."""
+    async with asyncio.timeout(TIMEOUT_MS / 1000):
+        while not await condition():
+            await asyncio.sleep(0.02)

@@ -1,0 +1,303 @@
+"""The room page as people use it: in a real browser, on a real server and database."""
+
+import asyncio
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from educa_chat.handlers.keys import DATABASE
+from tests.browser.conftest import TIMEOUT_MS, Desk, say, until
+from tests.serving import Person, Server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '"><svg/onload=alert(1)>',
+    "{{7*7}} ${7*7} {% raw %}",
+    'javascript:alert(1) JAVASCRIPT:alert(1) https://good@evil.example/"onmouseover=alert(1)',
+    "</textarea></script><form id=chat><input name=innerHTML>",
+    "\u202egnirts desrever\u202c \u2066isolate",
+    "x" * 3000,
+]
+
+
+async def seed(server: Server, count: int, username: str = "luis") -> None:
+    async with Person(server.url, username) as person:
+        socket = await person.enter()
+        for number in range(1, count + 1):
+            await socket.say(f"number {number}", id=f"seed{number}")
+        for number in range(1, count + 1):
+            await socket.receive_until("ack", id=f"seed{number}")
+
+
+async def test_two_students_talk_a_stranger_is_kept_out_and_a_visitor_is_asked_who_she_is(desk: Desk) -> None:
+    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    await say(ana, "Does anybody understand exercise 3?")
+    await expect(luis.locator("#chat .message.other")).to_contain_text(["Does anybody understand exercise 3?"])
+    await luis.fill("#chat-message-input", "Yes!")
+    await luis.click("#chat-message-submit")
+    await expect(ana.locator("#chat .message.other")).to_contain_text(["Yes!"])
+    await expect(ana.locator("#chat .message")).to_have_count(2)
+    await expect(ana.locator("#chat .message.me")).to_have_count(1)
+    assert await ana.locator("#chat .message.other strong").text_content() == "Luis Ortega"
+    assert re.fullmatch(r"\d\d:\d\d", (await ana.locator("#chat .message.other .date").inner_text()).strip())
+    assert await ana.locator("#course-id").text_content() == "1"
+    assert await ana.locator("#request-user").text_content() == '"ana"'
+
+    marta = await desk.sit_down("marta")
+    assert "/chat/room/1/" in marta.url
+    await expect(marta.locator("#chat")).to_have_count(0)
+    await expect(marta.get_by_text("403")).to_be_visible()
+
+    visitor = await desk.open("/chat/room/1/")
+    assert "/accounts/login/?next=/chat/room/1/" in visitor.url
+
+
+async def test_a_room_is_found_from_the_list_of_courses(desk: Desk) -> None:
+    page = await desk.sit_down("profe", "/students/courses/")
+    await page.get_by_role("link", name="Álgebra lineal").click()
+    await page.get_by_role("link", name="Course chat room").click()
+    await page.wait_for_url("**/chat/room/2/")
+    await expect(page.get_by_role("heading", name="Álgebra lineal")).to_be_visible()
+    await page.get_by_role("button", name="Sign out").click()
+    await page.wait_for_url("**/accounts/login/")
+
+
+async def test_enter_sends_and_shift_enter_breaks_the_line(desk: Desk) -> None:
+    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    await ana.type("#chat-message-input", "one")
+    await ana.press("#chat-message-input", "Shift+Enter")
+    await ana.type("#chat-message-input", "two")
+    await ana.press("#chat-message-input", "Enter")
+    await expect(ana.locator("#chat-message-input")).to_have_value("")
+    message = luis.locator("#chat .message.other")
+    await expect(message).to_have_count(1)
+    assert "one\ntwo" in await message.inner_text()
+
+
+async def test_nothing_that_people_write_becomes_markup(desk: Desk) -> None:
+    database = desk.server.app[DATABASE]
+    await database.execute("update auth_user set first_name = '<img src=x onerror=alert(1)>', last_name = '{{7*7}}'")
+    await database.execute("update courses_course set title = '<script>alert(1)</script> {{7*7}}'")
+    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    for text in HOSTILE:
+        await say(ana, text)
+    for page in (ana, luis):
+        await expect(page.locator("#chat .message")).to_have_count(len(HOSTILE))
+        await expect(page.locator("#chat .message.pending")).to_have_count(0)
+        assert (
+            await page.locator(
+                ".message script, .message img, .message form, .message [onload], .message [onerror]"
+            ).count()
+            == 0
+        )
+        shown = await page.locator("#chat").inner_text()
+        for text in HOSTILE[:4]:
+            assert text in shown
+        assert "49" not in shown
+        for href in await page.locator("#chat a").evaluate_all("all => all.map(a => a.href)"):
+            assert href.startswith("https://")
+        width = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] <= width[1]
+    await luis.reload()
+    await expect(luis.locator("#chat .message")).to_have_count(len(HOSTILE))
+
+
+async def test_the_last_50_are_shown_and_older_ones_load_without_moving_what_is_read(desk: Desk) -> None:
+    await seed(desk.server, 130)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#chat .message")).to_have_count(50)
+    await expect(page.locator("#chat .message").last).to_contain_text("number 130")
+    await expect(page.locator("#chat .message").last).to_be_in_viewport()
+    first = page.locator("#chat .message", has_text=re.compile(r"number 81\b"))
+    await first.scroll_into_view_if_needed()
+    await expect(page.locator("#chat .message")).to_have_count(100)
+    await expect(first).to_be_in_viewport()
+    await page.locator("#chat .message").first.scroll_into_view_if_needed()
+    await expect(page.locator("#chat .message")).to_have_count(130)
+    await expect(page.get_by_text("The beginning of this room")).to_be_attached()
+    shown = await page.locator("#chat .message").evaluate_all(
+        "all => all.map(one => /number \\d+/.exec(one.textContent)[0])"
+    )
+    assert shown == [f"number {number}" for number in range(1, 131)]
+
+
+async def test_who_has_scrolled_up_stays_there_and_is_told_of_new_messages(desk: Desk) -> None:
+    await seed(desk.server, 50)
+    ana = await desk.sit_down("ana")
+    reading = ana.locator("#chat .message", has_text=re.compile(r"number 10\b"))
+    await reading.scroll_into_view_if_needed()
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        await socket.say("news", id="news")
+        await expect(ana.locator("#chat .message")).to_have_count(51)
+        await expect(reading).to_be_in_viewport()
+        pill = ana.get_by_role("button", name="1 new message")
+        await expect(pill).to_be_visible()
+        await pill.click()
+        await expect(ana.locator("#chat .message").last).to_be_in_viewport()
+        await expect(pill).to_be_hidden()
+        await socket.say("more", id="more")
+        await expect(ana.locator("#chat .message", has_text="more")).to_be_in_viewport()
+
+
+async def test_what_could_not_be_stored_is_kept_over_a_reload_and_sent_once(desk: Desk) -> None:
+    ana = await desk.sit_down("ana")
+    await say(ana, "stored")
+    await expect(ana.locator("#chat .message.pending")).to_have_count(0)
+    database = desk.server.app[DATABASE]
+    await database.execute("alter table educa_chat.message rename to elsewhere")
+    await say(ana, "kept")
+    await expect(ana.locator("#chat .message.pending", has_text="kept")).to_have_count(1)
+    await database.execute("alter table educa_chat.elsewhere rename to message")
+    await ana.reload()
+    await expect(ana.locator("#chat .message", has_text="kept")).to_have_count(1)
+    await expect(ana.locator("#chat .message.pending")).to_have_count(0)
+    async with Person(desk.server.url, "luis") as luis:
+        assert [message["message"] for message in (await luis.messages())["messages"]] == ["stored", "kept"]
+
+
+async def test_a_draft_survives_a_reload(desk: Desk) -> None:
+    ana = await desk.sit_down("ana")
+    await ana.fill("#chat-message-input", "half a thou")
+    await ana.reload()
+    await expect(ana.locator("#chat-message-input")).to_have_value("half a thou")
+
+
+async def test_a_lost_connection_comes_back_by_itself_with_what_was_missed(desk: Desk) -> None:
+    ana = await desk.sit_down("ana")
+    await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
+    await ana.context.set_offline(True)
+    await seed(desk.server, 3)
+    await say(ana, "written in a tunnel")
+    await ana.context.set_offline(False)
+    await expect(ana.locator("#chat .message")).to_have_count(4)
+    await expect(ana.locator("#chat .message.pending")).to_have_count(0)
+    await expect(ana.locator("#status")).to_have_attribute("data-key", re.compile("connected|back"))
+
+
+async def test_signing_out_elsewhere_says_so_and_keeps_what_was_written(desk: Desk) -> None:
+    ana = await desk.sit_down("ana")
+    await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
+    await ana.fill("#chat-message-input", "not yet sent")
+    other = await ana.context.new_page()
+    await other.goto(desk.server.url + "/students/courses/")
+    await other.get_by_role("button", name="Sign out").click()
+    await expect(ana.locator("#status")).to_have_attribute("data-key", "signed-out")
+    await ana.get_by_role("link", name="Sign in again").click()
+    await ana.fill("[name=username]", "ana")
+    await ana.fill("[name=password]", "educa-demo")
+    await ana.press("[name=password]", "Enter")
+    await ana.wait_for_url("**/chat/room/1/")
+    await expect(ana.locator("#chat-message-input")).to_have_value("not yet sent")
+
+
+async def test_leaving_the_course_says_that_it_is_no_longer_open(desk: Desk) -> None:
+    ana = await desk.sit_down("ana")
+    await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
+    await desk.server.app[DATABASE].execute("delete from courses_course_students")
+    await say(ana, "still here?")
+    await expect(ana.locator("#status")).to_have_attribute("data-key", "not-member")
+    await expect(ana.get_by_text("no longer open to you")).to_be_visible()
+
+
+async def test_times_and_words_are_the_readers(desk: Desk) -> None:
+    await seed(desk.server, 1)
+    database = desk.server.app[DATABASE]
+    await database.execute("update educa_chat.message set at = '2026-01-15 22:30:00+00'")
+    madrid = await desk.sit_down("ana", locale="es-ES", timezone_id="Europe/Madrid")
+    tokyo = await desk.sit_down("ana", locale="en-US", timezone_id="Asia/Tokyo")
+    await expect(madrid.locator("#chat .message .date")).to_have_text("23:30")
+    await expect(tokyo.locator("#chat .message .date")).to_have_text(re.compile(r"0?7:30"))
+    await expect(madrid.get_by_text("15 de enero")).to_be_visible()
+    await expect(tokyo.get_by_text("January 16")).to_be_visible()
+    await expect(madrid.locator("html")).to_have_attribute("lang", "es")
+    await expect(madrid.get_by_text("Conectado")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_on_a_phone_nothing_is_cut_off_and_a_finger_hits_every_button(desk: Desk, scheme: str) -> None:
+    await seed(desk.server, 60)
+    page = await desk.sit_down(
+        "ana", viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme=scheme
+    )
+    await expect(page.locator("#chat .message")).to_have_count(50)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+    await expect(page.locator("#chat-message-input")).to_be_in_viewport()
+    await page.tap("#chat-message-input")
+    await page.type("#chat-message-input", "a line")
+    await page.press("#chat-message-input", "Enter")
+    await page.type("#chat-message-input", "another")
+    await page.tap("#chat-message-submit")
+    await expect(page.locator("#chat .message.me")).to_have_count(1)
+    await expect(page.locator("#chat .message.me")).to_be_in_viewport()
+    for box in await page.locator("button:visible, .sidebar a:visible").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect()).map(box => [box.width, box.height])"
+    ):
+        assert min(box) >= 44, box
+
+
+async def test_the_page_works_by_keyboard_alone(desk: Desk) -> None:
+    await seed(desk.server, 5)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#chat .message")).to_have_count(5)
+    await expect(page.locator("#chat-message-input")).to_be_focused()
+    await page.keyboard.type("by hand")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#chat .message.me")).to_have_count(1)
+    await expect(page.locator("#chat-message-input")).to_be_focused()
+    await page.keyboard.press("Tab")
+    for _ in range(3):
+        if await page.evaluate("document.activeElement.closest('.message') !== null"):
+            break
+        await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.closest('.message').textContent.includes('by hand')")
+    await page.keyboard.press("ArrowUp")
+    assert await page.evaluate("document.activeElement.closest('.message').textContent.includes('number 5')")
+
+
+async def test_only_what_is_new_is_read_out(desk: Desk) -> None:
+    await seed(desk.server, 60)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#chat .message")).to_have_count(50)
+    await expect(page.locator("#chat")).to_have_attribute("role", "log")
+    announcer = page.locator("[aria-live=polite]:not([role=status])")
+    assert (await announcer.inner_text()).strip() == ""
+    await page.locator("#chat .message").first.scroll_into_view_if_needed()
+    await expect(page.locator("#chat .message")).to_have_count(60)
+    assert (await announcer.inner_text()).strip() == ""
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        await socket.say("listen to this", id="new")
+        await expect(announcer).to_contain_text("listen to this")
+
+
+async def test_a_flood_of_one_page_is_stored_whole_and_in_order(desk: Desk) -> None:
+    ana = await desk.sit_down("ana")
+    for number in range(40):
+        await ana.fill("#chat-message-input", f"number {number}")
+        await ana.press("#chat-message-input", "Enter")
+    await expect(ana.locator("#chat .message")).to_have_count(40)
+    await expect(ana.locator("#chat .message.pending")).to_have_count(0)
+    async with Person(desk.server.url, "luis") as luis:
+
+        async def all_stored() -> bool:
+            return len((await luis.messages())["messages"]) == 40
+
+        await until(all_stored)
+        stored = [message["message"] for message in (await luis.messages())["messages"]]
+    assert stored == [f"number {number}" for number in range(40)]
+
+
+async def test_two_windows_of_one_person_show_the_same(desk: Desk) -> None:
+    one = await desk.sit_down("ana")
+    two = await one.context.new_page()
+    await two.goto(desk.server.url + "/chat/room/1/")
+    await asyncio.gather(say(one, "from one"), say(two, "from two"))
+    for page in (one, two):
+        await expect(page.locator("#chat .message.me")).to_have_count(2)
+        await expect(page.locator("#chat .message.pending")).to_have_count(0)
