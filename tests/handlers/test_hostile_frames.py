@@ -1,0 +1,770 @@
+"""What comes over an open socket: whatever it is, it is answered, nothing is lost, and nobody else notices."""
+
+import asyncio
+import json
+import os
+import socket
+import struct
+import unicodedata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+
+from educa_chat.handlers.keys import DATABASE
+from tests.conftest import Postgres
+from tests.serving import TIMEOUT_S, Chatter, Person, Server, add_room, open_server, settings_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FRAME_BYTES = 65536
+FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(postgres: Postgres) -> str:
+    """The database of this module."""
+    return await postgres.create_chat_database(demo=True)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(url: str) -> AsyncIterator[Server]:
+    async with open_server(settings_for(url)) as opened:
+        yield opened
+
+
+class Scene(NamedTuple):
+    """A room of its own with two students in it: who sends, and a neighbour who hears what comes of it."""
+
+    course: int
+    server: Server
+    sender: Person
+    neighbour: Person
+    hearing: Chatter
+
+    async def works(self, chatter: Chatter, seq: int = 1) -> None:
+        """`chatter` still works, and what it says is the first that the neighbour hears: event `seq` of the room."""
+        await chatter.say("still here", f"works-{seq}")
+        acked = await chatter.receive()
+        assert (acked["type"], acked["id"], acked["seq"]) == ("ack", f"works-{seq}", seq)
+        shown = await self.hearing.receive()
+        assert (shown["type"], shown["seq"], shown["message"]) == ("chat_message", seq, "still here")
+        assert await chatter.receive() == shown
+
+
+@asynccontextmanager
+async def open_scene(server: Server) -> AsyncIterator[Scene]:
+    course, (ana, luis) = await add_room(server.app[DATABASE])
+    async with Person(server.url, ana) as sender, Person(server.url, luis) as neighbour:
+        hearing = await neighbour.enter(course)
+        assert (await hearing.receive())["type"] == "welcome"
+        yield Scene(course, server, sender, neighbour, hearing)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def scene(server: Server) -> AsyncIterator[Scene]:
+    async with open_scene(server) as opened:
+        yield opened
+
+
+async def enter(scene: Scene) -> Chatter:
+    """The sender's full socket, greeted."""
+    chatter = await scene.sender.enter(scene.course)
+    assert (await chatter.receive())["type"] == "welcome"
+    return chatter
+
+
+def command(**fields: object) -> str:
+    return json.dumps({"type": "message", "id": "a", "message": "hello"} | fields)
+
+
+# Commands that are refused.
+
+NOT_JSON = {"bad_json"}
+WRONG_SHAPE = {"bad_request"}
+EITHER = {"bad_json", "bad_request"}
+"""Where the protocol leaves open whether it is no JSON or JSON of the wrong form."""
+
+HOSTILE_COMMANDS: dict[str, tuple[str, set[str]]] = {
+    "nothing": ("", NOT_JSON),
+    "a blank": (" ", NOT_JSON),
+    "words": ("hello", NOT_JSON),
+    "half an object": ('{"id":"a","message":"hello"', NOT_JSON),
+    "two objects": ('{"id":"a","message":"one"}{"id":"b","message":"two"}', NOT_JSON),
+    "a comment": ('{"id":"a","message":"hello"} // and more', NOT_JSON),
+    "single quotes": ("{'id':'a','message':'hello'}", NOT_JSON),
+    "a byte order mark": ("\ufeff" + '{"id":"a","message":"hello"}', EITHER),
+    "null": ("null", WRONG_SHAPE),
+    "true": ("true", WRONG_SHAPE),
+    "a number": ("7", WRONG_SHAPE),
+    "a string": ('"hello"', WRONG_SHAPE),
+    "an empty array": ("[]", WRONG_SHAPE),
+    "a command in an array": ('[{"id":"a","message":"hello"}]', EITHER),
+    "an empty object": ("{}", WRONG_SHAPE),
+    "open brackets": ("[" * 60_000, EITHER),
+    "nested arrays": ("[" * 30_000 + "]" * 30_000, EITHER),
+    "nested objects": ('{"a":' * 10_000 + "1" + "}" * 10_000, EITHER),
+    "arrays in the message": ('{"id":"a","message":' + "[" * 30_000 + "]" * 30_000 + "}", EITHER),
+    "arrays in a field of no meaning": ('{"id":"a","message":"x","y":' + "[" * 30_000 + "]" * 30_000 + "}", EITHER),
+    "a number of 10,000 digits": ("9" * 10_000, EITHER),
+    "a reply to a number of 10,000 digits": ('{"id":"a","message":"x","reply_to":' + "9" * 10_000 + "}", EITHER),
+    "an exponent": ('{"id":"a","message":"x","reply_to":1e400}', EITHER),
+    "a message of 10,000 digits": ('{"id":"a","message":' + "9" * 10_000 + "}", EITHER),
+    "NaN": ('{"id":"a","message":NaN}', EITHER),
+    "a reply to NaN": ('{"id":"a","message":"x","reply_to":NaN}', EITHER),
+    "Infinity": ('{"id":"a","message":"x","reply_to":-Infinity}', EITHER),
+    "two messages": ('{"id":"a","message":"one","message":"two"}', WRONG_SHAPE),
+    "two ids": ('{"id":"a","id":"b","message":"one"}', WRONG_SHAPE),
+    "two types": ('{"type":"message","type":"message","id":"a","message":"one"}', WRONG_SHAPE),
+    "a lone surrogate": ('{"id":"a","message":"x\\ud800y"}', EITHER),
+    "a lone low surrogate": ('{"id":"a","message":"x\\udc00"}', EITHER),
+    "surrogates the wrong way round": ('{"id":"a","message":"\\udc00\\ud800"}', EITHER),
+    "a lone surrogate as id": ('{"id":"\\ud800","message":"x"}', EITHER),
+    "an escape that is none": ('{"id":"a","message":"\\x41"}', NOT_JSON),
+    "a raw line break": ('{"id":"a","message":"x\ny"}', NOT_JSON),
+    "NUL": (command(message="a\0b"), WRONG_SHAPE),
+    "NUL in the id": (command(id="a\0b"), WRONG_SHAPE),
+    "no message": ('{"id":"a"}', WRONG_SHAPE),
+    "a message of null": (command(message=None), WRONG_SHAPE),
+    "a message of a number": (command(message=7), WRONG_SHAPE),
+    "a message of a list": (command(message=["hello"]), WRONG_SHAPE),
+    "a message of an object": (command(message={"toString": "x"}), WRONG_SHAPE),
+    "no id": ('{"message":"hello"}', WRONG_SHAPE),
+    "no id but a type": ('{"type":"message","message":"hello"}', WRONG_SHAPE),
+    "an empty id": (command(id=""), WRONG_SHAPE),
+    "an id of null": (command(id=None), WRONG_SHAPE),
+    "an id of a number": (command(id=7), WRONG_SHAPE),
+    "an id of an object": (command(id={}), WRONG_SHAPE),
+    "an id of 65 characters": (command(id="x" * 65), WRONG_SHAPE),
+    "another type": (command(type="no-such-type"), {"unknown_type"}),
+    "an empty type": (command(type=""), {"unknown_type"}),
+    "a type of the server": (command(type="chat_message"), {"unknown_type"}),
+    "a type of Python": (command(type="__class__"), {"unknown_type"}),
+    "a type of null": (command(type=None), WRONG_SHAPE),
+    "a type of a list": (command(type=["message"]), WRONG_SHAPE),
+    "a reply to 0": (command(reply_to=0), WRONG_SHAPE),
+    "a reply to -1": (command(reply_to=-1), WRONG_SHAPE),
+    "a reply to a fraction": (command(reply_to=1.5), WRONG_SHAPE),
+    "a reply to a string": (command(reply_to="1"), WRONG_SHAPE),
+    "a reply to true": (command(reply_to=True), WRONG_SHAPE),
+    "a reply to more than 2^53": (command(reply_to=2**53 + 1), WRONG_SHAPE),
+    "a reply to more than 2^64": (command(reply_to=2**64 + 1), EITHER),
+    "a reply to what is not there": (command(reply_to=1), {"no_such_message"}),
+    "a reply to the farthest": (command(reply_to=2**53), {"no_such_message"}),
+    "4,001 characters": (command(message="x" * 4001), {"too_long"}),
+    "4,001 characters beyond the first plane": ('{"id":"a","message":"' + "😀" * 4001 + '"}', {"too_long"}),
+    "60,000 characters": (command(message="x" * 60_000), {"too_long"}),
+    "an empty message": (command(message=""), {"empty"}),
+    "blanks": (command(message=" \t\r\n\v\f\u00a0\u2003\u3000\u2028\u2029\u0085"), {"empty"}),
+    "a thousand line breaks": (command(message="\n" * 1000), {"empty"}),
+    "zero-width spaces": (command(message="\u200b" * 10), {"empty"}),
+    "zero-width joiners": (command(message="\u200d\u200c\u2060\ufeff"), {"empty"}),
+    "a blank braille pattern": (command(message="\u2800"), {"empty"}),
+    "a Hangul filler": (command(message="\u3164\u115f\uffa0"), {"empty"}),
+    "directions alone": (command(message="\u202a\u202e\u2066\u2069\u200e\u061c"), {"empty"}),
+    "tag characters alone": (command(message="\U000e0041\U000e0042\U000e007f"), {"empty"}),
+    "variation selectors alone": (command(message="\ufe0f\ufe0e"), {"empty"}),
+    "control characters alone": (command(message="\x01\x02\x1b\x7f\x9b"), {"empty"}),
+    "3,000 combining marks on one letter": (command(message="a" + "\u0301\u0316" * 1_500), WRONG_SHAPE),
+    "a flood of combining marks": (command(message="a" + "\u0301\u0316" * 5_000), {"bad_request", "too_long"}),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_COMMANDS)
+async def test_a_hostile_command_is_answered_and_changes_nothing(scene: Scene, case: str) -> None:
+    frame, codes = HOSTILE_COMMANDS[case]
+    chatter = await enter(scene)
+    await chatter.socket.send_str(frame)
+    answer = await chatter.receive()
+    assert (answer["type"], answer["code"] in codes) == ("error", True), answer
+    assert answer["message"]
+    assert abs(datetime.fromisoformat(answer["datetime"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert answer.get("id") in ("a", "b", None)
+    assert "seq" not in answer
+    assert await scene.sender.messages(scene.course) | {"epoch": ""} == {
+        "messages": [],
+        "head": 0,
+        "more": False,
+        "epoch": "",
+    }
+    await scene.works(chatter)
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (command(message=7), "bad_request"),
+        (command(message=""), "empty"),
+        (command(message="x" * 4001), "too_long"),
+        (command(type="none"), "unknown_type"),
+        (command(reply_to=9), "no_such_message"),
+    ],
+)
+async def test_a_refusal_names_its_command_whose_id_is_not_used_up(scene: Scene, frame: str, code: str) -> None:
+    chatter = await enter(scene)
+    await chatter.send(frame)
+    refused = await chatter.receive()
+    assert (refused["code"], refused["id"]) == (code, "a")
+    await chatter.say("now", "a")
+    assert (await chatter.receive())["type"] == "ack"
+    assert (await scene.hearing.receive())["message"] == "now"
+
+
+async def test_a_refusal_is_told_in_the_readers_language(scene: Scene) -> None:
+    texts = set()
+    for language in ("en", "es"):
+        chatter = await scene.sender.enter(scene.course, headers={"Accept-Language": language})
+        assert (await chatter.receive())["type"] == "welcome"
+        await chatter.send(command(message="x" * 4001))
+        texts.add((await chatter.receive())["message"])
+    assert "A message has at most 4000 characters." in texts
+
+
+async def test_brackets_beyond_the_frame_are_too_much_for_it(scene: Scene) -> None:
+    chatter = await enter(scene)
+    await chatter.socket.send_str("[" * 100_000)
+    assert await chatter.close_code() == 1009
+    await scene.works(await enter(scene))
+
+
+# Commands that are taken, and what of them counts.
+
+
+async def test_what_a_client_says_of_itself_counts_for_nothing(scene: Scene) -> None:
+    chatter = await enter(scene)
+    forged = {
+        "user": "profe",
+        "name": "Clara Benítez",
+        "role": "instructor",
+        "seq": 999,
+        "datetime": "2001-01-01T00:00:00+00:00",
+        "html": "<script>alert(1)</script>",
+        "course": 1,
+        "deleted": True,
+        "epoch": "x",
+        "__proto__": {"role": "instructor"},
+    }
+    await chatter.send(command(**forged))
+    acked, shown = await chatter.receive(), await scene.hearing.receive()
+    assert acked["seq"] == shown["seq"] == 1
+    assert acked["datetime"] == shown["datetime"]
+    assert abs(datetime.fromisoformat(shown["datetime"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    username = scene.sender.username
+    assert shown == {
+        "seq": 1,
+        "datetime": shown["datetime"],
+        "type": "chat_message",
+        "id": "a",
+        "user": username,
+        "name": username,
+        "role": "student",
+        "message": "hello",
+        "html": "hello",
+    }
+    (stored,) = (await scene.sender.messages(scene.course))["messages"]
+    assert {name: stored[name] for name in shown if name != "type"} == {
+        name: shown[name] for name in shown if name != "type"
+    }
+
+
+async def test_an_id_counts_once_whatever_comes_with_it(scene: Scene) -> None:
+    chatter, second = await enter(scene), await enter(scene)
+    await chatter.say("first", "a")
+    first = await chatter.receive()
+    for repeated in (
+        command(message="another"),
+        command(message="first"),
+        command(message="another", reply_to=1),
+        command(message="another", reply_to=99),
+        command(message="x" * 4001),
+        command(message=""),
+        command(message=7),
+        command(type="none"),
+    ):
+        await second.send(repeated)
+        assert await second.receive_until("ack") == first
+    assert (await scene.hearing.receive())["message"] == "first"
+    await second.say("next", "b")
+    assert (await scene.hearing.receive())["message"] == "next"
+    assert [message["message"] for message in (await scene.sender.messages(scene.course))["messages"]] == [
+        "first",
+        "next",
+    ]
+
+
+async def test_an_id_is_one_persons_own(scene: Scene) -> None:
+    chatter = await enter(scene)
+    await chatter.say("hers", "a")
+    await scene.hearing.receive_until("chat_message")
+    await scene.hearing.say("his", "a")
+    assert (await scene.hearing.receive_until("ack"))["seq"] == 2
+    assert (await chatter.receive_until("chat_message", seq=2))["message"] == "his"
+
+
+async def test_the_same_id_ten_times_at_once_is_one_message(scene: Scene) -> None:
+    chatters = [await enter(scene) for _ in range(5)]
+    await asyncio.gather(*(chatter.say(f"text {n}", "a") for n, chatter in enumerate(chatters * 2)))
+    acks = [await chatter.receive_until("ack") for chatter in chatters * 2]
+    assert acks == [acks[0]] * 10
+    assert (await scene.hearing.receive())["seq"] == 1
+    assert (await scene.sender.messages(scene.course))["head"] == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("  hello\n", "hello"),
+        ("\u00a0\u3000hello\u2003", "hello"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("\u212b", "\u00c5"),
+        ("\u1112\u1161\u11ab", "\ud55c"),
+        ("a\r\nb", "a\r\nb"),
+        ("x" * 4000, "x" * 4000),
+        (" " * 500 + "x" * 4000 + " " * 500, "x" * 4000),
+        ("e\u0301" * 4000, "\u00e9" * 4000),
+        ("😀" * 4000, "😀" * 4000),
+        ("👩‍👩‍👧‍👦", "👩‍👩‍👧‍👦"),
+        ("a" + "\u0301" * 400, unicodedata.normalize("NFC", "a" + "\u0301" * 400)),
+        ("\u202eabc\u2069", "\u202eabc\u2069"),
+        ("\x1b[31mred\x07", "\x1b[31mred\x07"),
+        ("a" + "\n" * 1000 + "b", "a" + "\n" * 1000 + "b"),
+        ("'; drop table educa_chat.event; --", "'; drop table educa_chat.event; --"),
+        ("%s %(x)s {0} {x.__class__} ${jndi:ldap://x} $1", "%s %(x)s {0} {x.__class__} ${jndi:ldap://x} $1"),
+        ("0", "0"),
+        ("null", "null"),
+    ],
+)
+async def test_text_is_stored_and_shown_as_typed_but_trimmed_and_composed(
+    scene: Scene, typed: str, stored: str
+) -> None:
+    chatter = await enter(scene)
+    await chatter.say(typed, "a")
+    assert (await chatter.receive())["type"] == "ack"
+    shown = await scene.hearing.receive()
+    assert shown["message"] == stored
+    (kept,) = (await scene.sender.messages(scene.course))["messages"]
+    assert (kept["message"], kept["html"]) == (stored, shown["html"])
+    rows = await scene.server.app[DATABASE].fetch("select body from educa_chat.message where course = $1", scene.course)
+    assert [row["body"] for row in rows] == [stored]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        '"><svg/onload=alert(1)>',
+        "<img src=x onerror=alert(1)>",
+        "</script><script>alert(1)</script>",
+        '<a href="java&#x0A;script:alert(1)">x</a>',
+        '<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror=alert(1)&gt;">',
+        "<form id=chat><input name=innerHTML>",
+        "{{7*7}} {% raw %}",
+        "[x](javascript:alert(1))",
+        'https://example.org/"onmouseover="alert(1)',
+    ],
+)
+async def test_markup_is_text(scene: Scene, text: str) -> None:
+    chatter = await enter(scene)
+    await chatter.say(text, "a")
+    shown = await scene.hearing.receive()
+    assert shown["message"] == text
+    without_links = shown["html"].replace('<a href="https://example.org/" rel="noopener noreferrer nofollow ugc"', "")
+    assert "<" not in without_links.replace(' target="_blank">', "").replace("</a>", "")
+    assert "javascript" not in [part.partition(":")[0] for part in shown["html"].split('href="')[1:]]
+
+
+async def test_a_reply_is_to_a_message_of_this_room(server: Server, scene: Scene) -> None:
+    chatter = await enter(scene)
+    async with open_scene(server) as other:
+        for n in range(3):
+            await other.hearing.say("elsewhere", f"{n}")
+            await other.hearing.receive_until("ack")
+    await chatter.say("here", "a")
+    await chatter.receive_until("chat_message")
+    await chatter.send(command(id="b", reply_to=3))
+    refused = await chatter.receive()
+    assert (refused["code"], refused["id"]) == ("no_such_message", "b")
+    await chatter.send(command(id="b", reply_to=1))
+    assert (await chatter.receive_until("chat_message"))["reply_to"] == 1
+    assert [await scene.hearing.receive() for _ in range(2)][1]["reply_to"] == 1
+
+
+async def test_a_flood_of_combining_marks_leaves_time_for_the_others(scene: Scene) -> None:
+    chatter = await enter(scene)
+    for n in range(20):
+        await chatter.send(command(id=f"{n}", message="a" + "\u0301\u0316" * 5_000))
+    await scene.hearing.say("and I?", "b")
+    assert (await scene.hearing.receive())["type"] == "ack"
+    assert {(await chatter.receive_until("error"))["code"] for _ in range(20)} <= {"bad_request", "too_long"}
+
+
+# The plain flavour.
+
+
+async def test_a_basic_client_gets_messages_and_errors_and_nothing_else(scene: Scene) -> None:
+    basic = await scene.sender.enter(scene.course, basic=True, query="?after=0")
+    await basic.send({"message": "from a basic client"})
+    await basic.send({"message": "with an id", "id": "a"})
+    await basic.send({"message": "with that id again", "id": "a"})
+    await basic.send("no JSON")
+    await basic.send({"message": " "})
+    await basic.send({"type": "none", "id": "x"})
+    await basic.send({"message": "a reply to nothing", "reply_to": 77, "id": "r"})
+    await scene.hearing.say("from a full client", "b")
+    await scene.hearing.receive_until("chat_message", message="from a full client")
+    await basic.send({"message": "the end"})
+    frames: list[dict[str, Any]] = []
+    while not frames or frames[-1].get("message") != "the end":
+        frames.append(await basic.receive())
+    messages = [frame for frame in frames if frame["type"] == "chat_message"]
+    errors = [frame for frame in frames if frame["type"] == "error"]
+    assert len(messages) + len(errors) == len(frames)
+    assert sorted(frame["message"] for frame in messages) == [
+        "from a basic client",
+        "from a full client",
+        "the end",
+        "with an id",
+    ]
+    assert sorted(frame["code"] for frame in errors) == ["bad_json", "empty", "no_such_message", "unknown_type"]
+    for frame in messages:
+        assert {"type", "message", "user", "datetime"} <= set(frame)
+        assert "html" not in frame
+
+
+async def test_a_client_of_an_unknown_flavour_is_a_basic_one(scene: Scene) -> None:
+    socket = await scene.sender.http.ws_connect(
+        f"{scene.server.url}/ws/chat/room/{scene.course}/", protocols=("educa-chat.v2", "graphql-ws")
+    )
+    assert socket.protocol is None
+    chatter = Chatter(socket)
+    await chatter.send({"message": "hello"})
+    shown = await chatter.receive()
+    assert (shown["type"], "html" in shown) == ("chat_message", False)
+    await socket.close()
+
+
+# Too much of something.
+
+
+async def test_one_who_says_too_much_is_told_when_she_may_again_and_others_may_now(url: str) -> None:
+    settings = settings_for(url, limits_message_burst=3, limits_messages_per_second=0.01)
+    async with open_server(settings) as server, open_scene(server) as scene:
+        one, other, basic = await enter(scene), await enter(scene), await scene.sender.enter(scene.course, basic=True)
+        await one.say("1", "a")
+        await one.receive_until("ack", id="a")
+        await other.say("2", "b")
+        await other.receive_until("ack", id="b")
+        await basic.send({"message": "3"})
+        await scene.hearing.receive_until("chat_message", message="3")
+        for chatter in (one, other):
+            await chatter.say("4", "c")
+            refused = await chatter.receive_until("error")
+            assert (refused["code"], refused["id"]) == ("rate_limited", "c")
+            assert 0 < refused["retry_after"] <= 100
+        await basic.send({"message": "5"})
+        assert (await basic.receive_until("error"))["code"] == "rate_limited"
+        await scene.hearing.say("and I?", "a")
+        assert (await scene.hearing.receive())["type"] == "ack"
+        assert (await one.receive_until("chat_message", message="and I?"))["seq"] == 4
+        assert (await scene.sender.messages(scene.course))["head"] == 4
+
+
+async def test_a_limit_in_one_room_is_none_in_another(url: str) -> None:
+    settings = settings_for(url, limits_message_burst=1, limits_messages_per_second=0.01)
+    async with open_server(settings) as server, Person(server.url, "profe") as profe:
+        for course in [(await add_room(server.app[DATABASE]))[0] for _ in range(2)]:
+            chatter = await profe.enter(course)
+            await chatter.say("good morning", "a")
+            await chatter.receive_until("ack", id="a")
+            await chatter.say("once more", "b")
+            assert (await chatter.receive_until("error"))["code"] == "rate_limited"
+
+
+async def test_who_breaks_the_rules_again_and_again_is_sent_away(scene: Scene) -> None:
+    chatter = await enter(scene)
+    with suppress(ConnectionError):
+        for _ in range(400):
+            await chatter.socket.send_str("[")
+    assert await chatter.close_code() == 1008
+    await scene.works(await enter(scene))
+
+
+async def test_a_flood_of_messages_is_refused_and_the_others_are_heard(scene: Scene) -> None:
+    chatter = await enter(scene)
+    with suppress(ConnectionError):
+        for n in range(240):
+            await chatter.say("flood", f"{n}")
+    await scene.hearing.say("and I?", "a")
+    await scene.hearing.receive_until("ack", id="a")
+    assert (await chatter.receive_until("error"))["code"] == "rate_limited"
+    assert (await scene.neighbour.messages(scene.course))["head"] < 200
+
+
+async def test_the_oldest_socket_gives_way_to_the_one_that_is_too_many(scene: Scene) -> None:
+    chatters = [await enter(scene) for _ in range(20)]
+    newest = await enter(scene)
+    assert await chatters[0].close_code() == 4029
+    await newest.say("hello", "a")
+    for chatter in [*chatters[1:], newest, scene.hearing]:
+        assert (await chatter.receive_until("chat_message"))["seq"] == 1
+
+
+# Frames that are not as they must be.
+
+
+class RawSocket:
+    """A client that sends the bytes it is told to, and reads the frames that come back."""
+
+    def __init__(self, connection: socket.socket, rest: bytes) -> None:
+        self._connection = connection
+        self._received = bytearray(rest)
+
+    async def send(self, data: bytes) -> None:
+        """Send, or as much as the server takes before it hangs up."""
+        with suppress(ConnectionError):
+            async with asyncio.timeout(TIMEOUT_S):
+                await asyncio.get_running_loop().sock_sendall(self._connection, data)
+
+    async def receive(self) -> tuple[int, bytes] | None:
+        """The next frame as opcode and payload; None at the end."""
+        if (head := await self._take(2)) is None:
+            return None
+        assert head[0] & (RSV1 | RSV2 | RSV3) == 0
+        assert head[1] & 0x80 == 0
+        length = head[1] & 0x7F
+        if length >= 126:
+            wide = await self._take(2 if length == 126 else 8)
+            assert wide is not None
+            length = int.from_bytes(wide, "big")
+        payload = await self._take(length)
+        return None if payload is None else (head[0] & 0xF, payload)
+
+    async def json(self) -> dict[str, Any]:
+        """The next text frame, over others."""
+        while (frame := await self.receive()) is not None:
+            if frame[0] == TEXT:
+                decoded: dict[str, Any] = json.loads(frame[1])
+                return decoded
+        raise AssertionError("the server has hung up")
+
+    async def close_code(self) -> int | None:
+        """Read to the end; the code that the server closed with."""
+        code = None
+        while (frame := await self.receive()) is not None:
+            if frame[0] == CLOSE:
+                code = int.from_bytes(frame[1][:2], "big")
+        return code
+
+    async def _take(self, count: int) -> bytes | None:
+        async with asyncio.timeout(TIMEOUT_S):
+            while len(self._received) < count:
+                try:
+                    data = await asyncio.get_running_loop().sock_recv(self._connection, 65536)
+                except ConnectionError:
+                    return None
+                if not data:
+                    return None
+                self._received += data
+        taken = bytes(self._received[:count])
+        del self._received[:count]
+        return taken
+
+
+@asynccontextmanager
+async def open_raw(scene: Scene) -> AsyncIterator[RawSocket]:
+    """The sender's full socket, greeted, byte by byte."""
+    loop = asyncio.get_running_loop()
+    address = urlsplit(scene.server.url)
+    cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in scene.sender.http.cookie_jar)
+    with socket.socket() as connection:
+        connection.setblocking(False)
+        await loop.sock_connect(connection, (address.hostname, address.port))
+        await loop.sock_sendall(
+            connection,
+            f"GET /ws/chat/room/{scene.course}/ HTTP/1.1\r\nHost: {address.netloc}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Protocol: educa-chat.v1\r\nCookie: {cookies}\r\n\r\n".encode(),
+        )
+        answer = b""
+        async with asyncio.timeout(TIMEOUT_S):
+            while b"\r\n\r\n" not in answer:
+                answer += await loop.sock_recv(connection, 65536)
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert b"sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=" in head.lower()
+        raw = RawSocket(connection, rest)
+        assert (await raw.json())["type"] == "welcome"
+        yield raw
+
+
+def frame(first: int, payload: bytes = b"", *, length: int | None = None, mask: bool = True) -> bytes:
+    """A frame as a client makes it; `length` may lie."""
+    length = len(payload) if length is None else length
+    bit = 0x80 if mask else 0
+    if length < 126:
+        head = struct.pack("!BB", first, bit | length)
+    elif length < 65536:
+        head = struct.pack("!BBH", first, bit | 126, length)
+    else:
+        head = struct.pack("!BBQ", first, bit | 127, length)
+    if not mask:
+        return head + payload
+    key = os.urandom(4)
+    repeated = key * (len(payload) // 4 + 1)
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(repeated[: len(payload)], "big")
+    return head + key + masked.to_bytes(len(payload), "big")
+
+
+def padded(size: int) -> bytes:
+    """A command of `size` bytes, of which most have no meaning."""
+    made = command(padding="").encode()
+    return command(padding="x" * (size - len(made))).encode()
+
+
+SAID = command().encode()
+WRONG_FRAMES: dict[str, tuple[bytes, int]] = {
+    "a binary frame": (frame(FIN | BINARY, SAID), 1003),
+    "an empty binary frame": (frame(FIN | BINARY), 1003),
+    "invalid UTF-8": (frame(FIN | TEXT, b'{"id":"a","message":"\xc3\x28"}'), 1007),
+    "a surrogate in UTF-8": (frame(FIN | TEXT, b'{"id":"a","message":"\xed\xa0\x80"}'), 1007),
+    "an overlong form": (frame(FIN | TEXT, b'{"id":"a","message":"\xc0\xaf"}'), 1007),
+    "a character cut off": (frame(FIN | TEXT, b"\xf0\x9f\x98"), 1007),
+    "one byte too many": (frame(FIN | TEXT, padded(FRAME_BYTES + 1)), 1009),
+    "a megabyte": (frame(FIN | TEXT, padded(2**20)), 1009),
+    "the promise of 2^62 bytes": (frame(FIN | TEXT, length=2**62), 1009),
+    "the promise of 2^64 - 1 bytes": (frame(FIN | TEXT, length=2**64 - 1), 1009),
+    "fragments of too much together": (
+        frame(TEXT, padded(FRAME_BYTES)) + frame(FIN | CONTINUATION, b" "),
+        1009,
+    ),
+    "a flood of small fragments": (frame(TEXT, b"[") + frame(CONTINUATION, b"[") * 100_000, 1009),
+    "RSV1 without deflate": (frame(FIN | RSV1 | TEXT, SAID), 1002),
+    "RSV2": (frame(FIN | RSV2 | TEXT, SAID), 1002),
+    "RSV3": (frame(FIN | RSV3 | TEXT, SAID), 1002),
+    "RSV1 on a ping": (frame(FIN | RSV1 | PING), 1002),
+    "an opcode that there is not": (frame(FIN | 3, SAID), 1002),
+    "a control opcode that there is not": (frame(FIN | 11, b""), 1002),
+    "a continuation of nothing": (frame(FIN | CONTINUATION, SAID), 1002),
+    "a message within a message": (frame(TEXT, b"{") + frame(FIN | TEXT, SAID), 1002),
+    "a ping in fragments": (frame(PING, b"x"), 1002),
+    "a ping of 126 bytes": (frame(FIN | PING, b"x" * 126), 1002),
+    "the close code 1005": (frame(FIN | CLOSE, struct.pack("!H", 1005)), 1002),
+    "the close code 999": (frame(FIN | CLOSE, struct.pack("!H", 999)), 1002),
+    "the close code 0": (frame(FIN | CLOSE, struct.pack("!H", 0)), 1002),
+    "half a close code": (frame(FIN | CLOSE, b"\x03"), 1002),
+    "a reason of 200 bytes": (frame(FIN | CLOSE, struct.pack("!H", 1000) + b"x" * 200), 1002),
+    "a reason that is no UTF-8": (frame(FIN | CLOSE, struct.pack("!H", 1000) + b"\xc3\x28"), 1007),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FRAMES)
+async def test_a_frame_that_is_wrong_closes_the_socket_and_says_why(scene: Scene, case: str) -> None:
+    data, code = WRONG_FRAMES[case]
+    async with open_raw(scene) as raw:
+        await raw.send(data)
+        assert await raw.close_code() == code
+    await scene.works(await enter(scene))
+
+
+async def test_compression_is_not_had_even_where_it_is_asked_for(scene: Scene) -> None:
+    address = f"{scene.server.url}/ws/chat/room/{scene.course}/"
+    async with scene.sender.http.ws_connect(address, compress=15) as asking:
+        assert asking.compress == 0
+
+
+async def test_nothing_behind_a_frame_that_is_wrong_is_obeyed(scene: Scene) -> None:
+    for wrong in (frame(FIN | BINARY, b"x"), frame(FIN | RSV1 | TEXT, b"x"), frame(FIN | CLOSE)):
+        async with open_raw(scene) as raw:
+            await raw.send(wrong + frame(FIN | TEXT, SAID) * 3 + frame(FIN | CLOSE))
+            await raw.close_code()
+    await scene.works(await enter(scene))
+
+
+async def test_a_frame_of_exactly_64_kib_is_taken(scene: Scene) -> None:
+    async with open_raw(scene) as raw:
+        await raw.send(frame(FIN | TEXT, padded(FRAME_BYTES)))
+        assert (await raw.json())["type"] == "ack"
+        half = padded(FRAME_BYTES)
+        await raw.send(frame(TEXT, half[:40_000]) + frame(FIN | CONTINUATION, half[40_000:]))
+        assert (await raw.json())["type"] == "chat_message"
+        assert (await raw.json())["type"] == "ack"
+    assert (await scene.hearing.receive())["message"] == "hello"
+
+
+async def test_fragments_without_an_end_are_cut_off(scene: Scene) -> None:
+    async with open_raw(scene) as raw:
+        sent = 0
+        await raw.send(frame(TEXT, b"x" * 1000))
+        closing = asyncio.create_task(raw.close_code())
+        while not closing.done() and sent < 1000:
+            await raw.send(frame(CONTINUATION, b"x" * 1000))
+            sent += 1
+            await asyncio.sleep(0)
+        assert await closing == 1009
+        assert sent < 1000
+    await scene.works(await enter(scene))
+
+
+async def test_a_frame_that_comes_byte_by_byte_and_one_in_many_fragments_are_whole(scene: Scene) -> None:
+    async with open_raw(scene) as raw:
+        for place in (whole := frame(FIN | TEXT, SAID)):
+            await raw.send(bytes([place]))
+        assert (await raw.json())["type"] == "ack"
+        assert (await raw.json())["type"] == "chat_message"
+        said = command(id="b", message="ñ" * 50).encode()
+        await raw.send(frame(TEXT) + b"".join(frame(CONTINUATION, said[n : n + 1]) for n in range(len(said))))
+        await raw.send(frame(FIN | PING, b"between") + frame(FIN | CONTINUATION))
+        assert await raw.receive() == (PONG, b"between")
+        assert (await raw.json())["id"] == "b"
+    assert len(whole) > 10
+    assert [(await scene.hearing.receive())["message"] for _ in range(2)] == ["hello", "ñ" * 50]
+
+
+async def test_a_flood_of_pings_is_answered_and_the_others_are_heard(scene: Scene) -> None:
+    async with open_raw(scene) as raw:
+        sending = asyncio.create_task(raw.send(b"".join(frame(FIN | PING, b"%d" % n) for n in range(20_000))))
+        await scene.hearing.say("and I?", "a")
+        assert (await scene.hearing.receive())["type"] == "ack"
+        pongs, messages = [], 0
+        while len(pongs) < 20_000:
+            received = await raw.receive()
+            assert received is not None
+            if received[0] == PONG:
+                pongs.append(received[1])
+            else:
+                messages += 1
+        assert pongs == [b"%d" % n for n in range(20_000)]
+        assert messages <= 1
+        await sending
+        await raw.send(frame(FIN | PONG, b"unasked") + frame(FIN | TEXT, SAID))
+        assert (await raw.json())["type"] in ("ack", "chat_message")
+
+
+async def test_a_client_that_hangs_up_in_the_middle_of_a_frame_harms_nobody(scene: Scene) -> None:
+    for part in (b"", b"\x81", frame(FIN | TEXT, SAID)[:-3], frame(TEXT, SAID), frame(FIN | TEXT, length=60_000)):
+        async with open_raw(scene) as raw:
+            await raw.send(part)
+    await scene.works(await enter(scene))
+
+
+async def test_an_unmasked_frame_harms_nobody(scene: Scene) -> None:
+    async with open_raw(scene) as raw:
+        await raw.send(frame(FIN | TEXT, command(message="").encode(), mask=False))
+        received = await raw.receive()
+        # RFC 6455 §5.1 asks for a close with 1002; aiohttp reads it like any other.
+        assert received is not None
+        assert received[0] == CLOSE or json.loads(received[1])["code"] == "empty"
+    await scene.works(await enter(scene))
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 3000, 4000, 4999])
+async def test_a_close_is_answered_with_its_code(scene: Scene, code: int) -> None:
+    async with open_raw(scene) as raw:
+        await raw.send(frame(FIN | CLOSE, struct.pack("!H", code) + b"bye"))
+        assert await raw.close_code() in (code, 1000)
+    await scene.works(await enter(scene))

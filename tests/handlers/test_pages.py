@@ -1,0 +1,444 @@
+"""The pages: who gets which answer, and what every answer carries."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from html.parser import HTMLParser
+from urllib.parse import parse_qs, quote
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.storage.accounts import deactivate
+from educa_chat.storage.courses import add_course, add_module, enrol
+from tests.conftest import Postgres
+from tests.serving import Person, Server, add_person, open_server, quick_hash, settings_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MEMBERS_ONLY = ["/students/course/{}/", "/chat/room/{}/"]
+WRONG_IDS = ["01", "١", "１", "0", "-1", "+1", "1e1", "1.0", "0x1", "x", " 1", "1 ", "1\n", "9" * 30, str(2**63)]
+MISSING = 2**63 - 1
+HOSTILE = """</title></script><script>alert(1)</script>"'><img src=x onerror=alert(2)>{{7*7}}{% raw %}${7*7}"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(postgres: Postgres) -> AsyncIterator[Server]:
+    url = await postgres.create_chat_database(demo=True)
+    async with open_server(settings_for(url)) as opened:
+        yield opened
+
+
+class Page(HTMLParser):
+    """What is in a page: its elements with their attributes and texts, in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[int, str] = {}
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        place = len(self.elements) - 1
+        self.texts[place] = self.texts.get(place, "") + data
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def text_of(self, tag: str, **attributes: str) -> str:
+        """The text that directly follows the opening of the first such element."""
+        for place, (name, has) in enumerate(self.elements):
+            if name == tag and all(has.get(key) == value for key, value in attributes.items()):
+                return self.texts.get(place, "").strip()
+        raise AssertionError(f"no {tag} with {attributes}")
+
+
+# Who.
+
+
+async def test_home_leads_to_the_courses(server: Server) -> None:
+    async with Person(server.url) as anonymous:
+        status, _, headers = await anonymous.get("/")
+        assert (status, headers["Location"]) == (302, "/students/courses/")
+
+
+@pytest.mark.parametrize(
+    "path", ["/students/courses/", "/students/course/1/", "/chat/room/1/", "/chat/room/1/?a=b&c=d"]
+)
+async def test_an_anonymous_visitor_is_sent_to_sign_in_and_back(server: Server, path: str) -> None:
+    async with Person(server.url) as anonymous:
+        status, _, headers = await anonymous.get(path)
+        address, _, query = headers["Location"].partition("?")
+        assert (status, address, parse_qs(query)) == (302, "/accounts/login/", {"next": [path]})
+        async with anonymous.http.get(server.url + headers["Location"]) as response:
+            assert Page(await response.text()).text_of("h1") == "Sign in"
+            token = await anonymous.token(headers["Location"])
+        data = {"username": "ana", "password": "educa-demo", "csrf_token": token, "next": path}
+        async with anonymous.http.post(f"{server.url}/accounts/login/", data=data, allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (302, path)
+
+
+@pytest.mark.parametrize("path", ["/api/rooms/1/messages", "/ws/chat/room/1/"])
+async def test_an_anonymous_client_is_told_401(server: Server, path: str) -> None:
+    async with Person(server.url) as anonymous:
+        status, body, headers = await anonymous.get(path)
+        assert (status, headers["Content-Type"]) == (401, "application/json; charset=utf-8")
+        assert json.loads(body)["error"]["code"] == "unauthorized"
+
+
+@pytest.mark.parametrize("username", ["ana", "luis", "profe"])
+async def test_the_people_of_a_course_see_it(server: Server, username: str) -> None:
+    async with Person(server.url, username) as member:
+        for path in [*MEMBERS_ONLY, "/api/rooms/{}/messages"]:
+            assert (await member.get(path.format(1)))[0] == 200
+
+
+async def test_a_superuser_sees_every_course(server: Server) -> None:
+    username = await add_person(server.app[DATABASE], is_superuser=True)
+    async with Person(server.url, username) as superuser:
+        for path in [*MEMBERS_ONLY, "/api/rooms/{}/messages"]:
+            for course in (1, 2):
+                assert (await superuser.get(path.format(course)))[0] == 200
+            assert (await superuser.get(path.format(MISSING)))[0] == 403
+
+
+@pytest.mark.parametrize("path", [*MEMBERS_ONLY, "/api/rooms/{}/messages", "/ws/chat/room/{}/"])
+async def test_a_stranger_cant_tell_a_course_of_others_from_none(server: Server, path: str) -> None:
+    async with Person(server.url, "marta") as stranger:
+        of_others, none = await stranger.get(path.format(1)), await stranger.get(path.format(MISSING))
+        assert of_others[0] == none[0] == 403
+        # The token of the form to sign out is the visitor's own, and the same on both.
+        assert of_others[1] == none[1]
+        assert {**of_others[2], "Date": ""} == {**none[2], "Date": ""}
+
+
+async def test_who_leaves_a_course_sees_it_no_more(server: Server) -> None:
+    username = await add_person(server.app[DATABASE], 1)
+    async with Person(server.url, username) as student:
+        assert (await student.get("/chat/room/1/"))[0] == 200
+        await server.app[DATABASE].execute(
+            "delete from courses_course_students s using auth_user u where u.id = s.user_id and u.username = $1",
+            username,
+        )
+        assert [(await student.get(path.format(1)))[0] for path in MEMBERS_ONLY] == [403, 403]
+
+
+async def test_who_was_deactivated_is_anonymous(server: Server) -> None:
+    username = await add_person(server.app[DATABASE], 1)
+    async with Person(server.url, username) as student:
+        await deactivate(server.app[DATABASE], username)
+        for path in ["/students/courses/", *MEMBERS_ONLY]:
+            status, _, headers = await student.get(path.format(1))
+            assert (status, headers["Location"].partition("?")[0]) == (302, "/accounts/login/")
+        assert (await student.get("/api/rooms/1/messages"))[0] == 401
+
+
+@pytest.mark.parametrize("path", [*MEMBERS_ONLY, "/api/rooms/{}/messages", "/ws/chat/room/{}/"])
+async def test_an_id_of_another_form_is_refused_before_anybody_is_asked_who_she_is(server: Server, path: str) -> None:
+    async with Person(server.url) as anonymous, Person(server.url, "ana") as ana:
+        for id in WRONG_IDS:
+            for person in (anonymous, ana):
+                assert (await person.get(path.format(quote(id))))[0] == 403, id
+        assert (await anonymous.get(path.format(MISSING)))[0] in (302, 401)
+
+
+# What is on the pages.
+
+
+async def test_my_courses_are_those_that_i_joined_and_those_that_i_teach(server: Server) -> None:
+    async def links(username: str) -> list[str | None]:
+        async with Person(server.url, username) as person:
+            _, html, _ = await person.get("/students/courses/")
+        return sorted(str(a["href"]) for a in Page(html).named("a") if str(a["href"]).startswith("/students/course/"))
+
+    assert await links("ana") == ["/students/course/1/"]
+    assert await links("profe") == ["/students/course/1/", "/students/course/2/"]
+    assert await links(await add_person(server.app[DATABASE])) == []
+
+
+async def test_the_course_page_leads_to_its_room(server: Server) -> None:
+    async with Person(server.url, "ana") as ana:
+        _, html, _ = await ana.get("/students/course/1/")
+        page = Page(html)
+        assert page.text_of("a", href="/chat/room/1/") == "Course chat room"
+        assert page.text_of("h1") == "Introducción a la programación"
+        assert [text.strip() for text in page.texts.values()].count("Primeros pasos") == 1
+
+
+async def test_the_room_page_has_what_its_scripts_and_others_rely_on(server: Server) -> None:
+    async with Person(server.url, "ana") as ana:
+        _, html, _ = await ana.get("/chat/room/1/")
+    page = Page(html)
+    ids = {str(attributes["id"]) for _, attributes in page.elements if "id" in attributes}
+    assert {"chat", "chat-input", "chat-message-input", "chat-message-submit", "course-id", "request-user"} <= ids
+    assert json.loads(page.text_of("script", type="application/json", id="course-id")) == 1
+    assert json.loads(page.text_of("script", type="application/json", id="request-user")) == "ana"
+    all_ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(all_ids) == len(set(all_ids))
+
+
+async def test_the_largest_id_keeps_all_its_digits_on_the_room_page(server: Server) -> None:
+    large = 2**53 + 1
+    course = await add_course(server.app[DATABASE], "Far away", "profe")
+    await server.app[DATABASE].execute("update courses_course set id = $1 where id = $2", large, course)
+    async with Person(server.url, "profe") as profe:
+        status, html, _ = await profe.get(f"/chat/room/{large}/")
+        assert status == 200
+        assert json.loads(Page(html).text_of("script", id="course-id")) == str(large)
+
+
+async def test_what_people_wrote_is_text_on_every_page(server: Server) -> None:
+    database = server.app[DATABASE]
+    teacher = await add_person(database)
+    student = await add_person(database)
+    await database.execute("update auth_user set first_name = $1", HOSTILE)
+    try:
+        course = await add_course(database, HOSTILE, teacher, subject=HOSTILE + "!", overview=HOSTILE)
+        await add_module(database, course, HOSTILE, HOSTILE)
+        await enrol(database, student, course)
+        async with Person(server.url, student) as person:
+            for path in ("/students/courses/", f"/students/course/{course}/", f"/chat/room/{course}/"):
+                _, html, _ = await person.get(path)
+                page = Page(html)
+                assert "{{7*7}}" in html
+                assert "onerror=" not in "".join(key + "=" for _, has in page.elements for key in has)
+                assert all(image["src"] == "/static/logo.svg" for image in page.named("img"))
+                assert HOSTILE in [text.strip() for text in page.texts.values()]
+                assert all(
+                    "src" in script or script.get("type") == "application/json" for script in page.named("script")
+                )
+                assert "alert(1)</script>" not in html
+    finally:
+        await database.execute("update auth_user set first_name = ''")
+
+
+async def test_a_hostile_user_name_stays_within_its_json_block(server: Server) -> None:
+    database = server.app[DATABASE]
+    username = "</script><script>alert(1)</script><!--"
+    await database.execute(
+        "insert into auth_user (password, is_superuser, username, first_name, last_name, email, is_staff, is_active,"
+        " date_joined) values ($1, false, $2, '', '', '', false, true, now())",
+        quick_hash(),
+        username,
+    )
+    await enrol(database, username, 1)
+    async with Person(server.url, username) as person:
+        _, html, _ = await person.get("/chat/room/1/")
+    assert username not in html
+    assert json.loads(Page(html).text_of("script", id="request-user")) == username
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/accounts/login/",
+        "/students/courses/",
+        "/students/course/1/",
+        "/chat/room/1/",
+        "/chat/room/2/",
+        "/no/such/page",
+    ],
+)
+async def test_no_page_has_a_script_or_style_of_its_own(server: Server, path: str) -> None:
+    async with Person(server.url, "ana") as ana:
+        _, html, _ = await ana.get(path)
+    page = Page(html)
+    assert page.elements
+    for tag, attributes in page.elements:
+        assert tag not in ("style", "base", "iframe", "object", "embed")
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+        for name in ("href", "src", "action"):
+            assert str(attributes.get(name) or "/").startswith(("/", "#")), (tag, attributes)
+    for attributes in page.named("script"):
+        assert "src" in attributes or attributes.get("type") == "application/json"
+
+
+# What every answer carries.
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", 302),
+        ("/accounts/login/", 200),
+        ("/students/courses/", 200),
+        ("/chat/room/1/", 200),
+        ("/chat/room/2/", 403),
+        ("/chat/room/01/", 403),
+        ("/api/rooms/1/messages", 200),
+        ("/api/rooms/1/messages?before=x", 400),
+        ("/api/rooms/2/messages", 403),
+        ("/ws/chat/room/1/", 400),
+        ("/health/live", 200),
+        ("/health/ready", 200),
+        ("/static/js/room.js", 200),
+        ("/static/none.js", 404),
+        ("/static/", 403),
+        ("/no/such/page", 404),
+    ],
+)
+async def test_every_answer_carries_the_headers_that_keep_a_page_to_itself(
+    server: Server, path: str, expected: int
+) -> None:
+    async with Person(server.url, "ana") as ana:
+        status, _, headers = await ana.get(path)
+    assert status == expected
+    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == policy["form-action"] == "'self'"
+    assert policy["base-uri"] == "'none'"
+    assert policy["frame-ancestors"] in ("'none'", "'self'")
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] in ("same-origin", "no-referrer", "strict-origin")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/accounts/login/", "/students/courses/", "/chat/room/1/", "/chat/room/2/", "/api/rooms/1/messages", "/none"],
+)
+async def test_nobody_keeps_a_copy_of_what_one_person_may_see(server: Server, path: str) -> None:
+    async with Person(server.url, "ana") as ana:
+        _, _, headers = await ana.get(path)
+    assert headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [("es", "es"), ("es-MX,es;q=0.9,en;q=0.8", "es"), ("ES", "es"), ("en", "en"), ("de", "en"), (";;q=,\xff", "en")],
+)
+async def test_a_page_is_in_the_readers_language(server: Server, header: str, language: str) -> None:
+    async with Person(server.url) as anonymous:
+        status, html, headers = await anonymous.get("/accounts/login/", **{"Accept-Language": header})
+    assert status == 200
+    assert Page(html).named("html")[0]["lang"] == language
+    assert "Accept-Language" in headers["Vary"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/accounts/logout/", "POST"),
+        ("POST", "/students/courses/", "GET,HEAD"),
+        ("DELETE", "/chat/room/1/", "GET,HEAD"),
+        ("POST", "/ws/chat/room/1/", "GET"),
+        ("PUT", "/api/rooms/1/messages", "GET,HEAD"),
+        ("DELETE", "/accounts/login/", "GET,HEAD,POST"),
+    ],
+)
+async def test_another_method_is_answered_405_and_with_those_that_there_are(
+    server: Server, method: str, path: str, allowed: str
+) -> None:
+    async with Person(server.url, "ana") as ana, ana.http.request(method, server.url + path) as response:
+        assert (response.status, response.headers["Allow"]) == (405, allowed)
+        assert "Content-Security-Policy" in response.headers
+
+
+@pytest.mark.parametrize("path", ["/none", "/chat/room/1", "/chat/room/", "/chat/room/1/2/", "/%00", "/%ff", "/<b>"])
+async def test_a_page_that_is_not_there_is_a_page_that_says_so(server: Server, path: str) -> None:
+    async with Person(server.url) as anonymous:
+        status, html, headers = await anonymous.get(path)
+    assert (status, headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert Page(html).text_of("h1") == "There is no such page"
+    assert "<b>" not in html
+
+
+async def test_an_address_of_the_api_that_is_not_there_is_told_in_json(server: Server) -> None:
+    async with Person(server.url) as anonymous:
+        status, body, _ = await anonymous.get("/api/none")
+    assert (status, json.loads(body)["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "types"),
+    [
+        ("js/room.js", ("text/javascript", "application/javascript")),
+        ("css/base.css", ("text/css",)),
+        ("css/room.css", ("text/css",)),
+        ("logo.svg", ("image/svg+xml",)),
+    ],
+)
+async def test_a_static_file_has_its_type_and_is_asked_for_again(
+    server: Server, path: str, types: tuple[str, ...]
+) -> None:
+    async with Person(server.url) as anonymous:
+        async with anonymous.http.get(f"{server.url}/static/{path}") as response:
+            assert (response.status, response.content_type in types) == (200, True)
+            assert response.headers["Cache-Control"] == "no-cache"
+            tag = response.headers["ETag"]
+        async with anonymous.http.get(f"{server.url}/static/{path}", headers={"If-None-Match": tag}) as response:
+            assert response.status == 304
+
+
+@pytest.mark.parametrize("path", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "js/../../app.py", "/etc/passwd", "%00"])
+async def test_nothing_outside_the_static_files_is_served(server: Server, path: str) -> None:
+    reader, writer = await _raw(server)
+    writer.write(f"GET /static/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.split(b" ", 2)[1] in (b"400", b"403", b"404")
+    assert b"import asyncio" not in answer
+
+
+async def test_every_file_that_a_page_names_is_there(server: Server) -> None:
+    async with Person(server.url, "ana") as ana:
+        for path in ("/accounts/login/", "/students/courses/", "/chat/room/1/"):
+            _, html, _ = await ana.get(path)
+            for tag, attributes in Page(html).elements:
+                name = attributes.get("src") or (attributes.get("href") if tag == "link" else None)
+                if name:
+                    assert (await ana.get(name))[0] == 200, name
+
+
+async def test_what_is_no_http_is_refused_and_the_next_is_served(server: Server) -> None:
+    for hostile in (
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\0" * 9000 + b"\r\n\r\n",
+    ):
+        reader, writer = await _raw(server)
+        writer.write(hostile + b"\r\n\r\n")
+        writer.write_eof()
+        assert not (await reader.read()).startswith(b"HTTP/1.1 2")
+        writer.close()
+        await writer.wait_closed()
+    async with Person(server.url) as anonymous:
+        assert (await anonymous.get("/health/live"))[0] == 200
+
+
+async def _raw(server: Server) -> "tuple[asyncio.StreamReader, asyncio.StreamWriter]":
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def test_the_api_takes_only_positions_and_limits_that_there_can_be(server: Server) -> None:
+    async with Person(server.url, "ana") as ana:
+        for query in (
+            "before=-1",
+            "before=x",
+            "before=١",
+            "after=1e3",
+            f"after={2**53 + 1}",
+            "limit=0",
+            "before=1&after=1",
+        ):
+            status, body, _ = await ana.get(f"/api/rooms/1/messages?{query}")
+            assert (status, json.loads(body)["error"]["code"]) == (400, "bad_request"), query
+        for query in ("before=0", f"before={2**53}", "after=0", "limit=1", "limit=100000"):
+            assert (await ana.get(f"/api/rooms/1/messages?{query}"))[0] == 200, query
+
+
+async def test_a_cookie_that_is_not_ours_is_nobody(server: Server) -> None:
+    for cookie in ("x", "gAAAAA" + "A" * 200, "%00", "é", "a" * 4000, '"', ""):
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+            headers = {"Cookie": f"educa_chat_session={cookie}; educa_chat_csrf={cookie}"}
+            async with http.get(f"{server.url}/chat/room/1/", headers=headers, allow_redirects=False) as response:
+                assert response.status == 302, cookie

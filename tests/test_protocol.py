@@ -1,0 +1,374 @@
+"""The pure parts that hostile text goes through, held against whatever Hypothesis thinks of."""
+
+import asyncio
+import json
+import re
+import unicodedata
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from aiohttp import WSMsgType
+from aiohttp._websocket.reader import WebSocketDataQueue
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import WebSocketReader
+from aiohttp.streams import EofStream
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from educa_chat.errors import CommandRefused
+from educa_chat.handlers.access import is_site_path
+from educa_chat.markup import render
+from educa_chat.payload import decode_payload, encode_head, encode_payloads
+from educa_chat.protocol import ErrorCode, Event, Say, decode_command, normalise_text, text_frame
+from educa_chat.translations import LANGUAGES, negotiate_language
+
+EPOCH = "0123456789abcdef"
+SITE = "https://school.example/accounts/login/"
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["id", "message", "type"]), inner),
+    max_leaves=10,
+)
+COMMANDS = st.fixed_dictionaries({}, optional=dict.fromkeys(("type", "id", "message", "reply_to", "user"), JSON))
+LOOSE_TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\u0301\u0316\u200b\u2800 \n\0e"))
+LINKED_TEXT = st.lists(
+    st.text(max_size=8)
+    | st.sampled_from(
+        ["https://", "http://", "javascript:", "//evil", "a.example/", "<", ">", '"', "'", "&", "&amp;", "&#0;", "\r\n"]
+    ),
+    max_size=12,
+).map("".join)
+PATHS = st.lists(
+    st.sampled_from(["/", "\\", "\t", "\n", "\r", " ", "\0", "evil.example", "https:", ":", "@", "?", "#", "%2f", "."])
+    | st.text(max_size=4),
+    max_size=8,
+).map("".join)
+LANGUAGE_TAGS = st.lists(
+    st.sampled_from(["es", "en", "ES", "EN-us", "es-MX", "*", ";q=", "0.5", "nan", "inf", "1e999", ",", " ", "-", "_"])
+    | st.text(max_size=3),
+    max_size=12,
+).map("".join)
+EVENTS = st.lists(
+    st.builds(
+        Event,
+        seq=st.integers(1, 30),
+        student=st.binary(min_size=1, max_size=400),
+        instructor=st.none() | st.binary(min_size=1, max_size=40),
+        basic=st.none() | st.binary(min_size=1, max_size=40),
+    ),
+    unique_by=lambda event: event.seq,
+).map(lambda events: sorted(events, key=lambda event: event.seq))
+
+
+# Commands.
+
+
+def decoded_or_refused(frame: str) -> Say | CommandRefused:
+    try:
+        return decode_command(frame, id_required=True)
+    except CommandRefused as refusal:
+        return refusal
+
+
+@given(st.text())
+def test_any_text_is_a_command_or_refused(frame: str) -> None:
+    decoded_or_refused(frame)
+
+
+@given(JSON | COMMANDS)
+def test_any_json_is_a_command_or_refused(value: Any) -> None:
+    decoded_or_refused(json.dumps(value))
+
+
+@given(COMMANDS)
+def test_a_command_that_is_accepted_has_an_id_and_a_message_that_can_be_stored(value: dict[str, Any]) -> None:
+    decoded = decoded_or_refused(json.dumps(value))
+    if isinstance(decoded, Say):
+        assert decoded.id is not None
+        assert 1 <= len(decoded.id) <= 64
+        assert "\0" not in decoded.id
+        decoded.message.encode()
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '{"id":"a","message":['])
+def test_nesting_of_any_depth_is_refused_and_nothing_more(opening: str) -> None:
+    for depth in (1, 100, 1_000, 10_000, 100_000):
+        assert isinstance(decoded_or_refused(opening * depth), CommandRefused)
+
+
+@pytest.mark.parametrize("twice", ["id", "message", "type", "reply_to", "other"])
+def test_a_field_that_comes_twice_is_refused(twice: str) -> None:
+    first = {"type": '"message"', "id": '"a"', "message": '"hello"', "reply_to": "1", "other": "1"}
+    fields = ",".join(f'"{name}":{value}' for name, value in [*first.items(), (twice, first[twice])])
+    with pytest.raises(CommandRefused) as refused:
+        decode_command(f"{{{fields}}}", id_required=True)
+    assert refused.value.code == ErrorCode.BAD_REQUEST
+
+
+@given(st.text(min_size=1, max_size=80))
+def test_only_an_id_that_could_be_the_commands_comes_back_with_a_refusal(id: str) -> None:
+    with pytest.raises(CommandRefused) as refused:
+        decode_command(json.dumps({"id": id, "message": 7}), id_required=True)
+    assert refused.value.id == (id if len(id) <= 64 and "\0" not in id else None)
+
+
+# The text of a message.
+
+
+@given(LOOSE_TEXT, st.integers(1, 12))
+def test_a_text_that_is_accepted_is_trimmed_composed_and_within_the_length(text: str, length: int) -> None:
+    try:
+        normalised = normalise_text(text, length)
+    except CommandRefused:
+        return
+    assert 1 <= len(normalised) <= length
+    assert normalised == normalised.strip()
+    assert unicodedata.is_normalized("NFC", normalised)
+    assert "\0" not in normalised
+    assert unicodedata.normalize("NFC", text.strip()).strip() == normalised
+
+
+@given(LOOSE_TEXT)
+def test_a_text_that_was_accepted_is_accepted_again_as_it_is(text: str) -> None:
+    try:
+        normalised = normalise_text(text, 12)
+    except CommandRefused:
+        return
+    assert normalise_text(normalised, 12) == normalised
+
+
+@given(LOOSE_TEXT, st.integers(1, 12))
+def test_only_a_text_that_is_too_long_after_composing_is_refused_as_that(text: str, length: int) -> None:
+    try:
+        normalise_text(text, length)
+    except CommandRefused as refusal:
+        if refusal.code == ErrorCode.TOO_LONG:
+            assert len(unicodedata.normalize("NFC", text.strip()).strip()) > length
+
+
+@pytest.mark.parametrize("letter", ["a", "ñ", "漢", "😀", "\u1100\u1161\u11a8", "\u03b1\u0313\u0300\u0345"])
+def test_length_counts_what_is_left_after_composing(letter: str) -> None:
+    assert len(normalise_text(letter * 40, 40)) == 40
+    with pytest.raises(CommandRefused) as refused:
+        normalise_text(letter * 41, 40)
+    assert refused.value.code == ErrorCode.TOO_LONG
+
+
+@given(st.text(st.sampled_from("\u200b\u200c\u200d\u2060\ufeff\u2800\u3164\u00ad\u202e\u2066\u00a0\u2028\ufe0f \t\n")))
+def test_what_nobody_can_see_is_empty(text: str) -> None:
+    with pytest.raises(CommandRefused) as refused:
+        normalise_text(text, 4000)
+    assert refused.value.code == ErrorCode.EMPTY
+
+
+# Frames.
+
+
+def read_frames(data: bytes) -> list[tuple[WSMsgType, str]]:
+    """What a reader that is not ours finds in `data`."""
+    loop = asyncio.new_event_loop()
+    try:
+        queue = WebSocketDataQueue(BaseProtocol(loop), 2**30, loop=loop)
+        reader = WebSocketReader(queue, 0, compress=False, decode_text=True)
+        assert reader.feed_data(data) == (False, b"")
+        reader.feed_eof()
+        messages = []
+        while True:
+            try:
+                message = loop.run_until_complete(queue.read())
+            except EofStream:
+                return messages
+            messages.append((message.type, message.data))
+    finally:
+        loop.close()
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_frames_are_read_as_what_was_put_in(texts: list[str]) -> None:
+    frames = b"".join(text_frame(text.encode()) for text in texts)
+    assert read_frames(frames) == [(WSMsgType.TEXT, text) for text in texts]
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65535, 65536, 70000])
+def test_a_frame_of_every_kind_of_length_is_read(length: int) -> None:
+    # The length takes as few bytes as it can (RFC 6455 §5.2).
+    assert len(text_frame(b"x" * length)) == length + (2 if length < 126 else 4 if length < 65536 else 10)
+    assert read_frames(text_frame(b"x" * length) + text_frame(b"y")) == [
+        (WSMsgType.TEXT, "x" * length),
+        (WSMsgType.TEXT, "y"),
+    ]
+
+
+# Where `next` leads.
+
+
+def where_a_browser_goes(path: str) -> str:
+    """`path` as a browser resolves it on the site: controls cut off and out, backslashes as slashes (URL Standard)."""
+    cleaned = re.sub(r"[\t\n\r]", "", path.strip("".join(map(chr, range(0x21)))))
+    return urljoin(SITE, cleaned.replace("\\", "/"))
+
+
+@given(PATHS)
+def test_a_path_that_is_accepted_never_leaves_the_site(path: str) -> None:
+    if is_site_path(path):
+        assert urlsplit(where_a_browser_goes(path))[:2] == ("https", "school.example")
+        assert URL(SITE).join(URL(path)).host == "school.example"
+        assert not re.search(r"[\x00-\x1f]", path)
+
+
+@given(PATHS.map(lambda path: "/" + path))
+def test_a_path_that_is_accepted_can_be_sent_in_a_header(path: str) -> None:
+    if is_site_path(path):
+        path.encode()
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/chat/room/1/", "/chat/room/1/?a=b#c", "/%2f%2fevil", "/a//b", "/cursos/álgebra", "/a:b", "/@evil"]
+)
+def test_a_path_of_the_site_is_accepted(path: str) -> None:
+    assert is_site_path(path)
+
+
+# The reader's language.
+
+
+@given(LANGUAGE_TAGS | st.text())
+def test_any_accept_language_gets_a_language_that_there_is(header: str) -> None:
+    assert negotiate_language(header) in LANGUAGES
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("", "en"),
+        ("es", "es"),
+        ("ES", "es"),
+        ("es-MX,es;q=0.9", "es"),
+        ("ES-mx", "es"),
+        ("de,es;q=0.5,en;q=0.4", "es"),
+        ("en;q=0.4, es;q=0.5", "es"),
+        ("en,es", "en"),
+        ("es;q=0,en", "en"),
+        ("es; q=0", "en"),
+        ("de", "en"),
+        ("*", "en"),
+    ],
+)
+def test_the_preferred_language_wins(header: str, language: str) -> None:
+    assert negotiate_language(header) == language
+
+
+# Messages as HTML.
+
+
+class Shown(HTMLParser):
+    """What a browser would make of HTML: its tags, its links and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: set[str] = set()
+        self.links: list[str | None] = []
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag == "a":
+            self.links.append(dict(attrs)["href"])
+        else:
+            self.text += "\n"
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_comment(self, data: str) -> None:
+        self.tags.add("!--")
+
+    def handle_decl(self, decl: str) -> None:
+        self.tags.add("!")
+
+    def handle_pi(self, data: str) -> None:
+        self.tags.add("?")
+
+
+@given(LINKED_TEXT | st.text())
+def test_html_of_a_text_shows_that_text_and_no_tag_of_it(text: str) -> None:
+    shown = Shown(render(text))
+    assert shown.tags <= {"a", "br"}
+    assert shown.attributes <= {"href", "rel", "target"}
+    assert shown.text == re.sub(r"\r\n?|\n", "\n", text)
+
+
+@given(LINKED_TEXT)
+def test_links_lead_to_the_web_and_nowhere_else(text: str) -> None:
+    for link in Shown(render(text)).links:
+        assert link is not None
+        assert link in text
+        assert urlsplit(link).scheme in ("http", "https")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "javascript:alert(1)",
+        "JAVASCRIPT:alert(1)",
+        "java\tscript:alert(1)",
+        "vbscript:x",
+        "data:text/html,<script>",
+        "feed:javascript:x",
+        "blob:https",
+        "//evil.example",
+        "\\\\evil.example",
+        "[a](javascript:alert(1))",
+        "https://",
+        "[" * 10_000,
+    ],
+)
+def test_what_is_no_link_to_the_web_is_no_link(text: str) -> None:
+    assert Shown(render(text)).links == []
+
+
+# What the bus carries.
+
+
+@given(EVENTS)
+def test_events_come_out_of_payloads_as_they_went_in(events: list[Event]) -> None:
+    decoded = [decode_payload(payload, EPOCH) for payload in encode_payloads(EPOCH, events)]
+    assert all(payload is not None for payload in decoded)
+    assert [event for payload in decoded if payload for event in payload.events] == events
+    assert [payload.head for payload in decoded if payload] == [
+        payload.events[-1].seq for payload in decoded if payload
+    ]
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_a_head_comes_out_of_its_payload(seq: int) -> None:
+    decoded = decode_payload(encode_head(EPOCH, seq), EPOCH)
+    assert decoded is not None
+    assert (decoded.head, decoded.events) == (seq, [])
+
+
+@given(st.binary())
+def test_bytes_that_are_no_payload_are_nothing(data: bytes) -> None:
+    decode_payload(data, EPOCH)
+
+
+@given(EVENTS.filter(bool), st.data())
+def test_a_payload_that_was_damaged_is_events_or_nothing(events: list[Event], data: st.DataObject) -> None:
+    payload = bytearray(encode_payloads(EPOCH, events)[0])
+    place = data.draw(st.integers(0, len(payload) - 1))
+    payload[place] = data.draw(st.integers(0, 255))
+    decode_payload(bytes(payload[: data.draw(st.integers(0, len(payload)))]), EPOCH)
+
+
+@given(EVENTS)
+def test_payloads_of_another_epoch_are_nothing(events: list[Event]) -> None:
+    for payload in [*encode_payloads(EPOCH, events), encode_head(EPOCH, 1)]:
+        assert decode_payload(payload, "fedcba9876543210") is None
