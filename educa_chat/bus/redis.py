@@ -98,8 +98,9 @@ class RedisBus:
     """A MessageBus over one Redis; `open_redis_bus` makes it."""
 
     def __init__(self, url: str, prefix: str, clock: Callable[[], float]) -> None:
-        # RESP 2, because redis-py formats each pub/sub message of RESP 3 for its debug log, whatever the
-        # level (400 µs for 64 KiB); no socket_timeout, because every wait here has a limit of its own.
+        # RESP 2, because redis-py formats each pub/sub message of RESP 3 for its debug log, whatever the level (400 µs
+        # for 64 KiB). No socket_timeout: every wait here has a limit of its own, and with one redis-py writes under
+        # asyncio.wait_for, which before Python 3.12 may swallow the cancellation that closes the bus.
         options: dict[str, Any] = {
             **parse_url(url),
             "protocol": 2,
@@ -263,7 +264,7 @@ class RedisBus:
                 except* Exception:
                     # The edge: whatever it was that ended a connection, the next one has to be tried.
                     logger.exception("The bus's listener has failed")
-                self._end_subscriptions("the connection to Redis was lost")
+                self._end_subscriptions("there is no connection to Redis")
                 await asyncio.sleep(_back_off_s(self._attempts))
         finally:
             self._end_subscriptions("the bus is closed")

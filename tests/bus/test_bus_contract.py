@@ -1,0 +1,159 @@
+"""What every MessageBus promises, one test a promise, over each implementation."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+
+from educa_chat.bus import open_bus
+from educa_chat.bus.memory import INBOX_BYTES, INBOX_PAYLOADS
+from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES, MessageBus
+from educa_chat.errors import SubscriptionLost
+from tests.redis_server import RedisServer
+
+
+@pytest.fixture(params=["memory", "redis"])
+def url(request: pytest.FixtureRequest) -> str:
+    if request.param == "memory":
+        return "memory:"
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return server.url
+
+
+@pytest.fixture
+async def bus(url: str) -> AsyncIterator[MessageBus]:
+    async with open_bus(url, f"test-{uuid.uuid4().hex}:") as opened:
+        yield opened
+
+
+async def heard(subscription: AsyncIterator[bytes], count: int) -> list[bytes]:
+    async with asyncio.timeout(10):
+        return [await anext(subscription) for _ in range(count)]
+
+
+class TestMessageBus:
+    async def test_a_publisher_hears_itself(self, bus: MessageBus) -> None:
+        async with bus.subscribe("room") as subscription:
+            await bus.publish("room", b"hello")
+            assert await heard(subscription, 1) == [b"hello"]
+
+    async def test_publishes_awaited_in_turn_keep_their_order(self, bus: MessageBus) -> None:
+        payloads = [b"%d" % number for number in range(500)]
+        async with bus.subscribe("room") as subscription:
+            for payload in payloads:
+                await bus.publish("room", payload)
+            assert await heard(subscription, len(payloads)) == payloads
+
+    async def test_concurrent_publishes_all_arrive_in_the_order_of_their_calls(self, bus: MessageBus) -> None:
+        payloads = [b"%d" % number for number in range(2000)]
+        async with bus.subscribe("room") as subscription:
+            await asyncio.gather(*(bus.publish("room", payload) for payload in payloads))
+            assert await heard(subscription, len(payloads)) == payloads
+
+    async def test_a_subscription_is_live_once_entered(self, bus: MessageBus) -> None:
+        for number in range(50):
+            topic = f"room {number}"
+            async with bus.subscribe(topic) as subscription:
+                await bus.publish(topic, b"at once")
+                assert await heard(subscription, 1) == [b"at once"]
+
+    async def test_leaving_ends_a_subscription(self, bus: MessageBus) -> None:
+        async with bus.subscribe("room") as left:
+            await bus.publish("room", b"before")
+        with pytest.raises(SubscriptionLost):
+            await heard(left, 1)
+
+    async def test_coming_again_hears_nothing_from_before(self, bus: MessageBus) -> None:
+        async with bus.subscribe("room"):
+            pass
+        await bus.publish("room", b"between")
+        async with bus.subscribe("room") as subscription:
+            await bus.publish("room", b"after")
+            assert await heard(subscription, 1) == [b"after"]
+
+    async def test_two_subscriptions_to_a_topic_both_hear(self, bus: MessageBus) -> None:
+        async with bus.subscribe("room") as one, bus.subscribe("room") as other:
+            await bus.publish("room", b"both")
+            assert await heard(one, 1) == await heard(other, 1) == [b"both"]
+
+    async def test_one_of_two_may_leave(self, bus: MessageBus) -> None:
+        async with bus.subscribe("room") as stays:
+            async with bus.subscribe("room"):
+                pass
+            await bus.publish("room", b"still here")
+            assert await heard(stays, 1) == [b"still here"]
+
+    async def test_other_topics_are_not_heard(self, bus: MessageBus) -> None:
+        async with bus.subscribe("room") as subscription, bus.subscribe("room 2") as other:
+            await bus.publish("room 2", b"other")
+            await bus.publish("room", b"own")
+            assert await heard(subscription, 1) == [b"own"]
+            assert await heard(other, 1) == [b"other"]
+
+    @pytest.mark.parametrize(
+        "payload",
+        [b"", b"\r\n$5\r\n", b"\xc3\x28", bytes(range(256)), bytes(range(256)) * (MAX_PAYLOAD_BYTES // 256)],
+        ids=["empty", "line ends", "no UTF-8", "every byte", "64 KiB"],
+    )
+    async def test_payloads_are_opaque_bytes(self, bus: MessageBus, payload: bytes) -> None:
+        async with bus.subscribe("room") as subscription:
+            await bus.publish("room", payload)
+            assert await heard(subscription, 1) == [payload]
+
+    async def test_a_payload_over_64_kib_is_refused(self, bus: MessageBus) -> None:
+        async with bus.subscribe("room") as subscription:
+            with pytest.raises(ValueError, match="65537"):
+                await bus.publish("room", bytes(MAX_PAYLOAD_BYTES + 1))
+            await bus.publish("room", b"smaller")
+            assert await heard(subscription, 1) == [b"smaller"]
+
+    async def test_publish_never_waits_for_a_subscriber_who_does_not_read(self, bus: MessageBus) -> None:
+        payload = bytes(MAX_PAYLOAD_BYTES)
+        async with bus.subscribe("room"), asyncio.timeout(10):
+            for _ in range(3 * INBOX_BYTES // MAX_PAYLOAD_BYTES):
+                await bus.publish("room", payload)
+
+    @pytest.mark.parametrize(
+        ("payload", "fitting"),
+        [(bytes(MAX_PAYLOAD_BYTES), INBOX_BYTES // MAX_PAYLOAD_BYTES), (b"", INBOX_PAYLOADS)],
+        ids=["bytes", "payloads"],
+    )
+    async def test_overflow_is_told_to_the_slow_reader_alone(
+        self, bus: MessageBus, payload: bytes, fitting: int
+    ) -> None:
+        async with bus.subscribe("room") as slow, bus.subscribe("room") as fast:
+            for _ in range(fitting + 1):
+                await bus.publish("room", payload)
+                await heard(fast, 1)
+            with pytest.raises(SubscriptionLost, match="too far behind"):
+                await heard(slow, 1)
+            await bus.publish("room", b"on it goes")
+            assert await heard(fast, 1) == [b"on it goes"]
+            with pytest.raises(SubscriptionLost):
+                await heard(slow, 1)
+
+    async def test_a_reader_who_reads_keeps_up_with_a_publisher_in_a_loop(self, bus: MessageBus) -> None:
+        async def publish_all() -> None:
+            for _ in range(INBOX_PAYLOADS + 1):
+                await bus.publish("room", b"")
+
+        async with bus.subscribe("room") as subscription, asyncio.TaskGroup() as tasks:
+            tasks.create_task(publish_all())
+            await heard(subscription, INBOX_PAYLOADS + 1)
+
+    async def test_what_fits_is_kept_for_a_slow_reader(self, bus: MessageBus) -> None:
+        payloads = [bytes([number]) * MAX_PAYLOAD_BYTES for number in range(INBOX_BYTES // MAX_PAYLOAD_BYTES)]
+        # Twice, so that room which was read free is free.
+        async with bus.subscribe("room") as subscription:
+            for _ in range(2):
+                for payload in payloads:
+                    await bus.publish("room", payload)
+                assert await heard(subscription, len(payloads)) == payloads
+
+
+@pytest.mark.parametrize("url", ["", "memory", "unix:///tmp/redis", "kafka://user:secret@host"])
+def test_another_url_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="memory:, redis://… or rediss://… is expected") as refusal:
+        open_bus(url, "educa-chat:")
+    assert "secret" not in str(refusal.value)

@@ -1,0 +1,475 @@
+"""What the bus over Redis does when there are several processes, and when Redis or the way to it fails."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+import pytest
+from redis import Redis as BlockingRedis
+from redis.asyncio import Redis
+
+from educa_chat.bus.memory import INBOX_PAYLOADS
+from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES, MessageBus
+from educa_chat.bus.redis import WAITING_BYTES, WAITING_PUBLISHES, RedisBus, open_redis_bus
+from educa_chat.errors import BusUnavailable, SubscriptionLost
+from tests.redis_server import RedisServer
+
+PREFIX = "educa-chat:"
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A Redis that the test may kill."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def bus(server: RedisServer) -> AsyncIterator[RedisBus]:
+    async with open_redis_bus(server.url, PREFIX) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(server: RedisServer) -> AsyncIterator[Redis]:
+    """The operator's own connection to Redis."""
+    # With a socket_timeout redis-py writes under asyncio.wait_for, which may swallow the cancellation by a time-out.
+    async with Redis.from_url(server.url, socket_timeout=None) as connected:
+        yield connected
+
+
+class Proxy:
+    """A TCP proxy to a Redis that can swallow or hold back what Redis answers."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._target = urlsplit(server.url)
+        self.url = ""
+        self.swallows = False
+        """While true, answers are swallowed; a connection that has lost one stays open and deaf for ever."""
+        self.flows = asyncio.Event()
+        """While clear, answers are held back."""
+        self.flows.set()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator["Proxy"]:
+        listener = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        self.url = "redis://{}:{}".format(*listener.sockets[0].getsockname())
+        async with listener:
+            yield self
+
+    async def _join(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        from_redis, to_redis = await asyncio.open_connection(self._target.hostname, self._target.port)
+
+        async def answer() -> None:
+            deaf = False
+            while data := await from_redis.read(65536):
+                await self.flows.wait()
+                deaf = deaf or self.swallows
+                if not deaf:
+                    to_client.write(data)
+            to_client.close()
+
+        async def ask() -> None:
+            while data := await from_client.read(65536):
+                to_redis.write(data)
+            to_redis.close()
+
+        with suppress(ConnectionError):
+            await asyncio.gather(ask(), answer())
+
+
+async def heard(subscription: AsyncIterator[bytes]) -> bytes:
+    async with asyncio.timeout(5):
+        return await anext(subscription)
+
+
+async def carries(bus: MessageBus) -> None:
+    """Return when a new subscription hears a new publish."""
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(BusUnavailable, SubscriptionLost):
+                async with bus.subscribe("probe") as subscription:
+                    await bus.publish("probe", b"probe")
+                    assert await heard(subscription) == b"probe"
+                    return
+            await asyncio.sleep(0.01)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def beating(bus: MessageBus) -> None:
+    """Return when a beat was just heard."""
+    await until(lambda: bus.silence_s < 0.1)
+
+
+# Several processes
+
+
+async def test_processes_hear_each_other(server: RedisServer, bus: RedisBus) -> None:
+    async with open_redis_bus(server.url, PREFIX) as other, bus.subscribe("room") as subscription:
+        await other.publish("room", b"from the other")
+        assert await heard(subscription) == b"from the other"
+
+
+async def test_prefixes_never_hear_each_other(server: RedisServer, bus: RedisBus) -> None:
+    # Redis ignores the number of the database here, so the prefix alone divides them.
+    async with (
+        open_redis_bus(f"{server.url}/1", "another-school:") as stranger,
+        bus.subscribe("room") as subscription,
+        stranger.subscribe("room") as strangers,
+    ):
+        await stranger.publish("room", b"theirs")
+        await bus.publish("room", b"ours")
+        assert await heard(subscription) == b"ours"
+        assert await heard(strangers) == b"theirs"
+
+
+# Publishing
+
+
+async def test_what_waits_is_published_together(bus: RedisBus, client: Redis) -> None:
+    async with bus.subscribe("room"):
+        before = (await client.info("stats"))["total_reads_processed"]
+        await asyncio.gather(*(bus.publish("room", b"%d" % number) for number in range(1000)))
+        after = (await client.info("stats"))["total_reads_processed"]
+    assert after - before < 100
+
+
+async def test_a_cancelled_publish_harms_no_other(bus: RedisBus) -> None:
+    async with bus.subscribe("room") as subscription:
+        publishes = [asyncio.create_task(bus.publish("room", b"%d" % number)) for number in range(100)]
+        await asyncio.sleep(0)  # They wait now.
+        for publish in publishes[::2]:
+            publish.cancel()
+        outcomes = await asyncio.gather(*publishes, return_exceptions=True)
+        assert outcomes[1::2] == [None] * 50
+        await bus.publish("room", b"last")
+        payloads = []
+        while (payload := await heard(subscription)) != b"last":
+            payloads.append(payload)
+        assert {b"%d" % number for number in range(1, 100, 2)} <= set(payloads)
+        assert payloads == sorted(payloads, key=int)
+
+
+@pytest.mark.parametrize(
+    ("payload", "fitting"),
+    [(bytes(MAX_PAYLOAD_BYTES), WAITING_BYTES // MAX_PAYLOAD_BYTES), (b"", WAITING_PUBLISHES)],
+    ids=["bytes", "publishes"],
+)
+async def test_what_waits_is_bounded(bus: RedisBus, payload: bytes, fitting: int) -> None:
+    await carries(bus)
+    outcomes = await asyncio.gather(*(bus.publish("room", payload) for _ in range(fitting + 1)), return_exceptions=True)
+    assert "too much waits" in str(outcomes[-1])
+    # One fewer, because a beat may wait among them.
+    assert not any("too much waits" in str(outcome) for outcome in outcomes[: fitting - 1])
+    await bus.publish("room", payload)
+
+
+async def test_a_refusal_by_redis_is_told(bus: RedisBus, client: Redis) -> None:
+    await client.acl_setuser("default", reset_channels=True, channels=[f"{PREFIX}beat:*"])
+    with pytest.raises(BusUnavailable, match="refused"):
+        await bus.publish("room", b"forbidden")
+    await client.acl_setuser("default", channels=["*"])
+    await bus.publish("room", b"allowed")
+
+
+# Subscribing
+
+
+async def test_the_last_to_leave_unsubscribes(bus: RedisBus, client: Redis) -> None:
+    async def subscribers() -> int:
+        [(_, count)] = await client.pubsub_numsub(f"{PREFIX}room")
+        return int(count)
+
+    async with bus.subscribe("room"):
+        async with bus.subscribe("room"):
+            assert await subscribers() == 1
+        assert await subscribers() == 1
+    async with asyncio.timeout(5):
+        while await subscribers() > 0:
+            pass
+
+
+async def test_a_subscription_is_live_while_others_come_and_go(bus: RedisBus) -> None:
+    async def come_and_go(name: int) -> None:
+        for number in range(100):
+            payload = b"%d of %d" % (number, name)
+            async with bus.subscribe("room") as subscription:
+                await bus.publish("room", payload)
+                while await heard(subscription) != payload:
+                    pass
+            for _ in range(number % 4):
+                await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        for name in range(3):
+            tasks.create_task(come_and_go(name))
+
+
+async def test_a_subscriber_cancelled_on_entering_harms_no_other(bus: RedisBus) -> None:
+    async def enter(topic: str) -> None:
+        async with bus.subscribe(topic):
+            await asyncio.Event().wait()
+
+    async with bus.subscribe("room") as subscription:
+        for turns in range(20):
+            entering = [asyncio.create_task(enter(topic)) for topic in ("room", "hall")]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in entering:
+                task.cancel()
+            await asyncio.wait(entering)
+        await bus.publish("room", b"still here")
+        assert await heard(subscription) == b"still here"
+        await carries(bus)
+
+
+async def test_a_subscription_waits_for_its_own_confirmation(server: RedisServer, client: Redis) -> None:
+    async def enter(bus: RedisBus) -> bytes:
+        async with bus.subscribe("room") as subscription:
+            return await heard(subscription)
+
+    async def subscribers(expected: int) -> None:
+        async with asyncio.timeout(5):
+            while await client.pubsub_numsub(f"{PREFIX}room") != [(f"{PREFIX}room".encode(), expected)]:
+                pass
+
+    async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
+        await carries(bus)
+        # What Redis answers is held back while one comes and goes and another comes …
+        proxy.flows.clear()
+        first = asyncio.create_task(enter(bus))
+        await subscribers(1)
+        await client.publish(f"{PREFIX}room", b"for the first")
+        first.cancel()
+        await subscribers(0)
+        second = asyncio.create_task(enter(bus))
+        await subscribers(1)
+        # … who now finds in the stream what was meant for the first.
+        proxy.flows.set()
+        await client.publish(f"{PREFIX}room", b"for the second")
+        assert await second == b"for the second"
+
+
+async def test_a_process_that_stood_still_hears_all_that_came_meanwhile(server: RedisServer) -> None:
+    payloads = [b"%d" % number for number in range(5 * INBOX_PAYLOADS)]
+    # Without a prefix, so that as many as can be come in one piece.
+    async with open_redis_bus(server.url, "") as bus, bus.subscribe("r") as subscription:
+        with BlockingRedis.from_url(server.url) as blocking, blocking.pipeline(transaction=False) as publishes:
+            for payload in payloads:
+                publishes.publish("r", payload)
+            publishes.execute()
+            # Longer than a listener may be silent.
+            assert blocking.blpop("nothing", timeout=2.5) is None
+        assert [await heard(subscription) for _ in payloads] == payloads
+
+
+# Redis fails
+
+
+async def test_a_killed_broker_ends_every_subscription_and_a_new_one_is_found(
+    server: RedisServer, bus: RedisBus
+) -> None:
+    async with bus.subscribe("room") as one, bus.subscribe("room") as other, bus.subscribe("hall") as hall:
+        server.stop()
+        for subscription in (one, other, hall):
+            with pytest.raises(SubscriptionLost):
+                await heard(subscription)
+    began = time.monotonic()
+    with pytest.raises(BusUnavailable):
+        await bus.publish("room", b"lost")
+    with pytest.raises(BusUnavailable):
+        async with bus.subscribe("room"):
+            pass
+    assert time.monotonic() - began < 2.5
+    await until(lambda: bus.silence_s > 1)
+    server.start()
+    await carries(bus)
+    await beating(bus)
+
+
+async def test_the_bus_opens_while_redis_is_down_and_finds_it_later(server: RedisServer) -> None:
+    server.stop()
+    now_s = 100.0
+    async with open_redis_bus(server.url, PREFIX, clock=lambda: now_s) as bus:
+        assert bus.silence_s == 0.0
+        # Many times, because once it is known that Redis is down nobody is kept waiting.
+        async with asyncio.timeout(5):
+            for _ in range(50):
+                with pytest.raises(BusUnavailable):
+                    async with bus.subscribe("room"):
+                        pass
+                with pytest.raises(BusUnavailable):
+                    await bus.publish("room", b"lost")
+        now_s += 7
+        assert bus.silence_s == 7.0
+        server.start()
+        await carries(bus)
+        await beating(bus)
+
+
+async def test_a_killed_listener_comes_back(bus: RedisBus, client: Redis) -> None:
+    async with bus.subscribe("room") as subscription:
+        assert await client.client_kill_filter(_type="pubsub") == 1
+        with pytest.raises(SubscriptionLost):
+            await heard(subscription)
+    await carries(bus)
+
+
+async def test_a_killed_publisher_comes_back(bus: RedisBus, client: Redis) -> None:
+    await carries(bus)
+    assert await client.client_kill_filter(_type="normal") == 1
+    await carries(bus)
+
+
+async def test_a_paused_redis_is_given_up_after_a_second_and_found_again(bus: RedisBus, client: Redis) -> None:
+    await carries(bus)
+    await client.client_pause(2_500)
+    began = time.monotonic()
+    with pytest.raises(BusUnavailable):
+        await bus.publish("room", b"lost")
+    assert 0.9 < time.monotonic() - began < 1.5
+    await carries(bus)
+
+
+async def test_a_frozen_redis_is_given_up_after_a_second_and_found_again(server: RedisServer, bus: RedisBus) -> None:
+    async with bus.subscribe("room") as subscription:
+        await beating(bus)
+        server.freeze()
+        began = time.monotonic()
+        with pytest.raises(BusUnavailable):
+            async with bus.subscribe("hall"):
+                pass
+        assert 0.9 < time.monotonic() - began < 1.5
+        began = time.monotonic()
+        with pytest.raises(BusUnavailable):
+            await bus.publish("room", b"lost")
+        assert 0.9 < time.monotonic() - began < 1.5
+        await until(lambda: bus.silence_s > 1)
+        with pytest.raises(SubscriptionLost):
+            await heard(subscription)
+    with pytest.raises(BusUnavailable):
+        async with bus.subscribe("room"):
+            pass
+    server.thaw()
+    await carries(bus)
+    await beating(bus)
+
+
+async def test_a_publish_behind_a_hanging_one_gives_up_a_second_after_its_own_call(
+    server: RedisServer, bus: RedisBus
+) -> None:
+    async def seconds_until_given_up() -> float:
+        began = time.monotonic()
+        with pytest.raises(BusUnavailable):
+            await bus.publish("room", b"lost")
+        return time.monotonic() - began
+
+    await carries(bus)
+    server.freeze()
+    first = asyncio.create_task(seconds_until_given_up())
+    given_up, _ = await asyncio.wait([first], timeout=0.5)
+    assert not given_up
+    assert 0.9 < await seconds_until_given_up() < 1.5
+    assert 0.9 < await first < 1.5
+
+
+async def test_a_deaf_listener_is_noticed_and_replaced(server: RedisServer) -> None:
+    async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
+        async with bus.subscribe("room") as subscription:
+            await beating(bus)
+            proxy.swallows = True
+            began = time.monotonic()
+            with pytest.raises(SubscriptionLost):
+                await heard(subscription)
+            proxy.swallows = False
+            assert 1.5 < time.monotonic() - began < 3
+            assert bus.silence_s > 1.5
+        await carries(bus)
+        await beating(bus)
+
+
+async def test_a_connection_that_is_deaf_from_the_start_is_replaced(server: RedisServer) -> None:
+    async with Proxy(server).opened() as proxy:
+        proxy.swallows = True
+        async with open_redis_bus(proxy.url, PREFIX) as bus:
+            with pytest.raises(BusUnavailable):
+                async with bus.subscribe("room"):
+                    pass
+            proxy.swallows = False
+            await carries(bus)
+
+
+async def test_a_publisher_that_hangs_is_replaced(server: RedisServer) -> None:
+    async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
+        await carries(bus)
+        proxy.swallows = True
+        with pytest.raises(BusUnavailable):
+            await bus.publish("room", b"lost")
+        proxy.swallows = False
+        await bus.publish("room", b"on a new connection")
+
+
+async def test_an_idle_listener_is_left_alone(server: RedisServer) -> None:
+    # With a time-out in the URL, too, that is shorter than the silence between two beats.
+    async with (
+        open_redis_bus(f"{server.url}?socket_timeout=0.1", PREFIX) as bus,
+        bus.subscribe("room") as subscription,
+    ):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3):
+                await anext(subscription)
+        assert bus.silence_s < 1
+        await bus.publish("room", b"still here")
+        assert await heard(subscription) == b"still here"
+
+
+# Closing
+
+
+@pytest.mark.parametrize("state", ["up", "down", "frozen"])
+async def test_closing_is_prompt_and_leaves_nothing(server: RedisServer, state: str) -> None:
+    async def wait_for_loss() -> None:
+        async with bus.subscribe("room") as subscription:
+            subscribed.set()
+            with pytest.raises(SubscriptionLost):
+                await anext(subscription)
+
+    subscribed = asyncio.Event()
+    tasks_before = asyncio.all_tasks()
+    async with open_redis_bus(server.url, PREFIX) as bus:
+        subscriber = asyncio.create_task(wait_for_loss())
+        await subscribed.wait()
+        if state == "down":
+            server.stop()
+        elif state == "frozen":
+            server.freeze()
+        publishes = [asyncio.create_task(bus.publish("room", bytes(MAX_PAYLOAD_BYTES))) for _ in range(9)]
+        await asyncio.sleep(0)  # They wait now.
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.2
+    async with asyncio.timeout(0.2):
+        await subscriber
+        outcomes = await asyncio.gather(*publishes, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} <= {BusUnavailable, type(None)}
+    assert asyncio.all_tasks() == tasks_before
+
+
+async def test_what_is_raised_inside_comes_out_as_it_is(server: RedisServer) -> None:
+    with pytest.raises(KeyError):
+        async with open_redis_bus(server.url, PREFIX):
+            raise KeyError
+
+
+async def test_an_unknown_option_in_the_url_is_refused(server: RedisServer) -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        async with open_redis_bus(f"{server.url}?nonsense=1", PREFIX):
+            pass
