@@ -55,6 +55,8 @@ def build_app(settings: Settings) -> web.Application:
     app[keys.SETTINGS] = settings
     app[keys.TRANSLATIONS] = load_translations()
     app[keys.CSRF_KEY] = _derived_key(settings.session.key or Fernet.generate_key().decode(), "csrf")
+    app[keys.REFUSALS] = RateLimit(websocket.REFUSALS_PER_SECOND, websocket.REFUSALS_BURST)
+    app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
     app.on_response_prepare.append(add_headers)
     for language, catalogue in app[keys.TRANSLATIONS].items():
         aiohttp_jinja2.setup(

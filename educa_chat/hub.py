@@ -163,7 +163,7 @@ class Hub:
                 async with self._bus.subscribe(self._topic(room.course)) as payloads:
                     await room.catch_up()
                     async for payload in payloads:
-                        decoded = decode_payload(payload, self.epoch)
+                        decoded = decode_payload(payload, self.epoch, room.head)
                         if decoded is None:
                             logger.warning("room %d: a payload that is not ours was ignored", room.course)
                             continue

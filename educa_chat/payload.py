@@ -72,14 +72,19 @@ def _encode_run(epoch: str, events: Sequence[Event]) -> bytes:
     return b"".join(parts)
 
 
-def decode_payload(payload: bytes, epoch: str) -> Payload | None:
-    """Read a payload; None for another epoch's, for another version's, and for what is no payload at all."""
+def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Payload | None:
+    """Read a payload; None for another epoch's, for another version's, and for what is no payload at all.
+
+    Where it tells of nothing beyond the seq `known`, as one's own does that comes back, its events are left out.
+    """
     try:
         version, kind, its_epoch, seq, count = _HEADER.unpack_from(payload)
         if version != VERSION or its_epoch != bytes.fromhex(epoch) or kind not in (_EVENTS, _HEAD):
             return None
         if kind == _HEAD:
             return Payload(seq, [])
+        if seq + count - 1 <= known:
+            return Payload(seq + count - 1, [])
         events = []
         position = _HEADER.size
         for number in range(seq, seq + count):

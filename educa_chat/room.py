@@ -5,7 +5,9 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.protocol import Audience, CloseCode, Event, Reset, encode, text_frame
@@ -46,19 +48,37 @@ class Member(Protocol):
         """Begin to close; nothing is written after."""
 
 
-class _Frames(NamedTuple):
-    """An event as each audience gets it on the wire, by the value of `Audience`."""
+class _Frames(msgspec.Struct, frozen=True, gc=False):
+    """An event as each audience gets it on the wire.
+
+    A ring keeps a thousand of these: unseen by the garbage collector, which else stops the process for as long as it
+    takes to look at those of all rooms.
+    """
 
     seq: int
-    forms: tuple[bytes, bytes, bytes]
-    size: int
+    student: bytes
+    instructor: bytes
+    basic: bytes
+
+    def form(self, audience: Audience) -> bytes:
+        if audience is Audience.STUDENT:
+            return self.student
+        return self.instructor if audience is Audience.INSTRUCTOR else self.basic
+
+    @property
+    def size(self) -> int:
+        own = 0 if self.instructor is self.student else len(self.instructor)
+        return len(self.student) + own + len(self.basic)
 
 
 def _frames(event: Event) -> _Frames:
     student = text_frame(event.student)
-    instructor = student if event.instructor is None else text_frame(event.instructor)
-    basic = b"" if event.basic is None else text_frame(event.basic)
-    return _Frames(event.seq, (student, instructor, basic), event.size)
+    return _Frames(
+        event.seq,
+        student,
+        student if event.instructor is None else text_frame(event.instructor),
+        b"" if event.basic is None else text_frame(event.basic),
+    )
 
 
 class Room:
@@ -78,12 +98,12 @@ class Room:
         self.course = course
         self.head = head
         """The seq of the newest event that was shown."""
-        self.at = at
-        """Its `datetime`."""
+        self._at = at
+        self._newest: Event | None = None
         self.gap_patience_s = GAP_PATIENCE_S
         self._read = read
         self._loop = asyncio.get_running_loop()
-        self._members: tuple[set[Member], ...] = tuple(set() for _ in Audience)
+        self._members: dict[Audience, set[Member]] = {audience: set() for audience in Audience}
         self._ring: deque[_Frames] = deque()
         self._ring_bytes = 0
         self._due: list[_Frames] = []
@@ -96,11 +116,16 @@ class Room:
         self._replaying: asyncio.Task[None] | None = None
         self._closed = False
 
+    @property
+    def at(self) -> str:
+        """The `datetime` of the newest event that was shown."""
+        return self._at if self._newest is None else self._newest.at
+
     def __len__(self) -> int:
-        return sum(map(len, self._members))
+        return sum(map(len, self._members.values()))
 
     def __iter__(self) -> Iterator[Member]:
-        for members in self._members:
+        for members in self._members.values():
             yield from members
 
     # The one door.
@@ -123,7 +148,7 @@ class Room:
         self._mind_the_gap()
 
     def _show(self, event: Event) -> None:
-        self.head, self.at = event.seq, event.at
+        self.head, self._newest = event.seq, event
         frames = _frames(event)
         self._ring.append(frames)
         self._ring_bytes += frames.size
@@ -145,10 +170,10 @@ class Room:
         due, self._due = self._due, []
         if not due:
             return
-        for audience, members in enumerate(self._members):
+        for audience, members in self._members.items():
             if not members:
                 continue
-            data = b"".join([frames.forms[audience] for frames in due])
+            data = b"".join([frames.form(audience) for frames in due])
             if not data:
                 continue
             slow = []
@@ -250,7 +275,7 @@ class Room:
         piece: list[bytes] = []
         piece_bytes = 0
         for frames in missed:
-            frame = frames.forms[member.audience]
+            frame = frames.form(member.audience)
             if piece and piece_bytes + len(frame) > REPLAY_PIECE_BYTES:
                 member.write(b"".join(piece))
                 await member.drain()
@@ -304,7 +329,7 @@ class Room:
     def close(self, code: CloseCode) -> None:
         """Close all members with `code`, and who would join later with 1001; stop all that is under way."""
         self._closed = True
-        for members in self._members:
+        for members in self._members.values():
             leaving = list(members)
             members.clear()
             for member in leaving:

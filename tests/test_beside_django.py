@@ -211,3 +211,19 @@ async def test_the_site_may_still_delete_its_users_and_courses(beside: Beside, o
     ):
         await beside.owner.execute(statement, geometry)
     assert await beside.owner.fetchval("select count(*) from educa_chat.event where course = $1", geometry) == 0
+
+
+async def test_a_session_of_a_backend_that_the_site_has_not_is_nobodys(beside: Beside) -> None:
+    settings = settings_for(beside.url, auth_django_secret_key=SECRET_KEY, auth_django_backends="site.ByEmail")
+    async with open_server(settings) as server, with_session(server, await beside.site.sign_in("ana")) as ana:
+        assert (await ana.get("/students/courses/"))[0] == 302
+
+
+async def test_a_session_signed_with_a_key_of_before_is_good_while_it_is_a_fallback(beside: Beside) -> None:
+    key = await beside.site.sign_in("ana")
+    for fallbacks, status in ((SECRET_KEY, 200), ("", 302)):
+        settings = settings_for(
+            beside.url, auth_django_secret_key="another", auth_django_secret_key_fallbacks=fallbacks
+        )
+        async with open_server(settings) as server, with_session(server, key) as ana:
+            assert (await ana.get("/students/courses/"))[0] == status

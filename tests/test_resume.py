@@ -7,6 +7,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
+from educa_chat import hub as hub_module
 from educa_chat.handlers.keys import DATABASE, HUB
 from tests.conftest import Postgres
 from tests.serving import Chatter, Person, Server, open_server, settings_for
@@ -176,15 +177,46 @@ async def test_another_history_closes_all_rooms(server: Server, ana: Person) -> 
     assert (await ana.messages())["epoch"] != epoch
 
 
-async def test_what_another_process_stored_without_a_word_is_found_by_the_sweep(
-    server: Server, database_url: str, ana: Person
+@pytest.fixture
+async def deaf(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+    """A server that hears of nobody: it has a bus of its own, and sweeps only when it is told to."""
+    monkeypatch.setattr(hub_module, "SWEEP_S", 3600.0)
+    async with open_server(settings_for(database_url)) as opened:
+        yield opened
+
+
+async def test_what_another_process_stored_without_a_word_is_found_by_one_sweep(
+    server: Server, deaf: Server, ana: Person
 ) -> None:
-    """Both have a memory bus, so neither hears of the other."""
-    async with open_server(settings_for(database_url)) as other, Person(other.url, "luis") as luis:
-        socket = await ana.enter()
+    async with Person(deaf.url, "luis") as luis:
+        socket = await luis.enter()
         await socket.receive()
-        await (await luis.enter()).say("quietly", id="1")
-        assert [event["message"] for event in await socket.events(1)] == ["quietly"]
+        await say(ana, 1, 2)
+        await deaf.app[HUB].sweep()
+        assert [event["message"] for event in await socket.events(2)] == ["1", "2"]
+
+
+async def test_a_page_that_knows_more_than_the_room_is_believed_when_the_log_says_the_same(
+    server: Server, deaf: Server, ana: Person
+) -> None:
+    async with Person(deaf.url, "luis") as luis:
+        early = await luis.enter()
+        await early.receive()
+        await say(ana, 1, 2)
+        page = await luis.messages()
+        assert page["head"] == 2
+        socket = await luis.enter(query=f"?after=2&epoch={page['epoch']}")
+        assert (await socket.receive())["head"] == 2
+        assert [event["message"] for event in await early.events(2)] == ["1", "2"]
+        await socket.say("3", id="3")
+        assert (await socket.receive_until("chat_message"))["seq"] == 3
+
+
+async def test_an_event_that_has_another_time_than_the_one_shown_closes_its_room(server: Server, ana: Person) -> None:
+    socket = await say(ana, 1, 2)
+    await server.app[DATABASE].execute("update educa_chat.room set last_at = last_at + interval '1 second'")
+    await server.app[HUB].sweep()
+    assert await socket.close_code() == 1001
 
 
 async def test_a_room_that_nobody_is_in_is_closed_after_a_while(server: Server, ana: Person) -> None:

@@ -147,7 +147,7 @@ async def test_a_seq_that_the_log_does_not_have_is_forgotten() -> None:
     log = Log(1)
     room, member = await open_room(log, 1), ListMember()
     await room.join(member, 1)
-    room.offer([event(9)])
+    room.offer([event(3, "never said")])
     await until(lambda: log.reads)
     await a_turn()
     log.events.append(event(2))
@@ -239,6 +239,11 @@ async def test_a_storm_of_returning_members_costs_one_read() -> None:
     assert log.reads == [100]
     for number, member in enumerate(members):
         assert member.received == frames(*(event(seq) for seq in range(101 + number, 201)))
+    # What was read is remembered for who comes later.
+    late = ListMember()
+    await room.join(late, 150)
+    assert late.received == frames(*(event(seq) for seq in range(151, 201)))
+    assert log.reads == [100]
 
 
 async def test_a_long_replay_goes_in_pieces_with_a_drain_in_between() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.exceptions import RedisError, ResponseError
 
-from educa_chat.bus.memory import Inbox
+from educa_chat.bus.inbox import Inbox
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.errors import BusUnavailable
 

@@ -29,6 +29,10 @@ OWN_IDENTITY = web.AppKey("OWN_IDENTITY", OwnIdentity)
 FAILURES = web.AppKey("FAILURES", RateLimit)
 """Failed sign-ins by account and address together."""
 ADDRESS_FAILURES = web.AppKey("ADDRESS_FAILURES", RateLimit)
+REFUSALS = web.AppKey("REFUSALS", RateLimit)
+"""Commands that were refused, by socket."""
+STRIKES = web.AppKey("STRIKES", RateLimit)
+"""Rules that were broken, by socket."""
 SESSION_ID: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.AppKey("SESSION_ID")
 """Reads the session id that a request came with."""
 CSRF_KEY = web.AppKey("CSRF_KEY", bytes)

@@ -30,7 +30,9 @@ _CODES = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_f
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Send the headers that keep a page to itself (CSP Level 3 among them) with every answer."""
+    """Send the headers that keep a page to itself (CSP Level 3 among them) with every answer, but to an upgrade."""
+    if response.status == 101:
+        return
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     if request.path.startswith(STATIC_PATH):

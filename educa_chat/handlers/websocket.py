@@ -15,9 +15,8 @@ from educa_chat.chat import Chat, role_of
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
 from educa_chat.handlers.access import api_visitor, course_id, membership_of, origin_is_allowed
 from educa_chat.handlers.api import query_number
-from educa_chat.handlers.keys import CHAT, HUB, LOG, SETTINGS, SOCKETS
+from educa_chat.handlers.keys import CHAT, HUB, LOG, REFUSALS, SETTINGS, SOCKETS, STRIKES
 from educa_chat.handlers.rendering import translations_for
-from educa_chat.limits import RateLimit
 from educa_chat.protocol import (
     SUBPROTOCOL,
     Ack,
@@ -51,8 +50,8 @@ REFUSALS_PER_SECOND = 20
 REFUSALS_BURST = 200
 STRIKES_BURST = 1000
 STRIKES_PER_SECOND = 10
-STRIKES = {ErrorCode.RATE_LIMITED: 1, ErrorCode.UNAVAILABLE: 0}
-STRIKES_OTHERWISE = 5
+WEIGHTS = {ErrorCode.RATE_LIMITED: 1, ErrorCode.UNAVAILABLE: 0}
+WEIGHT_OTHERWISE = 5
 """Broken rules add up to 1008: some 200 malformed frames, or 1,000 that were too many."""
 
 _numbers = count(1)
@@ -157,9 +156,9 @@ class ChatSocket:
         self._translations = translations_for(request)
         self._own: list[bytes] = []
         self._closing: asyncio.Task[None] | None = None
-        self._ended = asyncio.Event()
-        self._refusals = RateLimit(REFUSALS_PER_SECOND, REFUSALS_BURST)
-        self._strikes = RateLimit(STRIKES_PER_SECOND, STRIKES_BURST)
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._refusals = request.app[REFUSALS]
+        self._strikes = request.app[STRIKES]
         logger.info(
             "socket %d opens: %s, user %d, room %d, %s",
             self._number,
@@ -191,7 +190,7 @@ class ChatSocket:
             self._closing = asyncio.create_task(self._close(code), name=f"closing of socket {self._number}")
 
     async def closed(self) -> None:
-        await self._ended.wait()
+        await asyncio.wait([self._ended])
 
     # Its own life.
 
@@ -219,7 +218,7 @@ class ChatSocket:
             await asyncio.wait([self._closing])
         if self._transport.get_write_buffer_size():
             self._transport.abort()
-        self._ended.set()
+        self._ended.set_result(None)
         logger.info("socket %d closed: %s", self._number, self._response.close_code)
 
     async def _close(self, code: CloseCode) -> None:
@@ -250,15 +249,15 @@ class ChatSocket:
             return None
 
     async def _strike(self, code: ErrorCode) -> None:
-        for _ in range(STRIKES.get(code, STRIKES_OTHERWISE)):
-            if self._strikes.take(self):
+        for _ in range(WEIGHTS.get(code, WEIGHT_OTHERWISE)):
+            if self._strikes.take(self._number):
                 self.close(CloseCode.POLICY_VIOLATION)
                 return
         await self._slow_down()
 
     async def _slow_down(self) -> None:
         """Read no more for a while: what slows a flood down is that its sender's own buffers fill up."""
-        if pause_s := self._refusals.take(self):
+        if pause_s := self._refusals.take(self._number):
             await asyncio.sleep(pause_s)
 
     def _settled(self, id: str, outcome: Outcome) -> None:

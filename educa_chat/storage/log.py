@@ -224,6 +224,7 @@ class Appender:
                     waiting.settle(Refused(ErrorCode.UNAVAILABLE))
             except (asyncpg.PostgresError, ValueError) as error:
                 if len(batch) > 1:
+                    logger.warning("append of %d entries: %s, so it is halved", len(batch), type(error).__name__)
                     middle = len(batch) // 2
                     await self._commit(batch[:middle])
                     await self._commit(batch[middle:])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from educa_chat.bus import open_bus
-from educa_chat.bus.memory import INBOX_BYTES, INBOX_PAYLOADS
+from educa_chat.bus.inbox import INBOX_BYTES, INBOX_PAYLOADS
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES, MessageBus
 from educa_chat.errors import SubscriptionLost
 from tests.redis_server import RedisServer

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
-from educa_chat.bus.memory import INBOX_PAYLOADS
+from educa_chat.bus.inbox import INBOX_PAYLOADS
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES, MessageBus
 from educa_chat.bus.redis import WAITING_BYTES, WAITING_PUBLISHES, RedisBus, open_redis_bus
 from educa_chat.errors import BusUnavailable, SubscriptionLost

@@ -3,8 +3,9 @@
 import asyncio
 import itertools
 import json
+import random
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import asyncpg
 import pytest
@@ -115,10 +116,13 @@ async def test_a_repeated_id_gets_the_first_answer_and_no_second_event(database:
     assert len(node.announced[1]) == 1
 
 
-async def test_an_id_repeated_within_a_batch_is_one_event(database: Database, node: Node) -> None:
+async def test_an_id_repeated_within_a_batch_is_one_event_in_one_append(
+    database: Database, node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
     outcomes = await node.append(entry("a", "first"), entry("b"), entry("a", "second"))
     assert outcomes[0] == outcomes[2] != outcomes[1]
     assert [e["message"] for e in await check_log(database, 1)] == ["first", "hello"]
+    assert caplog.messages == []
 
 
 async def test_an_id_counts_for_one_user_in_one_room(database: Database, node: Node) -> None:
@@ -343,6 +347,33 @@ def test_many_nodes_with_overlapping_batches_and_cut_connections_leave_a_whole_l
                 assert all(len(seqs) == len(set(seqs)) for seqs in announced.values())
 
     asyncio.run(play())
+
+
+async def test_six_nodes_that_write_into_the_same_rooms_never_get_in_each_others_way(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Overlapping ids in batches of every order of rooms: no append fails, waits for ever, or has to be sent again."""
+    await add_class(database, courses=4, students=6)
+    chance = random.Random(7)
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(open_node(database)) for _ in range(6)]
+        answers: dict[tuple[int, int, str], set[Outcome]] = {}
+
+        async def write(node: Node) -> None:
+            for _ in range(40):
+                batch = [
+                    entry(str(chance.randrange(60)), course=chance.randint(1, 4), actor=chance.randint(1, 6))
+                    for _ in range(chance.randint(1, 30))
+                ]
+                for one, outcome in zip(batch, await node.append(*batch), strict=True):
+                    answers.setdefault((one.course, one.actor, one.client_id), set()).add(outcome)
+
+        await asyncio.gather(*map(write, nodes))
+    assert caplog.messages == []
+    assert all(len(outcomes) == 1 for outcomes in answers.values())
+    stored = sum([len(await check_log(database, course)) for course in range(1, 5)])
+    announced = [(course, event.seq) for node in nodes for course, events in node.announced.items() for event in events]
+    assert stored == len(answers) == len(announced) == len(set(announced))
 
 
 async def test_asyncpg_tells_a_bad_argument_from_a_bad_connection() -> None:
