@@ -139,10 +139,12 @@ class Log:
         return at
 
 
-# The system identifier tells clusters apart, the timeline what became of one, the oid our table of events.
+# The system identifier tells clusters apart, the timeline what became of one, and the oids its databases and what was
+# restored in one. A database that is copied within a cluster keeps the oid of its table.
 _EPOCH = (
     "(select system_identifier from pg_control_system()) || '/'"
     " || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || '/'"
+    " || (select oid from pg_database where datname = current_database()) || '/'"
     " || 'educa_chat.event'::regclass::oid"
 )
 

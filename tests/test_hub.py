@@ -1,0 +1,89 @@
+"""What travels by the bus alone: the sweep is put off, so nothing else would bring it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from educa_chat import hub as hub_module
+from educa_chat.handlers.keys import HUB
+from educa_chat.protocol import Event
+from educa_chat.storage.log import Log
+from tests.conftest import Postgres
+from tests.redis_server import RedisServer
+from tests.serving import Person, Server, open_server, settings_for
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """From where the log was read, by whatever room."""
+    seen: list[int] = []
+    read = Log.read
+
+    async def count(log: Log, course: int, after: int, count: int) -> Sequence[Event]:
+        seen.append(after)
+        return await read(log, course, after, count)
+
+    monkeypatch.setattr(Log, "read", count)
+    return seen
+
+
+@pytest.fixture
+async def servers(
+    postgres: Postgres, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Server, Server]]:
+    monkeypatch.setattr(hub_module, "SWEEP_S", 3600.0)
+    settings = settings_for(
+        await postgres.create_chat_database(demo=True),
+        bus_url=redis_server.url,
+        limits_messages_per_second=0,
+    )
+    async with open_server(settings) as one, open_server(settings) as two:
+        yield one, two
+
+
+async def test_two_that_write_into_one_busy_room_show_all_of_it_without_reading_the_log(
+    servers: tuple[Server, Server], reads: list[int]
+) -> None:
+    one, two = servers
+    async with Person(one.url, "ana") as ana, Person(two.url, "luis") as luis:
+        sockets = [await ana.enter(), await luis.enter()]
+        # Each room has read the log once when its subscription was live.
+        async with asyncio.timeout(10):
+            while len(reads) < 2:
+                await asyncio.sleep(0.01)
+        for which, socket in enumerate(sockets):
+            for number in range(200):
+                await socket.say(f"{number}", id=f"{which}:{number}")
+        seen = [await socket.events(400) for socket in sockets]
+    assert [event["seq"] for event in seen[0]] == list(range(1, 401))
+    assert seen[0] == seen[1]
+    assert reads == [0, 0]
+
+
+async def test_an_event_too_large_for_the_bus_is_read_from_the_log(servers: tuple[Server, Server]) -> None:
+    one, two = servers
+    async with Person(one.url, "ana") as ana, Person(two.url, "luis") as luis:
+        here, there = await ana.enter(), await luis.enter()
+        await there.receive()
+        large = "&" * 4000  # its html is five times as long, and it stands in there twice
+        await here.say(large, id="large")
+        assert (await there.events(1))[0]["message"] == large
+
+
+async def test_two_deployments_on_one_redis_never_hear_each_other(
+    postgres: Postgres, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "SWEEP_S", 3600.0)
+    async with (
+        open_server(settings_for(await postgres.create_chat_database(demo=True), bus_url=redis_server.url)) as one,
+        open_server(settings_for(await postgres.create_chat_database(demo=True), bus_url=redis_server.url)) as two,
+    ):
+        assert one.app[HUB].epoch != two.app[HUB].epoch
+        async with Person(one.url, "ana") as ana, Person(two.url, "ana") as other:
+            here, there = await ana.enter(), await other.enter()
+            await there.receive()
+            await here.say("ours", id="1")
+            await here.receive_until("chat_message")
+            await there.say("theirs", id="1")
+            assert [event["message"] for event in await there.events(1)] == ["theirs"]
