@@ -1,6 +1,7 @@
 """Runs the server: one process, or several that share a port."""
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import signal
@@ -38,6 +39,9 @@ async def _serve_here(settings: Settings, ready: Callable[[], None], stop: async
         await runner.setup()
         site = web.TCPSite(runner, settings.server.host, settings.server.port, reuse_port=reuse_port or None)
         await site.start()
+        # What is here now stays; the collector need not look at it again and again while people wait.
+        gc.collect()
+        gc.freeze()
         ready()
         await stop.wait()
         logger.info("stopping")
