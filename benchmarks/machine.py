@@ -1,0 +1,67 @@
+"""The machine: which core does what, and how much time and memory a process takes."""
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+
+SERVER_CORE = 0
+"""The server under test runs here, alone."""
+LOAD_CORE = 1
+"""The load generator and Postgres run here."""
+
+
+def prepare() -> None:
+    """Move this process to the core of the load, with all that it starts; allow as many open files as may be had.
+
+    Exits where the benchmarks can't run.
+    """
+    if sys.platform != "linux" or (os.cpu_count() or 1) < 2:
+        sys.exit("the benchmarks pin processes to cores and read /proc: they need Linux and two cores")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    os.sched_setaffinity(0, {LOAD_CORE})
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Run on `core` alone while the context lasts; so does every process that is started within."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cpu_seconds(process_id: int) -> float:
+    """The processor time that a process has taken, in user and kernel mode, to a hundredth of a second."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_kib(process_id: int) -> int:
+    """The resident memory of a process (`VmRSS`), in KiB."""
+    for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise ProcessLookupError(process_id)
+
+
+def describe(postgres_version: str) -> str:
+    """One line on what the figures were measured with."""
+    models = {
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    }
+    return (
+        f"{', '.join(sorted(models)) or platform.machine()}, {os.cpu_count()} cores; "
+        f"Linux {platform.release()}; Python {platform.python_version()}; aiohttp {aiohttp.__version__}; "
+        f"PostgreSQL {postgres_version}"
+    )

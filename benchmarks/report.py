@@ -1,0 +1,50 @@
+"""Tables: medians with the range that they were seen in, and where they are written."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+START, END = "<!-- measured: start -->", "<!-- measured: end -->"
+
+
+def spread(values: Iterable[float], show: Callable[[float], str]) -> str:
+    """The median, and the least and the greatest."""
+    ordered = sorted(values)
+    return f"{show(median(ordered))} ({show(ordered[0])}–{show(ordered[-1])})"
+
+
+def rate(value: float) -> str:
+    """To three digits, with separators: nothing here is known better."""
+    digits = max(0, len(str(int(value))) - 3)
+    return f"{round(value, -digits):,.0f}"
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.3g}"
+
+
+def share(value: float) -> str:
+    return f"{value:.0%}"
+
+
+def ratio(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def kib(value: float) -> str:
+    return f"{value:.1f}"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table whose first column is text and whose others are figures."""
+    alignment = ["---", *("---:" for _ in headings[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (headings, alignment, *rows))
+
+
+def write_between_marks(file: Path, text: str) -> None:
+    """Put `text` in place of what stands between START and END in `file`."""
+    before, start, rest = file.read_text(encoding="utf-8").partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"{file} has no {START} with an {END} behind it")
+    file.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
