@@ -34,7 +34,7 @@ from educa_chat.protocol import (
     text_frame,
 )
 from educa_chat.protocol import Room as WelcomeRoom
-from educa_chat.room import Room
+from educa_chat.room import BUFFER_LIMIT_BYTES, Room
 from educa_chat.sockets import CLOSE_TIMEOUT_S, Sockets
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Accepted, Log, Outcome
@@ -225,6 +225,9 @@ class ChatSocket:
         with suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._response.close(code=code)
+        if not self._transport.is_closing() or self._transport.get_write_buffer_size():
+            # A transport that can't send what it has would never close, and the handler never wake.
+            self._transport.abort()
 
     async def _receive(self, frame: str) -> None:
         try:
@@ -295,6 +298,9 @@ class ChatSocket:
 
     def _say(self, payload: bytes) -> None:
         """Send a frame of the socket's own; those of one turn of the loop go out together."""
+        if self.buffer_size() > BUFFER_LIMIT_BYTES:
+            self.close(CloseCode.TOO_SLOW)
+            return
         if not self._own:
             self._loop.call_soon(self._send_own)
         self._own.append(text_frame(payload))

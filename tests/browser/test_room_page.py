@@ -301,3 +301,45 @@ async def test_two_windows_of_one_person_show_the_same(desk: Desk) -> None:
     for page in (one, two):
         await expect(page.locator("#chat .message.me")).to_have_count(2)
         await expect(page.locator("#chat .message.pending")).to_have_count(0)
+
+
+async def test_the_tutorials_own_page_talks_with_ours(desk: Desk) -> None:
+    """The script of the tutorial's room page, on a page of ours whose policy lets a test put it there."""
+    luis = await desk.sit_down("luis")
+    ana = await desk.sit_down("ana", "/students/courses/")
+    await ana.evaluate(
+        """() => {
+            document.body.innerHTML = '<div id="chat"></div>' +
+                '<input id="chat-message-input"><button id="chat-message-submit">';
+            const chatSocket = new WebSocket('ws://' + window.location.host + '/ws/chat/room/1/');
+            chatSocket.onmessage = function(event) {
+                const data = JSON.parse(event.data);
+                const chat = document.getElementById('chat');
+                const dateOptions = {hour: 'numeric', minute: 'numeric', hour12: true};
+                const datetime = new Date(data.datetime).toLocaleString('en', dateOptions);
+                const name = data.user === 'ana' ? 'Me' : data.user;
+                chat.innerHTML += '<div class="message ' + (name === 'Me' ? 'me' : 'other') + '"><strong>' + name +
+                    '</strong> <span class="date">' + datetime + '</span><br>' + data.message + '</div>';
+            };
+            const input = document.getElementById('chat-message-input');
+            document.getElementById('chat-message-submit').addEventListener('click', function() {
+                if (input.value) {
+                    chatSocket.send(JSON.stringify({'message': input.value}));
+                    input.value = '';
+                }
+            });
+            input.addEventListener('keypress', function(event) {
+                if (event.key === 'Enter') {
+                    event.preventDefault();
+                    document.getElementById('chat-message-submit').click();
+                }
+            });
+            return new Promise(resolve => { chatSocket.onopen = () => resolve(); });
+        }"""
+    )
+    await say(ana, "from the tutorial")
+    await expect(luis.locator("#chat .message.other")).to_contain_text(["from the tutorial"])
+    await say(luis, "from the new page")
+    await expect(ana.locator(".message")).to_have_count(2)
+    assert await ana.locator(".message strong").all_inner_texts() == ["Me", "luis"]
+    assert re.fullmatch(r"\d{1,2}:\d\d\s[AP]M", await ana.locator(".message .date").first.inner_text())
