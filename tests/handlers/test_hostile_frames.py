@@ -730,7 +730,8 @@ async def test_a_flood_of_pings_is_answered_and_the_others_are_heard(scene: Scen
         sending = asyncio.create_task(raw.send(b"".join(frame(FIN | PING, b"%d" % n) for n in range(20_000))))
         await scene.hearing.say("and I?", "a")
         assert (await scene.hearing.receive())["type"] == "ack"
-        pongs, messages = [], 0
+        pongs: list[object] = []
+        messages = 0
         while len(pongs) < 20_000:
             received = await raw.receive()
             assert received is not None

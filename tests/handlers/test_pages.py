@@ -152,7 +152,7 @@ async def test_an_id_of_another_form_is_refused_before_anybody_is_asked_who_she_
 
 
 async def test_my_courses_are_those_that_i_joined_and_those_that_i_teach(server: Server) -> None:
-    async def links(username: str) -> list[str | None]:
+    async def links(username: str) -> list[str]:
         async with Person(server.url, username) as person:
             _, html, _ = await person.get("/students/courses/")
         return sorted(str(a["href"]) for a in Page(html).named("a") if str(a["href"]).startswith("/students/course/"))

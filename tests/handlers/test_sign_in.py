@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from cryptography.fernet import Fernet
+from yarl import URL
 
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.settings import DEMO_SESSION_KEY
@@ -413,7 +414,7 @@ async def test_signing_in_begins_a_new_session_and_ends_the_old_one(server: Serv
 async def test_a_session_that_was_fixed_before_is_not_the_one_that_is_used(server: Server) -> None:
     forged = Fernet(Fernet.generate_key()).encrypt(b'{"created": 9999999999, "session": {"id": "fixed"}}').decode()
     async with Person(server.url) as victim:
-        victim.http.cookie_jar.update_cookies({COOKIE: forged}, response_url=aiohttp.client.URL(server.url))
+        victim.http.cookie_jar.update_cookies({COOKIE: forged}, response_url=URL(server.url))
         assert (await victim.sign_in("ana"))[0] == 302
         assert session_id_in(cookie_of(victim)) != "fixed"
     assert await with_cookie(server, forged) == 302
