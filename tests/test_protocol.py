@@ -176,7 +176,7 @@ def read_frames(data: bytes) -> list[tuple[WSMsgType, str]]:
         reader = WebSocketReader(queue, 0, compress=False, decode_text=True)
         assert reader.feed_data(data) == (False, b"")
         reader.feed_eof()
-        messages: list[object] = []
+        messages: list[tuple[WSMsgType, str]] = []
         while True:
             try:
                 message = loop.run_until_complete(queue.read())
