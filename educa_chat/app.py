@@ -45,7 +45,7 @@ def build_app(settings: Settings) -> web.Application:
 
     Starting raises DatabaseUnavailable, and SchemaMismatch where the schema is not up to date and this is production.
     """
-    fernet = Fernet(settings.session.key or Fernet.generate_key())
+    session_key = settings.session.key or Fernet.generate_key().decode()
     if not settings.session.key:
         logger.warning("session.key is not set: whoever signs in is signed out when this process stops")
     app = web.Application(
@@ -54,7 +54,8 @@ def build_app(settings: Settings) -> web.Application:
     )
     app[keys.SETTINGS] = settings
     app[keys.TRANSLATIONS] = load_translations()
-    app[keys.CSRF_KEY] = _derived_key(settings.session.key or Fernet.generate_key().decode(), "csrf")
+    app[keys.CSRF_KEY] = _derived_key(session_key, "csrf")
+    app[keys.DEVICE_KEY] = _derived_key(session_key, "device")
     app[keys.REFUSALS] = RateLimit(websocket.REFUSALS_PER_SECOND, websocket.REFUSALS_BURST)
     app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
     app.on_response_prepare.append(add_headers)
@@ -82,7 +83,7 @@ def build_app(settings: Settings) -> web.Application:
         aiohttp_session.setup(
             app,
             EncryptedCookieStorage(
-                fernet,
+                Fernet(session_key),
                 cookie_name=SESSION_COOKIE,
                 max_age=settings.session.days * 86400,
                 httponly=True,

@@ -2,6 +2,7 @@
 
 import ipaddress
 import math
+from collections.abc import Hashable
 
 import aiohttp_session
 from aiohttp import web
@@ -9,8 +10,10 @@ from aiohttp import web
 from educa_chat.errors import SignInBusy
 from educa_chat.handlers.access import find_visitor, is_site_path
 from educa_chat.handlers.csrf import is_own_form, posted_form
+from educa_chat.handlers.devices import known_device, remember_device
 from educa_chat.handlers.keys import ADDRESS_FAILURES, FAILURES, IDENTITY, OWN_IDENTITY, SETTINGS
 from educa_chat.handlers.rendering import render
+from educa_chat.limits import RateLimit
 from educa_chat.storage.accounts import normalise_username
 
 SESSION_KEY = "id"
@@ -35,30 +38,32 @@ async def sign_in(request: web.Request) -> web.Response:
     next_path, username, password = (form.get(name, "") for name in ("next", "username", "password"))
     if not await is_own_form(request):
         return await _form(request, next_path, username, failure="form_expired", status=403)
-    address = _network(request.remote)
-    account_failures, address_failures = request.app[FAILURES], request.app[ADDRESS_FAILURES]
-    account = (normalise_username(username)[:150], address)
-    wait_s = max(account_failures.wait_s(account), address_failures.wait_s(address))
-    if wait_s:
+    account = normalise_username(username)[:150]
+    counts = _failure_counts(request, account)
+    if wait_s := max(limit.wait_s(key) for limit, key in counts):
         return await _too_many(request, next_path, username, "too_many", math.ceil(wait_s))
     # Counted before the password is looked at, so that many tries at once are as many tries.
-    account_failures.count(account)
-    address_failures.count(address)
+    for limit, key in counts:
+        limit.count(key)
+    is_failure = False
     try:
         session_id = await request.app[OWN_IDENTITY].sign_in(username, password)
+        is_failure = session_id is None
     except SignInBusy:
-        account_failures.forgive(account)
-        address_failures.forgive(address)
         return await _too_many(request, next_path, username, "busy", BUSY_RETRY_AFTER_S)
+    finally:
+        if not is_failure:
+            for limit, key in counts:
+                limit.forgive(key)
     if session_id is None:
         return await _form(request, next_path, username, failure="credentials")
-    account_failures.forgive(account)
-    address_failures.forgive(address)
     if (visitor := await find_visitor(request)) is not None:
         await request.app[IDENTITY].sign_out(visitor)
     session = await aiohttp_session.new_session(request)
     session[SESSION_KEY] = session_id
-    return _redirect(next_path if is_site_path(next_path) else COURSES_PATH)
+    response = _redirect(next_path if is_site_path(next_path) else COURSES_PATH)
+    remember_device(request, response, account)
+    return response
 
 
 async def sign_out(request: web.Request) -> web.Response:
@@ -70,6 +75,14 @@ async def sign_out(request: web.Request) -> web.Response:
     if OWN_IDENTITY in request.app:
         (await aiohttp_session.get_session(request)).invalidate()
     return _redirect(request.app[SETTINGS].auth.sign_out_url)
+
+
+def _failure_counts(request: web.Request, account: str) -> list[tuple[RateLimit, Hashable]]:
+    """What a failure to sign in to `account` is counted by: the known browser, or else account and address."""
+    if device := known_device(request, account):
+        return [(request.app[FAILURES], device)]
+    address = _network(request.remote)
+    return [(request.app[FAILURES], (account, address)), (request.app[ADDRESS_FAILURES], address)]
 
 
 async def _form(

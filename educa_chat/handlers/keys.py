@@ -27,7 +27,7 @@ IDENTITY = web.AppKey("IDENTITY", Identity)
 OWN_IDENTITY = web.AppKey("OWN_IDENTITY", OwnIdentity)
 """Missing where a Django site is the identity."""
 FAILURES = web.AppKey("FAILURES", RateLimit)
-"""Failed sign-ins by account and address together."""
+"""Failed sign-ins by account and address together, and by known browser."""
 ADDRESS_FAILURES = web.AppKey("ADDRESS_FAILURES", RateLimit)
 REFUSALS = web.AppKey("REFUSALS", RateLimit)
 """Commands that were refused, by socket."""
@@ -36,6 +36,7 @@ STRIKES = web.AppKey("STRIKES", RateLimit)
 SESSION_ID: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.AppKey("SESSION_ID")
 """Reads the session id that a request came with."""
 CSRF_KEY = web.AppKey("CSRF_KEY", bytes)
+DEVICE_KEY = web.AppKey("DEVICE_KEY", bytes)
 PAGES = {language: web.AppKey(f"PAGES_{language}", jinja2.Environment) for language in LANGUAGES}
 """The templates, by language."""
 TRANSLATIONS = web.AppKey("TRANSLATIONS", Mapping[str, NullTranslations])

@@ -586,6 +586,29 @@ async def test_the_limit_is_the_same_for_a_user_who_is_not_there(strict_server: 
     assert tries == [200, 200, 200, 429]
 
 
+async def test_nobody_behind_the_same_address_locks_out_who_has_signed_in_with_her_browser_before(
+    strict_server: Server,
+) -> None:
+    server = strict_server
+    username, classmate = await newcomer(server), await newcomer(server)
+    async with (
+        at(Person(server.url), "203.0.113.9") as owner,
+        at(Person(server.url), "203.0.113.9") as attacker,
+    ):
+        assert (await owner.sign_in(username))[0] == 302
+        await owner.sign_out()
+        # Not even with a browser that is known for another account, or with a forged cookie.
+        assert (await attacker.sign_in(classmate))[0] == 302
+        while (await attacker.sign_in(username, "wrong"))[0] != 429:
+            pass
+        attacker.http.cookie_jar.update_cookies({"educa_chat_device": "name.0000"}, response_url=URL(server.url))
+        assert (await attacker.sign_in(username))[0] == 429
+        assert (await owner.sign_in(username))[0] == 302
+        # Her own failures count as anybody's.
+        tries = [(await owner.sign_in(username, "wrong"))[0] for _ in range(4)]
+        assert tries == [200, 200, 200, 429]
+
+
 async def test_right_passwords_neither_count_nor_clear_what_failed(strict_server: Server) -> None:
     username = await newcomer(strict_server)
     async with at(Person(strict_server.url), "203.0.113.4") as person:
