@@ -73,9 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     command(commands, "check", _check, "prove that everything the server needs works")
     command(commands, "demo", _on_own_database(_demo), "add the demo data to an empty database")
 
-    user = commands.add_parser("user", help="the users of a stand-alone chat").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
+    def group(name: str, help: str) -> Any:
+        return commands.add_parser(name, parents=[config], help=help, description=help).add_subparsers(
+            required=True, metavar="COMMAND"
+        )
+
+    user = group("user", "the users of a stand-alone chat")
     add = command(user, "add", _on_own_database(_add_user), "add a user; the password is asked for, or read from input")
     add.add_argument("username")
     add.add_argument("--first-name", default="")
@@ -86,9 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     deactivate = command(user, "deactivate", _on_own_database(_deactivate), "lock a user out, at once")
     deactivate.add_argument("username")
 
-    course = commands.add_parser("course", help="the courses of a stand-alone chat").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
+    course = group("course", "the courses of a stand-alone chat")
     add_course = command(course, "add", _on_own_database(_add_course), "add a course and print its id")
     add_course.add_argument("title")
     add_course.add_argument("--owner", required=True, metavar="USERNAME", help="who teaches it")
@@ -166,12 +167,14 @@ def _on_own_database(
 ) -> Callable[[Settings, argparse.Namespace], int]:
     """A command that writes to the platform's tables, which it may only where no Django site owns them."""
     from educa_chat.storage.accounts import refuse_platform
-    from educa_chat.storage.migrate import require_current_schema
+    from educa_chat.storage.migrate import migrate, require_current_schema
 
     def run(settings: Settings, arguments: argparse.Namespace) -> int:
         async def run() -> None:
             async with open_database(settings.database.url, 1) as database:
                 await refuse_platform(database)
+                if settings.server.mode == "development":
+                    await migrate(database)
                 await require_current_schema(database)
                 await work(database, settings, arguments)
 

@@ -101,6 +101,14 @@ async def test_the_demo_data_is_for_an_empty_database_in_development(postgres: P
         assert await database.fetchval("select count(*) from auth_user") == 4
 
 
+async def test_the_demo_data_in_development_needs_no_migration_before(postgres: Postgres) -> None:
+    url = await postgres.create_database()
+    code, output = await run(url, "demo", environment={"EDUCA_CHAT_SERVER_MODE": "production"})
+    assert (code, "migrate" in output) == (1, True), output
+    assert (await run(url, "demo"))[0] == 0
+    assert (await run(url, "check"))[0] == 0
+
+
 async def test_the_tables_of_a_django_site_are_not_written_to(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with open_database(url, 1) as database:
@@ -186,7 +194,13 @@ async def test_a_newer_database_is_refused(postgres: Postgres) -> None:
 async def test_config_stands_before_the_command_or_behind_it(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text("[server]\nnonsense = 1\n")
-    for arguments in (("--config", str(file), "check"), ("check", "--config", str(file))):
+    add = ("add", "X", "--owner", "ana")
+    for arguments in (
+        ("--config", str(file), "check"),
+        ("check", "--config", str(file)),
+        ("course", "--config", str(file), *add),
+        ("course", *add, "--config", str(file)),
+    ):
         code, output = await run("embedded:x", *arguments)
         assert (code, "nonsense" in output) == (1, True), output
 
