@@ -17,6 +17,7 @@ from aiohttp_session.cookie_storage import EncryptedCookieStorage
 from cryptography.fernet import Fernet
 
 from educa_chat.bus import open_bus
+from educa_chat.bus.protocol import MessageBus
 from educa_chat.chat import Chat
 from educa_chat.handlers import accounts, api, health, keys, pages, websocket
 from educa_chat.handlers.middleware import add_headers, answer_errors, log_requests, trust_proxies
@@ -24,6 +25,7 @@ from educa_chat.handlers.rendering import SIGN_OUT_PATH, STATIC_PATH
 from educa_chat.hub import Hub
 from educa_chat.identity import DjangoIdentity, Identity, OwnIdentity
 from educa_chat.limits import RateLimit
+from educa_chat.metrics import Metrics
 from educa_chat.passwords import open_password_verifier
 from educa_chat.settings import Settings
 from educa_chat.sockets import Sockets
@@ -107,6 +109,7 @@ def _route(app: web.Application, settings: Settings) -> None:
             web.get("/api/rooms/{course}/messages", api.messages),
             web.get("/health/live", health.live),
             web.get("/health/ready", health.ready),
+            web.get("/metrics", health.metrics),
             web.post(SIGN_OUT_PATH, accounts.sign_out),
             web.static(STATIC_PATH, Path(str(resources.files("educa_chat") / "static"))),
         ]
@@ -146,11 +149,21 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         app[keys.IDENTITY] = identity
         app[keys.SOCKETS] = sockets
         app[keys.CHAT] = Chat(appender, settings.limits)
+        app[keys.METRICS] = _metrics(sockets, hub, bus)
         app[keys.APPENDER] = appender
         await stack.enter_async_context(hub.open())
         await stack.enter_async_context(running(appender.run(), "appender"))
         await stack.enter_async_context(sockets.open())
         yield
+
+
+def _metrics(sockets: Sockets, hub: Hub, bus: MessageBus) -> Metrics:
+    metrics = Metrics()
+    metrics.watch("sockets", "Open sockets.", lambda: len(sockets))
+    metrics.watch("rooms", "Open rooms.", lambda: len(hub))
+    metrics.watch("bus_silence_seconds", "How long ago the bus last proved that it carries.", lambda: bus.silence_s)
+    metrics.watch("bus_lost", "1 while the bus is reported lost.", lambda: hub.bus_lost)
+    return metrics
 
 
 async def _drain(app: web.Application) -> None:

@@ -1,9 +1,10 @@
-"""Whether this process turns, and whether people may be sent to it."""
+"""Whether this process turns, whether people may be sent to it, and what it counts."""
 
 from aiohttp import web
 
 from educa_chat.errors import DatabaseUnavailable, SchemaMismatch
-from educa_chat.handlers.keys import DATABASE, HUB, SOCKETS
+from educa_chat.handlers.keys import DATABASE, HUB, METRICS, SOCKETS
+from educa_chat.metrics import CONTENT_TYPE
 from educa_chat.storage.migrate import require_current_schema
 
 
@@ -28,4 +29,10 @@ async def ready(request: web.Request) -> web.Response:
         {"status": status, "parts": parts},
         status=200 if status == "ready" else 503,
         headers={"Cache-Control": "no-store"},
+    )
+
+
+async def metrics(request: web.Request) -> web.Response:
+    return web.Response(
+        body=request.app[METRICS].expose(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
     )

@@ -10,6 +10,7 @@ from educa_chat.chat import Chat
 from educa_chat.hub import Hub
 from educa_chat.identity import Identity, OwnIdentity
 from educa_chat.limits import RateLimit
+from educa_chat.metrics import Metrics
 from educa_chat.settings import Settings
 from educa_chat.sockets import Sockets
 from educa_chat.storage.log import Appender, Log
@@ -20,6 +21,7 @@ SETTINGS = web.AppKey("SETTINGS", Settings)
 DATABASE = web.AppKey("DATABASE", Database)
 LOG = web.AppKey("LOG", Log)
 APPENDER = web.AppKey("APPENDER", Appender)
+METRICS = web.AppKey("METRICS", Metrics)
 HUB = web.AppKey("HUB", Hub)
 CHAT = web.AppKey("CHAT", Chat)
 SOCKETS = web.AppKey("SOCKETS", Sockets)

@@ -15,7 +15,7 @@ from educa_chat.chat import Chat, role_of
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
 from educa_chat.handlers.access import api_visitor, course_id, membership_of, origin_is_allowed
 from educa_chat.handlers.api import query_number
-from educa_chat.handlers.keys import CHAT, HUB, LOG, REFUSALS, SETTINGS, SOCKETS, STRIKES
+from educa_chat.handlers.keys import CHAT, HUB, LOG, METRICS, REFUSALS, SETTINGS, SOCKETS, STRIKES
 from educa_chat.handlers.rendering import translations_for
 from educa_chat.protocol import (
     SUBPROTOCOL,
@@ -149,6 +149,7 @@ class ChatSocket:
         self._transport = request.transport
         self._loop = asyncio.get_running_loop()
         self._chat: Chat = request.app[CHAT]
+        self._metrics = request.app[METRICS]
         self._log: Log = request.app[LOG]
         self._sockets: Sockets = request.app[SOCKETS]
         self._limits = request.app[SETTINGS].limits
@@ -265,6 +266,7 @@ class ChatSocket:
 
     def _settled(self, id: str, outcome: Outcome) -> None:
         if isinstance(outcome, Accepted):
+            self._metrics.count_command("accepted")
             if self.is_full:
                 self._say(encode(Ack(id=id, seq=outcome.seq, datetime=outcome.datetime)))
             return
@@ -284,6 +286,7 @@ class ChatSocket:
         )
 
     def _refuse(self, code: ErrorCode, id: str | None, retry_after_s: float | None) -> None:
+        self._metrics.count_command(code)
         self._say(
             encode(
                 Error(

@@ -442,3 +442,22 @@ async def test_a_cookie_that_is_not_ours_is_nobody(server: Server) -> None:
             headers = {"Cookie": f"educa_chat_session={cookie}; educa_chat_csrf={cookie}"}
             async with http.get(f"{server.url}/chat/room/1/", headers=headers, allow_redirects=False) as response:
                 assert response.status == 302, cookie
+
+
+async def test_the_metrics_count_sockets_and_commands_and_tell_nothing_that_was_said(server: Server) -> None:
+    async with Person(server.url, "ana") as ana:
+        socket = await ana.enter()
+        await socket.say("a secret of mine", id="metrics")
+        await socket.receive_until("ack")
+        await socket.send("no command")
+        await socket.receive_until("error")
+        status, text, headers = await ana.get("/metrics")
+    assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    for line in (
+        "educa_chat_sockets ",
+        'educa_chat_commands_total{outcome="accepted"}',
+        'educa_chat_commands_total{outcome="bad_json"}',
+        "educa_chat_bus_lost 0.0",
+    ):
+        assert line in text
+    assert "secret" not in text
