@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -55,8 +56,9 @@ class Hub:
         self._outbox_bytes = 0
         self._outbox_heads: dict[int, int] = {}
         self._outbox_filled = asyncio.Event()
-        self._publish_failed = False
+        self._publish_failed_at = -math.inf
         self._doubt = asyncio.Event()
+        self._doubt_told = False
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -64,7 +66,9 @@ class Hub:
     @property
     def bus_in_doubt(self) -> bool:
         """Whether the sweep should not rely on the bus."""
-        return self._publish_failed or self._bus.silence_s > BUS_DOUBTED_AFTER_S
+        silence_s = self._bus.silence_s
+        has_carried_since = self._clock() - silence_s > self._publish_failed_at
+        return silence_s > BUS_DOUBTED_AFTER_S or not has_carried_since
 
     @property
     def bus_lost(self) -> bool:
@@ -146,10 +150,9 @@ class Hub:
             for failure in failures:
                 if not isinstance(failure, BusUnavailable):
                     raise failure
-            if failures and not self._publish_failed:
-                logger.warning("the bus can't be told: %s", failures[0])
+            if failures:
+                self._publish_failed_at = self._clock()
                 self._doubt.set()
-            self._publish_failed = bool(failures)
 
     def _listen(self, opened: _OpenRoom) -> None:
         if opened.listener is not None:
@@ -171,7 +174,7 @@ class Hub:
                         room.offer(decoded.events)
                         room.expect(decoded.head)
             except (BusUnavailable, SubscriptionLost, DatabaseUnavailable) as error:
-                logger.info("room %d does not hear the bus: %s", room.course, error)
+                logger.debug("room %d does not hear the bus: %s", room.course, error)
                 self._doubt.set()
             except Exception:
                 # One of the three edges: a payload that we can't cope with must not make the room deaf for ever.
@@ -186,6 +189,7 @@ class Hub:
                 await self.sweep()
             except DatabaseUnavailable as error:
                 logger.warning("the sweep can't read the log: %s", error)
+            self._tell_of_doubt()
             if self.bus_in_doubt:
                 await asyncio.sleep(SWEEP_IN_DOUBT_S)
             else:
@@ -197,6 +201,12 @@ class Hub:
                     pass
                 else:
                     await asyncio.sleep(SWEEP_IN_DOUBT_S)
+
+    def _tell_of_doubt(self) -> None:
+        """Log once that the bus came into doubt, and once that it carries again: each room would say it many times."""
+        if self.bus_in_doubt != self._doubt_told:
+            self._doubt_told = self.bus_in_doubt
+            logger.warning("the bus is in doubt: rooms read the log" if self._doubt_told else "the bus carries again")
 
     async def sweep(self) -> None:
         """Compare every open room with the log, in one query, and close the rooms that nobody is in.

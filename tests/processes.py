@@ -51,6 +51,12 @@ class Process:
                             return
                 await asyncio.sleep(0.05)
 
+    async def printed(self, text: str) -> None:
+        """Wait until it has printed `text`."""
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while text not in self.output:
+                await asyncio.sleep(0.05)
+
     async def ended(self) -> int:
         """Wait for its end and return its exit code."""
         async with asyncio.timeout(START_TIMEOUT_S):

@@ -6,9 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from educa_chat import hub as hub_module
+from educa_chat.bus.memory import MemoryBus
+from educa_chat.errors import BusUnavailable
 from educa_chat.handlers.keys import HUB
+from educa_chat.hub import Hub
 from educa_chat.protocol import Event
 from educa_chat.storage.log import Log
+from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
 from tests.redis_server import RedisServer
 from tests.serving import Person, Server, open_server, settings_for
@@ -87,3 +91,36 @@ async def test_two_deployments_on_one_redis_never_hear_each_other(
             await here.receive_until("chat_message")
             await there.say("theirs", id="1")
             assert [event["message"] for event in await there.events(1)] == ["theirs"]
+
+
+async def test_a_publish_that_failed_is_doubted_until_the_bus_has_carried_again(postgres: Postgres) -> None:
+    class Bus(MemoryBus):
+        silence_s = 0.2
+        is_away = True
+
+        async def publish(self, topic: str, payload: bytes) -> None:
+            if self.is_away:
+                raise BusUnavailable("away")
+            await super().publish(topic, payload)
+
+    now = 100.0
+    bus = Bus()
+    async with open_database(await postgres.create_chat_database(demo=True), 2) as database:
+        hub = Hub(Log(database), bus, await Log(database).epoch(), clock=lambda: now)
+
+        def doubted() -> bool:
+            return hub.bus_in_doubt
+
+        async with hub.open():
+            assert not doubted()
+            hub.announce({1: [Event(1, b'{"seq":1,"datetime":""}', None, None)]})
+            async with asyncio.timeout(10):
+                while not doubted():
+                    await asyncio.sleep(0.01)
+            now += 0.3  # with a silence of 0.2 seconds the bus has been heard since
+            assert not doubted()
+            bus.silence_s = 1.1
+            assert doubted()
+            assert not hub.bus_lost
+            bus.silence_s = 10.1
+            assert hub.bus_lost
