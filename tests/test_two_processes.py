@@ -94,6 +94,8 @@ async def test_messages_reach_the_other_node_though_redis_is_dead(database_url: 
                 await here.say("without", id="2")
                 await here.receive_until("ack", id="2")
                 assert [e["message"] for e in await there.events(1)] == ["without"]
+                for node in (one, two):
+                    await node.printed("the bus is in doubt")
                 redis.start()
                 await here.say("with again", id="3")
                 assert [e["message"] for e in await there.events(1)] == ["with again"]
