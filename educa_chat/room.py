@@ -137,9 +137,8 @@ class Room:
                 self._show(event)
             elif event.seq > self.head:
                 self._hold(event)
-        while (event_in_line := self._held.pop(self.head + 1, None)) is not None:
-            self._held_bytes -= event_in_line.size
-            self._show(event_in_line)
+        while (in_line := self._held.get(self.head + 1)) is not None:
+            self._show(in_line)
         self._mind_the_gap()
 
     def expect(self, seq: int) -> None:
@@ -149,6 +148,9 @@ class Room:
 
     def _show(self, event: Event) -> None:
         self.head, self._newest = event.seq, event
+        # Whichever way it came in the end, it may have come ahead of the line before.
+        if (held := self._held.pop(event.seq, None)) is not None:
+            self._held_bytes -= held.size
         frames = _frames(event)
         self._ring.append(frames)
         self._ring_bytes += frames.size

@@ -136,6 +136,21 @@ async def test_what_stays_missing_is_read_from_the_log_once() -> None:
     assert log.reads == [0]
 
 
+async def test_what_was_held_and_then_read_makes_room_for_what_is_held_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_module, "HELD_COUNT", 2)
+    log = Log()
+    room = await open_room(log)
+    for head in (3, 6, 9):
+        log.events = [event(seq) for seq in range(1, head + 1)]
+        room.offer(log.events[-2:])
+        await until(lambda: room.head == len(log.events))
+    log.reads.clear()
+    room.offer([event(11), event(12)])
+    room.offer([event(10)])
+    assert room.head == 12
+    assert log.reads == []
+
+
 async def test_a_seq_that_was_announced_alone_is_read_from_the_log() -> None:
     log = Log(2)
     room = await open_room(log)
