@@ -118,21 +118,13 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
 
     Raises CommandRefused with bad_json, bad_request or unknown_type, and with the command's id where it has one.
     """
+    id: str | None = None
     try:
         envelope = _ENVELOPE.decode(frame)
-    except msgspec.ValidationError:
-        raise CommandRefused(ErrorCode.BAD_REQUEST) from None
-    except (msgspec.DecodeError, RecursionError):
-        raise CommandRefused(ErrorCode.BAD_JSON) from None
-    id = (
-        envelope.id
-        if isinstance(envelope.id, str) and 1 <= len(envelope.id) <= 64 and "\0" not in envelope.id
-        else None
-    )
-    decoder = _COMMANDS.get(envelope.type)
-    if decoder is None:
-        raise CommandRefused(ErrorCode.UNKNOWN_TYPE, id=id)
-    try:
+        id = _client_id(envelope.id)
+        decoder = _COMMANDS.get(envelope.type)
+        if decoder is None:
+            raise CommandRefused(ErrorCode.UNKNOWN_TYPE, id=id)
         command = decoder.decode(frame)
     except msgspec.ValidationError:
         raise CommandRefused(ErrorCode.BAD_REQUEST, id=id) from None
@@ -145,6 +137,14 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
     except (ValueError, RecursionError):
         raise CommandRefused(ErrorCode.BAD_REQUEST, id=id) from None
     return command
+
+
+def _client_id(value: object) -> str | None:
+    """`value` where it is of the form of a client's id; a refusal names no other."""
+    try:
+        return msgspec.convert(value, ClientId)
+    except msgspec.ValidationError:
+        return None
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:

@@ -9,6 +9,9 @@ from educa_chat.errors import PlatformOwned, RecordExists, RecordMissing
 from educa_chat.storage.notices import notify
 from educa_chat.storage.pool import Database
 
+DISPLAY_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
+"""The full name of the row `u` of auth_user, or else the username."""
+
 
 class Account(NamedTuple):
     """A row of `auth_user`, as far as signing in needs it."""

@@ -8,12 +8,11 @@ from typing import NamedTuple
 import asyncpg
 
 from educa_chat.errors import RecordExists, RecordMissing
+from educa_chat.storage.accounts import DISPLAY_NAME
 from educa_chat.storage.notices import notify
 from educa_chat.storage.pool import Database
 
 MAX_COURSE_ID = 2**63 - 1
-
-_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
 
 
 class Membership(NamedTuple):
@@ -97,7 +96,7 @@ async def courses_of(database: Database, user_id: int) -> list[Course]:
 async def course_page(database: Database, course: int) -> CoursePage | None:
     """What the page of `course` shows; None: no such course."""
     row = await database.fetchrow(
-        f"select c.id, c.title, s.title as subject, c.overview, {_NAME} as owner_name from courses_course c"
+        f"select c.id, c.title, s.title as subject, c.overview, {DISPLAY_NAME} as owner_name from courses_course c"
         " join courses_subject s on s.id = c.subject_id join auth_user u on u.id = c.owner_id where c.id = $1",
         course,
     )

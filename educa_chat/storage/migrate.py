@@ -1,6 +1,7 @@
 """Brings the schema up to date: numbered SQL files, each in one transaction with the row that says so."""
 
 import re
+from functools import cache
 from importlib import resources
 
 import asyncpg
@@ -12,6 +13,7 @@ LOCK_TIMEOUT_S = 600.0
 _ADVISORY_LOCK = 0x65647563615F6368  # "educa_ch": two nodes may migrate at once, and one waits
 
 
+@cache  # Each probe of the readiness asks.
 def migrations() -> list[tuple[int, str, str]]:
     """Every migration as (number, name, SQL), in order. Raises SchemaMismatch when the numbers have a gap."""
     found = sorted(

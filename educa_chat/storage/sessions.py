@@ -6,10 +6,9 @@ from collections.abc import Collection
 
 import msgspec
 
+from educa_chat.storage.accounts import DISPLAY_NAME
 from educa_chat.storage.notices import notify
 from educa_chat.storage.pool import Database
-
-_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
 
 
 class Visitor(msgspec.Struct, frozen=True):
@@ -58,7 +57,7 @@ async def find_visitors(database: Database, session_ids: Collection[str]) -> lis
     A session is good until it expires, its user is deactivated, or her password is another one.
     """
     rows = await database.fetch(
-        f"select i.id as session_id, u.id, u.username, {_NAME} as name"
+        f"select i.id as session_id, u.id, u.username, {DISPLAY_NAME} as name"
         " from unnest($1::text[]) i (id)"
         " join educa_chat.session s on s.digest = sha256(convert_to(i.id, 'utf8')) and s.expires_at > now()"
         " join auth_user u on u.id = s.user_id and u.is_active"
@@ -98,7 +97,7 @@ async def find_django_sessions(database: Database, session_ids: Collection[str])
 async def find_django_users(database: Database, user_ids: Collection[int]) -> dict[int, DjangoUser]:
     """The active users among `user_ids`, read fresh: signing in on the site may have changed the password field."""
     rows = await database.fetch(
-        f"select u.id, u.username, {_NAME}, u.password from auth_user u"
+        f"select u.id, u.username, {DISPLAY_NAME}, u.password from auth_user u"
         " where u.id = any ($1::integer[]) and u.is_active",
         list(user_ids),
     )
