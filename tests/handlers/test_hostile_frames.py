@@ -16,7 +16,6 @@ import pytest
 import pytest_asyncio
 
 from educa_chat.handlers.keys import DATABASE
-from tests.conftest import Postgres
 from tests.serving import TIMEOUT_S, Chatter, Person, Server, add_room, open_server, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -24,18 +23,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 FRAME_BYTES = 65536
 FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(postgres: Postgres) -> str:
-    """The database of this module."""
-    return await postgres.create_chat_database(demo=True)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(url: str) -> AsyncIterator[Server]:
-    async with open_server(settings_for(url)) as opened:
-        yield opened
 
 
 class Scene(NamedTuple):

@@ -2,19 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from urllib.parse import parse_qs, quote
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.accounts import deactivate
 from educa_chat.storage.courses import add_course, add_module, enrol
-from tests.conftest import Postgres
-from tests.serving import Person, Server, add_person, open_server, quick_hash, settings_for
+from tests.serving import Person, Server, add_person, quick_hash
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -22,13 +19,6 @@ MEMBERS_ONLY = ["/students/course/{}/", "/chat/room/{}/"]
 WRONG_IDS = ["01", "١", "１", "0", "-1", "+1", "1e1", "1.0", "0x1", "x", " 1", "1 ", "1\n", "9" * 30, str(2**63)]
 MISSING = 2**63 - 1
 HOSTILE = """</title></script><script>alert(1)</script>"'><img src=x onerror=alert(2)>{{7*7}}{% raw %}${7*7}"""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(postgres: Postgres) -> AsyncIterator[Server]:
-    url = await postgres.create_chat_database(demo=True)
-    async with open_server(settings_for(url)) as opened:
-        yield opened
 
 
 class Page(HTMLParser):

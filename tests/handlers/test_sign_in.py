@@ -16,7 +16,6 @@ from yarl import URL
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.settings import DEMO_SESSION_KEY
 from educa_chat.storage.accounts import deactivate, set_password
-from tests.conftest import Postgres
 from tests.serving import Person, Server, add_person, open_server, quick_hash, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,12 +24,6 @@ LOGIN = "/accounts/login/"
 COURSES = "/students/courses/"
 COOKIE = "educa_chat_session"
 GOOD_ORIGIN = "https://school.example"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(postgres: Postgres) -> str:
-    """The database of this module."""
-    return await postgres.create_chat_database(demo=True)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from educa_chat.handlers.keys import DATABASE, SOCKETS
 from educa_chat.storage.courses import unenrol
@@ -16,18 +15,6 @@ from tests.conftest import Postgres
 from tests.serving import TIMEOUT_S, Person, Server, add_person, add_room, open_server, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(postgres: Postgres) -> str:
-    """The database of this module."""
-    return await postgres.create_chat_database(demo=True)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(url: str) -> AsyncIterator[Server]:
-    async with open_server(settings_for(url)) as opened:
-        yield opened
 
 
 async def refusal(

@@ -6,25 +6,15 @@ What the script does with a frame is `const data = JSON.parse(event.data)`, then
 
 import json
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import pytest
-import pytest_asyncio
 
 from educa_chat.handlers.keys import DATABASE
-from tests.conftest import Postgres
-from tests.serving import Chatter, Person, Server, add_room, open_server, settings_for
+from tests.serving import Chatter, Person, Server, add_room
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(postgres: Postgres) -> AsyncIterator[Server]:
-    url = await postgres.create_chat_database(demo=True)
-    async with open_server(settings_for(url)) as opened:
-        yield opened
 
 
 class Line(NamedTuple):

@@ -1,0 +1,21 @@
+"""A server on a database with the demo data, of each module's own."""
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from tests.conftest import Postgres
+from tests.serving import Server, open_server, settings_for
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(postgres: Postgres) -> str:
+    """The database of the module."""
+    return await postgres.create_chat_database(demo=True)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(url: str) -> AsyncIterator[Server]:
+    """A server on it, with the settings' defaults."""
+    async with open_server(settings_for(url)) as opened:
+        yield opened
