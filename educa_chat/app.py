@@ -148,7 +148,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         app[keys.HUB] = hub
         app[keys.IDENTITY] = identity
         app[keys.SOCKETS] = sockets
-        app[keys.CHAT] = Chat(appender, settings.limits)
+        app[keys.CHAT] = Chat(appender, settings.limits, hub.signal_typing)
         app[keys.METRICS] = _metrics(sockets, hub, bus)
         app[keys.APPENDER] = appender
         await stack.enter_async_context(hub.open())

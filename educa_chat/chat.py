@@ -6,12 +6,14 @@ from collections.abc import Callable
 from educa_chat.errors import CommandRefused
 from educa_chat.limits import RateLimit, retry_after
 from educa_chat.markup import render
+from educa_chat.presence import Person
 from educa_chat.protocol import (
     BasicMessage,
     ChatMessage,
     Command,
     ErrorCode,
     Say,
+    Typing,
     encode_body,
     normalise_text,
 )
@@ -19,6 +21,9 @@ from educa_chat.settings import Limits
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Appender, Entry, Kind, Outcome
 from educa_chat.storage.sessions import Visitor
+
+TYPING_EVERY_S = 2.0
+"""Of one person's typing in a room no more than this is told."""
 
 
 def role_of(membership: Membership) -> str:
@@ -29,10 +34,12 @@ def role_of(membership: Membership) -> str:
 class Chat:
     """Turns commands into entries. Checks their form and refuses early; what is stored, the append judges."""
 
-    def __init__(self, appender: Appender, limits: Limits) -> None:
+    def __init__(self, appender: Appender, limits: Limits, signal_typing: Callable[[int, Person], None]) -> None:
         self._appender = appender
+        self._signal_typing = signal_typing
         self._message_length = limits.message_length
         self._messages = RateLimit(limits.messages_per_second, limits.message_burst)
+        self._typing = RateLimit(1 / TYPING_EVERY_S, 1)
 
     def obey(
         self,
@@ -41,13 +48,16 @@ class Chat:
         membership: Membership,
         settle: Callable[[str, Outcome], None],
     ) -> None:
-        """Do what `command` asks for and tell `settle` its id and the outcome, once, later.
+        """Do what `command` asks for, and tell `settle` the id and the outcome of what is stored, once, later.
 
         Raises CommandRefused.
         """
         match command:
             case Say():
                 self._say(command, visitor, membership, settle)
+            case Typing():
+                if not self._typing.take((membership.course, visitor.user_id)):
+                    self._signal_typing(membership.course, Person(visitor.user_id, visitor.username, visitor.name))
 
     def _say(
         self, command: Say, visitor: Visitor, membership: Membership, settle: Callable[[str, Outcome], None]

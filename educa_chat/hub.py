@@ -4,14 +4,25 @@ import asyncio
 import logging
 import math
 import random
+import secrets
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from educa_chat.bus.protocol import MessageBus
 from educa_chat.errors import BusUnavailable, DatabaseUnavailable, SubscriptionLost
-from educa_chat.payload import decode_payload, encode_head, encode_payloads
-from educa_chat.protocol import CloseCode, Event
+from educa_chat.payload import (
+    Tidings,
+    Typist,
+    decode_payload,
+    encode_head,
+    encode_payloads,
+    encode_roster,
+    encode_typing,
+)
+from educa_chat.presence import Person, Presence
+from educa_chat.protocol import CloseCode, Event, TypingSignal, text_frame
 from educa_chat.room import GAP_PATIENCE_S, Room
 from educa_chat.storage.log import Head, Log
 from educa_chat.tasks import running
@@ -25,7 +36,10 @@ BUS_LOST_AFTER_S = 10.0
 EMPTY_ROOM_S = 60.0
 OUTBOX_BYTES = 1024 * 1024
 """What waits for the bus beyond this is told of by its seqs alone."""
+OUTBOX_SIGNALS = 1000
+"""Of the signals that wait for the bus the oldest go first: they are worth nothing when they are late."""
 RESUBSCRIBE_PAUSE_S = 0.25
+GOSSIP_TURN_S = 0.1
 
 
 class _OpenRoom:
@@ -55,10 +69,13 @@ class Hub:
         self._outbox: dict[int, list[Event]] = {}
         self._outbox_bytes = 0
         self._outbox_heads: dict[int, int] = {}
+        self._outbox_signals: deque[tuple[int, bytes]] = deque(maxlen=OUTBOX_SIGNALS)
         self._outbox_filled = asyncio.Event()
         self._publish_failed_at = -math.inf
         self._doubt = asyncio.Event()
         self._doubt_told = False
+        self._process = secrets.token_bytes(8)
+        self._departing = False
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -98,7 +115,8 @@ class Hub:
         async def read(after: int, count: int) -> Sequence[Event]:
             return await self._log.read(course, after, count)
 
-        opened = _OpenRoom(Room(course, head.seq, head.at, read), self._clock())
+        presence = Presence(self._process, self._clock)
+        opened = _OpenRoom(Room(course, head.seq, head.at, read, presence), self._clock())
         self._rooms[course] = opened
         self._listen(opened)
         return opened.room
@@ -117,12 +135,23 @@ class Hub:
             self._outbox_bytes = 0
         self._outbox_filled.set()
 
+    def signal_typing(self, course: int, person: Person) -> None:
+        """Let everybody else in the room know that `person` is typing; like all signals, as far as the bus carries."""
+        payload = encode_typing(self.epoch, person.id, TypingSignal(user=person.user, name=person.name))
+        self._outbox_signals.append((course, payload))
+        self._outbox_filled.set()
+
+    def depart(self) -> None:
+        """Tell nobody any more who is here: whoever leaves now comes back to another process, and is counted on."""
+        self._departing = True
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Do the hub's work while the context lasts; leaving closes every room with 1001."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(running(self._publish(), "publisher"))
             await stack.enter_async_context(running(self._sweep_for_ever(), "sweep"))
+            await stack.enter_async_context(running(self._gossip(), "gossip"))
             try:
                 yield
             finally:
@@ -142,6 +171,8 @@ class Hub:
             payloads = [(course, encode_head(self.epoch, seq)) for course, seq in heads.items()]
             for course, events in outbox.items():
                 payloads += [(course, payload) for payload in encode_payloads(self.epoch, events)]
+            payloads += self._outbox_signals
+            self._outbox_signals.clear()
             results = await asyncio.gather(
                 *(self._bus.publish(self._topic(course), payload) for course, payload in payloads),
                 return_exceptions=True,
@@ -164,15 +195,10 @@ class Hub:
         while True:
             try:
                 async with self._bus.subscribe(self._topic(room.course)) as payloads:
+                    room.presence.ask()
                     await room.catch_up()
                     async for payload in payloads:
-                        decoded = decode_payload(payload, self.epoch, room.head)
-                        if decoded is None:
-                            logger.warning("room %d: a payload that is not ours was ignored", room.course)
-                            continue
-                        room.gap_patience_s = 0.0 if self.bus_in_doubt else GAP_PATIENCE_S
-                        room.offer(decoded.events)
-                        room.expect(decoded.head)
+                        self._take(room, payload)
             except (BusUnavailable, SubscriptionLost, DatabaseUnavailable) as error:
                 logger.debug("room %d does not hear the bus: %s", room.course, error)
                 self._doubt.set()
@@ -180,6 +206,34 @@ class Hub:
                 # One of the three edges: a payload that we can't cope with must not make the room deaf for ever.
                 logger.exception("the listener of room %d failed", room.course)
             await asyncio.sleep(RESUBSCRIBE_PAUSE_S * (1 + random.random()))  # noqa: S311
+
+    def _take(self, room: Room, payload: bytes) -> None:
+        match decode_payload(payload, self.epoch, room.head):
+            case Tidings(head, events):
+                room.gap_patience_s = 0.0 if self.bus_in_doubt else GAP_PATIENCE_S
+                room.offer(events)
+                room.expect(head)
+            case Typist(person, signal):
+                room.presence.show_typing(person, text_frame(signal))
+            case None:
+                logger.warning("room %d: a payload that is not ours was ignored", room.course)
+            case roster:
+                room.presence.hear(roster)
+
+    async def _gossip(self) -> None:
+        """Tell and show who is here, where that is due."""
+        while True:
+            await asyncio.sleep(GOSSIP_TURN_S)
+            now = self._clock()
+            for course, opened in self._rooms.items():
+                presence = opened.room.presence
+                if presence.due_at > now:
+                    continue
+                presence.show()
+                roster = presence.roster()
+                if roster is not None and not self._departing:
+                    self._outbox_signals.append((course, encode_roster(self.epoch, roster)))
+                    self._outbox_filled.set()
 
     # The sweep.
 

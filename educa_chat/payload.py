@@ -1,11 +1,12 @@
 """What the bus carries: a fixed header, and for events the bytes that the log stores.
 
     byte     format version (1)
-    byte     kind: 1 events, 2 head
+    byte     kind: 1 events, 2 head, 3 typing, 4 roster
     8 bytes  the epoch that the seqs belong to
-    8 bytes  seq: of the first event, or the head
+    8 bytes  seq: of the first event, or the head; for typing the user's id
     2 bytes  count of events
-    then for each event the lengths of its student, instructor and basic forms (4 bytes each, 0: none) and the forms
+    then for each event the lengths of its student, instructor and basic forms (4 bytes each, 0: none) and the forms;
+    for typing the signal's JSON; for a roster MessagePack of the fields of Roster
 
 All numbers are big-endian. The seqs of the events of one payload follow each other without a hole.
 """
@@ -14,20 +15,31 @@ from collections.abc import Sequence
 from struct import Struct, error
 from typing import NamedTuple
 
+import msgspec
+
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
-from educa_chat.protocol import Event
+from educa_chat.presence import Roster
+from educa_chat.protocol import Event, TypingSignal, encode
 
 VERSION = 1
-_EVENTS, _HEAD = 1, 2
+_EVENTS, _HEAD, _TYPING, _ROSTER = 1, 2, 3, 4
+_ROSTER_DECODER = msgspec.msgpack.Decoder(Roster)
 _HEADER = Struct("!BB8sQH")
 _LENGTHS = Struct("!III")
 
 
-class Payload(NamedTuple):
-    """A decoded payload: `head` is the newest seq that it tells of."""
+class Tidings(NamedTuple):
+    """What a payload tells of the log: `head` is the newest seq that it names."""
 
     head: int
     events: list[Event]
+
+
+class Typist(NamedTuple):
+    """Somebody is typing: her id, and the signal's JSON."""
+
+    person: int
+    signal: bytes
 
 
 def encode_payloads(epoch: str, events: Sequence[Event]) -> list[bytes]:
@@ -59,6 +71,16 @@ def encode_head(epoch: str, seq: int) -> bytes:
     return _HEADER.pack(VERSION, _HEAD, bytes.fromhex(epoch), seq, 0)
 
 
+def encode_typing(epoch: str, person: int, signal: TypingSignal) -> bytes:
+    """The payload that says that somebody is typing."""
+    return _HEADER.pack(VERSION, _TYPING, bytes.fromhex(epoch), person, 0) + encode(signal)
+
+
+def encode_roster(epoch: str, roster: Roster) -> bytes:
+    """The payload that tells who is in a room here."""
+    return _HEADER.pack(VERSION, _ROSTER, bytes.fromhex(epoch), 0, 0) + msgspec.msgpack.encode(roster)
+
+
 def _encode_run(epoch: str, events: Sequence[Event]) -> bytes:
     parts = [_HEADER.pack(VERSION, _EVENTS, bytes.fromhex(epoch), events[0].seq, len(events))]
     for event in events:
@@ -72,19 +94,25 @@ def _encode_run(epoch: str, events: Sequence[Event]) -> bytes:
     return b"".join(parts)
 
 
-def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Payload | None:
+def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Tidings | Typist | Roster | None:
     """Read a payload; None for another epoch's, for another version's, and for what is no payload at all.
 
     Where it tells of nothing beyond the seq `known`, as one's own does that comes back, its events are left out.
     """
     try:
         version, kind, its_epoch, seq, count = _HEADER.unpack_from(payload)
-        if version != VERSION or its_epoch != bytes.fromhex(epoch) or kind not in (_EVENTS, _HEAD):
+        if version != VERSION or its_epoch != bytes.fromhex(epoch):
             return None
         if kind == _HEAD:
-            return Payload(seq, [])
+            return Tidings(seq, [])
+        if kind == _TYPING:
+            return Typist(seq, payload[_HEADER.size :])
+        if kind == _ROSTER:
+            return _ROSTER_DECODER.decode(payload[_HEADER.size :])
+        if kind != _EVENTS:
+            return None
         if seq + count - 1 <= known:
-            return Payload(seq + count - 1, [])
+            return Tidings(seq + count - 1, [])
         events = []
         position = _HEADER.size
         for number in range(seq, seq + count):
@@ -98,6 +126,6 @@ def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Payload | None
             if student is None or position > len(payload):
                 return None
             events.append(Event(number, student, instructor, basic))
-    except error:
+    except (error, msgspec.DecodeError):
         return None
-    return Payload(seq + count - 1, events)
+    return Tidings(seq + count - 1, events)

@@ -98,8 +98,15 @@ class Say(msgspec.Struct, frozen=True):
     reply_to: Seq | None = None
 
 
-Command = Say
-_COMMANDS: dict[str, msgspec.json.Decoder[Command]] = {"message": msgspec.json.Decoder(Say)}
+class Typing(msgspec.Struct, frozen=True):
+    """The command `typing`: a signal, which is not stored and takes no id."""
+
+
+Command = Say | Typing
+_COMMANDS: dict[str, msgspec.json.Decoder[Say] | msgspec.json.Decoder[Typing]] = {
+    "message": msgspec.json.Decoder(Say),
+    "typing": msgspec.json.Decoder(Typing),
+}
 
 
 class _Envelope(msgspec.Struct):
@@ -130,7 +137,7 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
         raise CommandRefused(ErrorCode.BAD_REQUEST, id=id) from None
     except (msgspec.DecodeError, RecursionError):
         raise CommandRefused(ErrorCode.BAD_JSON, id=id) from None
-    if id_required and command.id is None:
+    if id_required and isinstance(command, Say) and command.id is None:
         raise CommandRefused(ErrorCode.BAD_REQUEST)
     try:
         _PAIRS.decode(frame)
@@ -256,6 +263,21 @@ class Error(msgspec.Struct, tag="error", omit_defaults=True):
     datetime: str
     id: str | None = None
     retry_after: float | None = None
+
+
+class PresenceSignal(msgspec.Struct, tag="presence", omit_defaults=True):
+    """Who is in the room; `users` and their full `names` only while they are few."""
+
+    count: int
+    users: list[str] = []
+    names: dict[str, str] = {}
+
+
+class TypingSignal(msgspec.Struct, tag="typing"):
+    """Somebody is typing."""
+
+    user: str
+    name: str
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -9,7 +9,9 @@ from typing import Protocol
 
 import msgspec
 
+from educa_chat import presence
 from educa_chat.errors import DatabaseUnavailable
+from educa_chat.presence import Presence
 from educa_chat.protocol import Audience, CloseCode, Event, Reset, encode, text_frame
 
 logger = logging.getLogger(__name__)
@@ -30,16 +32,8 @@ often comes first."""
 RETRY_PAUSE_S = 0.5
 
 
-class Member(Protocol):
+class Member(presence.Member, Protocol):
     """Somebody who watches a room: a socket, or a list in a test."""
-
-    audience: Audience
-
-    def write(self, data: bytes) -> None:
-        """Send whole frames, now or from a buffer; never raises, never waits."""
-
-    def buffer_size(self) -> int:
-        """The bytes that are written and not sent."""
 
     async def drain(self) -> None:
         """Wait until most of the buffer is sent."""
@@ -94,8 +88,10 @@ class Room:
         head: int,
         at: str,
         read: Callable[[int, int], Awaitable[Sequence[Event]]],
+        presence: Presence,
     ) -> None:
         self.course = course
+        self.presence = presence
         self.head = head
         """The seq of the newest event that was shown."""
         self._at = at
@@ -185,7 +181,7 @@ class Room:
                 else:
                     member.write(data)
             for member in slow:
-                members.discard(member)
+                self.leave(member)
                 member.close(CloseCode.TOO_SLOW)
 
     # Catching up with the log.
@@ -257,10 +253,12 @@ class Room:
             member.close(CloseCode.GOING_AWAY)
         else:
             self._members[member.audience].add(member)
+            self.presence.arrive(member)
 
     def leave(self, member: Member) -> None:
         """Write nothing more to `member`."""
         self._members[member.audience].discard(member)
+        self.presence.leave(member)
 
     async def _replay(self, member: Member, after: int) -> int:
         """Write a piece of what `member` missed and return how far it has come."""

@@ -22,6 +22,7 @@ from educa_chat.storage.pool import Database
 
 TIMEOUT_S = 10.0
 """How long a test waits for what must come."""
+SIGNALS = ("presence", "typing")
 
 
 def settings_for(url: str, **overrides: object) -> Settings:
@@ -154,6 +155,13 @@ class Chatter:
         self.socket = socket
 
     async def receive(self) -> dict[str, Any]:
+        """The next frame that is no signal: those come when they come."""
+        while True:
+            frame = await self.receive_any()
+            if frame["type"] not in SIGNALS:
+                return frame
+
+    async def receive_any(self) -> dict[str, Any]:
         """The next frame, whatever it is."""
         frame = await self.socket.receive(timeout=TIMEOUT_S)
         assert frame.type is aiohttp.WSMsgType.TEXT, frame
@@ -164,7 +172,7 @@ class Chatter:
         """The next frame of `type` with these `fields`, over others."""
         async with asyncio.timeout(TIMEOUT_S):
             while True:
-                frame = await self.receive()
+                frame = await self.receive_any()
                 if frame["type"] == type and all(frame.get(name) == value for name, value in fields.items()):
                     return frame
 

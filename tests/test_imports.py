@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "educa_chat"
 LAYERS = [
     {"settings", "errors"},
-    {"django", "passwords", "translations", "protocol", "markup", "limits", "metrics", "tasks"},
+    {"django", "passwords", "translations", "protocol", "markup", "limits", "metrics", "tasks", "presence"},
     {"room", "storage", "bus", "payload"},
     {"chat", "hub", "identity", "sockets"},
     {"handlers"},

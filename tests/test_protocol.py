@@ -21,8 +21,18 @@ from yarl import URL
 from educa_chat.errors import CommandRefused
 from educa_chat.handlers.access import is_site_path
 from educa_chat.markup import render
-from educa_chat.payload import decode_payload, encode_head, encode_payloads
-from educa_chat.protocol import ErrorCode, Event, Say, decode_command, normalise_text, text_frame
+from educa_chat.payload import Tidings, Typist, decode_payload, encode_head, encode_payloads, encode_typing
+from educa_chat.protocol import (
+    Command,
+    ErrorCode,
+    Event,
+    Say,
+    TypingSignal,
+    decode_command,
+    encode,
+    normalise_text,
+    text_frame,
+)
 from educa_chat.translations import LANGUAGES, negotiate_language
 
 EPOCH = "0123456789abcdef"
@@ -67,7 +77,7 @@ EVENTS = st.lists(
 # Commands.
 
 
-def decoded_or_refused(frame: str) -> Say | CommandRefused:
+def decoded_or_refused(frame: str) -> Command | CommandRefused:
     try:
         return decode_command(frame, id_required=True)
     except CommandRefused as refusal:
@@ -341,18 +351,21 @@ def test_what_is_no_link_to_the_web_is_no_link(text: str) -> None:
 @given(EVENTS)
 def test_events_come_out_of_payloads_as_they_went_in(events: list[Event]) -> None:
     decoded = [decode_payload(payload, EPOCH) for payload in encode_payloads(EPOCH, events)]
-    assert all(payload is not None for payload in decoded)
-    assert [event for payload in decoded if payload for event in payload.events] == events
-    assert [payload.head for payload in decoded if payload] == [
-        payload.events[-1].seq for payload in decoded if payload
-    ]
+    tidings = [payload for payload in decoded if isinstance(payload, Tidings)]
+    assert len(tidings) == len(decoded)
+    assert [event for payload in tidings for event in payload.events] == events
+    assert [payload.head for payload in tidings] == [payload.events[-1].seq for payload in tidings]
 
 
 @given(st.integers(0, 2**64 - 1))
 def test_a_head_comes_out_of_its_payload(seq: int) -> None:
-    decoded = decode_payload(encode_head(EPOCH, seq), EPOCH)
-    assert decoded is not None
-    assert (decoded.head, decoded.events) == (seq, [])
+    assert decode_payload(encode_head(EPOCH, seq), EPOCH) == Tidings(seq, [])
+
+
+@given(st.integers(0, 2**31 - 1), st.text(max_size=150), st.text(max_size=150))
+def test_typing_comes_out_of_its_payload(person: int, user: str, name: str) -> None:
+    signal = TypingSignal(user=user, name=name)
+    assert decode_payload(encode_typing(EPOCH, person, signal), EPOCH) == Typist(person, encode(signal))
 
 
 @given(st.binary())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from educa_chat import room as room_module
 from educa_chat.errors import DatabaseUnavailable
+from educa_chat.presence import Person, Presence
 from educa_chat.protocol import Audience, CloseCode, Event, text_frame
 from educa_chat.room import BUFFER_LIMIT_BYTES, Room
 
@@ -28,6 +29,7 @@ class ListMember:
 
     def __init__(self, audience: Audience = Audience.STUDENT) -> None:
         self.audience = audience
+        self.person = Person(1, "ana", "Ana")
         self.writes: list[bytes] = []
         self.buffered = 0
         self.closed: CloseCode | None = None
@@ -87,7 +89,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def open_room(log: Log, head: int = 0) -> Room:
-    return Room(1, head, AT, log.read)
+    return Room(1, head, AT, log.read, Presence(b"here"))
 
 
 async def test_events_of_one_turn_reach_a_member_in_one_write() -> None:

@@ -17,6 +17,7 @@ from educa_chat.handlers.access import api_visitor, course_id, membership_of, or
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import CHAT, HUB, LOG, METRICS, REFUSALS, SETTINGS, SOCKETS, STRIKES
 from educa_chat.handlers.rendering import translations_for
+from educa_chat.presence import Person
 from educa_chat.protocol import (
     SUBPROTOCOL,
     Ack,
@@ -27,6 +28,7 @@ from educa_chat.protocol import (
     Limits,
     Me,
     Reset,
+    Typing,
     Welcome,
     decode_command,
     encode,
@@ -134,6 +136,7 @@ class ChatSocket:
         assert request.transport is not None
         self.visitor = visitor
         self.membership = membership
+        self.person = Person(visitor.user_id, visitor.username, visitor.name)
         self.is_full = response.ws_protocol == SUBPROTOCOL
         self.audience = (
             Audience.BASIC
@@ -234,6 +237,9 @@ class ChatSocket:
         try:
             command = decode_command(frame, id_required=self.is_full)
             self._chat.obey(command, self.visitor, self.membership, self._settled)
+            if isinstance(command, Typing):
+                # No limit refuses it, so it is read as slowly as what is refused.
+                await self._slow_down()
         except CommandRefused as refusal:
             code = ErrorCode(refusal.code)
             if accepted := await self._find_accepted(code, refusal.id):

@@ -1,0 +1,200 @@
+"""Who is in a room, in all processes together, and who is typing. Signals: shown, never stored."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from educa_chat.protocol import Audience, PresenceSignal, encode, text_frame
+
+NAMED_PEOPLE = 100
+"""A room with more people than this shows how many they are, and not who."""
+ROSTER_PEOPLE = 12_000
+"""As many ids fit into a payload of the bus; people beyond them are counted and not told apart."""
+GATHER_S = 0.25
+"""What changes within this time is told and shown at once."""
+TELL_AT_MOST_EVERY_S = 0.5
+SHOW_AT_MOST_EVERY_S = 1.0
+TELL_AT_LEAST_EVERY_S = 10.0
+FORGET_AFTER_S = 25.0
+"""A process that has told nothing for so long is gone, so that nobody sees its people 30 seconds after a crash."""
+SIGNAL_BUFFER_BYTES = 64 * 1024
+"""Who has more than this unsent has more urgent things to read than signals."""
+
+
+class Person(NamedTuple):
+    """Somebody in a room; `name` is the full name, or else the username."""
+
+    id: int
+    user: str
+    name: str
+
+
+class Roster(msgspec.Struct, frozen=True, array_like=True):
+    """What a process tells of its own people in a room."""
+
+    process: bytes
+    asks: bool
+    """Whether the others should tell theirs: it has just come to the room and knows of nobody."""
+    people: list[int]
+    others: int
+    """How many more there are than fit into `people`."""
+    named: list[Person]
+    """All of them while they are few, else nobody."""
+
+
+class Member(Protocol):
+    """A socket of somebody in the room."""
+
+    audience: Audience
+    person: Person
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames, now or from a buffer; never raises, never waits."""
+
+    def buffer_size(self) -> int:
+        """The bytes that are written and not sent."""
+
+
+class _Heard(NamedTuple):
+    roster: Roster
+    at: float
+
+
+class Presence:
+    """The people of one room: this process's own, and by gossip those of the others.
+
+    A process tells its own people when they change and every ten seconds, and forgets another that has fallen silent.
+    So nothing is cleaned up after a crash; and a process that stops tells nothing of its people leaving, for they come
+    back to another process before it is forgotten.
+    """
+
+    def __init__(self, process: bytes, clock: Callable[[], float] = time.monotonic) -> None:
+        self._process = process
+        self._clock = clock
+        self._members: dict[Member, None] = {}
+        self._sockets_of: dict[Person, int] = {}
+        self._heard: dict[bytes, _Heard] = {}
+        self._newcomers: set[Member] = set()
+        self._shown = b""
+        self._asks = True
+        self._told_at = self._shown_at = -math.inf
+        self._tell_at = self._show_at = self._forget_at = math.inf
+        self.due_at = math.inf
+        """When `roster` or `show` have something to do next."""
+
+    def arrive(self, member: Member) -> None:
+        """Count `member`, and show her soon who is here."""
+        self._members[member] = None
+        self._newcomers.add(member)
+        self._show_soon()
+        sockets = self._sockets_of.get(member.person, 0)
+        self._sockets_of[member.person] = sockets + 1
+        if not sockets:
+            self._tell_soon()
+
+    def leave(self, member: Member) -> None:
+        """Count `member` no more; nothing happens when she was not here."""
+        if member not in self._members:
+            return
+        del self._members[member]
+        self._newcomers.discard(member)
+        self._sockets_of[member.person] -= 1
+        if not self._sockets_of[member.person]:
+            del self._sockets_of[member.person]
+            self._show_soon()
+            self._tell_soon()
+
+    def ask(self) -> None:
+        """Let the others tell of their people: what they told before may have been missed."""
+        self._asks = True
+        if self._members:
+            self._tell_soon()
+
+    def hear(self, roster: Roster) -> None:
+        """Take what a process tells, this one included."""
+        if roster.process == self._process:
+            return
+        before = self._heard.get(roster.process)
+        if before is None or (before.roster.people, before.roster.others) != (roster.people, roster.others):
+            self._show_soon()
+        if roster.people or roster.others:
+            self._heard[roster.process] = _Heard(roster, self._clock())
+        else:
+            self._heard.pop(roster.process, None)
+        self._reckon_silence()
+        if roster.asks and self._members:
+            self._tell_soon()
+
+    def roster(self) -> Roster | None:
+        """What is to be told to the other processes now; None: nothing yet."""
+        now = self._clock()
+        if now < self._tell_at:
+            return None
+        self._told_at = now
+        self._tell_at = now + TELL_AT_LEAST_EVERY_S if self._members else math.inf
+        self._reckon()
+        asks, self._asks = self._asks, False
+        people = list(self._sockets_of)
+        return Roster(
+            process=self._process,
+            asks=asks,
+            people=[person.id for person in people[:ROSTER_PEOPLE]],
+            others=max(0, len(people) - ROSTER_PEOPLE),
+            named=people if len(people) <= NAMED_PEOPLE else [],
+        )
+
+    def show(self) -> None:
+        """Forget who has fallen silent, and show who is here to those who do not know it yet."""
+        now = self._clock()
+        silent = [process for process, heard in self._heard.items() if now - heard.at >= FORGET_AFTER_S]
+        for process in silent:
+            del self._heard[process]
+            self._show_soon()
+        self._reckon_silence()
+        if now < self._show_at:
+            return
+        self._shown_at, self._show_at = now, math.inf
+        self._reckon()
+        frame = text_frame(encode(self._signal()))
+        self._write(frame, self._newcomers if frame == self._shown else self._members)
+        self._shown = frame
+        self._newcomers.clear()
+
+    def show_typing(self, person: int, frame: bytes) -> None:
+        """Let everybody but the one who types see it."""
+        self._write(frame, (member for member in self._members if member.person.id != person))
+
+    def _signal(self) -> PresenceSignal:
+        rosters = [heard.roster for heard in self._heard.values()]
+        ids = {person.id for person in self._sockets_of}.union(*(roster.people for roster in rosters))
+        count = len(ids) + sum(roster.others for roster in rosters)
+        if count > NAMED_PEOPLE:
+            return PresenceSignal(count=count)
+        named = {person.user: person.name for roster in rosters for person in roster.named}
+        named |= {person.user: person.name for person in self._sockets_of}
+        return PresenceSignal(count=count, users=sorted(named), names={user: named[user] for user in sorted(named)})
+
+    def _write(self, frame: bytes, members: Iterable[Member]) -> None:
+        for member in members:
+            if member.audience is not Audience.BASIC and member.buffer_size() <= SIGNAL_BUFFER_BYTES:
+                member.write(frame)
+
+    def _tell_soon(self) -> None:
+        self._tell_at = min(self._tell_at, max(self._clock() + GATHER_S, self._told_at + TELL_AT_MOST_EVERY_S))
+        self._reckon()
+
+    def _show_soon(self) -> None:
+        # A process that has just come to the room knows of nobody yet: the others are asked first.
+        gather_s = SHOW_AT_MOST_EVERY_S if self._asks else GATHER_S
+        self._show_at = min(self._show_at, max(self._clock() + gather_s, self._shown_at + SHOW_AT_MOST_EVERY_S))
+        self._reckon()
+
+    def _reckon_silence(self) -> None:
+        self._forget_at = min((heard.at for heard in self._heard.values()), default=math.inf) + FORGET_AFTER_S
+        self._reckon()
+
+    def _reckon(self) -> None:
+        self.due_at = min(self._tell_at, self._show_at, self._forget_at)

@@ -1,0 +1,318 @@
+"""Who is here, and who is typing: by gossip, which nobody has to clean up after."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from educa_chat.payload import decode_payload, encode_roster
+from educa_chat.presence import (
+    FORGET_AFTER_S,
+    NAMED_PEOPLE,
+    ROSTER_PEOPLE,
+    SHOW_AT_MOST_EVERY_S,
+    SIGNAL_BUFFER_BYTES,
+    TELL_AT_LEAST_EVERY_S,
+    Person,
+    Presence,
+    Roster,
+)
+from educa_chat.protocol import Audience
+from tests.conftest import Postgres
+from tests.redis_server import RedisServer
+from tests.serving import Chatter, Server, open_server, settings_for
+from tests.serving import Person as Browser
+
+ANA, LUIS, PROFE = Person(1, "ana", "Ana"), Person(2, "luis", "Luis"), Person(3, "profe", "Clara")
+EPOCH = "0123456789abcdef"
+
+
+class Watcher:
+    """A member that keeps the signals that it gets."""
+
+    def __init__(self, person: Person, audience: Audience = Audience.STUDENT) -> None:
+        self.person = person
+        self.audience = audience
+        self.buffered = 0
+        self.seen: list[dict[str, object]] = []
+
+    def write(self, data: bytes) -> None:
+        self.seen.append(json.loads(data[data.index(b"{") :]))
+
+    def buffer_size(self) -> int:
+        return self.buffered
+
+    @property
+    def users(self) -> object:
+        return self.seen[-1].get("users")
+
+
+class Town:
+    """Some processes with one room, on one clock and a wire that can be cut."""
+
+    def __init__(self, *names: bytes) -> None:
+        self.now = 1000.0
+        self.processes = {name: Presence(name, lambda: self.now) for name in names}
+        self.told: list[tuple[float, Roster]] = []
+
+    def __getitem__(self, name: bytes) -> Presence:
+        return self.processes[name]
+
+    def run(self, seconds: float) -> None:
+        """Let time pass in tenths, as the hub does."""
+        for _ in range(round(seconds * 10)):
+            self.now += 0.1
+            for presence in list(self.processes.values()):
+                if presence.due_at > self.now:
+                    continue
+                presence.show()
+                if (roster := presence.roster()) is not None:
+                    self.told.append((self.now, roster))
+                    decoded = decode_payload(encode_roster(EPOCH, roster), EPOCH)
+                    assert isinstance(decoded, Roster)
+                    for other in self.processes.values():
+                        other.hear(decoded)
+
+
+def test_who_joins_and_who_leaves_is_known_everywhere_within_two_seconds() -> None:
+    town = Town(b"one", b"two")
+    ana, luis = Watcher(ANA), Watcher(LUIS)
+    town[b"one"].arrive(ana)
+    town.run(2)
+    assert ana.users == ["ana"]
+    town[b"two"].arrive(luis)
+    town.run(2)
+    assert ana.users == luis.users == ["ana", "luis"]
+    assert ana.seen[-1] == {
+        "type": "presence",
+        "count": 2,
+        "users": ["ana", "luis"],
+        "names": {"ana": "Ana", "luis": "Luis"},
+    }
+    town[b"two"].leave(luis)
+    town.run(2)
+    assert ana.users == ["ana"]
+
+
+def test_one_person_with_many_sockets_on_many_processes_is_one() -> None:
+    town = Town(b"one", b"two")
+    first, second, elsewhere, luis = Watcher(ANA), Watcher(ANA), Watcher(ANA), Watcher(LUIS)
+    town[b"one"].arrive(first)
+    town[b"one"].arrive(second)
+    town[b"two"].arrive(elsewhere)
+    town[b"two"].arrive(luis)
+    town.run(2)
+    assert luis.seen[-1]["count"] == 2
+    town[b"one"].leave(first)
+    town[b"one"].leave(first)
+    town.run(2)
+    assert luis.users == ["ana", "luis"]
+    town[b"one"].leave(second)
+    town.run(2)
+    assert luis.users == ["ana", "luis"]
+
+
+def test_nobody_gets_more_than_one_frame_a_second_however_many_come_and_go() -> None:
+    town = Town(b"one", b"two")
+    ana = Watcher(ANA)
+    town[b"one"].arrive(ana)
+    town.run(2)
+    ana.seen.clear()
+    for number in range(100):
+        visitor = Watcher(Person(100 + number, f"u{number}", f"U{number}"))
+        town[b"two" if number % 2 else b"one"].arrive(visitor)
+        town.run(0.1)
+    assert len(ana.seen) <= 10 / SHOW_AT_MOST_EVERY_S + 1
+    assert len([told for _, told in town.told if told.process == b"two"]) <= 10 / 0.5 + 1
+
+
+def test_who_comes_later_is_shown_who_is_here_and_the_others_nothing_that_they_know() -> None:
+    town = Town(b"one")
+    ana = Watcher(ANA)
+    town[b"one"].arrive(ana)
+    town.run(3)
+    shown = len(ana.seen)
+    second_window = Watcher(ANA)
+    town[b"one"].arrive(second_window)
+    town.run(2)
+    assert second_window.users == ["ana"]
+    assert len(ana.seen) == shown
+
+
+def test_a_process_that_dies_leaves_no_ghost_after_thirty_seconds() -> None:
+    town = Town(b"one", b"two")
+    ana, luis = Watcher(ANA), Watcher(LUIS)
+    town[b"one"].arrive(ana)
+    town[b"two"].arrive(luis)
+    town.run(12)
+    del town.processes[b"two"]
+    town.run(5)
+    assert ana.users == ["ana", "luis"]
+    town.run(24.9)
+    assert ana.users == ["ana"]
+    assert town[b"one"].due_at < town.now + TELL_AT_LEAST_EVERY_S + 1
+
+
+def test_a_restart_of_a_process_whose_people_come_back_elsewhere_shows_nobody_leaving() -> None:
+    town = Town(b"one", b"two")
+    watcher = Watcher(PROFE)
+    town[b"two"].arrive(watcher)
+    people = [Watcher(Person(10 + n, f"u{n}", f"U{n}")) for n in range(20)]
+    for person in people:
+        town[b"one"].arrive(person)
+    town.run(3)
+    watcher.seen.clear()
+    # It stops, and says nothing of its people any more, who come back one by one.
+    del town.processes[b"one"]
+    for person in people:
+        town[b"two"].arrive(person)
+        town.run(0.3)
+    town.run(FORGET_AFTER_S + 2)
+    assert {frame["count"] for frame in watcher.seen} <= {21}
+
+
+def test_a_process_that_starts_knows_the_others_before_it_shows_anybody() -> None:
+    town = Town(b"one", b"two")
+    town[b"one"].arrive(Watcher(LUIS))
+    town.run(3)
+    ana = Watcher(ANA)
+    town[b"two"].arrive(ana)
+    town.run(2)
+    assert [frame["count"] for frame in ana.seen] == [2]
+
+
+def test_a_large_room_is_counted_and_nobody_is_named() -> None:
+    town = Town(b"one", b"two")
+    first = Watcher(Person(1, "u1", "U1"))
+    town[b"one"].arrive(first)
+    for number in range(2, NAMED_PEOPLE + 1):
+        town[b"two"].arrive(Watcher(Person(number, f"u{number}", "")))
+    town.run(2)
+    assert len(first.users) == NAMED_PEOPLE  # type: ignore[arg-type]
+    town[b"two"].arrive(Watcher(Person(0, "one too many", "")))
+    town.run(2)
+    assert first.seen[-1] == {"type": "presence", "count": NAMED_PEOPLE + 1}
+
+
+def test_more_people_than_fit_into_a_payload_are_counted() -> None:
+    town = Town(b"one", b"two")
+    ana = Watcher(Person(0, "ana", "Ana"))
+    town[b"two"].arrive(ana)
+    for number in range(ROSTER_PEOPLE + 100):
+        town[b"one"].arrive(Watcher(Person(2**31 - 1 - number, f"u{number}", "")))
+    town.run(3)
+    assert ana.seen[-1]["count"] == ROSTER_PEOPLE + 101
+
+
+def test_basic_clients_are_counted_and_told_nothing_and_who_reads_slowly_gets_no_signals() -> None:
+    town = Town(b"one")
+    ana, basic, slow = Watcher(ANA), Watcher(LUIS, Audience.BASIC), Watcher(PROFE, Audience.INSTRUCTOR)
+    slow.buffered = SIGNAL_BUFFER_BYTES + 1
+    for watcher in (ana, basic, slow):
+        town[b"one"].arrive(watcher)
+    town.run(2)
+    assert ana.users == ["ana", "luis", "profe"]
+    assert not basic.seen
+    assert not slow.seen
+
+
+def test_an_empty_room_is_told_once_and_is_quiet_then() -> None:
+    town = Town(b"one")
+    ana = Watcher(ANA)
+    town[b"one"].arrive(ana)
+    town.run(1)
+    town[b"one"].leave(ana)
+    town.run(100)
+    assert [len(told.people) for _, told in town.told] == [1, 0]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([b"one", b"two", b"three"]), st.integers(0, 5), st.booleans(), st.integers(0, 20)),
+        max_size=40,
+    )
+)
+def test_in_the_end_everybody_sees_exactly_those_who_are_here(
+    steps: list[tuple[bytes, int, bool, int]],
+) -> None:
+    town = Town(b"one", b"two", b"three")
+    here: dict[tuple[bytes, int], list[Watcher]] = {}
+    for process, person, comes, tenths in steps:
+        watchers = here.setdefault((process, person), [])
+        if comes:
+            watchers.append(Watcher(Person(person, f"u{person}", "")))
+            town[process].arrive(watchers[-1])
+        elif watchers:
+            town[process].leave(watchers.pop())
+        town.run(tenths / 10)
+    town.run(2.5)
+    users = sorted({f"u{person}" for (_, person), watchers in here.items() if watchers})
+    for watchers in here.values():
+        for watcher in watchers:
+            assert watcher.users == users
+
+
+# On real sockets.
+
+
+@pytest.fixture
+async def servers(postgres: Postgres, redis_server: RedisServer) -> AsyncIterator[tuple[Server, Server]]:
+    settings = settings_for(await postgres.create_chat_database(demo=True), bus_url=redis_server.url)
+    async with open_server(settings) as one, open_server(settings) as two:
+        yield one, two
+
+
+async def counted(chatter: Chatter, count: int) -> dict[str, object]:
+    return await chatter.receive_until("presence", count=count)
+
+
+async def test_people_of_two_servers_see_each_other_come_type_and_go(servers: tuple[Server, Server]) -> None:
+    one, two = servers
+    async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(two.url, "profe") as profe:
+        here = await ana.enter()
+        assert (await counted(here, 1))["users"] == ["ana"]
+        there, teacher = await luis.enter(), await profe.enter()
+        for chatter in (here, there, teacher):
+            assert (await counted(chatter, 3))["users"] == ["ana", "luis", "profe"]
+        await here.send({"type": "typing"})
+        assert await there.receive_until("typing") == {"type": "typing", "user": "ana", "name": "Ana Morales"}
+        assert (await teacher.receive_until("typing"))["user"] == "ana"
+        await there.socket.close()
+        await counted(here, 2)
+        await counted(teacher, 2)
+        # Nobody sees herself typing: what comes to her next is the answer to what she says.
+        await here.say("there", id="1")
+        assert (await here.receive_any())["type"] == "ack"
+
+
+async def test_nobody_of_another_room_sees_anything(servers: tuple[Server, Server]) -> None:
+    one, _ = servers
+    async with Browser(one.url, "ana") as ana, Browser(one.url, "marta") as marta:
+        outside = await marta.enter(2)
+        assert (await counted(outside, 1))["users"] == ["marta"]
+        inside = await ana.enter(1)
+        await counted(inside, 1)
+        await inside.send({"type": "typing"})
+        await inside.say("x", id="1")
+        await inside.receive_until("ack")
+        await outside.say("y", id="1")
+        assert (await outside.receive_any())["type"] == "ack"
+
+
+async def test_typing_takes_no_id_and_a_flood_of_it_is_read_slowly(servers: tuple[Server, Server]) -> None:
+    one, _ = servers
+    async with Browser(one.url, "ana") as ana, Browser(one.url, "luis") as luis:
+        here, there = await ana.enter(), await luis.enter()
+        await counted(there, 2)
+        for _ in range(220):
+            await here.send({"type": "typing"})
+        await here.say("at last", id="1")
+        frames: list[dict[str, object]] = []
+        while not frames or frames[-1]["type"] != "chat_message":
+            frames.append(await there.receive_any())
+        assert [frame["type"] for frame in frames].count("typing") <= 2
+        async with asyncio.timeout(5):
+            assert (await here.receive())["type"] in ("welcome", "ack")
