@@ -168,12 +168,11 @@ def _metrics(sockets: Sockets, hub: Hub, bus: MessageBus) -> Metrics:
 
 async def _drain(app: web.Application) -> None:
     """Take nobody new, finish what is under way, and send everybody to another node."""
-    sockets = app[keys.SOCKETS]
-    sockets.draining = True
+    app[keys.HUB].depart()
+    await app[keys.SOCKETS].drain()
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_TIMEOUT_S):
             await app[keys.APPENDER].drained()
-    await sockets.drain()
 
 
 def _derived_key(secret: str, purpose: str) -> bytes:

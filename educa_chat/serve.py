@@ -45,6 +45,8 @@ async def _serve_here(settings: Settings, ready: Callable[[], None], stop: async
         ready()
         await stop.wait()
         logger.info("stopping")
+        # Before the door is closed: as long as anybody is left here, /health/ready says that nobody new may come.
+        await runner.shutdown()
     finally:
         await runner.cleanup()
 

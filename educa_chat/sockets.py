@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import random
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
@@ -20,6 +22,10 @@ logger = logging.getLogger(__name__)
 RECHECK_S = 30.0
 RETRY_PAUSE_S = 1.0
 CLOSE_TIMEOUT_S = 5.0
+DRAIN_PAUSE_S = 0.1
+DRAIN_BATCH = 50
+"""So many sockets are sent away at once, or more where there are so many that it would take longer than DRAIN_S."""
+DRAIN_S = 10.0
 
 
 class Socket(Protocol):
@@ -31,8 +37,8 @@ class Socket(Protocol):
     def close(self, code: CloseCode) -> None:
         """Leave the room at once and begin to close."""
 
-    async def closed(self) -> None:
-        """Wait until it is closed."""
+    async def retire(self) -> None:
+        """Obey nothing more, finish what is under way, and close with 1001; return when it is closed."""
 
 
 class Sockets:
@@ -67,6 +73,9 @@ class Sockets:
             del sockets[oldest]
             oldest.close(CloseCode.REPLACED)
         sockets[socket] = None
+        if self.draining:
+            # It was on its way in when the others were sent away.
+            socket.close(CloseCode.GOING_AWAY)
         try:
             yield
         finally:
@@ -102,11 +111,17 @@ class Sockets:
             yield
 
     async def drain(self) -> None:
-        """Close all sockets, for this process is going away, and wait until they are closed."""
+        """Take nobody new and send everybody away, some at a time: where they go to they should not come as a storm."""
+        self.draining = True
         leaving = list(self)
-        for socket in leaving:
-            socket.close(CloseCode.GOING_AWAY)
-        await asyncio.gather(*(socket.closed() for socket in leaving))
+        random.shuffle(leaving)
+        batch = max(DRAIN_BATCH, math.ceil(len(leaving) * DRAIN_PAUSE_S / DRAIN_S))
+        async with asyncio.TaskGroup() as retirements:
+            for start in range(0, len(leaving), batch):
+                if start:
+                    await asyncio.sleep(DRAIN_PAUSE_S)
+                for socket in leaving[start : start + batch]:
+                    retirements.create_task(socket.retire())
 
     async def _recheck_for_ever(self) -> None:
         while True:

@@ -50,6 +50,8 @@ HEARTBEAT_S = 25.0
 REFUSALS_PER_SECOND = 20
 """A socket whose commands are refused faster than this is read more slowly, after a burst of REFUSALS_BURST."""
 REFUSALS_BURST = 200
+SETTLE_TIMEOUT_S = 5.0
+"""How long a socket that retires waits for its outstanding answers; longer than an entry waits for its commit."""
 STRIKES_BURST = 1000
 STRIKES_PER_SECOND = 10
 WEIGHTS = {ErrorCode.RATE_LIMITED: 1, ErrorCode.UNAVAILABLE: 0}
@@ -159,6 +161,10 @@ class ChatSocket:
         self._epoch = request.app[HUB].epoch
         self._translations = translations_for(request)
         self._own: list[bytes] = []
+        self._unsettled = 0
+        self._settled_all = asyncio.Event()
+        self._settled_all.set()
+        self._is_retiring = False
         self._closing: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._refusals = request.app[REFUSALS]
@@ -193,7 +199,13 @@ class ChatSocket:
             self._send_own()
             self._closing = asyncio.create_task(self._close(code), name=f"closing of socket {self._number}")
 
-    async def closed(self) -> None:
+    async def retire(self) -> None:
+        """Obey nothing more, give the answers that are outstanding, and close: this process is going away."""
+        self._is_retiring = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_TIMEOUT_S):
+                await self._settled_all.wait()
+        self.close(CloseCode.GOING_AWAY)
         await asyncio.wait([self._ended])
 
     # Its own life.
@@ -210,6 +222,9 @@ class ChatSocket:
             if self._closing is not None:
                 # What was read already, behind the reason to close, is obeyed no more.
                 return
+            if self._is_retiring:
+                # It is not answered, so the client says it again, elsewhere.
+                continue
             if message.type is WSMsgType.TEXT:
                 await self._receive(message.data)
             elif message.type is WSMsgType.BINARY:
@@ -236,10 +251,13 @@ class ChatSocket:
     async def _receive(self, frame: str) -> None:
         try:
             command = decode_command(frame, id_required=self.is_full)
-            self._chat.obey(command, self.visitor, self.membership, self._settled)
+            self._chat.obey(command, self.visitor, self.membership, self._stored)
             if isinstance(command, Typing):
                 # No limit refuses it, so it is read as slowly as what is refused.
                 await self._slow_down()
+            else:
+                self._unsettled += 1
+                self._settled_all.clear()
         except CommandRefused as refusal:
             code = ErrorCode(refusal.code)
             if accepted := await self._find_accepted(code, refusal.id):
@@ -269,6 +287,12 @@ class ChatSocket:
         """Read no more for a while: what slows a flood down is that its sender's own buffers fill up."""
         if pause_s := self._refusals.take(self._number):
             await asyncio.sleep(pause_s)
+
+    def _stored(self, id: str, outcome: Outcome) -> None:
+        self._unsettled -= 1
+        if not self._unsettled:
+            self._settled_all.set()
+        self._settled(id, outcome)
 
     def _settled(self, id: str, outcome: Outcome) -> None:
         if isinstance(outcome, Accepted):
