@@ -307,6 +307,8 @@ class Room:
                             answer.set_exception(error)
                 else:
                     self._remember(events)
+                    # The log may be ahead of the room, and who is shown something here must not be shown it again.
+                    self.offer(events)
                     for _, answer in replays:
                         if not answer.done():
                             answer.set_result(events)

@@ -263,6 +263,17 @@ async def test_a_storm_of_returning_members_costs_one_read() -> None:
     assert log.reads == [100]
 
 
+async def test_who_was_shown_in_a_replay_what_the_room_has_yet_to_hear_of_is_not_shown_it_again() -> None:
+    log = Log(3)
+    room, member, other = await open_room(log, head=2), ListMember(), ListMember()
+    await room.join(other, 2)
+    await room.join(member, 0)
+    room.offer([event(3)])
+    await a_turn()
+    assert member.received == frames(event(1), event(2), event(3))
+    assert other.received == frames(event(3))
+
+
 async def test_a_long_replay_goes_in_pieces_with_a_drain_in_between() -> None:
     log = Log()
     log.events = [event(seq, "x" * 50_000) for seq in range(1, 31)]
