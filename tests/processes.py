@@ -64,9 +64,13 @@ class Process:
             await self._reading
             return code
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+    def signal(self, number: signal.Signals) -> None:
         if self._process.returncode is None:
             self._process.send_signal(number)
+
+    async def stop(self) -> int:
+        """Ask it to stop, and return its exit code."""
+        self.signal(signal.SIGTERM)
         return await self.ended()
 
 

@@ -26,6 +26,10 @@ class RedisServer:
         host, port = self._address
         return f"redis://{host}:{port}"
 
+    @property
+    def port(self) -> int:
+        return self._address[1]
+
     def start(self) -> None:
         """Start it, the first time or again, and return when it answers; raises TimeoutError otherwise."""
         host, port = self._address

@@ -230,7 +230,8 @@ async def test_ctrl_c_stops_the_server_and_its_embedded_database(tmp_path: Path)
         assert "ana, luis" in process.output
         assert f"http://127.0.0.1:{port}" in process.output
         assert (folder / "postmaster.pid").exists()
-        assert await process.stop(signal.SIGINT) == 0, process.output
+        process.signal(signal.SIGINT)
+        assert await process.ended() == 0, process.output
     assert not (folder / "postmaster.pid").exists()
 
 
@@ -238,5 +239,6 @@ async def test_a_killed_server_leaves_a_database_that_the_next_one_takes_and_sto
     folder = tmp_path / "database"
     for number in (signal.SIGKILL, signal.SIGTERM):
         async with open_node(f"embedded:{folder}") as node:
-            await node.stop(number)
+            node.signal(number)
+            await node.ended()
     assert not (folder / "postmaster.pid").exists()

@@ -1,0 +1,216 @@
+"""A client that does what a good page does: comes back with `after`, and says again what was not acked."""
+
+import asyncio
+import itertools
+import json
+import random
+import re
+import socket as sockets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+import aiohttp
+
+from educa_chat.demo import PASSWORD
+
+CONNECT_TIMEOUT_S = 3.0
+LONGEST_PAUSE_S = 1.0
+SILENCE_S = 12.0
+"""After so long without any answer to what was said a client takes the connection for dead."""
+IN_FLIGHT = 5
+TALK_PAUSE_S = 0.1
+
+
+class Client:
+    """Somebody in a room who keeps every ack and every frame, through whatever happens to her connection.
+
+    `urls` are the nodes, of which she takes any, and another when one does not answer.
+    """
+
+    def __init__(self, username: str, course: int, urls: Sequence[str], chance: random.Random) -> None:
+        self.username = username
+        self.course = course
+        self.events: list[dict[str, Any]] = []
+        """All that has come with a seq, in the order in which it came."""
+        self.resets: list[tuple[int, int]] = []
+        """(how many events had come, the `after` of the reset)"""
+        self.acks: dict[str, tuple[int, str]] = {}
+        self.contradictions: list[str] = []
+        """What no server may say."""
+        self.closes: list[int | None] = []
+        self.head = 0
+        """The seq behind which she goes on."""
+        self.is_talking = False
+        self.stays_away = False
+        self._epoch = ""
+        self._at = ""
+        self._urls = urls
+        self._chance = chance
+        self._numbers = itertools.count(1)
+        self._unacked: dict[str, str] = {}
+        self._jar = aiohttp.CookieJar(unsafe=True)
+        self._http = aiohttp.ClientSession(cookie_jar=self._jar, timeout=aiohttp.ClientTimeout(total=CONNECT_TIMEOUT_S))
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._refused: list[str] = []
+        self._answered = asyncio.Event()
+
+    @property
+    def is_level(self) -> bool:
+        """Whether she is connected, and all that she has said was acked."""
+        return self._socket is not None and not self._unacked
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Let her come, and come back, while the context lasts."""
+        async with self._http:
+            living = asyncio.create_task(self._live(), name=f"client {self.username}")
+            try:
+                yield
+            finally:
+                living.cancel()
+                await asyncio.gather(living, return_exceptions=True)
+
+    async def level(self, head: int) -> None:
+        """Wait until she has seen the event `head` and is owed no answer."""
+        while not (self.is_level and self.head >= head):
+            await asyncio.sleep(0.02)
+
+    def cut(self) -> None:
+        """Break her connection without a word."""
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.get_extra_info("socket").shutdown(sockets.SHUT_RDWR)
+
+    # Her life.
+
+    async def _live(self) -> None:
+        failures = 0
+        while True:
+            url = self._chance.choice(self._urls)
+            with suppress(aiohttp.ClientError, TimeoutError, ConnectionError):
+                if not len(self._jar):
+                    await self._sign_in(url)
+                await self._attend(url)
+                failures = 0
+            self._socket = None
+            failures += 1
+            await asyncio.sleep(self._chance.uniform(0.05, min(LONGEST_PAUSE_S, 0.1 * 2**failures)))
+
+    async def _sign_in(self, url: str) -> None:
+        async with self._http.get(f"{url}/accounts/login/") as response:
+            found = re.search(r'name="csrf_token" value="([^"]+)"', await response.text())
+        if found is None:
+            return
+        data = {"username": self.username, "password": PASSWORD, "next": "", "csrf_token": found[1]}
+        async with self._http.post(f"{url}/accounts/login/", data=data, allow_redirects=False) as response:
+            if response.status != 302:
+                self._jar.clear()
+                raise aiohttp.ClientError("not signed in")
+
+    async def _attend(self, url: str) -> None:
+        """Be in the room until the connection ends."""
+        query = {"after": str(self.head), "epoch": self._epoch, "at": self._at} if self._epoch else {}
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            socket = await self._http.ws_connect(
+                f"{url.replace('http', 'ws', 1)}/ws/chat/room/{self.course}/",
+                params=query,
+                protocols=("educa-chat.v1",),
+                max_msg_size=0,
+                timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+            )
+        try:
+            welcome = json.loads((await socket.receive(timeout=CONNECT_TIMEOUT_S)).data)
+            if welcome["type"] != "welcome":
+                self.contradictions.append(f"{welcome['type']} before welcome")
+            if not self._epoch:
+                self.head = welcome["head"]
+                self.resets.append((0, self.head))
+            self._epoch = welcome["epoch"]
+            self._socket = socket
+            async with asyncio.TaskGroup() as group:
+                talking = group.create_task(self._talk(socket))
+                await self._listen(socket)
+                talking.cancel()
+        except* (ConnectionError, TypeError):
+            # A frame that is no text ends the connection.
+            pass
+        finally:
+            self._socket = None
+            self.closes.append(socket.close_code)
+            await socket.close()
+
+    async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        async for frame in socket:
+            if frame.type is not aiohttp.WSMsgType.TEXT:
+                return
+            self._take(json.loads(frame.data))
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        match frame["type"]:
+            case "ack":
+                answer = frame["seq"], frame["datetime"]
+                if self.acks.setdefault(frame["id"], answer) != answer:
+                    self.contradictions.append(f"two answers to {frame['id']}")
+                self._unacked.pop(frame["id"], None)
+                self._answered.set()
+            case "error":
+                if frame["code"] != "unavailable":
+                    self.contradictions.append(f"refused: {frame['code']}")
+                self._refused.append(frame["id"])
+                self._answered.set()
+            case "reset":
+                self.resets.append((len(self.events), frame["after"]))
+                self.head = frame["after"]
+            case _ if "seq" in frame:
+                self.events.append(frame)
+                self.head, self._at = frame["seq"], frame["datetime"]
+
+    async def _talk(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Say again what is not acked, and then new things, a few in flight at a time."""
+        unsent = list(self._unacked)
+        while True:
+            while self.is_talking and len(self._unacked) < IN_FLIGHT:
+                id = f"{self.username}:{next(self._numbers)}"
+                self._unacked[id] = f"{self.username} in {self.course} says {id}"
+                unsent.append(id)
+            for id in unsent:
+                await socket.send_str(json.dumps({"type": "message", "id": id, "message": self._unacked[id]}))
+            self._refused.clear()
+            self._answered.clear()
+            if not self._unacked:
+                await asyncio.sleep(TALK_PAUSE_S)
+                unsent = []
+                continue
+            try:
+                async with asyncio.timeout(SILENCE_S):
+                    await self._answered.wait()
+            except TimeoutError:
+                await socket.close()
+                return
+            await asyncio.sleep(self._chance.uniform(0, 2 * TALK_PAUSE_S))
+            unsent = [id for id in self._refused if id in self._unacked]
+
+
+@asynccontextmanager
+async def open_clients(
+    courses: dict[int, list[str]], urls: Sequence[str], chance: random.Random
+) -> AsyncIterator[list[Client]]:
+    """A client for everybody, each in her own course."""
+    clients = [
+        Client(username, course, urls, random.Random(chance.random()))
+        for course, usernames in courses.items()
+        for username in usernames
+    ]
+    async with AsyncExitStack() as stack:
+        for client in clients:
+            await stack.enter_async_context(client.open())
+        yield clients
+
+
+async def more_acks(clients: Sequence[Client], count: int, timeout_s: float = 30.0) -> None:
+    """Wait until `count` more commands of `clients` were acked."""
+    goal = sum(len(client.acks) for client in clients) + count
+    async with asyncio.timeout(timeout_s):
+        while sum(len(client.acks) for client in clients) < goal:
+            await asyncio.sleep(0.02)

@@ -1,0 +1,156 @@
+"""A whole deployment of real processes that may fail in every part: Postgres, Redis, nodes, wires."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aiohttp
+
+from educa_chat.settings import DEMO_SESSION_KEY
+from educa_chat.storage.accounts import add_user
+from educa_chat.storage.courses import add_course, enrol
+from educa_chat.storage.migrate import migrate
+from educa_chat.storage.pool import Database, open_database
+from tests.postgres_server import PostgresServer
+from tests.processes import Process, free_port, open_process
+from tests.proxy import Proxy
+from tests.redis_server import RedisServer
+from tests.serving import quick_hash
+
+ROOMS = 3
+STUDENTS = 4
+"""A room; its teacher comes on top."""
+
+
+class Node:
+    """A real `educa-chat serve` on a port that it keeps, which may be killed and started again.
+
+    It reaches Postgres and Redis through proxies of its own.
+    """
+
+    def __init__(self, postgres: PostgresServer, redis: RedisServer, **overrides: object) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.to_postgres = Proxy("127.0.0.1", postgres.port)
+        self.to_redis = Proxy("127.0.0.1", redis.port)
+        self.outputs: list[str] = []
+        """What its processes have printed that are gone."""
+        self._overrides = overrides
+        self._stack = AsyncExitStack()
+        self._process: Process | None = None
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None, "the node is not running"
+        return self._process
+
+    @property
+    def output(self) -> str:
+        """What all its processes have printed."""
+        return "".join([*self.outputs, self._process.output if self._process else ""])
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Keep its proxies open; the node is started and ends within the context."""
+        async with self.to_postgres.open(), self.to_redis.open():
+            try:
+                yield
+            finally:
+                await self.kill()
+
+    async def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        settings: dict[str, object] = {
+            "database_url": f"postgresql://postgres@127.0.0.1:{self.to_postgres.port}/postgres",
+            "bus_url": f"redis://127.0.0.1:{self.to_redis.port}",
+            "session_key": DEMO_SESSION_KEY,
+            "limits_messages_per_second": 0,
+            "limits_sign_in_failures_per_minute": 0,
+        }
+        environment = {f"EDUCA_CHAT_{name.upper()}": str(value) for name, value in (settings | self._overrides).items()}
+        self._process = await self._stack.enter_async_context(
+            open_process("serve", "--port", str(self.port), environment=environment, url=self.url)
+        )
+        await self.process.ready()
+
+    async def kill(self) -> None:
+        """End it by SIGKILL."""
+        process, self._process = self._process, None
+        await self._stack.aclose()
+        self._stack = AsyncExitStack()
+        if process is not None:
+            self.outputs.append(process.output)
+
+    async def stop(self) -> int:
+        """Ask it to stop, and return its exit code."""
+        code = await self.process.stop()
+        await self.kill()
+        return code
+
+
+class Cluster:
+    """Some nodes on one Redis and one Postgres."""
+
+    def __init__(self, postgres: PostgresServer, redis: RedisServer) -> None:
+        self.postgres = postgres
+        self.redis = redis
+        self.nodes: list[Node] = []
+        self.courses: dict[int, list[str]] = {}
+        """The usernames of each course, the teacher last."""
+
+    @property
+    def urls(self) -> Sequence[str]:
+        return [node.url for node in self.nodes]
+
+    async def is_well(self) -> None:
+        """Wait until every node is ready and hears the bus."""
+        async with asyncio.timeout(60), aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
+            for node in self.nodes:
+                while True:
+                    try:
+                        async with http.get(f"{node.url}/health/ready") as response:
+                            answer = await response.json()
+                    except (aiohttp.ClientError, TimeoutError):
+                        answer = {}
+                    if answer.get("parts") == {"database": "ok", "bus": "ok"} and answer["status"] == "ready":
+                        break
+                    await asyncio.sleep(0.05)
+
+    def output(self) -> str:
+        """What the nodes have printed."""
+        return "".join(node.output for node in self.nodes)
+
+
+async def populate(database: Database) -> dict[int, list[str]]:
+    """Add ROOMS courses with people of their own, and return who is in which."""
+    courses = {}
+    for room in range(1, ROOMS + 1):
+        teacher = f"teacher{room}"
+        students = [f"student{room}.{number}" for number in range(1, STUDENTS + 1)]
+        for username in (teacher, *students):
+            await add_user(database, username, quick_hash())
+        course = await add_course(database, f"Course {room}", teacher)
+        for username in students:
+            await enrol(database, username, course)
+        courses[course] = [*students, teacher]
+    return courses
+
+
+@asynccontextmanager
+async def open_cluster(nodes: int = 2, **overrides: object) -> AsyncIterator[Cluster]:
+    """Start Postgres, Redis and `nodes` nodes; all of it is gone when the context ends."""
+    redis = RedisServer()
+    async with AsyncExitStack() as stack:
+        postgres = await asyncio.to_thread(stack.enter_context, PostgresServer())
+        stack.callback(redis.stop)
+        redis.start()
+        cluster = Cluster(postgres, redis)
+        async with open_database(postgres.url, 2) as database:
+            await migrate(database)
+            cluster.courses = await populate(database)
+        for _ in range(nodes):
+            node = Node(postgres, redis, **overrides)
+            cluster.nodes.append(node)
+            await stack.enter_async_context(node.open())
+        await asyncio.gather(*(node.start() for node in cluster.nodes))
+        yield cluster

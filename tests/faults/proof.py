@@ -1,0 +1,91 @@
+"""What must be true when everything has healed: the promises, held against the log in the database."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from educa_chat.storage.pool import open_database
+from tests.faults.client import Client
+from tests.faults.cluster import Cluster
+
+LEVEL_TIMEOUT_S = 60.0
+
+
+class Account(NamedTuple):
+    """What was proved, in figures."""
+
+    acked: int
+    seen: int
+    resets: int
+    connections: int
+
+
+async def prove(cluster: Cluster, clients: Sequence[Client]) -> Account:
+    """Wait until all are level, and raise AssertionError for any promise that was broken."""
+    for client in clients:
+        client.is_talking = False
+    history = await _level(cluster, clients)
+    for course, log in history.items():
+        assert [event["seq"] for event in log] == list(range(1, len(log) + 1)), f"room {course} has a hole"
+        assert all(one["datetime"] <= two["datetime"] for one, two in itertools.pairwise(log)), "time runs backwards"
+        ids = [event["id"] for event in log]
+        assert len(set(ids)) == len(ids), f"room {course} has something twice"
+    for client in clients:
+        assert not client.contradictions, (client.username, client.contradictions)
+        log = history[client.course]
+        _prove_acks(client, log)
+        _prove_stream(client, log)
+    for line in cluster.output().splitlines():
+        assert "Traceback" not in line and " CRITICAL " not in line, cluster.output()
+    return Account(
+        sum(len(client.acks) for client in clients),
+        sum(len(client.events) for client in clients),
+        sum(len(client.resets) - 1 for client in clients),
+        sum(len(client.closes) + 1 for client in clients),
+    )
+
+
+async def _level(cluster: Cluster, clients: Sequence[Client]) -> dict[int, list[dict[str, Any]]]:
+    """The log of each course, when all have seen all of it and nothing more is owed to anybody."""
+    async with open_database(cluster.postgres.url, 2) as database:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEVEL_TIMEOUT_S):
+                while not all(client.is_level for client in clients):
+                    await asyncio.sleep(0.05)
+        rows = await database.fetch("select course, student from educa_chat.event order by course, seq")
+        history: dict[int, list[dict[str, Any]]] = {course: [] for course in cluster.courses}
+        for row in rows:
+            history[row["course"]].append(json.loads(row["student"]))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEVEL_TIMEOUT_S):
+                while any(client.head < len(history[client.course]) for client in clients):
+                    await asyncio.sleep(0.05)
+    for client in clients:
+        assert client.is_level, f"{client.username} is owed an answer, or can't come back\n{cluster.output()[-8000:]}"
+        assert client.head == len(history[client.course]), (client.username, client.head, cluster.output()[-8000:])
+    return history
+
+
+def _prove_acks(client: Client, log: list[dict[str, Any]]) -> None:
+    """Every acked command is in the log, once, where the ack says."""
+    for id, (seq, datetime) in client.acks.items():
+        assert seq <= len(log), f"{id} was acked and is lost"
+        event = log[seq - 1]
+        assert (event["id"], event["user"], event["datetime"]) == (id, client.username, datetime), id
+
+
+def _prove_stream(client: Client, log: list[dict[str, Any]]) -> None:
+    """She saw every event of her room, and no other, in order, once, or was told `reset`."""
+    resets = [*client.resets, (len(client.events), None)]
+    for (start, after), (end, _) in itertools.pairwise(resets):
+        assert after is not None
+        seen = client.events[start:end]
+        for number, (one, other) in enumerate(itertools.zip_longest(seen, log[after : after + len(seen)])):
+            assert one == other, f"{client.username}, {number} behind {after}: {_around(seen, number)}"
+
+
+def _around(events: list[dict[str, Any]], number: int) -> list[int]:
+    return [event["seq"] for event in events[max(0, number - 3) : number + 4]]

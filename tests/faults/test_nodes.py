@@ -1,0 +1,171 @@
+"""Nodes that die, at any moment and on request: what their people have said and heard is whole afterwards."""
+
+import asyncio
+import random
+import signal
+import socket as sockets
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+
+import aiohttp
+import asyncpg
+import pytest
+
+from educa_chat.sockets import DRAIN_BATCH, DRAIN_PAUSE_S
+from tests.faults.client import more_acks, open_clients
+from tests.faults.cluster import Cluster, open_cluster
+from tests.faults.proof import prove
+from tests.serving import Chatter, Person
+
+SEED = 7
+DRAIN_BOUND_S = 30.0
+
+
+async def test_nodes_that_are_killed_in_turn_under_load_lose_nothing() -> None:
+    async with open_cluster(3) as cluster, open_clients(cluster.courses, cluster.urls, random.Random(SEED)) as clients:
+        for client in clients:
+            client.is_talking = True
+        for node in cluster.nodes:
+            await more_acks(clients, 100)
+            await node.kill()
+            await more_acks(clients, 100)
+            await node.start()
+        account = await prove(cluster, clients)
+    assert account.acked >= 600
+    assert account.connections > len(clients)
+
+
+async def test_nodes_that_are_restarted_in_turn_under_load_lose_nothing_and_end_with_0() -> None:
+    async with open_cluster(2) as cluster, open_clients(cluster.courses, cluster.urls, random.Random(SEED)) as clients:
+        for client in clients:
+            client.is_talking = True
+        for node in cluster.nodes:
+            await more_acks(clients, 100)
+            assert await node.stop() == 0, node.output
+            await more_acks(clients, 100)
+            await node.start()
+        await prove(cluster, clients)
+        closes = Counter(code for client in clients for code in client.closes)
+    assert closes.keys() <= {1001, None}, closes
+
+
+async def committed(cluster: Cluster, id: str) -> None:
+    """Wait until the log has what was said under `id`."""
+    connection = await asyncpg.connect(cluster.postgres.url)
+    try:
+        async with asyncio.timeout(10):
+            while not await connection.fetchval("select count(*) from educa_chat.event where client_id = $1", id):
+                await asyncio.sleep(0.01)
+    finally:
+        await connection.close()
+
+
+async def test_what_was_committed_by_a_node_that_died_before_it_told_anybody_is_shown_and_acked_by_the_other() -> None:
+    async with open_cluster(2) as cluster, AsyncExitStack() as stack:
+        dying, other = cluster.nodes
+        course, (speaker, listener, *_) = next(iter(cluster.courses.items()))
+        person = await stack.enter_async_context(Person(dying.url, speaker))
+        here = await person.enter(course)
+        there = await (await stack.enter_async_context(Person(other.url, listener))).enter(course)
+        await here.say("told", id="told")
+        await there.events(1)
+        # Postgres commits, and the node never hears of it.
+        dying.to_postgres.swallows_answers = True
+        await here.say("untold", id="untold")
+        await committed(cluster, "untold")
+        await dying.kill()
+        died_at = time.monotonic()
+        (event,) = await there.events(1)
+        assert (event["seq"], event["message"]) == (2, "untold")
+        assert time.monotonic() - died_at < 3.0
+        person.url = other.url
+        again = await person.enter(course, query="?after=1")
+        assert (await again.receive())["type"] == "welcome"
+        assert await again.events(1) == [event]
+        await again.say("untold", id="untold")
+        ack = await again.receive_until("ack")
+        assert (ack["seq"], ack["datetime"]) == (2, event["datetime"])
+
+
+async def status_of(url: str) -> int | None:
+    """The status of /health/ready; None when nobody listens any more."""
+    try:
+        async with aiohttp.ClientSession() as http, http.get(url + "/health/ready") as response:
+            return response.status
+    except aiohttp.ClientError:
+        return None
+
+
+async def upgrade(person: Person, course: int) -> sockets.socket:
+    """A socket that is upgraded and then never read from."""
+    stalled = sockets.socket()
+    stalled.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+    stalled.setblocking(False)
+    host, port = person.url.removeprefix("http://").split(":")
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(stalled, (host, int(port)))
+    cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in person.http.cookie_jar)
+    request = (
+        f"GET /ws/chat/room/{course}/ HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: {cookies}\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: educa-chat.v1\r\n\r\n"
+    )
+    await loop.sock_sendall(stalled, request.encode())
+    assert (await loop.sock_recv(stalled, 12)) == b"HTTP/1.1 101"
+    return stalled
+
+
+async def test_a_node_that_is_asked_to_stop_is_red_sends_people_away_in_batches_and_ends_whoever_has_stalled() -> None:
+    stalled_count, count = 100, 4 * DRAIN_BATCH
+    async with open_cluster(1, limits_sockets_per_user=0) as cluster, AsyncExitStack() as stack:
+        (node,) = cluster.nodes
+        course, (ana, luis, *_) = next(iter(cluster.courses.items()))
+        person = await stack.enter_async_context(Person(node.url, ana))
+        other = await stack.enter_async_context(Person(node.url, luis))
+        for _ in range(stalled_count):
+            stack.callback((await upgrade(other, course)).close)
+        # More than their windows hold: what is sent to them stays in the node's buffers.
+        writer = await person.enter(course)
+        for number in range(60):
+            await writer.say("x" * 3900, id=str(number))
+        await writer.events(60)
+        chatters = [await person.enter(course) for _ in range(count)]
+
+        closed_at: list[float] = []
+
+        async def last_words(chatter: Chatter) -> None:
+            assert await chatter.close_code() == 1001
+            closed_at.append(time.monotonic())
+
+        node.process.signal(signal.SIGTERM)
+        asked_at = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for chatter in chatters:
+                group.create_task(last_words(chatter))
+            while (status := await status_of(node.url)) == 200:
+                assert time.monotonic() - asked_at < 2.0
+            # The stalled ones hold it up for some seconds, in which it takes nobody new.
+            assert status == 503
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await person.enter(course)
+            assert refused.value.status == 503
+        assert await node.process.ended() == 0, node.output
+        assert time.monotonic() - asked_at < DRAIN_BOUND_S
+        assert max(closed_at) - min(closed_at) > 3 * DRAIN_PAUSE_S
+        batches = Counter(int((at - min(closed_at)) / (DRAIN_PAUSE_S / 2)) for at in closed_at)
+        assert max(batches.values()) <= 2 * DRAIN_BATCH
+        assert "Traceback" not in node.output
+
+
+async def test_whoever_was_on_a_node_that_was_killed_is_no_ghost_after_thirty_seconds() -> None:
+    async with open_cluster(2) as cluster, AsyncExitStack() as stack:
+        dying, other = cluster.nodes
+        course, (ana, luis, *_) = next(iter(cluster.courses.items()))
+        await (await stack.enter_async_context(Person(dying.url, ana))).enter(course)
+        there = await (await stack.enter_async_context(Person(other.url, luis))).enter(course)
+        await there.receive_until("presence", users=[ana, luis])
+        await dying.kill()
+        async with asyncio.timeout(30):
+            while (await there.socket.receive_json())["users"] != [luis]:
+                pass
