@@ -93,7 +93,9 @@ class Person:
         self.url = url
         self.username = username
         self._stack = AsyncExitStack()
-        self.http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self.http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.CookieJar(unsafe=True)
+        )
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.http)

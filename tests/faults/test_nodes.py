@@ -117,7 +117,7 @@ async def upgrade(person: Person, course: int) -> sockets.socket:
 
 
 async def test_a_node_that_is_asked_to_stop_is_red_sends_people_away_in_batches_and_ends_whoever_has_stalled() -> None:
-    stalled_count, count = 100, 4 * DRAIN_BATCH
+    stalled_count, count = 100, 8 * DRAIN_BATCH
     async with open_cluster(1, limits_sockets_per_user=0) as cluster, AsyncExitStack() as stack:
         (node,) = cluster.nodes
         course, (ana, luis, *_) = next(iter(cluster.courses.items()))
@@ -145,14 +145,13 @@ async def test_a_node_that_is_asked_to_stop_is_red_sends_people_away_in_batches_
                 group.create_task(last_words(chatter))
             while (status := await status_of(node.url)) == 200:
                 assert time.monotonic() - asked_at < 2.0
-            # The stalled ones hold it up for some seconds, in which it takes nobody new.
             assert status == 503
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                 await person.enter(course)
             assert refused.value.status == 503
         assert await node.process.ended() == 0, node.output
         assert time.monotonic() - asked_at < DRAIN_BOUND_S
-        assert max(closed_at) - min(closed_at) > 3 * DRAIN_PAUSE_S
+        assert max(closed_at) - min(closed_at) > 5 * DRAIN_PAUSE_S
         batches = Counter(int((at - min(closed_at)) / (DRAIN_PAUSE_S / 2)) for at in closed_at)
         assert max(batches.values()) <= 2 * DRAIN_BATCH
         assert "Traceback" not in node.output
