@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from educa_chat.bus.inbox import INBOX_PAYLOADS
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES, MessageBus
-from educa_chat.bus.redis import WAITING_BYTES, WAITING_PUBLISHES, RedisBus, open_redis_bus
+from educa_chat.bus.redis import RedisBus, open_redis_bus
+from educa_chat.bus.redis_link import WAITING_BYTES, WAITING_PUBLISHES
 from educa_chat.errors import BusUnavailable, SubscriptionLost
 from tests.redis_server import RedisServer
 
