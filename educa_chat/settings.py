@@ -35,7 +35,7 @@ class Database(_Section, frozen=True):
 
 class Bus(_Section, frozen=True):
     url: str = "memory:"
-    """`memory:`, `redis://…` or `rediss://…`."""
+    """`memory:`, `redis://…` or `redis+cluster://…`, the last two also with `rediss` for TLS."""
     prefix: str = "educa-chat:"
     """In front of every topic, so that two deployments on one Redis never hear each other."""
 
@@ -138,8 +138,10 @@ def verify(settings: Settings) -> None:
         raise SettingsInvalid("database.url: embedded:FOLDER or postgresql://… is expected")
     if database.url == "embedded:":
         raise SettingsInvalid("database.url: embedded: wants a folder")
-    if bus.url.partition(":")[0] not in ("memory", "redis", "rediss"):
-        raise SettingsInvalid("bus.url: memory:, redis://… or rediss://… is expected")
+    if bus.url.partition(":")[0] not in ("memory", "redis", "rediss", "redis+cluster", "rediss+cluster"):
+        raise SettingsInvalid("bus.url: memory:, redis[s]://… or redis[s]+cluster://… is expected")
+    if "+cluster:" in bus.url and "{" in bus.prefix:
+        raise SettingsInvalid("bus.prefix: with { every topic would be on the same shard of the cluster")
     if database.pool_size < 1:
         raise SettingsInvalid("database.pool_size: at least 1")
     if not 0 <= server.port <= 65535:

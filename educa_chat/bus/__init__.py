@@ -5,17 +5,21 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from educa_chat.bus.memory import MemoryBus
 from educa_chat.bus.protocol import MessageBus
 from educa_chat.bus.redis import open_redis_bus
+from educa_chat.bus.redis_cluster import open_redis_cluster_bus
 
 
 def open_bus(url: str, prefix: str) -> AbstractAsyncContextManager[MessageBus]:
-    """Own the bus that `url` names while the context lasts: `memory:`, `redis://…` or `rediss://…`.
+    """Own the bus that `url` names while the context lasts.
 
-    `prefix` stands before every topic on a broker, which need not be up: until it is, the bus is silent.
-    Raises ValueError for any other URL.
+    `url` is `memory:`, `redis://…` for one Redis, `redis+cluster://…` for a Redis Cluster, or one of the last two
+    with `rediss` for TLS. `prefix` stands before every topic on a broker, which need not be up: until it is, the bus
+    is silent. Raises ValueError for any other URL.
     """
     if url == "memory:":
         return nullcontext(MemoryBus())
     if url.startswith(("redis://", "rediss://")):
         return open_redis_bus(url, prefix)
+    if url.startswith(("redis+cluster://", "rediss+cluster://")):
+        return open_redis_cluster_bus(url, prefix)
     # Not the whole URL, which may hold a password.
-    raise ValueError(f"memory:, redis://… or rediss://… is expected, not {url.partition(':')[0]!r}")
+    raise ValueError(f"memory:, redis[s]://… or redis[s]+cluster://… is expected, not {url.partition(':')[0]!r}")

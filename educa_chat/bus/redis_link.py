@@ -281,7 +281,7 @@ class Link:
                     try:
                         await connection.read_response()
                     except ResponseError as error:
-                        entry.settle(f"Redis refused: {error}")
+                        entry.settle(f"Redis refused: {describe(error)}")
                         self._on_failure()
                     else:
                         entry.settle(None)
@@ -380,7 +380,7 @@ class Link:
                     refused = unconfirmed.popleft()
                     if refused.name == self.beat_channel:
                         raise
-                    self._take_back(refused, f"Redis refused: {error}")
+                    self._take_back(refused, f"Redis refused: {describe(error)}")
                 continue
             if reply is None:
                 silent_intervals += 1
@@ -447,5 +447,6 @@ def back_off_s(attempts: int) -> float:
 
 
 def describe(error: BaseException) -> str:
+    """What went wrong, for a log or another error."""
     # The repr of redis-py's errors leaves out what they say, the str of a time-out is empty.
     return f"{type(error).__name__} {error}"

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -11,10 +11,11 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from educa_chat.bus.inbox import INBOX_PAYLOADS
-from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES, MessageBus
+from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.bus.redis import RedisBus, open_redis_bus
 from educa_chat.bus.redis_link import WAITING_BYTES, WAITING_PUBLISHES
 from educa_chat.errors import BusUnavailable, SubscriptionLost
+from tests.bus.waiting import beating, carries, heard, until
 from tests.redis_server import RedisServer
 
 PREFIX = "educa-chat:"
@@ -81,34 +82,6 @@ class Proxy:
 
         with suppress(ConnectionError):
             await asyncio.gather(ask(), answer())
-
-
-async def heard(subscription: AsyncIterator[bytes]) -> bytes:
-    async with asyncio.timeout(5):
-        return await anext(subscription)
-
-
-async def carries(bus: MessageBus) -> None:
-    """Return when a new subscription hears a new publish."""
-    async with asyncio.timeout(10):
-        while True:
-            with suppress(BusUnavailable, SubscriptionLost):
-                async with bus.subscribe("probe") as subscription:
-                    await bus.publish("probe", b"probe")
-                    assert await heard(subscription) == b"probe"
-                    return
-            await asyncio.sleep(0.01)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def beating(bus: MessageBus) -> None:
-    """Return when a beat was just heard."""
-    await until(lambda: bus.silence_s < 0.1)
 
 
 # Several processes

@@ -1,0 +1,36 @@
+"""What tests of a bus over a broker wait for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
+from educa_chat.bus.protocol import MessageBus
+from educa_chat.errors import BusUnavailable, SubscriptionLost
+
+
+async def heard(subscription: AsyncIterator[bytes]) -> bytes:
+    async with asyncio.timeout(5):
+        return await anext(subscription)
+
+
+async def carries(bus: MessageBus, topic: str = "probe") -> None:
+    """Return when a new subscription to `topic` hears a new publish."""
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(BusUnavailable, SubscriptionLost):
+                async with bus.subscribe(topic) as subscription:
+                    await bus.publish(topic, b"probe")
+                    assert await heard(subscription) == b"probe"
+                    return
+            await asyncio.sleep(0.01)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def beating(bus: MessageBus) -> None:
+    """Return when a beat was just heard."""
+    await until(lambda: bus.silence_s < 0.1)
