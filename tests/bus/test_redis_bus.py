@@ -3,8 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis as BlockingRedis
@@ -15,6 +13,7 @@ from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.bus.redis import RedisBus, open_redis_bus
 from educa_chat.bus.redis_link import WAITING_BYTES, WAITING_PUBLISHES
 from educa_chat.errors import BusUnavailable, SubscriptionLost
+from tests.bus.proxy import ANSWERS, Proxy
 from tests.bus.waiting import beating, carries, heard, until
 from tests.redis_server import RedisServer
 
@@ -42,46 +41,6 @@ async def client(server: RedisServer) -> AsyncIterator[Redis]:
     # With a socket_timeout redis-py writes under asyncio.wait_for, which may swallow the cancellation by a time-out.
     async with Redis.from_url(server.url, socket_timeout=None) as connected:
         yield connected
-
-
-class Proxy:
-    """A TCP proxy to a Redis that can swallow or hold back what Redis answers."""
-
-    def __init__(self, server: RedisServer) -> None:
-        self._target = urlsplit(server.url)
-        self.url = ""
-        self.swallows = False
-        """While true, answers are swallowed; a connection that has lost one stays open and deaf for ever."""
-        self.flows = asyncio.Event()
-        """While clear, answers are held back."""
-        self.flows.set()
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator["Proxy"]:
-        listener = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        self.url = "redis://{}:{}".format(*listener.sockets[0].getsockname())
-        async with listener:
-            yield self
-
-    async def _join(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        from_redis, to_redis = await asyncio.open_connection(self._target.hostname, self._target.port)
-
-        async def answer() -> None:
-            deaf = False
-            while data := await from_redis.read(65536):
-                await self.flows.wait()
-                deaf = deaf or self.swallows
-                if not deaf:
-                    to_client.write(data)
-            to_client.close()
-
-        async def ask() -> None:
-            while data := await from_client.read(65536):
-                to_redis.write(data)
-            to_redis.close()
-
-        with suppress(ConnectionError):
-            await asyncio.gather(ask(), answer())
 
 
 # Several processes
@@ -360,11 +319,11 @@ async def test_a_deaf_listener_is_noticed_and_replaced(server: RedisServer) -> N
     async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
         async with bus.subscribe("room") as subscription:
             await beating(bus)
-            proxy.swallows = True
+            proxy.swallows = ANSWERS
             began = time.monotonic()
             with pytest.raises(SubscriptionLost):
                 await heard(subscription)
-            proxy.swallows = False
+            proxy.swallows = set()
             assert 1.5 < time.monotonic() - began < 3
             assert bus.silence_s > 1.5
         await carries(bus)
@@ -373,22 +332,22 @@ async def test_a_deaf_listener_is_noticed_and_replaced(server: RedisServer) -> N
 
 async def test_a_connection_that_is_deaf_from_the_start_is_replaced(server: RedisServer) -> None:
     async with Proxy(server).opened() as proxy:
-        proxy.swallows = True
+        proxy.swallows = ANSWERS
         async with open_redis_bus(proxy.url, PREFIX) as bus:
             with pytest.raises(BusUnavailable):
                 async with bus.subscribe("room"):
                     pass
-            proxy.swallows = False
+            proxy.swallows = set()
             await carries(bus)
 
 
 async def test_a_publisher_that_hangs_is_replaced(server: RedisServer) -> None:
     async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
         await carries(bus)
-        proxy.swallows = True
+        proxy.swallows = ANSWERS
         with pytest.raises(BusUnavailable):
             await bus.publish("room", b"lost")
-        proxy.swallows = False
+        proxy.swallows = set()
         await bus.publish("room", b"on a new connection")
 
 

@@ -1,0 +1,178 @@
+"""Whatever happens to Redis, or on the way to it: the bus says so within a second, and heals by itself."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Set
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+from redis import Redis as BlockingRedis
+from redis.asyncio import Redis
+
+from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
+from educa_chat.bus.redis import open_redis_bus
+from educa_chat.errors import BusUnavailable, SubscriptionLost
+from tests.bus.proxy import ANSWERS, COMMANDS, Flow, Proxy
+from tests.bus.waiting import beating, carries, heard, until
+from tests.redis_server import RedisServer
+
+PREFIX = "educa-chat:"
+
+Fault = Callable[[RedisServer, Proxy], AbstractAsyncContextManager[None]]
+"""Lasts as long as its context."""
+
+
+@asynccontextmanager
+async def killed(server: RedisServer, proxy: Proxy) -> AsyncIterator[None]:
+    server.stop()
+    yield
+    server.start()
+
+
+@asynccontextmanager
+async def frozen(server: RedisServer, proxy: Proxy) -> AsyncIterator[None]:
+    server.freeze()
+    yield
+    server.thaw()
+
+
+@asynccontextmanager
+async def subscribers_killed(server: RedisServer, proxy: Proxy) -> AsyncIterator[None]:
+    assert server.ask("CLIENT", "KILL", "TYPE", "pubsub") == 1
+    yield
+
+
+def paused(mode: str) -> Fault:
+    @asynccontextmanager
+    async def fault(server: RedisServer, proxy: Proxy) -> AsyncIterator[None]:
+        server.ask("CLIENT", "PAUSE", 3000, mode)
+        yield
+        # Answered when the pause is over.
+        await asyncio.to_thread(server.ask, "PUBLISH", "nobody", "")
+
+    return fault
+
+
+def swallowed(flows: Set[Flow]) -> Fault:
+    @asynccontextmanager
+    async def fault(server: RedisServer, proxy: Proxy) -> AsyncIterator[None]:
+        proxy.swallows = flows
+        yield
+        proxy.swallows = set()
+
+    return fault
+
+
+@asynccontextmanager
+async def undelivered(server: RedisServer, proxy: Proxy) -> AsyncIterator[None]:
+    """Redis answers everything, counts a receiver for each publish, and brings nothing."""
+    proxy.delivers = False
+    yield
+    proxy.delivers = True
+
+
+FAULTS = {
+    "killed": killed,
+    "frozen": frozen,
+    "subscribers killed": subscribers_killed,
+    "paused": paused("ALL"),
+    "paused for writes": paused("WRITE"),
+    "commands swallowed": swallowed(COMMANDS),
+    "answers swallowed": swallowed(ANSWERS),
+    "commands and answers swallowed": swallowed(COMMANDS | ANSWERS),
+    "the publisher's commands swallowed": swallowed({("publisher", "commands")}),
+    "the publisher's answers swallowed": swallowed({("publisher", "answers")}),
+    "the listener's answers swallowed": swallowed({("listener", "answers")}),
+    "nothing delivered": undelivered,
+}
+
+
+async def lost(subscription: AsyncIterator[bytes]) -> None:
+    with pytest.raises(SubscriptionLost):
+        await heard(subscription)
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A Redis that the test may harm."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_a_fault_is_told_within_a_second_and_heals(server: RedisServer, fault: Fault) -> None:
+    async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
+        async with bus.subscribe("room") as subscription:
+            await beating(bus)
+            losing = asyncio.create_task(lost(subscription))
+            began = time.monotonic()
+            async with fault(server, proxy):
+                await until(lambda: bus.silence_s > 1 or losing.done())
+                # One beat may still have come through, half a second after the fault.
+                assert time.monotonic() - began < 1.8
+                await losing
+                assert time.monotonic() - began < 3.5
+        began = time.monotonic()
+        await carries(bus)
+        await until(lambda: bus.silence_s < 0.6)
+        assert time.monotonic() - began < 5
+
+
+async def test_a_listener_whom_redis_does_not_hear_is_replaced(server: RedisServer) -> None:
+    # The worst half of a half-open connection: beats and messages come in as ever, so there is no silence.
+    async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
+        async with bus.subscribe("room") as subscription:
+            await beating(bus)
+            proxy.swallows = {("listener", "commands")}
+            with pytest.raises(BusUnavailable):
+                async with bus.subscribe("hall"):
+                    pass
+            await bus.publish("room", b"still heard")
+            assert await heard(subscription) == b"still heard"
+            began = time.monotonic()
+            await lost(subscription)
+            assert time.monotonic() - began < 1.8
+        proxy.swallows = set()
+        began = time.monotonic()
+        await carries(bus, "hall")
+        assert time.monotonic() - began < 5
+
+
+async def test_a_listener_cut_off_because_it_did_not_read_is_told(server: RedisServer) -> None:
+    server.ask("CONFIG", "SET", "client-output-buffer-limit", "pubsub 65536 0 0")
+    async with (
+        open_redis_bus(server.url, PREFIX) as bus,
+        bus.subscribe("room") as flooded,
+        bus.subscribe("hall") as quiet,
+    ):
+        # In one piece without a turn for anybody else, so that nothing is read meanwhile.
+        with BlockingRedis.from_url(server.url) as blocking, blocking.pipeline(transaction=False) as publishes:
+            for _ in range(400):
+                publishes.publish(f"{PREFIX}room", bytes(MAX_PAYLOAD_BYTES))
+            receivers = publishes.execute()
+        assert receivers[0] == 1 and receivers[-1] == 0
+        await lost(quiet)
+        with pytest.raises(SubscriptionLost):
+            for _ in receivers:
+                await heard(flooded)
+        await carries(bus)
+
+
+async def test_a_refused_channel_takes_no_other_along(server: RedisServer) -> None:
+    async with (
+        open_redis_bus(server.url, PREFIX) as bus,
+        Redis.from_url(server.url, socket_timeout=None) as client,
+    ):
+        async with bus.subscribe("room") as subscription:
+            await beating(bus)
+            pattern = f"{PREFIX}[br][eo][ao]*"
+            await client.acl_setuser("default", reset_channels=True, channels=[pattern])
+            with pytest.raises(BusUnavailable, match="refused"):
+                async with bus.subscribe("hall"):
+                    pass
+            await bus.publish("room", b"still here")
+            assert await heard(subscription) == b"still here"
+        await client.acl_setuser("default", channels=["*"])
+        await carries(bus, "hall")
