@@ -14,7 +14,7 @@ from educa_chat.settings import DEMO_SESSION_KEY
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
 from tests.processes import free_port, open_node, open_process
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisCluster, RedisServer
 from tests.serving import Person
 
 KEY = Fernet.generate_key().decode()
@@ -140,9 +140,11 @@ async def test_check_proves_each_part_and_says_what_fails(postgres: Postgres) ->
     assert "educa-chat migrate" in output
 
 
-async def test_check_over_redis(postgres: Postgres, redis_server: RedisServer) -> None:
+@pytest.mark.parametrize("broker", ["redis_server", "redis_cluster"])
+async def test_check_over_redis(postgres: Postgres, broker: str, request: pytest.FixtureRequest) -> None:
+    server: RedisServer | RedisCluster = request.getfixturevalue(broker)
     url = await postgres.create_chat_database()
-    code, output = await run(url, "check", environment={"EDUCA_CHAT_BUS_URL": redis_server.url})
+    code, output = await run(url, "check", environment={"EDUCA_CHAT_BUS_URL": server.url})
     assert code == 0, output
 
 

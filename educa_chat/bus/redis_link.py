@@ -363,7 +363,7 @@ class Link:
             await self._changes.wait()
 
     async def _hear(self, connection: AbstractConnection, unconfirmed: deque[_Channel]) -> None:
-        """Hand out what comes in; raises OSError when the connection has gone deaf or mute, or lost its beat."""
+        """Hand out what comes in; raises OSError when the connection has gone deaf or mute."""
         confirmed = self._pubsub.subscribe.lower().encode()
         unsubscribed = self._pubsub.unsubscribe.lower().encode()
         # Counted in intervals and beats and not taken from a clock: a process that stood still for some seconds
@@ -398,8 +398,6 @@ class Link:
                     raise ConnectionError("the answers are out of step")
                 channel.settled.set()
             elif kind == unsubscribed:
-                if name == self.beat_channel:
-                    raise ConnectionError("Redis has taken back the beat")
                 withdrawn = self._channels.get(name)
                 # Before its confirmation comes the answer to our own leaving of an earlier subscription. After it
                 # Redis speaks unasked: the channel's slot has gone to another master.
