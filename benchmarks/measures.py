@@ -21,6 +21,7 @@ from benchmarks.deployment import (
 from benchmarks.generator import TEXT, Generator, Measured, Place
 from benchmarks.machine import SERVER_CORE, on_core, resident_kib
 from benchmarks.report import kib, milliseconds, rate, ratio, share, spread, table
+from educa_chat.metrics import Metrics
 from educa_chat.protocol import BasicMessage, ChatMessage, encode_body
 from educa_chat.storage.log import Accepted, Appender, Entry, Kind, Log, Outcome
 from educa_chat.tasks import running
@@ -231,7 +232,7 @@ async def _append_for(deployment: Deployment, rooms: int, seconds: float) -> flo
     log = Log(deployment.database)
     for course in {course for course, _ in places}:
         await log.open_room(course)
-    appender = Appender(deployment.database.url, lambda events: None)
+    appender = Appender(deployment.database.url, lambda events: None, Metrics())
     async with running(appender.run(), "appender"):
         while spent_s < seconds:
             entries = [_entry(*next(speakers)) for _ in range(BATCH)]

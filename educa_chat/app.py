@@ -17,7 +17,6 @@ from aiohttp_session.cookie_storage import EncryptedCookieStorage
 from cryptography.fernet import Fernet
 
 from educa_chat.bus import open_bus
-from educa_chat.bus.protocol import MessageBus
 from educa_chat.chat import Chat
 from educa_chat.handlers import accounts, api, health, keys, pages, websocket
 from educa_chat.handlers.middleware import add_headers, answer_errors, log_requests, trust_proxies
@@ -129,8 +128,9 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         await require_current_schema(database)
         log = Log(database)
         bus = await stack.enter_async_context(open_bus(settings.bus.url, settings.bus.prefix))
-        hub = Hub(log, bus, await log.epoch())
-        appender = Appender(database.url, hub.announce)
+        metrics = Metrics()
+        hub = Hub(log, bus, await log.epoch(), metrics)
+        appender = Appender(database.url, hub.announce, metrics)
         identity: Identity
         if settings.auth.django_secret_key:
             identity = DjangoIdentity(
@@ -149,21 +149,24 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         app[keys.IDENTITY] = identity
         app[keys.SOCKETS] = sockets
         app[keys.CHAT] = Chat(appender, settings.limits, hub.signal_typing)
-        app[keys.METRICS] = _metrics(sockets, hub, bus)
+        app[keys.METRICS] = metrics
         app[keys.APPENDER] = appender
+        metrics.watch(
+            sockets=lambda: len(sockets),
+            rooms=lambda: len(hub),
+            is_draining=lambda: sockets.draining,
+            waiting_entries=lambda: len(appender),
+            bus_state=lambda: hub.bus_state,
+            bus_silence_s=lambda: bus.silence_s,
+            sweep_age_s=lambda: hub.sweep_age_s,
+            busy_connections=lambda: database.busy_connections,
+            idle_connections=lambda: database.idle_connections,
+        )
+        await stack.enter_async_context(running(metrics.measure_event_loop(), "measuring of the event loop"))
         await stack.enter_async_context(hub.open())
         await stack.enter_async_context(running(appender.run(), "appender"))
         await stack.enter_async_context(sockets.open())
         yield
-
-
-def _metrics(sockets: Sockets, hub: Hub, bus: MessageBus) -> Metrics:
-    metrics = Metrics()
-    metrics.watch("sockets", "Open sockets.", lambda: len(sockets))
-    metrics.watch("rooms", "Open rooms.", lambda: len(hub))
-    metrics.watch("bus_silence_seconds", "How long ago the bus last proved that it carries.", lambda: bus.silence_s)
-    metrics.watch("bus_lost", "1 while the bus is reported lost.", lambda: hub.bus_lost)
-    return metrics
 
 
 async def _drain(app: web.Application) -> None:

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from educa_chat.bus.protocol import MessageBus
 from educa_chat.errors import BusUnavailable, DatabaseUnavailable, SubscriptionLost
+from educa_chat.metrics import BusState, Metrics
 from educa_chat.payload import (
     Tidings,
     Typist,
@@ -59,10 +60,13 @@ class Hub:
     half a second while the bus is in doubt.
     """
 
-    def __init__(self, log: Log, bus: MessageBus, epoch: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, log: Log, bus: MessageBus, epoch: str, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.epoch = epoch
         self._log = log
         self._bus = bus
+        self._metrics = metrics
         self._clock = clock
         self._rooms: dict[int, _OpenRoom] = {}
         self._opening: dict[int, asyncio.Task[Room | None]] = {}
@@ -76,6 +80,7 @@ class Hub:
         self._doubt_told = False
         self._process = secrets.token_bytes(8)
         self._departing = False
+        self._swept_at = clock()
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -91,6 +96,15 @@ class Hub:
     def bus_lost(self) -> bool:
         """Whether the bus has been silent for so long that people should be told."""
         return self._bus.silence_s > BUS_LOST_AFTER_S
+
+    @property
+    def bus_state(self) -> BusState:
+        return "lost" if self.bus_lost else "doubted" if self.bus_in_doubt else "ok"
+
+    @property
+    def sweep_age_s(self) -> float:
+        """Seconds since all rooms were last compared with the log."""
+        return self._clock() - self._swept_at
 
     async def enter(self, course: int) -> Room | None:
         """The room of `course`, opened where it is not open yet; None: no such course.
@@ -116,7 +130,7 @@ class Hub:
             return await self._log.read(course, after, count)
 
         presence = Presence(self._process, self._clock)
-        opened = _OpenRoom(Room(course, head.seq, head.at, read, presence), self._clock())
+        opened = _OpenRoom(Room(course, head.seq, head.at, read, presence, self._metrics), self._clock())
         self._rooms[course] = opened
         self._listen(opened)
         return opened.room
@@ -178,6 +192,7 @@ class Hub:
                 return_exceptions=True,
             )
             failures = [result for result in results if isinstance(result, BaseException)]
+            self._metrics.count_publishes(carried=len(results) - len(failures), failed=len(failures))
             for failure in failures:
                 if not isinstance(failure, BusUnavailable):
                     raise failure
@@ -196,7 +211,7 @@ class Hub:
             try:
                 async with self._bus.subscribe(self._topic(room.course)) as payloads:
                     room.presence.ask()
-                    await room.catch_up()
+                    await room.catch_up("subscribed")
                     async for payload in payloads:
                         self._take(room, payload)
             except (BusUnavailable, SubscriptionLost, DatabaseUnavailable) as error:
@@ -212,7 +227,7 @@ class Hub:
             case Tidings(head, events):
                 room.gap_patience_s = 0.0 if self.bus_in_doubt else GAP_PATIENCE_S
                 room.offer(events)
-                room.expect(head)
+                room.expect(head, "head")
             case Typist(person, signal):
                 room.presence.show_typing(person, text_frame(signal))
             case None:
@@ -274,13 +289,16 @@ class Hub:
                 opened.last_seen_with_members = now
             elif now - opened.last_seen_with_members > EMPTY_ROOM_S:
                 empty.append(course)
+        self._metrics.count_evictions("empty", len(empty))
         await self._close_rooms(empty)
         # What the rooms show now was in the log before the question is asked.
         shown = {course: Head(opened.room.head, opened.room.at) for course, opened in self._rooms.items()}
         epoch, heads = await self._log.heads(list(shown))
+        self._swept_at = self._clock()
         if epoch != self.epoch:
             logger.warning("the log has another history now: all rooms are closed")
             self.epoch = epoch
+            self._metrics.count_evictions("epoch", len(self._rooms))
             await self._close_rooms(list(self._rooms))
             return
         rewound = []
@@ -298,9 +316,10 @@ class Hub:
                 # Its listener has gone deaf.
                 opened_room.behind = 0
                 self._listen(opened_room)
-            room.expect(head.seq)
+            room.expect(head.seq, "sweep")
         if rewound:
             logger.warning("the log no longer has what %d rooms have shown: they are closed", len(rewound))
+            self._metrics.count_evictions("rewound", len(rewound))
             await self._close_rooms(rewound)
 
     async def _close_rooms(self, courses: Sequence[int]) -> None:

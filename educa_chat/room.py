@@ -11,6 +11,7 @@ import msgspec
 
 from educa_chat import presence
 from educa_chat.errors import DatabaseUnavailable
+from educa_chat.metrics import CatchUpReason, Metrics, ResumeOutcome
 from educa_chat.presence import Presence
 from educa_chat.protocol import Audience, CloseCode, Event, Reset, encode, text_frame
 
@@ -89,6 +90,7 @@ class Room:
         at: str,
         read: Callable[[int, int], Awaitable[Sequence[Event]]],
         presence: Presence,
+        metrics: Metrics,
     ) -> None:
         self.course = course
         self.presence = presence
@@ -98,6 +100,7 @@ class Room:
         self._newest: Event | None = None
         self.gap_patience_s = GAP_PATIENCE_S
         self._read = read
+        self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._members: dict[Audience, set[Member]] = {audience: set() for audience in Audience}
         self._ring: deque[_Frames] = deque()
@@ -135,12 +138,12 @@ class Room:
                 self._hold(event)
         while (in_line := self._held.get(self.head + 1)) is not None:
             self._show(in_line)
-        self._mind_the_gap()
+        self._mind_the_gap("gap")
 
-    def expect(self, seq: int) -> None:
-        """Learn that the log reaches to `seq`: what does not come by itself soon is read."""
+    def expect(self, seq: int, reason: CatchUpReason) -> None:
+        """Learn that the log reaches to `seq`, and from whom: what does not come by itself soon is read."""
         self._expected = max(self._expected, seq)
-        self._mind_the_gap()
+        self._mind_the_gap(reason)
 
     def _show(self, event: Event) -> None:
         self.head, self._newest = event.seq, event
@@ -168,12 +171,14 @@ class Room:
         due, self._due = self._due, []
         if not due:
             return
+        deliveries = 0
         for audience, members in self._members.items():
             if not members:
                 continue
-            data = b"".join([frames.form(audience) for frames in due])
-            if not data:
+            forms = [form for frames in due if (form := frames.form(audience))]
+            if not forms:
                 continue
+            data = b"".join(forms)
             slow = []
             for member in members:
                 if member.buffer_size() > BUFFER_LIMIT_BYTES:
@@ -183,27 +188,31 @@ class Room:
             for member in slow:
                 self.leave(member)
                 member.close(CloseCode.TOO_SLOW)
+            deliveries += len(forms) * len(members)
+        if deliveries:
+            self._metrics.count_deliveries(deliveries, self.at)
 
     # Catching up with the log.
 
-    def _mind_the_gap(self) -> None:
+    def _mind_the_gap(self, reason: CatchUpReason) -> None:
         if self._expected <= self.head:
             if self._gap_timer is not None:
                 self._gap_timer.cancel()
                 self._gap_timer = None
         elif self._gap_timer is None and self._catching_up is None:
-            self._gap_timer = self._loop.call_later(self.gap_patience_s, self._gap_stayed)
+            self._gap_timer = self._loop.call_later(self.gap_patience_s, self._gap_stayed, reason)
 
-    def _gap_stayed(self) -> None:
+    def _gap_stayed(self, reason: CatchUpReason) -> None:
         self._gap_timer = None
-        self._start_catching_up()
+        self._start_catching_up(reason)
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, reason: CatchUpReason) -> None:
         """Read the log and show what it has beyond the head. Raises DatabaseUnavailable."""
-        await asyncio.shield(self._start_catching_up())
+        await asyncio.shield(self._start_catching_up(reason))
 
-    def _start_catching_up(self) -> asyncio.Task[None]:
+    def _start_catching_up(self, reason: CatchUpReason) -> asyncio.Task[None]:
         if self._catching_up is None:
+            self._metrics.count_catch_up(reason)
             self._catching_up = asyncio.create_task(self._catch_up(), name=f"catch-up of room {self.course}")
             self._catching_up.add_done_callback(self._caught_up)
         return self._catching_up
@@ -211,6 +220,7 @@ class Room:
     async def _catch_up(self) -> None:
         expected = self._expected
         while True:
+            self._metrics.count_log_read("catch_up")
             events = await self._read(self.head, READ_COUNT)
             self.offer(events)
             if len(events) < READ_COUNT:
@@ -226,26 +236,30 @@ class Room:
         if task.cancelled():
             return
         if (error := task.exception()) is None:
-            self._mind_the_gap()
+            self._mind_the_gap("gap")
         else:
             logger.warning("room %d can't read the log: %s", self.course, error)
             if self._gap_timer is None and self._expected > self.head:
-                self._gap_timer = self._loop.call_later(RETRY_PAUSE_S, self._gap_stayed)
+                self._gap_timer = self._loop.call_later(RETRY_PAUSE_S, self._gap_stayed, "retry")
 
     # Coming and going.
 
-    async def join(self, member: Member, after: int) -> None:
+    async def join(self, member: Member, after: int) -> ResumeOutcome:
         """Write to `member` every event with seq > `after`, and make it a member in the turn in which it is level.
 
         A long replay goes in pieces with a drain in between. Who has not reached the head in REPLAY_TIMEOUT_S gets
-        a `reset` to the head instead.
+        a `reset` to the head instead. Returns where the events came from.
         """
+        outcome: ResumeOutcome = "level"
         try:
             async with asyncio.timeout(REPLAY_TIMEOUT_S):
                 while after < self.head:
+                    outcome = "ring" if outcome != "log" and self._ring_follows(after) else "log"
                     after = await self._replay(member, after)
         except TimeoutError:
             member.write(text_frame(encode(Reset(after=self.head))))
+            outcome = "reset"
+            self._metrics.count_reset("timeout")
         # No await from here: nothing may come between the last look at the head and being a member. What is due
         # was part of the replay.
         self._flush()
@@ -254,15 +268,19 @@ class Room:
         else:
             self._members[member.audience].add(member)
             self.presence.arrive(member)
+        return outcome
 
     def leave(self, member: Member) -> None:
         """Write nothing more to `member`."""
         self._members[member.audience].discard(member)
         self.presence.leave(member)
 
+    def _ring_follows(self, after: int) -> bool:
+        return bool(self._ring) and self._ring[0].seq <= after + 1
+
     async def _replay(self, member: Member, after: int) -> int:
         """Write a piece of what `member` missed and return how far it has come."""
-        if self._ring and self._ring[0].seq <= after + 1:
+        if self._ring_follows(after):
             missed: Iterable[_Frames] = islice(self._ring, after + 1 - self._ring[0].seq, None)
         else:
             try:
@@ -299,6 +317,7 @@ class Room:
         try:
             while self._replays:
                 replays, self._replays = self._replays, []
+                self._metrics.count_log_read("replay")
                 try:
                     events = await self._read(min(after for after, _ in replays), READ_COUNT)
                 except DatabaseUnavailable as error:

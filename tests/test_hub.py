@@ -10,6 +10,7 @@ from educa_chat.bus.memory import MemoryBus
 from educa_chat.errors import BusUnavailable
 from educa_chat.handlers.keys import HUB
 from educa_chat.hub import Hub
+from educa_chat.metrics import Metrics
 from educa_chat.protocol import Event
 from educa_chat.storage.log import Log
 from educa_chat.storage.pool import open_database
@@ -106,7 +107,7 @@ async def test_a_publish_that_failed_is_doubted_until_the_bus_has_carried_again(
     now = 100.0
     bus = Bus()
     async with open_database(await postgres.create_chat_database(demo=True), 2) as database:
-        hub = Hub(Log(database), bus, await Log(database).epoch(), clock=lambda: now)
+        hub = Hub(Log(database), bus, await Log(database).epoch(), Metrics(), clock=lambda: now)
 
         def doubted() -> bool:
             return hub.bus_in_doubt

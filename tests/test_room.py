@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from educa_chat import room as room_module
 from educa_chat.errors import DatabaseUnavailable
+from educa_chat.metrics import Metrics
 from educa_chat.presence import Person, Presence
 from educa_chat.protocol import Audience, CloseCode, Event, text_frame
 from educa_chat.room import BUFFER_LIMIT_BYTES, Room
@@ -89,7 +90,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def open_room(log: Log, head: int = 0) -> Room:
-    return Room(1, head, AT, log.read, Presence(b"here"))
+    return Room(1, head, AT, log.read, Presence(b"here"), Metrics())
 
 
 async def test_events_of_one_turn_reach_a_member_in_one_write() -> None:
@@ -121,7 +122,7 @@ async def test_an_event_ahead_of_the_line_waits_for_the_missing_one_and_reads_no
     await a_turn()
     assert member.received == frames(event(1), event(2), event(3))
     # The next gap does lead to a read: had the first one too, it would have come before.
-    room.expect(4)
+    room.expect(4, "sweep")
     await until(lambda: log.reads)
     assert log.reads == [3]
 
@@ -156,7 +157,7 @@ async def test_what_was_held_and_then_read_makes_room_for_what_is_held_next(monk
 async def test_a_seq_that_was_announced_alone_is_read_from_the_log() -> None:
     log = Log(2)
     room = await open_room(log)
-    room.expect(2)
+    room.expect(2, "sweep")
     await until(lambda: room.head == 2)
 
 
@@ -171,7 +172,7 @@ async def test_a_seq_that_the_log_does_not_have_is_forgotten() -> None:
     room.offer([event(2)])
     await a_turn()
     assert member.received == frames(event(2))
-    room.expect(3)
+    room.expect(3, "sweep")
     await until(lambda: len(log.reads) > 1)
     assert log.reads == [1, 2]
 
@@ -329,7 +330,7 @@ def test_whatever_comes_in_whatever_order_every_member_sees_every_event_once_in_
         log = Log(30)
         room = await open_room(log)
         members: list[tuple[int, ListMember]] = []
-        comings: list[Awaitable[None]] = []
+        comings: list[Awaitable[object]] = []
         for turn in range(max(len(offers), len(joins))):
             if turn < len(offers):
                 room.offer([event(seq) for seq in offers[turn]])

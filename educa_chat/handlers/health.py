@@ -14,8 +14,7 @@ async def live(_: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """503 while draining, or without a database of the right schema. A lost bus is told, and no reason to stay away."""
-    hub = request.app[HUB]
-    parts = {"database": "ok", "bus": "lost" if hub.bus_lost else "doubted" if hub.bus_in_doubt else "ok"}
+    parts: dict[str, str] = {"database": "ok", "bus": request.app[HUB].bus_state}
     try:
         await require_current_schema(request.app[DATABASE])
     except DatabaseUnavailable:

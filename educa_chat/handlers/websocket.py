@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from gettext import NullTranslations
 from itertools import count
 
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
 
 from educa_chat.chat import Chat, role_of
@@ -17,6 +17,7 @@ from educa_chat.handlers.access import api_visitor, course_id, membership_of, or
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import CHAT, HUB, LOG, METRICS, REFUSALS, SETTINGS, SOCKETS, STRIKES
 from educa_chat.handlers.rendering import translations_for
+from educa_chat.metrics import ResetReason
 from educa_chat.presence import Person
 from educa_chat.protocol import (
     SUBPROTOCOL,
@@ -75,7 +76,7 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
     room = await request.app[HUB].enter(course)
     if room is None:
         raise web.HTTPForbidden
-    is_resumable = after is not None and await _is_resumable(request, room, after)
+    reset = None if after is None else await _reset_reason(request, room, after)
 
     limits = request.app[SETTINGS].limits
     response = web.WebSocketResponse(
@@ -90,7 +91,7 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
     socket = ChatSocket(request, response, writer, visitor, membership, room)
     with request.app[SOCKETS].holding(socket):
         try:
-            await socket.serve(after, is_resumable)
+            await socket.serve(after, reset)
         except Exception:
             # One of the three edges: whatever goes wrong with one socket is the end of that one.
             logger.exception("a socket of room %d failed", course)
@@ -100,18 +101,22 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _is_resumable(request: web.Request, room: Room, after: int) -> bool:
-    """Whether the stream may go on behind `after`: same history, not ahead of it, not too far back."""
+async def _reset_reason(request: web.Request, room: Room, after: int) -> ResetReason | None:
+    """Why the stream can't go on behind `after`: ahead of the log, too far back, another history. None: it can."""
     if after > room.head:
         # The client may have read the log at a moment that the room has yet to hear of.
-        await room.catch_up()
+        await room.catch_up("resume")
     replay = request.app[SETTINGS].limits.replay
-    if after > room.head or (replay and room.head - after > replay):
-        return False
+    if after > room.head:
+        return "ahead"
+    if replay and room.head - after > replay:
+        return "too_far"
     if request.query.get("epoch", request.app[HUB].epoch) != request.app[HUB].epoch:
-        return False
+        return "epoch"
     at = request.query.get("at")
-    return not at or not after or await _is_time_of(request.app[LOG], room, after, at)
+    if at and after and not await _is_time_of(request.app[LOG], room, after, at):
+        return "at"
+    return None
 
 
 async def _is_time_of(log: Log, room: Room, seq: int, at: str) -> bool:
@@ -166,6 +171,7 @@ class ChatSocket:
         self._settled_all.set()
         self._is_retiring = False
         self._closing: asyncio.Task[None] | None = None
+        self._fault: int | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._refusals = request.app[REFUSALS]
         self._strikes = request.app[STRIKES]
@@ -197,6 +203,7 @@ class ChatSocket:
         if self._closing is None:
             self._room.leave(self)
             self._send_own()
+            self._metrics.count_close(code)
             self._closing = asyncio.create_task(self._close(code), name=f"closing of socket {self._number}")
 
     async def retire(self) -> None:
@@ -210,14 +217,19 @@ class ChatSocket:
 
     # Its own life.
 
-    async def serve(self, after: int | None, is_resumable: bool) -> None:
+    async def serve(self, after: int | None, reset: ResetReason | None) -> None:
         """Greet, bring the socket to the head of the room, and obey what comes, until it closes."""
         head = self._room.head
         if self.is_full:
             self._say(self._welcome(head))
-            if after is not None and not is_resumable:
+            if reset is not None:
                 self._say(encode(Reset(after=head)))
-        await self._room.join(self, after if after is not None and is_resumable and self.is_full else head)
+                self._metrics.count_reset(reset)
+                self._metrics.count_resume("reset")
+        if after is not None and reset is None and self.is_full:
+            self._metrics.count_resume(await self._room.join(self, after))
+        else:
+            await self._room.join(self, head)
         async for message in self._response:
             if self._closing is not None:
                 # What was read already, behind the reason to close, is obeyed no more.
@@ -229,12 +241,17 @@ class ChatSocket:
                 await self._receive(message.data)
             elif message.type is WSMsgType.BINARY:
                 self.close(CloseCode.UNSUPPORTED_DATA)
+            elif message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
+                # aiohttp has closed it, with a code that it forgets when the client does not answer.
+                self._fault = message.data.code
 
     async def end(self) -> None:
         """Leave, and let go of what could not be sent."""
         self._room.leave(self)
         if self._closing is not None:
             await asyncio.wait([self._closing])
+        else:
+            self._metrics.count_departure(self._fault or self._response.close_code)
         if self._transport.get_write_buffer_size():
             self._transport.abort()
         self._ended.set_result(None)

@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
+from educa_chat.metrics import Metrics
 from educa_chat.protocol import ErrorCode, Event
 from educa_chat.storage.pool import Database, connect, database_errors
 
@@ -170,10 +171,12 @@ class Appender:
         self,
         url: str,
         announce: Callable[[Mapping[int, list[Event]]], None],
+        metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
         self._announce = announce
+        self._metrics = metrics
         self._clock = clock
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._waiting: list[_Waiting] = []
@@ -181,6 +184,10 @@ class Appender:
         self._arrival = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def __len__(self) -> int:
+        """How many entries wait for the next commit."""
+        return len(self._waiting)
 
     def append(self, entry: Entry, settle: Callable[[Outcome], None]) -> None:
         """Store `entry` with the next commit and tell `settle` the outcome, once, which must not raise.
@@ -213,6 +220,7 @@ class Appender:
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         while True:
+            started = self._clock()
             try:
                 rows = await self._call(batch)
             except DatabaseUnavailable as error:
@@ -220,21 +228,26 @@ class Appender:
                 # stored after all is then found by its id.
                 logger.warning("append of %d entries: %s", len(batch), error)
                 if self._clock() - batch[0].since < PATIENCE_S:
+                    self._metrics.count_commit_failure("retried")
                     await asyncio.sleep(RETRY_PAUSE_S)
                     continue
+                self._metrics.count_commit_failure("given_up")
                 for waiting in batch:
                     waiting.settle(Refused(ErrorCode.UNAVAILABLE))
             except (asyncpg.PostgresError, ValueError) as error:
                 if len(batch) > 1:
                     logger.warning("append of %d entries: %s, so it is halved", len(batch), type(error).__name__)
+                    self._metrics.count_commit_failure("halved")
                     middle = len(batch) // 2
                     await self._commit(batch[:middle])
                     await self._commit(batch[middle:])
                 else:
                     logger.error("the database refuses an entry: %s", type(error).__name__)
+                    self._metrics.count_commit_failure("refused")
                     is_its_fault = isinstance(error, (asyncpg.DataError, ValueError))
                     batch[0].settle(Refused(ErrorCode.BAD_REQUEST if is_its_fault else ErrorCode.UNAVAILABLE))
             else:
+                self._metrics.count_commit(len(batch), self._clock() - started)
                 self._settle(batch, rows)
             return
 

@@ -63,6 +63,14 @@ class Database:
         self._pool = pool
         self.url = url
 
+    @property
+    def busy_connections(self) -> int:
+        return self._pool.get_size() - self._pool.get_idle_size()
+
+    @property
+    def idle_connections(self) -> int:
+        return self._pool.get_idle_size()
+
     async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         async with self.connection() as connection:
             return await connection.fetch(sql, *arguments)

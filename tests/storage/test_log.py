@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
+from educa_chat.metrics import Metrics
 from educa_chat.protocol import ErrorCode, Event
 from educa_chat.storage import log as log_module
 from educa_chat.storage.log import Accepted, Appender, Entry, Log, Outcome, Refused
@@ -30,7 +31,7 @@ class Node:
 
     def __init__(self, url: str) -> None:
         self.announced: dict[int, list[Event]] = {}
-        self.appender = Appender(url, self._announce)
+        self.appender = Appender(url, self._announce, Metrics())
 
     def _announce(self, events: Mapping[int, list[Event]]) -> None:
         for course, fresh in events.items():
@@ -214,7 +215,7 @@ async def test_time_in_a_room_never_runs_backwards(database: Database, node: Nod
 
 
 async def test_more_than_may_wait_is_unavailable_at_once(database: Database) -> None:
-    appender = Appender(database.url, lambda _: None)
+    appender = Appender(database.url, lambda _: None, Metrics())
     for number in range(log_module.MAX_WAITING_ENTRIES):
         appender.append(entry(str(number)), lambda _: None)
     with pytest.raises(CommandRefused, match="unavailable"):
