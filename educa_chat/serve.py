@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from educa_chat.app import build_app
+from educa_chat.log_lines import configure_logging, log_loop_failure
 from educa_chat.settings import Settings
 from educa_chat.storage.pool import open_database
 
@@ -34,6 +35,7 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
 
 
 async def _serve_here(settings: Settings, ready: Callable[[], None], stop: asyncio.Event, *, reuse_port: bool) -> None:
+    asyncio.get_running_loop().set_exception_handler(log_loop_failure)
     runner = web.AppRunner(build_app(settings), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     try:
         await runner.setup()
@@ -99,9 +101,7 @@ async def _any_end(workers: list[BaseProcess], stop: asyncio.Event) -> None:
 
 
 def _work(settings: Settings, level: int) -> None:
-    from educa_chat.cli import configure_logging
-
-    configure_logging(level)
+    configure_logging(level, settings.server.mode)
 
     async def work() -> None:
         stop = asyncio.Event()

@@ -42,10 +42,6 @@ class RedisServer:
         with Redis.from_url(self.url) as client:
             return client.execute_command(*command)
 
-    @property
-    def port(self) -> int:
-        return self._address[1]
-
     def start(self) -> None:
         """Start it, the first time or again, and return when it answers; raises TimeoutError otherwise."""
         host, port = self._address

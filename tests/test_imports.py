@@ -8,7 +8,18 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "educa_chat"
 LAYERS = [
     {"settings", "errors"},
-    {"django", "passwords", "translations", "protocol", "markup", "limits", "metrics", "tasks", "presence"},
+    {
+        "django",
+        "passwords",
+        "translations",
+        "protocol",
+        "markup",
+        "limits",
+        "metrics",
+        "log_lines",
+        "presence",
+        "tasks",
+    },
     {"room", "storage", "bus", "payload"},
     {"chat", "hub", "identity", "sockets"},
     {"handlers"},

@@ -281,7 +281,9 @@ class Link:
                     try:
                         await connection.read_response()
                     except ResponseError as error:
-                        entry.settle(f"Redis refused: {describe(error)}")
+                        # What stands behind it for an unknown command is the payload, which is what somebody said.
+                        refusal = describe(error).partition(", with args")[0]
+                        entry.settle(f"Redis refused: {refusal}")
                         self._on_failure()
                     else:
                         entry.settle(None)

@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 
 from educa_chat.handlers.keys import DATABASE, IDENTITY, SESSION_ID, SETTINGS
+from educa_chat.log_lines import log_also
 from educa_chat.storage.courses import MAX_COURSE_ID, Membership, find_membership
 from educa_chat.storage.sessions import Visitor
 
@@ -18,6 +19,7 @@ def course_id(request: web.Request) -> int:
     text = request.match_info["course"]
     if not re.fullmatch(r"[1-9][0-9]{0,18}", text, re.ASCII) or int(text) > MAX_COURSE_ID:
         raise web.HTTPForbidden
+    log_also(room=int(text))
     return int(text)
 
 
@@ -27,6 +29,8 @@ async def find_visitor(request: web.Request) -> Visitor | None:
         session_id = await request.app[SESSION_ID](request)
         visitors = await request.app[IDENTITY].visitors([session_id]) if session_id else []
         request[_VISITOR] = visitors[0] if visitors else None
+        if visitors:
+            log_also(user=visitors[0].user_id)
     return request[_VISITOR]
 
 

@@ -1,10 +1,12 @@
-"""What every request goes through: the proxy's word, the log line, the edge where errors become answers."""
+"""What every request goes through: its id, the proxy's word, the log line, the edge where errors become answers."""
 
 import ipaddress
 import json
 import logging
+import re
+import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -12,8 +14,11 @@ from aiohttp.typedefs import Handler, Middleware
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.handlers.keys import SETTINGS
 from educa_chat.handlers.rendering import STATIC_PATH, render_anonymous, translations_for
+from educa_chat.log_lines import logging_request
 
 logger = logging.getLogger(__name__)
+
+_ID: web.RequestKey[str] = web.RequestKey("ID")
 
 RETRY_AFTER_S = 2
 
@@ -30,7 +35,8 @@ _CODES = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_f
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Send the headers that keep a page to itself (CSP Level 3 among them) with every answer, but to an upgrade."""
+    """Send the request's id with every answer, and what keeps a page to itself (CSP Level 3 among it) with a page."""
+    response.headers["X-Request-ID"] = request[_ID]
     if response.status == 101:
         return
     for name, value in _HEADERS.items():
@@ -40,16 +46,38 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         response.headers.setdefault("Cache-Control", "no-cache")
 
 
-def trust_proxies(networks: Sequence[str]) -> Middleware:
-    """Believe `X-Forwarded-For`, `-Proto` and `-Host` from peers within `networks`."""
-    trusted = [ipaddress.ip_network(network) for network in networks]
+def _membership_test(networks: Sequence[str]) -> Callable[[str], bool]:
+    """Whether an address is one of `networks`."""
+    parsed_networks = [ipaddress.ip_network(network) for network in networks]
 
-    def is_trusted(address: str) -> bool:
+    def is_within(address: str) -> bool:
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:
             return False
-        return any(parsed in network for network in trusted)
+        return any(parsed in network for network in parsed_networks)
+
+    return is_within
+
+
+def identify_requests(networks: Sequence[str]) -> Middleware:
+    """Give each request an id for its log lines: `X-Request-ID` from peers within `networks`, else one of our own."""
+    is_trusted = _membership_test(networks)
+
+    @web.middleware
+    async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("X-Request-ID", "")
+        is_taken = is_trusted(request.remote or "") and re.fullmatch(r"[A-Za-z0-9._:=+/-]{1,128}", given)
+        request[_ID] = given if is_taken else secrets.token_hex(8)
+        with logging_request(request[_ID]):
+            return await handler(request)
+
+    return identify
+
+
+def trust_proxies(networks: Sequence[str]) -> Middleware:
+    """Believe `X-Forwarded-For`, `-Proto` and `-Host` from peers within `networks`."""
+    is_trusted = _membership_test(networks)
 
     @web.middleware
     async def believe(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from educa_chat.handlers.access import api_visitor, course_id, membership_of, or
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import CHAT, HUB, LOG, METRICS, REFUSALS, SETTINGS, SOCKETS, STRIKES
 from educa_chat.handlers.rendering import translations_for
+from educa_chat.log_lines import log_also
 from educa_chat.metrics import ResetReason
 from educa_chat.presence import Person
 from educa_chat.protocol import (
@@ -60,12 +62,13 @@ WEIGHT_OTHERWISE = 5
 """Broken rules add up to 1008: some 200 malformed frames, or 1,000 that were too many."""
 
 _numbers = count(1)
+_PROCESS = secrets.token_hex(4)
+"""Tells the sockets of this process from those of others in the log."""
 
 
 async def room_socket(request: web.Request) -> web.StreamResponse:
     """Decide before the upgrade whether to open a socket; then serve it until it closes."""
     course = course_id(request)
-    logger.info("%s handshakes for room %d", request.remote, course)
     if not origin_is_allowed(request):
         raise web.HTTPForbidden
     visitor = await api_visitor(request)
@@ -94,7 +97,7 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
             await socket.serve(after, reset)
         except Exception:
             # One of the three edges: whatever goes wrong with one socket is the end of that one.
-            logger.exception("a socket of room %d failed", course)
+            logger.exception("the socket failed")
             socket.close(CloseCode.INTERNAL_ERROR)
         finally:
             await socket.end()
@@ -171,18 +174,12 @@ class ChatSocket:
         self._settled_all.set()
         self._is_retiring = False
         self._closing: asyncio.Task[None] | None = None
-        self._fault: int | None = None
+        self._code: int | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._refusals = request.app[REFUSALS]
         self._strikes = request.app[STRIKES]
-        logger.info(
-            "socket %d opens: %s, user %d, room %d, %s",
-            self._number,
-            request.remote,
-            visitor.user_id,
-            room.course,
-            "full" if self.is_full else "basic",
-        )
+        log_also(connection=f"{_PROCESS}-{self._number}")
+        logger.info("the socket is open: %s, %s", request.remote, "full" if self.is_full else "basic")
 
     # A member of the room.
 
@@ -204,6 +201,7 @@ class ChatSocket:
             self._room.leave(self)
             self._send_own()
             self._metrics.count_close(code)
+            self._code = code
             self._closing = asyncio.create_task(self._close(code), name=f"closing of socket {self._number}")
 
     async def retire(self) -> None:
@@ -243,7 +241,7 @@ class ChatSocket:
                 self.close(CloseCode.UNSUPPORTED_DATA)
             elif message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
                 # aiohttp has closed it, with a code that it forgets when the client does not answer.
-                self._fault = message.data.code
+                self._code = message.data.code
 
     async def end(self) -> None:
         """Leave, and let go of what could not be sent."""
@@ -251,11 +249,11 @@ class ChatSocket:
         if self._closing is not None:
             await asyncio.wait([self._closing])
         else:
-            self._metrics.count_departure(self._fault or self._response.close_code)
+            self._metrics.count_departure(self._code or self._response.close_code)
         if self._transport.get_write_buffer_size():
             self._transport.abort()
         self._ended.set_result(None)
-        logger.info("socket %d closed: %s", self._number, self._response.close_code)
+        logger.info("the socket is closed: %s", self._code or self._response.close_code)
 
     async def _close(self, code: CloseCode) -> None:
         with suppress(TimeoutError, ConnectionError):

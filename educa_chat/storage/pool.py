@@ -42,7 +42,9 @@ def database_errors() -> Iterator[None]:
         # An argument that can't be encoded: asyncpg makes this one an InterfaceError too.
         raise
     except _UNAVAILABLE as error:
-        raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
+        # The first line alone: DETAIL, on the second, may quote a row, and a row is what somebody said.
+        message = str(error).partition("\n")[0]
+        raise DatabaseUnavailable(f"{type(error).__name__}: {message}") from error
 
 
 async def connect(url: str) -> asyncpg.Connection[asyncpg.Record]:

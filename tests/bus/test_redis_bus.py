@@ -114,6 +114,18 @@ async def test_a_refusal_by_redis_is_told(bus: RedisBus, client: Redis) -> None:
     await bus.publish("room", b"allowed")
 
 
+async def test_a_refusal_does_not_repeat_the_payload() -> None:
+    server = RedisServer(("--rename-command", "PUBLISH", ""))
+    server.start()
+    try:
+        async with open_redis_bus(server.url, PREFIX) as bus:
+            with pytest.raises(BusUnavailable, match="unknown command") as refusal:
+                await bus.publish("room", b"what somebody said")
+    finally:
+        server.stop()
+    assert "said" not in str(refusal.value)
+
+
 # Subscribing
 
 
