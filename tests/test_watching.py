@@ -1,10 +1,14 @@
 """Every metric moves when its thing happens, and what `deploy/` asks Prometheus for is there."""
 
 import asyncio
+import json
+import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from educa_chat import hub as hub_module
@@ -307,3 +311,53 @@ async def test_an_event_loop_that_was_held_up_shows(server: Server) -> None:
     async with asyncio.timeout(TIMEOUT_S):
         while lag_s() < before + 0.25:
             await asyncio.sleep(0.01)
+
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+_METRIC = re.compile(r"\b((?:educa_chat|process)_[a-z_]+)(?:\{([^}]*)\})?")
+_MATCHER = re.compile(r'([a-z_]+)=~?"([^"]*)"')
+
+
+def dashboard_queries() -> list[str]:
+    dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text(encoding="utf-8"))
+    variables = {variable["name"]: variable["query"] for variable in dashboard["templating"]["list"]}
+    assert variables["datasource"] == "prometheus"
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    for panel in panels:
+        assert panel["datasource"]["uid"] == "${datasource}", panel["title"]
+    return [target["expr"] for panel in panels for target in panel["targets"]] + [variables["instance"]["query"]]
+
+
+def alert_queries() -> list[str]:
+    rules = yaml.safe_load((DEPLOY / "alerts.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    for rule in rules:
+        assert rule.keys() - {"for"} == {"alert", "expr", "labels", "annotations"}, rule["alert"]
+        assert rule["annotations"].keys() == {"summary", "description"}, rule["alert"]
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    return [rule["expr"] for rule in rules]
+
+
+@pytest.mark.parametrize("queries", [dashboard_queries, alert_queries])
+async def test_what_the_dashboard_and_the_alerts_ask_for_is_exposed(
+    server: Server, queries: Callable[[], list[str]]
+) -> None:
+    exposed: dict[str, list[Mapping[str, str]]] = {}
+    for family in text_string_to_metric_families(server.app[METRICS].expose().decode()):
+        for sample in family.samples:
+            exposed.setdefault(sample.name, []).append(sample.labels)
+    for query in queries():
+        asked = _METRIC.findall(query)
+        assert asked or query.startswith(("absent(up{", "up{")), query
+        for name, matchers in asked:
+            assert name in exposed, query
+            for label, alternatives in _MATCHER.findall(matchers):
+                if label not in ("job", "instance"):  # those are Prometheus' own
+                    known = {labels.get(label) for labels in exposed[name]}
+                    assert set(alternatives.split("|")) <= known, query
+
+
+async def test_every_metric_is_explained(server: Server) -> None:
+    explained = (DEPLOY.parent / "docs" / "watching.md").read_text(encoding="utf-8")
+    for family in text_string_to_metric_families(server.app[METRICS].expose().decode()):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        assert f"`{name}" in explained or family.name.startswith("process_"), name
