@@ -5,6 +5,7 @@ import gc
 import logging
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 
@@ -12,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from educa_chat.app import build_app
+from educa_chat.errors import EducaChatError
 from educa_chat.log_lines import configure_logging, log_loop_failure
 from educa_chat.settings import Settings
 from educa_chat.storage.pool import open_database
@@ -111,4 +113,9 @@ def _work(settings: Settings, level: int) -> None:
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         await _serve_here(settings, lambda: None, stop, reuse_port=True)
 
-    asyncio.run(work())
+    try:
+        asyncio.run(work())
+    except (EducaChatError, OSError) as error:
+        # multiprocessing would write a traceback past the log.
+        logger.critical("the worker can't serve: %s", error)
+        sys.exit(1)

@@ -18,7 +18,7 @@ from educa_chat.errors import DatabaseUnavailable
 from educa_chat.log_lines import JsonLines, ReadableLines, log_also, log_loop_failure, logging_request
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
-from tests.processes import Process, open_node
+from tests.processes import Process, free_port, open_node, open_process
 from tests.redis_server import RedisServer
 from tests.serving import Person, open_server, settings_for
 
@@ -84,6 +84,21 @@ async def test_the_workers_of_production_log_json_too(postgres: Postgres, redis_
         assert await node.ended() == 0, node.output
     opened = [line for line in lines_of(node) if line["message"].startswith("the socket is open")]
     assert len({line["connection"] for line in opened}) == connections
+
+
+async def test_a_worker_that_cannot_serve_says_so_in_the_log(postgres: Postgres, redis_server: RedisServer) -> None:
+    settings = {
+        "database_url": await postgres.create_database(),
+        "bus_url": redis_server.url,
+        **PRODUCTION,
+    }
+    environment = {f"EDUCA_CHAT_{name.upper()}": value for name, value in settings.items()}
+    arguments = ("serve", "--workers", "2", "--port", str(free_port()))
+    async with open_process(*arguments, environment=environment) as node:
+        await node.printed("the worker can't serve: ")
+        await node.stop()
+    failed = [line for line in lines_of(node) if line["message"].startswith("the worker can't serve")]
+    assert "run `educa-chat migrate`" in failed[0]["message"]
 
 
 async def test_an_id_from_somebody_who_is_no_proxy_of_ours_is_not_taken(postgres: Postgres) -> None:
