@@ -9,7 +9,8 @@ from cryptography.fernet import Fernet
 from educa_chat.bus import open_bus
 from educa_chat.errors import EducaChatError, SettingsInvalid
 from educa_chat.settings import DEMO_SESSION_KEY, Settings
-from educa_chat.storage.migrate import applied_version, require_current_schema
+from educa_chat.sockets import RECHECK_S
+from educa_chat.storage.migrate import applied_version, enrolments_are_watched, require_current_schema
 from educa_chat.storage.pool import Database, open_database
 
 ROUND_TRIP_TIMEOUT_S = 3.0
@@ -22,6 +23,7 @@ async def check(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
     async with open_database(settings.database.url, 1) as database:
         yield await _outcome("database", lambda: _database(database, settings))
         yield await _outcome("schema", lambda: _schema(database))
+        yield await _outcome("enrolments", lambda: _enrolments(database))
     yield await _outcome("bus", lambda: _bus(settings))
 
 
@@ -59,6 +61,13 @@ async def require_durability(database: Database, settings: Settings) -> None:
 async def _schema(database: Database) -> str:
     await require_current_schema(database)
     return f"version {await applied_version(database)}"
+
+
+async def _enrolments(database: Database) -> str:
+    """Both are sound; they differ in how soon somebody who left a course is out."""
+    if await enrolments_are_watched(database):
+        return "watched"
+    return f"looked at every {RECHECK_S:.0f} seconds; `educa-chat migrate --watch-enrolments` makes it at once"
 
 
 async def _bus(settings: Settings) -> str:

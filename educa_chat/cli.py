@@ -60,7 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="where to listen")
     serve.add_argument("--port", type=int)
     serve.add_argument("--workers", type=int, help="how many processes share the port; several need a Redis bus")
-    command(commands, "migrate", _migrate, "bring the database's schema up to date")
+    migrate = command(commands, "migrate", _migrate, "bring the database's schema up to date")
+    migrate.add_argument(
+        "--watch-enrolments",
+        action="store_true",
+        help="put triggers on the learning platform's tables, so that who leaves a course is out at once",
+    )
     command(commands, "check", _check, "prove that everything the server needs works")
     command(commands, "demo", _on_own_database(_demo), "add the demo data to an empty database")
 
@@ -128,13 +133,16 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _migrate(settings: Settings, _: argparse.Namespace) -> int:
-    from educa_chat.storage.migrate import migrate
+def _migrate(settings: Settings, arguments: argparse.Namespace) -> int:
+    from educa_chat.storage.migrate import migrate, watch_enrolments
 
     async def run() -> None:
         async with open_database(settings.database.url, 1) as database:
             applied = await migrate(database)
-        print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
+            print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
+            if arguments.watch_enrolments:
+                await watch_enrolments(database)
+                print("the enrolments are watched")
 
     asyncio.run(run())
     return 0

@@ -47,5 +47,13 @@ class PlatformOwned(EducaChatError):
     """The tables belong to a learning platform, which alone may write to them."""
 
 
+class RightMissing(EducaChatError):
+    """The database's role may not do what was asked for; the message names the right that it needs."""
+
+
+class PlatformBusy(EducaChatError):
+    """A table of the learning platform is held by somebody else: try again later."""
+
+
 class SignInBusy(EducaChatError):
     """Too many passwords are being verified already: ask to try again in a moment."""

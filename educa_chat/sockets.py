@@ -95,11 +95,15 @@ class Sockets:
         self.suspect(list(self))
 
     def notice(self, subject: str, name: str) -> None:
-        """Take a notice that the rights of a user or a session may have changed."""
+        """Take a notice that a user, a session, a course or everybody may have lost a right."""
         if subject == "user" and name.isdecimal():
             self.suspect(list(self._by_user.get(int(name), ())))
         elif subject == "session":
             self.suspect([s for s in self if session_digest(s.visitor.session_id) == name])
+        elif subject == "course" and name.isdecimal():
+            self.suspect([s for s in self if s.membership.course == int(name)])
+        elif subject == "everybody":
+            self.suspect_all()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

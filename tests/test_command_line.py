@@ -127,7 +127,8 @@ async def test_check_proves_each_part_and_says_what_fails(postgres: Postgres) ->
     url = await postgres.create_chat_database()
     code, output = await run(url, "check")
     assert code == 0, output
-    assert [line.split()[0] for line in output.splitlines()] == ["ok"] * 5
+    assert [line.split()[0] for line in output.splitlines()] == ["ok"] * 6
+    assert "enrolments: watched" in output
     empty = await postgres.create_database()
     code, output = await run(
         empty,
@@ -138,6 +139,34 @@ async def test_check_proves_each_part_and_says_what_fails(postgres: Postgres) ->
     failed = [line.split(":")[0] for line in output.splitlines() if line.startswith("FAIL")]
     assert failed == ["FAIL session key", "FAIL schema", "FAIL bus"], output
     assert "educa-chat migrate" in output
+    assert "ok   enrolments: looked at every 30 seconds; `educa-chat migrate --watch-enrolments`" in output
+
+
+async def test_migrate_watches_the_enrolments_when_asked_to_and_says_which_right_it_needs(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database()
+    async with open_database(url, 1) as database:
+        await database.execute("drop schema educa_chat cascade")  # the platform's tables are left, as a site has them
+        await database.execute("create role watching_cli login")
+        try:
+            await database.execute("create schema educa_chat authorization watching_cli")
+            await database.execute("grant select, references on all tables in schema public to watching_cli")
+            own_url = url.replace("postgres@", "watching_cli@")
+            code, output = await run(own_url, "migrate", "--watch-enrolments")
+            assert code == 1
+            assert "applied 0002_chat" in output
+            last = output.splitlines()[-1]
+            assert last.endswith("grant trigger on auth_user, courses_course, courses_course_students to watching_cli")
+            code, output = await run(own_url, "check")
+            assert (code, "ok   schema" in output, "enrolments: looked at" in output) == (0, True, True), output
+            await database.execute(last.partition("has not: ")[2])
+            for _ in range(2):
+                assert await run(own_url, "migrate", "--watch-enrolments") == (
+                    0,
+                    "the schema is up to date\nthe enrolments are watched\n",
+                )
+            assert "ok   enrolments: watched" in (await run(own_url, "check"))[1]
+        finally:
+            await database.execute("drop owned by watching_cli cascade; drop role watching_cli")
 
 
 @pytest.mark.parametrize("broker", ["redis_server", "redis_cluster"])

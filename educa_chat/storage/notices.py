@@ -1,4 +1,8 @@
-"""What must reach every process at once though the bus be dead: Postgres NOTIFY."""
+"""What must reach every process at once though the bus be dead: Postgres NOTIFY.
+
+A notice names whose rights may have changed: `user ID`, `session DIGEST`, `course ID`, or `everybody`. Those of our own
+commands are sent here, those of a site's changes by the triggers of `migrations/watch_enrolments.sql`.
+"""
 
 import asyncio
 import logging
@@ -17,7 +21,7 @@ PROBE_S = 5.0
 
 
 async def notify(database: Database, subject: str, name: str) -> None:
-    """Tell every process that the rights of `subject` ('user' or 'session') `name` may have changed."""
+    """Tell every process that the rights of `subject` (such as 'user') `name` may have changed."""
     await database.execute("select pg_notify($1, $2)", CHANNEL, f"{subject} {name}")
 
 

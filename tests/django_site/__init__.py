@@ -41,6 +41,10 @@ class DjangoSite:
         """Give `username` another password, which ends the sessions that were begun with the old one."""
         await self._run("set_password", username, password)
 
+    async def remove_student(self, username: str, course: str) -> None:
+        """Take `username` out of the course with this slug."""
+        await self._run("remove_student", username, course)
+
     async def _run(self, *arguments: str) -> str:
         process = await asyncio.create_subprocess_exec(
             sys.executable, _MANAGE, *arguments, env=self._environment, stdout=asyncio.subprocess.PIPE

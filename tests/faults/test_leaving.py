@@ -1,0 +1,92 @@
+"""Who leaves a course by a plain change of the platform's tables is out of every node at once, though Redis be dead."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import NamedTuple
+
+import pytest
+
+from educa_chat.storage.migrate import watch_enrolments
+from educa_chat.storage.pool import Database, open_database
+from tests.conftest import Postgres
+from tests.django_site import DjangoSite
+from tests.django_site.settings import SECRET_KEY
+from tests.processes import Process, free_port, open_node
+from tests.serving import Chatter, Person, add_person
+
+OUT_WITHIN_S = 2.0
+
+
+class Watched(NamedTuple):
+    nodes: tuple[Process, Process]
+    database: Database
+
+
+@pytest.fixture
+async def watched(postgres: Postgres) -> AsyncIterator[Watched]:
+    """Two nodes on a database that watches its enrolments, and a Redis that is not there."""
+    url = await postgres.create_chat_database(demo=True)
+    bus_url = f"redis://127.0.0.1:{free_port()}"
+    async with (
+        open_database(url, 1) as database,
+        open_node(url, bus_url) as one,
+        open_node(url, bus_url) as two,
+    ):
+        yield Watched((one, two), database)
+
+
+@pytest.mark.parametrize(
+    ("username", "statement", "code"),
+    [
+        ("ana", "delete from courses_course_students where user_id = (select id from auth_user where username = 'ana')",
+         4003),
+        ("ana", "truncate courses_course_students", 4003),
+        ("ana", "update auth_user set is_active = false where username = 'ana'", 4001),
+        ("ana", "update auth_user set password = 'another' where username = 'ana'", 4001),
+        ("profe", "update courses_course set owner_id = (select id from auth_user where username = 'ana')", 4003),
+    ],
+    ids=["unenrolled", "truncated", "deactivated", "another password", "another owner"],
+)  # fmt: skip
+async def test_who_may_not_stay_is_out_on_both_nodes_and_the_others_stay(
+    watched: Watched, username: str, statement: str, code: int
+) -> None:
+    superuser = await add_person(watched.database, is_superuser=True)
+    async with AsyncExitStack() as stack:
+        leaving: list[Chatter] = []
+        staying: list[Chatter] = []
+        for node in watched.nodes:
+            for who, sockets in ((username, leaving), (superuser, staying)):
+                socket = await (await stack.enter_async_context(Person(node.url, who))).enter()
+                await socket.receive()
+                sockets.append(socket)
+        await watched.database.execute(statement)
+        async with asyncio.timeout(OUT_WITHIN_S):
+            assert [await socket.close_code() for socket in leaving] == [code, code]
+        for number, socket in enumerate(staying):
+            await socket.say("still here", id=str(number))
+            await socket.receive_until("ack", id=str(number))
+
+
+async def test_who_leaves_the_site_through_django_is_out_at_once(postgres: Postgres) -> None:
+    url = await postgres.create_database()
+    site = DjangoSite(url)
+    await site.migrate()
+    seeded = await site.seed()
+    algebra = seeded["courses"]["algebra"]["id"]
+    keys = {username: await site.sign_in(username) for username in ("ana", "berta")}
+    async with open_node(url, f"redis://127.0.0.1:{free_port()}", auth_django_secret_key=SECRET_KEY) as node:
+        async with open_database(url, 1) as database:
+            await watch_enrolments(database)
+        async with Person(node.url) as ana, Person(node.url) as berta:
+            sockets: dict[str, Chatter] = {}
+            for username, person in (("ana", ana), ("berta", berta)):
+                person.http.cookie_jar.update_cookies({"sessionid": keys[username]})
+                sockets[username] = await person.enter(algebra)
+                await sockets[username].receive()
+            await site.remove_student("ana", "algebra")
+            async with asyncio.timeout(OUT_WITHIN_S):
+                assert await sockets["ana"].close_code() == 4003
+            await site.sign_out(keys["berta"])
+            async with asyncio.timeout(OUT_WITHIN_S):
+                assert await sockets["berta"].close_code() == 4001
