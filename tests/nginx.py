@@ -1,0 +1,121 @@
+"""A real nginx with the project's own configuration."""
+
+import asyncio
+import datetime
+import ipaddress
+import os
+import shutil
+import ssl
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.conftest import required
+from tests.processes import free_port
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+CONFIGURATION = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
+START_TIMEOUT_S = 10.0
+
+
+class Nginx:
+    """A running nginx; `trust` is what its certificate is verified with."""
+
+    def __init__(self, port: int, plain_port: int, trust: ssl.SSLContext) -> None:
+        self.url = f"https://127.0.0.1:{port}"
+        self.plain_url = f"http://127.0.0.1:{plain_port}"
+        self.trust = trust
+
+
+@asynccontextmanager
+async def open_nginx(node_urls: Iterable[str], configuration: str = CONFIGURATION) -> AsyncIterator[Nginx]:
+    """Run deploy/nginx.conf before these nodes. Only its ports are replaced, and the folders for what it buffers."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        if required("nginx"):
+            pytest.fail("nginx is missing, and EDUCA_CHAT_REQUIRE asks for it")
+        pytest.skip("there is no nginx")
+    port, plain_port = free_port(), free_port()
+    with tempfile.TemporaryDirectory(prefix="educa-chat-nginx-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        _write_configuration(folder, configuration, node_urls, port, plain_port)
+        trust = _make_certificate(folder / "certificate")
+        command = [program, "-p", name, "-c", f"{name}/nginx.conf", "-e", f"{name}/error.log"]
+        command += ["-g", f"daemon off; pid {name}/pid;"]
+        tried = await asyncio.to_thread(subprocess.run, [*command, "-t"], capture_output=True, text=True, timeout=30)
+        assert tried.returncode == 0, tried.stderr
+        assert "[warn]" not in tried.stderr, tried.stderr
+        process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+        try:
+            await _answers(port, process)
+            yield Nginx(port, plain_port, trust)
+        finally:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            await asyncio.wait_for(process.wait(), START_TIMEOUT_S)
+
+
+def _write_configuration(folder: Path, text: str, node_urls: Iterable[str], port: int, plain_port: int) -> None:
+    folder.chmod(0o755)  # its workers are somebody else
+    buffers = "".join(
+        f" {module}_temp_path {folder}/{module};" for module in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
+    )
+    for written, here in (
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;"),
+        ("listen 80;", f"listen 127.0.0.1:{plain_port};"),
+        ("\nhttp {", f"\nhttp {{{buffers}"),
+    ):
+        assert text.count(written) == 1, written
+        text = text.replace(written, here)
+    (folder / "nginx.conf").write_text(text, encoding="utf-8")
+    # The nodes' own lines, at other addresses.
+    lines = [line for line in (DEPLOY / "educa-chat-nodes.conf").read_text().splitlines() if line.startswith("server")]
+    nodes = [
+        " ".join(["server", urlsplit(url).netloc, *line.split()[2:]])
+        for url, line in zip(node_urls, lines, strict=True)
+    ]
+    (folder / "educa-chat-nodes.conf").write_text("\n".join(nodes))
+
+
+def _make_certificate(folder: Path) -> ssl.SSLContext:
+    folder.mkdir()
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    (folder / "fullchain.pem").write_bytes(pem)
+    (folder / "privkey.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return ssl.create_default_context(cadata=pem.decode())
+
+
+async def _answers(port: int, process: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while True:
+            assert process.returncode is None, "nginx has ended"
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)

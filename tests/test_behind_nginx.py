@@ -1,0 +1,192 @@
+"""Two nodes behind a real nginx with deploy/nginx.conf: people talk, and a node that dies or goes is not noticed."""
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import aiohttp
+import pytest
+
+from educa_chat.storage.pool import open_database
+from tests.conftest import Postgres
+from tests.nginx import CONFIGURATION, DEPLOY, Nginx, open_nginx
+from tests.processes import Process, free_port, open_node
+from tests.redis_server import RedisServer
+from tests.serving import TIMEOUT_S, Chatter, Person
+
+HANDSHAKE = "handshakes for room"
+
+
+class Site(NamedTuple):
+    nginx: Nginx
+    nodes: tuple[Process, Process]
+
+    def person(self, username: str = "") -> Person:
+        return Person(self.nginx.url, username, trust=self.nginx.trust)
+
+    async def enter(self, person: Person, query: str = "") -> tuple[Chatter, Process]:
+        """Open a socket as the page does; and the node that it landed on."""
+        before = [node.output.count(HANDSHAKE) for node in self.nodes]
+        socket = await person.enter(query=query, headers={"Origin": self.nginx.url})
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                for node, count in zip(self.nodes, before, strict=True):
+                    if node.output.count(HANDSHAKE) > count:
+                        return socket, node
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def database_url(postgres: Postgres) -> str:
+    return await postgres.create_chat_database(demo=True)
+
+
+@pytest.fixture
+async def site(database_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
+    proxied = {"server_trusted_proxies": "127.0.0.1/32", "session_secure": "true"}
+    async with (
+        open_node(database_url, redis_server.url, **proxied) as one,
+        open_node(database_url, redis_server.url, **proxied) as two,
+        open_nginx((one.url, two.url)) as nginx,
+    ):
+        yield Site(nginx, (one, two))
+
+
+async def test_people_talk_through_it_over_both_nodes(site: Site) -> None:
+    async with site.person("ana") as ana, site.person("luis") as luis:
+        sockets: list[Chatter] = []
+        landed: set[int] = set()
+        for person in (ana, luis, ana, luis):
+            socket, node = await site.enter(person)
+            landed.add(node.pid)
+            sockets.append(socket)
+        assert len(landed) == 2
+        for number, socket in enumerate(sockets):
+            await socket.say(str(number), id=str(number))
+        for socket in sockets:
+            assert [event["seq"] for event in await socket.events(4)] == [1, 2, 3, 4]
+        assert (await ana.get("/static/js/room.js"))[0] == 200
+        assert len((await ana.messages())["messages"]) == 4
+
+
+async def test_a_page_of_another_site_opens_no_socket(site: Site) -> None:
+    async with site.person("ana") as ana:
+        for origin in ("https://elsewhere.example", site.nginx.url.replace("https", "http")):
+            with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
+                await ana.enter(headers={"Origin": origin, "X-Forwarded-Host": "elsewhere.example"})
+
+
+async def test_the_nodes_know_who_asks_and_believe_nothing_else_about_it(site: Site) -> None:
+    connector = aiohttp.TCPConnector(ssl=site.nginx.trust, local_addr=("127.0.0.2", 0))
+    async with aiohttp.ClientSession(connector=connector) as http:
+        headers = {"X-Forwarded-For": "203.0.113.7"}
+        async with http.get(f"{site.nginx.url}/students/courses/", headers=headers, allow_redirects=False) as response:
+            assert response.status == 302
+    async with asyncio.timeout(TIMEOUT_S):
+        while not any("127.0.0.2 GET /students/courses/" in node.output for node in site.nodes):
+            await asyncio.sleep(0.01)
+    assert "203.0.113.7" not in "".join(node.output for node in site.nodes)
+
+
+async def test_the_metrics_are_not_for_the_public_and_a_large_form_is_refused(site: Site) -> None:
+    async with site.person() as person:
+        assert (await person.get("/metrics"))[0] == 404
+        async with person.http.post(f"{site.nginx.url}/accounts/login/", data={"username": "x" * 70_000}) as response:
+            assert response.status == 413
+
+
+async def test_http_is_sent_to_https(site: Site) -> None:
+    async with Person(site.nginx.plain_url) as person:
+        status, _, headers = await person.get("/chat/room/1/?after=1")
+        assert (status, headers["Location"]) == (301, "https://127.0.0.1/chat/room/1/?after=1")
+
+
+async def test_a_node_is_killed_and_who_was_on_it_comes_back_to_the_other_and_has_missed_nothing(site: Site) -> None:
+    async with site.person("ana") as ana, site.person("luis") as luis:
+        here, doomed = await site.enter(ana)
+        epoch = (await here.receive())["epoch"]
+        there, survivor = await site.enter(luis)
+        if survivor is doomed:
+            there, survivor = await site.enter(luis)
+        assert survivor is not doomed
+        await here.say("before", id="1")
+        assert [event["message"] for event in await here.events(1)] == ["before"]
+        await doomed.stop(signal.SIGKILL)
+        await here.close_code()
+        await there.say("meanwhile", id="2")
+        await there.receive_until("ack", id="2")
+        for _ in range(4):  # a node that is gone is no other's turn
+            back, node = await site.enter(ana, f"?after=1&epoch={epoch}")
+            assert node is survivor
+            assert [event["message"] for event in await back.events(1)] == ["meanwhile"]
+
+
+async def test_a_node_is_asked_to_stop_and_nobody_sees_an_error(site: Site) -> None:
+    async with site.person("ana") as ana, site.person("luis") as luis:
+        here, stopping = await site.enter(ana)
+        epoch = (await here.receive())["epoch"]
+        statuses: list[int] = []
+        stopped = asyncio.Event()
+
+        async def ask_again_and_again() -> None:
+            while not stopped.is_set():
+                statuses.append((await luis.get("/chat/room/1/"))[0])
+                socket, _ = await site.enter(luis)  # raises when it is refused
+                statuses.append(101)
+                await socket.socket.close()
+
+        asking = asyncio.create_task(ask_again_and_again())
+        try:
+            ending = asyncio.create_task(stopping.stop())
+            assert await here.close_code() == 1001
+            back, node = await site.enter(ana, f"?after=0&epoch={epoch}")
+            assert node is not stopping
+            assert await ending == 0, stopping.output
+            await back.say("on", id="1")
+            assert [event["message"] for event in await back.events(1)] == ["on"]
+            gone = len(statuses)
+            async with asyncio.timeout(TIMEOUT_S):
+                while len(statuses) < gone + 4 and not asking.done():
+                    await asyncio.sleep(0.01)
+        finally:
+            stopped.set()
+            await asking
+        assert set(statuses) == {200, 101}
+
+
+async def test_nodes_that_were_all_unready_are_asked_again_by_themselves(site: Site, database_url: str) -> None:
+    async with site.person() as person, open_database(database_url, 1) as database:
+        await database.execute("insert into educa_chat.schema_version (number, name) values (9999, 'future')")
+        assert {(await person.get("/health/ready"))[0] for _ in range(4)} <= {502, 503}
+        await database.execute("delete from educa_chat.schema_version where number = 9999")
+        async with asyncio.timeout(TIMEOUT_S):
+            while (await person.get("/health/ready"))[0] != 200:
+                await asyncio.sleep(0.1)
+
+
+async def test_beside_a_site_the_chats_addresses_are_the_chats_and_the_others_the_sites(
+    postgres: Postgres, redis_server: RedisServer
+) -> None:
+    """With the locations that docs/beside-django.md gives."""
+    guide = (DEPLOY.parent / "docs" / "beside-django.md").read_text(encoding="utf-8")
+    (locations,) = re.findall(r"(?:^    .*\n)+", guide[guide.index("## nginx") :], re.MULTILINE)
+    locations = locations.replace("127.0.0.1:8000", f"127.0.0.1:{free_port()}")  # where no site is
+    whole = re.compile(r"^ *location / \{.*?\}\n", re.MULTILINE | re.DOTALL)
+    assert len(whole.findall(CONFIGURATION)) == 1
+    configuration = whole.sub(lambda _: locations, CONFIGURATION)
+    async with (
+        open_node(await postgres.create_chat_database(demo=True), redis_server.url) as node,
+        open_nginx((node.url, node.url), configuration) as nginx,
+        Person(nginx.url, trust=nginx.trust) as person,
+    ):
+        for path, status in (
+            ("/chat/room/1/", 302),
+            ("/ws/chat/room/1/", 401),
+            ("/api/rooms/1/messages", 401),
+            ("/static/js/room.js", 200),
+            ("/", 502),
+            ("/accounts/login/", 502),
+        ):
+            assert (await person.get(path))[0] == status, path

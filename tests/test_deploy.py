@@ -1,0 +1,237 @@
+"""What stands in deploy/ works as it stands there: the rights, the settings, the units and the image's content."""
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+import yaml
+
+from educa_chat.handlers.websocket import HEARTBEAT_S
+from educa_chat.settings import DEMO_SESSION_KEY, load_settings
+from educa_chat.storage.pool import Database, open_database
+from tests.conftest import Postgres, required
+from tests.django_site import DjangoSite
+from tests.django_site.settings import SECRET_KEY
+from tests.nginx import CONFIGURATION, DEPLOY
+from tests.processes import open_node
+from tests.serving import Person
+from tests.test_command_line import run
+
+PROJECT = Path(__file__).parent.parent
+DRAIN_S = 30
+"""What a node may take to go away."""
+
+
+@pytest_asyncio.fixture
+async def site(postgres: Postgres) -> AsyncIterator[tuple[DjangoSite, Database]]:
+    """A Django site, and its owner's connection; the roles that a test made with grants.sql go again."""
+    url = await postgres.create_database()
+    site = DjangoSite(url)
+    await site.migrate()
+    async with open_database(url, 1) as owner:
+        yield site, owner
+        for role in await owner.fetch("select rolname from pg_roles where rolname like 'granted%'"):
+            await owner.execute(f"drop owned by {role[0]} cascade; drop role {role[0]}")
+
+
+async def test_grants_let_the_chat_do_all_that_it_does(site: tuple[DjangoSite, Database]) -> None:
+    django, owner = site
+    seeded = await django.seed()
+    for _ in range(2):  # again does no harm
+        await django.grant("granted_all", "watch=on")
+    url = owner.url.replace("postgres@", "granted_all@")
+    environment = {"EDUCA_CHAT_AUTH_DJANGO_SECRET_KEY": SECRET_KEY}
+    for arguments in (("migrate",), ("migrate", "--watch-enrolments"), ("migrate", "--watch-enrolments"), ("check",)):
+        code, output = await run(url, *arguments, environment=environment)
+        assert code == 0, output
+    assert "enrolments: watched" in output
+    algebra = seeded["courses"]["algebra"]["id"]
+    async with open_node(url, auth_django_secret_key=SECRET_KEY) as node, Person(node.url) as ana:
+        ana.http.cookie_jar.update_cookies({"sessionid": await django.sign_in("ana")})
+        socket = await ana.enter(algebra)
+        await socket.say("hola", id="1")
+        await socket.receive_until("ack", id="1")
+        await django.remove_student("ana", "algebra")
+        assert await socket.close_code() == 4003
+
+
+async def test_grants_give_nothing_more_and_no_trigger_unless_asked_to(site: tuple[DjangoSite, Database]) -> None:
+    django, owner = site
+    await django.grant("granted_least")
+    url = owner.url.replace("postgres@", "granted_least@")
+    assert (await run(url, "migrate"))[0] == 0
+    code, output = await run(url, "migrate", "--watch-enrolments")
+    assert (code, "grant trigger on" in output) == (1, True), output
+    rights = await owner.fetch(
+        "select table_name::text, privilege_type::text from information_schema.role_table_grants"
+        " where grantee = 'granted_least' and table_schema <> 'educa_chat' order by 1, 2"
+    )
+    assert [tuple(right) for right in rights] == [
+        ("auth_user", "SELECT"),
+        ("courses_course", "REFERENCES"),
+        ("courses_course", "SELECT"),
+        ("courses_course_students", "SELECT"),
+        ("courses_module", "SELECT"),
+        ("courses_subject", "SELECT"),
+        ("django_session", "SELECT"),
+    ]
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in (
+            "update auth_user set is_superuser = true",
+            "delete from courses_course_students",
+            "insert into django_session values ('x', '', now())",
+            "create table public.mine ()",
+            "create role another",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def example_settings() -> dict[str, str]:
+    """The variables of the example that are set, and those that it suggests."""
+    text = (DEPLOY / "educa-chat.env.example").read_text(encoding="utf-8")
+    return dict(line.split("=", 1) for line in re.findall(r"^#?([A-Z_]+=.*)$", text, re.MULTILINE))
+
+
+def test_the_example_names_known_settings_and_production_runs_with_them_once_the_key_is_filled_in() -> None:
+    variables = example_settings()
+    suggested = {name for name in variables if "AUTH" in name}
+    assert suggested
+    filled = {"EDUCA_CHAT_SESSION_KEY": "c" * 43 + "="}
+    load_settings(None, variables | filled)
+    settings = load_settings(None, {k: v for k, v in variables.items() if k not in suggested} | filled)
+    assert settings.server.mode == "production"
+    assert settings.session.secure
+    assert settings.server.origins == ()
+    assert DEMO_SESSION_KEY not in variables.values()
+
+
+def compose() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+def dockerfile() -> str:
+    return (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+
+
+def test_compose_knows_when_each_service_is_well_and_starts_them_in_order() -> None:
+    services = compose()["services"]
+    assert set(services) == {"postgres", "redis", "migrate", "one", "two", "nginx"}
+    for name, service in services.items():
+        assert service["healthcheck"] == {"disable": True} if name == "migrate" else service["healthcheck"]["test"]
+        assert service["restart"] == ("no" if name == "migrate" else "unless-stopped")
+        assert ("ports" in service) == (name == "nginx")
+        for other, condition in service.get("depends_on", {}).items():
+            if condition["condition"] == "service_healthy":
+                assert services[other]["healthcheck"]["test"]
+    for name in ("one", "two"):
+        assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+        assert int(services[name]["stop_grace_period"].removesuffix("s")) > DRAIN_S
+    assert services["postgres"]["volumes"]
+
+
+def test_composes_nodes_have_known_settings_and_the_addresses_that_nginx_sends_people_to() -> None:
+    content = compose()
+    services = content["services"]
+    image = dict(re.findall(r"(EDUCA_CHAT_\w+)=(\S+)", dockerfile()))
+    for name in ("one", "two", "migrate"):
+        settings = load_settings(
+            None,
+            example_settings() | image | services[name]["environment"] | {"EDUCA_CHAT_SESSION_KEY": "c" * 43 + "="},
+        )
+        assert settings.server.mode == "production"
+        assert settings.server.host == "0.0.0.0"
+        assert settings.server.trusted_proxies == (f"{services['nginx']['networks']['chat']['ipv4_address']}/32",)
+        assert settings.bus.url == "redis://redis:6379"
+    lines = content["configs"]["nodes"]["content"].split("\n")
+    assert [line.split()[1] for line in lines if line] == [
+        f"{services[name]['networks']['chat']['ipv4_address']}:{settings.server.port}" for name in ("one", "two")
+    ]
+
+
+def test_nginx_waits_longer_than_a_nodes_ping_and_shows_out_who_says_nothing() -> None:
+    text = CONFIGURATION
+    for name in ("proxy_read_timeout", "proxy_send_timeout"):
+        assert seconds(text, name) > 2 * HEARTBEAT_S
+    for name in ("client_header_timeout", "client_body_timeout"):
+        assert seconds(text, name) <= 10
+    assert "hash" not in text, "sticky sessions"
+
+
+def seconds(text: str, directive: str) -> int:
+    (value,) = re.findall(rf"^ *{directive} (\d+)s;", text, re.MULTILINE)
+    return int(value)
+
+
+def test_the_unit_is_sound_and_shut_in_and_waits_for_the_drain(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        if required("systemd"):
+            pytest.fail("systemd is missing, and EDUCA_CHAT_REQUIRE asks for it")
+        pytest.skip("there is no systemd-analyze")
+    text = (DEPLOY / "educa-chat@.service").read_text(encoding="utf-8")
+    assert seconds_of_unit(text, "TimeoutStopSec") > DRAIN_S
+    unit = tmp_path / "educa-chat@8001.service"
+    # The program's place is the only thing that is not there on this machine.
+    assert text.count("/opt/educa-chat/bin/educa-chat") == 1
+    unit.write_text(text.replace("/opt/educa-chat/bin/educa-chat", sys.executable))
+    for arguments in (("verify", unit), ("security", "--offline=true", "--threshold=15", unit)):
+        result = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, result.stdout + result.stderr
+        if "verify" in arguments:
+            assert result.stderr == ""
+
+
+def seconds_of_unit(text: str, key: str) -> int:
+    (value,) = re.findall(rf"^{key}=(\d+)$", text, re.MULTILINE)
+    return int(value)
+
+
+def test_the_image_gets_signals_runs_as_nobody_and_is_asked_for_its_health() -> None:
+    text = dockerfile()
+    last = text[text.rindex("\nFROM ") :]
+    assert 'ENTRYPOINT ["educa-chat"]' in last
+    assert re.search(r"^USER [1-9]\d*:", last, re.MULTILINE)
+    assert "/health/ready" in last
+    assert "RUN" not in last, "nothing is built in the image that runs"
+
+
+def test_what_the_image_copies_is_all_that_the_wheel_is_made_of(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    ignored = (PROJECT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert "*" in ignored
+    for line in re.findall(r"^COPY ([^-].*)$", dockerfile(), re.MULTILINE):
+        *names, target = line.split()
+        for name in names:
+            assert f"!{name}" in ignored
+            if (PROJECT / name).is_dir():
+                shutil.copytree(PROJECT / name, source / target)
+            else:
+                shutil.copy(PROJECT / name, source / target)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, "--wheel-dir", tmp_path, source], check=True, timeout=300)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    for folder, pattern in (
+        ("educa_chat", "**/*.py"),
+        ("educa_chat/storage/migrations", "*.sql"),
+        ("educa_chat/static", "**/*.*"),
+    ):
+        for file in (PROJECT / folder).glob(pattern):
+            assert str(file.relative_to(PROJECT)) in names
+    for name in ("templates/room.html", "config/production.toml"):
+        assert f"educa_chat/{name}" in names
