@@ -200,7 +200,6 @@ async def test_leaving_the_course_says_that_it_is_no_longer_open(desk: Desk) -> 
     ana = await desk.sit_down("ana")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
     await desk.server.app[DATABASE].execute("delete from courses_course_students")
-    await say(ana, "still here?")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "not-member")
     await expect(ana.get_by_text("no longer open to you")).to_be_visible()
 
