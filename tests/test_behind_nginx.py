@@ -16,7 +16,7 @@ from tests.processes import Process, free_port, open_node
 from tests.redis_server import RedisServer
 from tests.serving import TIMEOUT_S, Chatter, Person
 
-HANDSHAKE = "handshakes for room"
+OPENING = "the socket is open"
 
 
 class Site(NamedTuple):
@@ -28,12 +28,12 @@ class Site(NamedTuple):
 
     async def enter(self, person: Person, query: str = "") -> tuple[Chatter, Process]:
         """Open a socket as the page does; and the node that it landed on."""
-        before = [node.output.count(HANDSHAKE) for node in self.nodes]
+        before = [node.output.count(OPENING) for node in self.nodes]
         socket = await person.enter(query=query, headers={"Origin": self.nginx.url})
         async with asyncio.timeout(TIMEOUT_S):
             while True:
                 for node, count in zip(self.nodes, before, strict=True):
-                    if node.output.count(HANDSHAKE) > count:
+                    if node.output.count(OPENING) > count:
                         return socket, node
                 await asyncio.sleep(0.01)
 
@@ -113,7 +113,8 @@ async def test_a_node_is_killed_and_who_was_on_it_comes_back_to_the_other_and_ha
         assert survivor is not doomed
         await here.say("before", id="1")
         assert [event["message"] for event in await here.events(1)] == ["before"]
-        await doomed.stop(signal.SIGKILL)
+        doomed.signal(signal.SIGKILL)
+        await doomed.ended()
         await here.close_code()
         await there.say("meanwhile", id="2")
         await there.receive_until("ack", id="2")
