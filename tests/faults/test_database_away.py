@@ -6,19 +6,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from educa_chat.storage.migrate import migrate
-from educa_chat.storage.pool import open_database
 from tests.postgres_server import PostgresServer
-from tests.serving import Person, Server, add_demo_data, open_server, settings_for
-
-
-@pytest.fixture
-async def own_postgres() -> AsyncIterator[PostgresServer]:
-    with PostgresServer() as postgres:
-        async with open_database(postgres.url, 1) as database:
-            await migrate(database)
-            await add_demo_data(database)
-        yield postgres
+from tests.serving import Person, Server, open_server, settings_for
 
 
 @pytest.fixture

@@ -1,0 +1,135 @@
+"""People who go on writing whatever happens, and what must be true of a room afterwards."""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from educa_chat.storage.pool import Database
+from tests.serving import Chatter, Person
+
+ANSWER_TIMEOUT_S = 20.0
+PAUSE_S = 0.05
+
+
+class Talker:
+    """Somebody in a room who says one thing after the other, each under its id again until it is acked."""
+
+    def __init__(self, socket: Chatter, name: str) -> None:
+        self.name = name
+        self.events: list[dict[str, Any]] = []
+        self.acked: dict[str, tuple[int, str]] = {}
+        self.unavailable = 0
+        self.longest_wait_s = 0.0
+        self.close_code: int | None = None
+        self._socket = socket
+        self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        async for frame in self._socket.socket:
+            assert frame.type is aiohttp.WSMsgType.TEXT
+            decoded = json.loads(frame.data)
+            if decoded["type"] in ("ack", "error"):
+                self._answers.pop(decoded["id"]).set_result(decoded)
+            elif "seq" in decoded:
+                self.events.append(decoded)
+        self.close_code = self._socket.socket.close_code
+
+    async def ask(self, id: str) -> dict[str, Any]:
+        """Say something under `id` and return the answer, an ack or an error."""
+        answer = self._answers[id] = asyncio.get_running_loop().create_future()
+        begun = time.monotonic()
+        await self._socket.say(f"{self.name} says {id}", id=id)
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            frame = await answer
+        self.longest_wait_s = max(self.longest_wait_s, time.monotonic() - begun)
+        return frame
+
+    async def say(self, id: str) -> None:
+        """Say something under `id` until it is acked; nothing but `unavailable` may come in between."""
+        while (frame := await self.ask(id))["type"] != "ack":
+            assert frame["code"] == "unavailable", frame
+            self.unavailable += 1
+            await asyncio.sleep(PAUSE_S)
+        self.acked[id] = frame["seq"], frame["datetime"]
+
+    async def talk(self, enough: asyncio.Event) -> None:
+        """Go on until it is enough."""
+        for number in itertools.count():
+            if enough.is_set():
+                break
+            await self.say(f"{self.name}-{number}")
+
+    async def has_seen(self, seq: int) -> None:
+        """Wait until the event `seq` has come."""
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            while not self.events or self.events[-1]["seq"] < seq:
+                assert not self._listening.done(), self.close_code
+                await asyncio.sleep(PAUSE_S)
+
+    async def leave(self) -> None:
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
+
+
+@asynccontextmanager
+async def talkers(urls: Sequence[str], course: int, usernames: Sequence[str]) -> AsyncIterator[list[Talker]]:
+    """Bring `usernames` into `course`, over the nodes at `urls` in turn."""
+    async with AsyncExitStack() as stack:
+        people = []
+        for number, username in enumerate(usernames):
+            person = await stack.enter_async_context(Person(urls[number % len(urls)], username))
+            talker = Talker(await person.enter(course), username)
+            stack.push_async_callback(talker.leave)
+            people.append(talker)
+        yield people
+
+
+@asynccontextmanager
+async def talking(people: Sequence[Talker]) -> AsyncIterator[None]:
+    """Let all of `people` talk while the context lasts, and a little before and after: each is acked once more."""
+    enough = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for talker in people:
+            group.create_task(talker.talk(enough))
+        await _everybody_is_acked(people)
+        yield
+        await _everybody_is_acked(people)
+        enough.set()
+
+
+async def _everybody_is_acked(people: Sequence[Talker]) -> None:
+    before = [len(talker.acked) for talker in people]
+    async with asyncio.timeout(2 * ANSWER_TIMEOUT_S):
+        while any(len(talker.acked) < count + 2 for talker, count in zip(people, before, strict=True)):
+            await asyncio.sleep(PAUSE_S)
+
+
+async def check_room(database: Database, course: int, people: Sequence[Talker]) -> None:
+    """Every promise: stored once at the acked seq, no hole, time never backwards, all saw all of it in one order."""
+    rows = await database.fetch(
+        "select seq, client_id, at, student from educa_chat.event where course = $1 order by seq", course
+    )
+    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1)), "a hole"
+    assert all(one["at"] <= two["at"] for one, two in itertools.pairwise(rows)), "time runs backwards"
+    stored = {row["client_id"]: (row["seq"], row["at"].isoformat(timespec="microseconds")) for row in rows}
+    assert len(stored) == len(rows), "an id twice"
+    acked = {id: answer for talker in people for id, answer in talker.acked.items()}
+    assert acked == {id: stored.get(id) for id in acked}, "an ack that the log knows nothing of"
+    assert stored.keys() == acked.keys(), "something that nobody said"
+    assert await database.fetchval("select head from educa_chat.room where course = $1", course) == len(rows)
+    assert await database.fetchval("select count(*) from educa_chat.message where course = $1", course) == len(rows)
+    history = [json.loads(row["student"]) for row in rows]
+    for talker in people:
+        seqs = [seq for seq, _ in talker.acked.values()]
+        assert seqs == sorted(seqs), "acked in another order than stored"
+        await talker.has_seen(len(rows))
+        assert talker.close_code is None
+        assert [event["seq"] for event in talker.events] == list(range(1, len(rows) + 1)), talker.name
+        assert talker.events == history
