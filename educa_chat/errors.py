@@ -17,6 +17,10 @@ class DatabaseUnavailable(EducaChatError):
     """The database could not be asked, or did not answer in time."""
 
 
+class DatabaseBusy(DatabaseUnavailable):
+    """The database gave up by itself, on a lock or on a statement that took too long. Nothing has happened."""
+
+
 class BusUnavailable(EducaChatError):
     """The broker could not be told."""
 

@@ -29,7 +29,7 @@ EVENT_LOOP_INTERVAL_S = 0.25
 # When each series began: nobody here asks, and it doubles what a scrape carries.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-CommitFailure = Literal["retried", "given_up", "halved", "refused"]
+CommitFailure = Literal["retried", "given_up", "locked", "halved", "refused"]
 CatchUpReason = Literal["subscribed", "gap", "head", "sweep", "resume", "retry"]
 ReadPurpose = Literal["catch_up", "replay"]
 ResumeOutcome = Literal["level", "ring", "log", "reset"]

@@ -169,8 +169,9 @@ class PostgresServer:
         return done.stdout
 
     async def execute(self, sql: str) -> None:
-        """Run `sql` as the superuser, on a connection of its own."""
-        connection = await asyncpg.connect(self.url)
+        """Run `sql` as the superuser, on a connection of its own, which settings of the role do not reach."""
+        own = {"statement_timeout": "0", "default_transaction_read_only": "off"}
+        connection = await asyncpg.connect(self.url, server_settings=own)
         try:
             await connection.execute(sql)
         finally:

@@ -6,14 +6,15 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from enum import IntEnum
+from itertools import chain
 from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
 
-from educa_chat.errors import CommandRefused, DatabaseUnavailable
+from educa_chat.errors import CommandRefused, DatabaseBusy, DatabaseUnavailable
 from educa_chat.metrics import Metrics
 from educa_chat.protocol import ErrorCode, Event
 from educa_chat.storage.pool import Database, connect, database_errors
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 MAX_WAITING_ENTRIES = 1000
 MAX_WAITING_BYTES = 1024 * 1024
 APPEND_TIMEOUT_S = 3.0
-"""How long one append may take, and then its outcome is unknown; longer than its `lock_timeout`."""
+"""How long one append may take, and then its outcome is unknown."""
 PATIENCE_S = 4.0
 """How old an entry becomes before it is answered with `unavailable`."""
 RETRY_PAUSE_S = 0.1
@@ -163,6 +164,9 @@ class _Waiting(NamedTuple):
 class Appender:
     """Group commit: what arrives while one append is under way goes into the next, in one round trip.
 
+    The entries of a room that somebody has locked wait by themselves: the others are held up by them once, for one
+    lock time-out.
+
     `announce` gets the events of each commit by course, in the turn of the event loop in which their entries are
     settled, and after that.
     """
@@ -181,6 +185,7 @@ class Appender:
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
+        self._locked: dict[int, str] = {}
         self._arrival = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -205,12 +210,18 @@ class Appender:
         """Commit what arrives, until cancelled."""
         try:
             while True:
-                await self._arrival.wait()
-                batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
-                self._arrival.clear()
-                await self._commit(batch)
                 if not self._waiting:
                     self._idle.set()
+                    self._arrival.clear()
+                    await self._arrival.wait()
+                if self._locked:
+                    lockers = await self._lockers(self._locked)
+                    self._locked = dict(self._locked.items() & lockers.items())
+                    self._refuse_old(self._locked)
+                if batch := self._take():
+                    await self._commit(batch)
+                else:
+                    await asyncio.sleep(RETRY_PAUSE_S)
         finally:
             self._disconnect()
 
@@ -218,38 +229,77 @@ class Appender:
         """Wait until nothing waits and nothing is under way."""
         await self._idle.wait()
 
-    async def _commit(self, batch: Sequence[_Waiting]) -> None:
-        while True:
+    def _take(self) -> list[_Waiting]:
+        """What waits, but for the rooms that are locked: theirs goes on waiting."""
+        batch = [one for one in self._waiting if one.entry.course not in self._locked]
+        self._wait(one for one in self._waiting if one.entry.course in self._locked)
+        return batch
+
+    def _wait(self, waiting: Iterable[_Waiting]) -> None:
+        self._waiting = list(waiting)
+        self._waiting_bytes = sum(one.entry.size for one in self._waiting)
+
+    def _refuse_old(self, courses: Container[int]) -> None:
+        """Answer what has waited too long for `courses`, though it was never tried."""
+        old: list[_Waiting] = []
+        young: list[_Waiting] = []
+        for waiting in self._waiting:
+            is_old = self._clock() - waiting.since >= PATIENCE_S and waiting.entry.course in courses
+            (old if is_old else young).append(waiting)
+        self._wait(young)
+        _refuse(old)
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        parts = [batch]
+        while parts:
+            part = parts[0]
             started = self._clock()
             try:
-                rows = await self._call(batch)
+                rows = await self._append(part)
+            except DatabaseBusy as error:
+                # Nothing was stored. Who is locked out goes back to the front, the others go again without them.
+                logger.warning("append of %d entries: %s", len(part), error)
+                self._locked |= await self._long_locked({one.entry.course for one in part})
+                locked = [one for one in chain(*parts) if one.entry.course in self._locked]
+                if locked:
+                    self._metrics.count_commit_failure("locked")
+                    parts = [[one for one in part if one.entry.course not in self._locked] for part in parts]
+                    parts = [part for part in parts if part]
+                    self._wait([*locked, *self._waiting])
+                elif self._clock() - part[0].since >= PATIENCE_S:
+                    self._give_up(parts)
+                    return
             except DatabaseUnavailable as error:
                 # Whether it was stored is unknown. The same batch goes again, before anything newer, and what was
                 # stored after all is then found by its id.
-                logger.warning("append of %d entries: %s", len(batch), error)
-                if self._clock() - batch[0].since < PATIENCE_S:
-                    self._metrics.count_commit_failure("retried")
-                    await asyncio.sleep(RETRY_PAUSE_S)
-                    continue
-                self._metrics.count_commit_failure("given_up")
-                for waiting in batch:
-                    waiting.settle(Refused(ErrorCode.UNAVAILABLE))
+                logger.warning("append of %d entries: %s", len(part), error)
+                if self._clock() - part[0].since >= PATIENCE_S:
+                    self._give_up(parts)
+                    return
+                self._metrics.count_commit_failure("retried")
+                await asyncio.sleep(RETRY_PAUSE_S)
             except (asyncpg.PostgresError, ValueError) as error:
-                if len(batch) > 1:
-                    logger.warning("append of %d entries: %s, so it is halved", len(batch), type(error).__name__)
+                del parts[0]
+                if len(part) > 1:
+                    logger.warning("append of %d entries: %s, so it is halved", len(part), type(error).__name__)
                     self._metrics.count_commit_failure("halved")
-                    middle = len(batch) // 2
-                    await self._commit(batch[:middle])
-                    await self._commit(batch[middle:])
+                    middle = len(part) // 2
+                    parts[:0] = part[:middle], part[middle:]
                 else:
                     logger.error("the database refuses an entry: %s", type(error).__name__)
                     self._metrics.count_commit_failure("refused")
                     is_its_fault = isinstance(error, (asyncpg.DataError, ValueError))
-                    batch[0].settle(Refused(ErrorCode.BAD_REQUEST if is_its_fault else ErrorCode.UNAVAILABLE))
+                    _refuse(part, ErrorCode.BAD_REQUEST if is_its_fault else ErrorCode.UNAVAILABLE)
             else:
-                self._metrics.count_commit(len(batch), self._clock() - started)
-                self._settle(batch, rows)
-            return
+                del parts[0]
+                self._metrics.count_commit(len(part), self._clock() - started)
+                self._settle(part, rows)
+
+    def _give_up(self, parts: Iterable[list[_Waiting]]) -> None:
+        self._metrics.count_commit_failure("given_up")
+        _refuse(chain(*parts))
+        # What came meanwhile has waited for as long, and would for one try more.
+        self._refuse_old({one.entry.course for one in self._waiting})
 
     def _settle(self, batch: Sequence[_Waiting], rows: Sequence[asyncpg.Record]) -> None:
         events: dict[int, list[Event]] = {}
@@ -262,15 +312,42 @@ class Appender:
                 events.setdefault(waiting.entry.course, []).append(Event(seq, student, instructor, basic))
         self._announce(events)
 
-    async def _call(self, batch: Sequence[_Waiting]) -> list[asyncpg.Record]:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._url)
+    async def _append(self, batch: Sequence[_Waiting]) -> list[asyncpg.Record]:
         columns: list[list[Any]] = [
             [getattr(waiting.entry, column) for waiting in batch] for column in Entry.__struct_fields__
         ]
+        return await self._fetch(_APPEND, *columns)
+
+    async def _long_locked(self, courses: Collection[int]) -> dict[int, str]:
+        """Those of `courses` that stay locked by the same transaction, as those that only are busy do not."""
+        before = await self._lockers(courses)
+        await asyncio.sleep(RETRY_PAUSE_S)
+        after = await self._lockers(before)
+        return dict(before.items() & after.items())
+
+    async def _lockers(self, courses: Collection[int]) -> dict[int, str]:
+        """Those of `courses` that are locked, and by which transaction; none where that can't be asked."""
+        try:
+            rows = await self._fetch(
+                "with free as (select course from educa_chat.room where course = any ($1::bigint[])"
+                " for no key update skip locked)"
+                " select course, xmax::text from educa_chat.room"
+                " where course = any ($1::bigint[]) and course not in (select course from free)",
+                list(courses),
+            )
+        except (DatabaseUnavailable, asyncpg.PostgresError) as error:
+            logger.warning("which rooms are locked is not known: %s", error)
+            return {}
+        return {row["course"]: row["xmax"] for row in rows}
+
+    async def _fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         try:
             with database_errors():
-                return await self._connection.fetch(_APPEND, *columns, timeout=APPEND_TIMEOUT_S)
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await connect(self._url, **_SETTINGS)
+                return await self._connection.fetch(sql, *arguments, timeout=APPEND_TIMEOUT_S)
+        except DatabaseBusy:
+            raise
         except BaseException:
             # A connection in the middle of something can't be used for the next append.
             self._disconnect()
@@ -281,6 +358,15 @@ class Appender:
             self._connection.terminate()
             self._connection = None
 
+
+def _refuse(refused: Iterable[_Waiting], code: ErrorCode = ErrorCode.UNAVAILABLE) -> None:
+    for waiting in refused:
+        waiting.settle(Refused(code))
+
+
+# For the connection: a function's own settings end with it, before the commit. Postgres gives an append up before
+# we do, so that nothing but a commit is ever left running there.
+_SETTINGS = {"synchronous_commit": "on", "statement_timeout": "2500"}
 
 # The parameters are the fields of Entry, in their order.
 _APPEND = (

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from educa_chat.errors import DatabaseUnavailable
+from educa_chat.errors import DatabaseBusy, DatabaseUnavailable
 from educa_chat.storage.embedded import open_embedded
 
 ACQUIRE_TIMEOUT_S = 3.0
@@ -41,20 +41,22 @@ def database_errors() -> Iterator[None]:
     except ValueError:
         # An argument that can't be encoded: asyncpg makes this one an InterfaceError too.
         raise
+    except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
+        raise DatabaseBusy(str(error)) from error
     except _UNAVAILABLE as error:
         # The first line alone: DETAIL, on the second, may quote a row, and a row is what somebody said.
         message = str(error).partition("\n")[0]
         raise DatabaseUnavailable(f"{type(error).__name__}: {message}") from error
 
 
-async def connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
+async def connect(url: str, **server_settings: str) -> asyncpg.Connection[asyncpg.Record]:
     """Make a connection outside the pool, for the log and for the notices. Raises DatabaseUnavailable."""
     with database_errors():
         return await asyncpg.connect(
             url,
             timeout=ACQUIRE_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
-            server_settings={"application_name": "educa-chat", "jit": "off"},
+            server_settings={"application_name": "educa-chat", "jit": "off"} | server_settings,
         )
 
 

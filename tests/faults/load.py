@@ -43,7 +43,8 @@ class Talker:
 
     async def ask(self, id: str) -> dict[str, Any]:
         """Say something under `id` and return the answer, an ack or an error."""
-        answer = self._answers[id] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[id] = answer
         begun = time.monotonic()
         await self._socket.say(f"{self.name} says {id}", id=id)
         async with asyncio.timeout(ANSWER_TIMEOUT_S):

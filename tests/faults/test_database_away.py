@@ -86,9 +86,7 @@ async def test_a_database_that_may_only_be_read_is_told(server: Server, own_post
         await socket.say("x", id="1")
         assert (await socket.receive_until("error", id="1"))["code"] == "unavailable"
         assert (await ana.get("/chat/room/1/"))[0] == 200
-        await own_postgres.execute(
-            "begin read write; alter database postgres reset default_transaction_read_only; commit"
-        )
+        await own_postgres.execute("alter database postgres reset default_transaction_read_only")
         await own_postgres.terminate_connections()
         await socket.say("x", id="1")
         assert (await socket.receive_until("ack", id="1"))["seq"] == 1

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
+import asyncpg
 import pytest
 
 from educa_chat.storage.pool import open_database
@@ -66,9 +68,60 @@ async def pause(postgres: PostgresServer) -> None:
     postgres.thaw()
 
 
+async def time_out_every_statement(postgres: PostgresServer) -> None:
+    await postgres.execute("alter role postgres set statement_timeout = '1ms'")
+    await postgres.terminate_connections()
+    await asyncio.sleep(6.0)
+    await postgres.execute("alter role postgres reset statement_timeout")
+    await postgres.terminate_connections()
+
+
+async def refuse_connections(postgres: PostgresServer) -> None:
+    """All connections that the server allows are taken: 'sorry, too many clients already'."""
+    await postgres.execute("alter system set max_connections = 30")
+    await restart(postgres)
+    taken = []
+    try:
+        async with asyncio.timeout(6.0):
+            while True:
+                try:
+                    taken.append(await asyncpg.connect(postgres.url))
+                except asyncpg.TooManyConnectionsError:
+                    with suppress(asyncpg.PostgresError, ValueError, IndexError):
+                        # The nodes' own are taken as well.
+                        await taken[0].execute(
+                            "select pg_terminate_backend(pid) from pg_stat_activity"
+                            " where application_name = 'educa-chat'"
+                        )
+                    await asyncio.sleep(0.02)
+    except TimeoutError:
+        pass
+    for connection in taken:
+        connection.terminate()
+
+
+async def allow_reading_alone(postgres: PostgresServer) -> None:
+    await postgres.execute("alter database postgres set default_transaction_read_only = on")
+    await postgres.terminate_connections()
+    await asyncio.sleep(6.0)
+    await postgres.execute("alter database postgres reset default_transaction_read_only")
+    await postgres.terminate_connections()
+
+
 @pytest.mark.parametrize(
     "fault",
-    [restart, stay_away, restart_at_once, crash, crash_again_and_again, cut_again_and_again, pause],
+    [
+        restart,
+        stay_away,
+        restart_at_once,
+        crash,
+        crash_again_and_again,
+        cut_again_and_again,
+        pause,
+        time_out_every_statement,
+        refuse_connections,
+        allow_reading_alone,
+    ],
     ids=lambda fault: fault.__name__,
 )
 async def test_what_is_acked_is_stored_once_in_order_and_seen_by_all(
@@ -84,5 +137,58 @@ async def test_what_is_acked_is_stored_once_in_order_and_seen_by_all(
             await check_room(database, course, people)
             waits = [talker.longest_wait_s for talker in people]
             assert max(waits) < LONGEST_WAIT_S
+    for node in nodes:
+        assert "Traceback" not in node.output, node.output
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "behind"])
+async def test_a_locked_room_holds_the_others_up_once_and_goes_on_when_it_is_free(
+    own_postgres: PostgresServer, nodes: tuple[Process, Process], is_first: bool
+) -> None:
+    """Locks are taken in the order of the rooms: one that is waited for keeps those before it locked."""
+    urls = [node.url for node in nodes]
+    async with open_database(own_postgres.url, 3) as database:
+        rooms = [await add_room(database, WRITERS) for _ in range(2)]
+        (locked, usernames), (free, others) = rooms if is_first else reversed(rooms)
+        async with talkers(urls, locked, usernames[:2]) as locked_out, talkers(urls, free, others) as neighbours:
+            async with talking([*locked_out, *neighbours]):
+                async with database.connection() as connection, connection.transaction():
+                    await connection.execute("select from educa_chat.room where course = $1 for update", locked)
+                    started = [len(talker.acked) for talker in neighbours]
+                    await asyncio.sleep(5.0)
+                    acked = [len(talker.acked) - count for talker, count in zip(neighbours, started, strict=True)]
+            assert min(acked) > 20, acked
+            assert sum(talker.unavailable for talker in neighbours) == 0
+            assert max(talker.longest_wait_s for talker in neighbours) < 5.0
+            assert max(talker.longest_wait_s for talker in locked_out) < LONGEST_WAIT_S
+            await check_room(database, locked, locked_out)
+            await check_room(database, free, neighbours)
+    for node in nodes:
+        assert "Traceback" not in node.output, node.output
+
+
+async def test_nothing_is_acked_that_a_synchronous_standby_lacks(
+    own_postgres: PostgresServer, nodes: tuple[Process, Process]
+) -> None:
+    standby = await asyncio.to_thread(own_postgres.standby)
+    try:
+        await own_postgres.execute("alter system set synchronous_standby_names = '*'")
+        # What others may do without is not for the log.
+        await own_postgres.execute("alter system set synchronous_commit = 'local'")
+        await own_postgres.execute("select pg_reload_conf()")
+        async with open_database(own_postgres.url, 2) as database:
+            course, usernames = await add_room(database, WRITERS)
+            async with talkers([node.url for node in nodes], course, usernames) as people:
+                async with talking(people):
+                    standby.freeze()
+                    await asyncio.sleep(1.0)
+                    acked = [len(talker.acked) for talker in people]
+                    await asyncio.sleep(10.0)
+                    assert [len(talker.acked) for talker in people] == acked
+                    standby.thaw()
+                await check_room(database, course, people)
+                assert max(talker.longest_wait_s for talker in people) < LONGEST_WAIT_S
+    finally:
+        standby.discard()
     for node in nodes:
         assert "Traceback" not in node.output, node.output
