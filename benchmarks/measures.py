@@ -232,7 +232,7 @@ async def _append_for(deployment: Deployment, rooms: int, seconds: float) -> flo
     log = Log(deployment.database)
     for course in {course for course, _ in places}:
         await log.open_room(course)
-    appender = Appender(deployment.database.url, lambda events: None, Metrics())
+    appender = Appender(deployment.database, lambda events: None, Metrics())
     async with running(appender.run(), "appender"):
         while spent_s < seconds:
             entries = [_entry(*next(speakers)) for _ in range(BATCH)]

@@ -141,7 +141,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         bus = await stack.enter_async_context(open_bus(settings.bus.url, settings.bus.prefix))
         metrics = Metrics()
         hub = Hub(log, bus, await log.epoch(), metrics)
-        appender = Appender(database.url, hub.announce, metrics)
+        appender = Appender(database, hub.announce, metrics)
         identity: Identity
         if settings.auth.django_secret_key:
             identity = DjangoIdentity(

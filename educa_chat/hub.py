@@ -59,6 +59,10 @@ class Hub:
 
     The log is the truth, the bus is a hint: whatever the bus loses, the sweep finds within two seconds, and within
     half a second while the bus is in doubt.
+
+    Which log it is can change while nobody is connected to it: a backup is put back, a standby takes over. So after
+    each loss of the database nothing is shown, from wherever it comes, before a sweep has found that the log still has
+    what the rooms have shown.
     """
 
     def __init__(
@@ -77,6 +81,8 @@ class Hub:
         self._outbox_signals: deque[tuple[int, bytes]] = deque(maxlen=OUTBOX_SIGNALS)
         self._outbox_filled = asyncio.Event()
         self._publish_failed_at = -math.inf
+        self._compared_after = log.losses
+        self._sweeping = asyncio.Lock()
         self._doubt = asyncio.Event()
         self._doubt_told = False
         self._process = secrets.token_bytes(8)
@@ -106,12 +112,17 @@ class Hub:
     def sweep_age_s(self) -> float:
         """Seconds since all rooms were last compared with the log."""
         return self._clock() - self._swept_at
+    def _is_same_log(self) -> bool:
+        """Whether the database was never lost since the rooms were compared with the log."""
+        return self._compared_after == self._log.losses
 
     async def enter(self, course: int) -> Room | None:
         """The room of `course`, opened where it is not open yet; None: no such course.
 
-        Raises DatabaseUnavailable when it is not open and can't be opened.
+        Raises DatabaseUnavailable when it is not open and can't be opened, or can't be compared with the log.
         """
+        if not self._is_same_log:
+            await self.sweep()
         if (opened := self._rooms.get(course)) is not None:
             opened.last_seen_with_members = self._clock()
             return opened.room
@@ -128,7 +139,11 @@ class Hub:
             return None
 
         async def read(after: int, count: int) -> Sequence[Event]:
-            return await self._log.read(course, after, count)
+            events = await self._log.read(course, after, count)
+            if not self._is_same_log:
+                self._doubt.set()
+                raise DatabaseUnavailable("the log is to be compared with what was shown")
+            return events
 
         presence = Presence(self._process, self._clock)
         opened = _OpenRoom(Room(course, head.seq, head.at, read, presence, self._metrics), self._clock())
@@ -138,6 +153,12 @@ class Hub:
 
     def announce(self, events: Mapping[int, list[Event]]) -> None:
         """Show what was committed here, and let the other processes know."""
+        if not self._is_same_log:
+            # Those who hear of the seq alone read the log, once they have compared it themselves.
+            self._outbox_heads |= {course: fresh[-1].seq for course, fresh in events.items()}
+            self._outbox_filled.set()
+            self._doubt.set()
+            return
         for course, fresh in events.items():
             if (opened := self._rooms.get(course)) is not None:
                 opened.room.offer(fresh)
@@ -230,7 +251,10 @@ class Hub:
         match decode_payload(payload, self.epoch, room.head):
             case Tidings(head, events):
                 room.gap_patience_s = 0.0 if self.bus_in_doubt else GAP_PATIENCE_S
-                room.offer(events)
+                if self._is_same_log:
+                    room.offer(events)
+                else:
+                    self._doubt.set()
                 room.expect(head, "head")
             case Typist(person, signal):
                 room.presence.show_typing(person, text_frame(signal))
@@ -263,7 +287,7 @@ class Hub:
             except DatabaseUnavailable as error:
                 logger.warning("the sweep can't read the log: %s", error)
             self._tell_of_doubt()
-            if self.bus_in_doubt:
+            if self.bus_in_doubt or not self._is_same_log:
                 await asyncio.sleep(SWEEP_IN_DOUBT_S)
             else:
                 self._doubt.clear()
@@ -282,10 +306,29 @@ class Hub:
             logger.warning("the bus is in doubt: rooms read the log" if self._doubt_told else "the bus carries again")
 
     async def sweep(self) -> None:
-        """Compare every open room with the log, in one query, and close the rooms that nobody is in.
+        """Compare every open room with the log, and close the rooms that nobody is in.
 
         Raises DatabaseUnavailable.
         """
+        async with self._sweeping:
+            await self._close_empty_rooms()
+            losses = self._log.losses
+            # What the rooms show now was in the log before the question is asked.
+            shown = {course: Head(opened.room.head, opened.room.at) for course, opened in self._rooms.items()}
+            epoch, heads = await self._log.heads(list(shown))
+            self._swept_at = self._clock()
+            if epoch != self.epoch:
+                logger.warning("the log has another history now: all rooms are closed")
+                self.epoch = epoch
+                self._outbox.clear()
+                self._outbox_bytes = 0
+                self._metrics.count_evictions("epoch", len(self._rooms))
+                await self._close_rooms(list(self._rooms))
+            else:
+                await self._compare(shown, heads)
+            self._compared_after = losses
+
+    async def _close_empty_rooms(self) -> None:
         now = self._clock()
         empty = []
         for course, opened in self._rooms.items():
@@ -295,32 +338,29 @@ class Hub:
                 empty.append(course)
         self._metrics.count_evictions("empty", len(empty))
         await self._close_rooms(empty)
-        # What the rooms show now was in the log before the question is asked.
-        shown = {course: Head(opened.room.head, opened.room.at) for course, opened in self._rooms.items()}
-        epoch, heads = await self._log.heads(list(shown))
-        self._swept_at = self._clock()
-        if epoch != self.epoch:
-            logger.warning("the log has another history now: all rooms are closed")
-            self.epoch = epoch
-            self._metrics.count_evictions("epoch", len(self._rooms))
-            await self._close_rooms(list(self._rooms))
-            return
+
+    async def _compare(self, shown: Mapping[int, Head], heads: Mapping[int, Head]) -> None:
+        """Close the rooms that have shown what the log does not have, and tell the others how far it reaches."""
+        # A log that was put back may have grown beyond what was shown, with other events.
+        grown = {c: was.seq for c, was in shown.items() if was.seq and c in heads and heads[c].seq > was.seq}
+        times = {course: head.at for course, head in heads.items() if course not in grown}
+        if grown:
+            times |= await self._log.datetimes(grown)
         rewound = []
         for course, was in shown.items():
-            opened_room = self._rooms.get(course)
-            head = heads.get(course)
-            if opened_room is None:
+            opened = self._rooms.get(course)
+            if opened is None:
                 continue
-            if head is None or head.seq < was.seq or (head.seq == was.seq and head.at != was.at):
+            if course not in heads or heads[course].seq < was.seq or (was.seq and times.get(course) != was.at):
                 rewound.append(course)
                 continue
-            room = opened_room.room
-            opened_room.behind = opened_room.behind + 1 if head.seq > room.head else 0
-            if opened_room.behind >= 2:
+            head = heads[course].seq
+            opened.behind = opened.behind + 1 if head > opened.room.head else 0
+            if opened.behind >= 2:
                 # Its listener has gone deaf.
-                opened_room.behind = 0
-                self._listen(opened_room)
-            room.expect(head.seq, "sweep")
+                opened.behind = 0
+                self._listen(opened)
+            opened.room.expect(head, "sweep")
         if rewound:
             logger.warning("the log no longer has what %d rooms have shown: they are closed", len(rewound))
             self._metrics.count_evictions("rewound", len(rewound))
@@ -330,6 +370,8 @@ class Hub:
         listeners = []
         for course in courses:
             opened = self._rooms.pop(course)
+            for event in self._outbox.pop(course, ()):
+                self._outbox_bytes -= event.size
             opened.room.close(CloseCode.GOING_AWAY)
             if opened.listener is not None:
                 opened.listener.cancel()

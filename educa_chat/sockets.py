@@ -110,7 +110,7 @@ class Sockets:
         """Look after the sockets while the context lasts."""
         async with (
             running(self._recheck_for_ever(), "recheck of the sockets"),
-            running(listen(self._database.url, self.notice, self.suspect_all), "listener for notices"),
+            running(listen(self._database, self.notice, self.suspect_all), "listener for notices"),
         ):
             yield
 

@@ -45,6 +45,7 @@ class PostgresServer:
             ensure_user_exists(self._user)
             ensure_prefix_permissions(TOOLS)
             ensure_folder_permissions(TOOLS.parent, 0o555)
+        self._folders: list[Path] = []
         self._home = self.new_folder()
         self.folder = folder if folder is not None else self._home / "data"
         self.log = self._home / "log"
@@ -71,6 +72,7 @@ class PostgresServer:
         """Make a temporary folder that belongs to the server's user."""
         folder = Path(tempfile.mkdtemp(prefix="educa-chat-pg-"))
         self.own(folder)
+        self._folders.append(folder)
         return folder
 
     def own(self, folder: Path) -> None:
@@ -121,7 +123,8 @@ class PostgresServer:
     def discard(self) -> None:
         """Kill it and remove its temporary folders."""
         self.kill()
-        shutil.rmtree(self._home, ignore_errors=True)
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _processes(self) -> list[psutil.Process]:
         """The postmaster and its children; empty when it is not running."""
@@ -183,6 +186,16 @@ class PostgresServer:
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where pid <> pg_backend_pid() and backend_type = 'client backend'"
         )
+
+    def save(self) -> Path:
+        """Copy the data folder, while the server is stopped."""
+        return Path(shutil.copytree(self.folder, self.new_folder() / "data", symlinks=True))
+
+    def put_back(self, saved: Path) -> None:
+        """Replace the data folder by one that was saved, while the server is stopped."""
+        shutil.rmtree(self.folder)
+        shutil.copytree(saved, self.folder, symlinks=True)
+        self.own(self.folder)
 
     def standby(self) -> "PostgresServer":
         """Make a hot standby that follows this server, and start it; the caller discards it."""

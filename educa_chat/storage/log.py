@@ -17,7 +17,7 @@ import msgspec
 from educa_chat.errors import CommandRefused, DatabaseBusy, DatabaseUnavailable
 from educa_chat.metrics import Metrics
 from educa_chat.protocol import ErrorCode, Event
-from educa_chat.storage.pool import Database, connect, database_errors
+from educa_chat.storage.pool import Database, database_errors
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,11 @@ class Log:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def losses(self) -> int:
+        """How often the database was lost: while this stays as it was, the log is the one it was."""
+        return self._database.losses
+
     async def open_room(self, course: int) -> Head | None:
         """Make the room of `course` unless it is there, and return where its log ends; None: no such course."""
         await self._database.execute(
@@ -140,6 +145,16 @@ class Log:
         )
         return at
 
+    async def datetimes(self, seqs: Mapping[int, int]) -> dict[int, str]:
+        """The `datetime` of one event of each course, left out where there is none."""
+        rows = await self._database.fetch(
+            "select course, educa_chat.iso8601(at) as at"
+            " from unnest($1::bigint[], $2::bigint[]) shown (course, seq) join educa_chat.event using (course, seq)",
+            list(seqs),
+            list(seqs.values()),
+        )
+        return {row["course"]: row["at"] for row in rows}
+
 
 # The system identifier tells clusters apart, the timeline what became of one, and the oids its databases and what was
 # restored in one. A database that is copied within a cluster keeps the oid of its table.
@@ -173,12 +188,12 @@ class Appender:
 
     def __init__(
         self,
-        url: str,
+        database: Database,
         announce: Callable[[Mapping[int, list[Event]]], None],
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = url
+        self._database = database
         self._announce = announce
         self._metrics = metrics
         self._clock = clock
@@ -344,7 +359,7 @@ class Appender:
         try:
             with database_errors():
                 if self._connection is None or self._connection.is_closed():
-                    self._connection = await connect(self._url, **_SETTINGS)
+                    self._connection = await self._database.connect(**_SETTINGS)
                 return await self._connection.fetch(sql, *arguments, timeout=APPEND_TIMEOUT_S)
         except DatabaseBusy:
             raise

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import asyncpg
 
 from educa_chat.errors import DatabaseUnavailable
-from educa_chat.storage.pool import Database, connect
+from educa_chat.storage.pool import Database
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ async def notify(database: Database, subject: str, name: str) -> None:
     await database.execute("select pg_notify($1, $2)", CHANNEL, f"{subject} {name}")
 
 
-async def listen(url: str, notice: Callable[[str, str], None], missed: Callable[[], None]) -> None:
+async def listen(database: Database, notice: Callable[[str, str], None], missed: Callable[[], None]) -> None:
     """Call `notice(subject, name)` for each notice, until cancelled; `missed()` when some may have been lost.
 
     Notices are kept by nobody, so each new connection begins with `missed()`. The connection is probed, since one
@@ -38,7 +38,7 @@ async def listen(url: str, notice: Callable[[str, str], None], missed: Callable[
 
     while True:
         try:
-            connection = await connect(url)
+            connection = await database.connect()
             try:
                 await connection.add_listener(CHANNEL, heard)
                 missed()

@@ -29,6 +29,10 @@ _UNAVAILABLE = (
     asyncpg.TransactionRollbackError,
     asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
+    asyncpg.InvalidSchemaNameError,  # this and what follows: it is being restored
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedTableError,
 )
 """What says nothing against the statement: the same may succeed later."""
 
@@ -49,23 +53,33 @@ def database_errors() -> Iterator[None]:
         raise DatabaseUnavailable(f"{type(error).__name__}: {message}") from error
 
 
-async def connect(url: str, **server_settings: str) -> asyncpg.Connection[asyncpg.Record]:
-    """Make a connection outside the pool, for the log and for the notices. Raises DatabaseUnavailable."""
-    with database_errors():
-        return await asyncpg.connect(
-            url,
-            timeout=ACQUIRE_TIMEOUT_S,
-            command_timeout=COMMAND_TIMEOUT_S,
-            server_settings={"application_name": "educa-chat", "jit": "off"} | server_settings,
-        )
-
-
 class Database:
     """A pool of connections. Every method raises DatabaseUnavailable when the database can't be asked."""
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record], url: str) -> None:
         self._pool = pool
         self.url = url
+        self.losses = 0
+        """How often a connection outside the pool was lost, or could not be had: as when a server is replaced."""
+
+    async def connect(self, **server_settings: str) -> asyncpg.Connection[asyncpg.Record]:
+        """Make a connection outside the pool, for the log and for the notices. Raises DatabaseUnavailable."""
+        try:
+            with database_errors():
+                connection = await asyncpg.connect(
+                    self.url,
+                    timeout=ACQUIRE_TIMEOUT_S,
+                    command_timeout=COMMAND_TIMEOUT_S,
+                    server_settings={"application_name": "educa-chat", "jit": "off"} | server_settings,
+                )
+        except DatabaseUnavailable:
+            self.losses += 1
+            raise
+        connection.add_termination_listener(self._lost)
+        return connection
+
+    def _lost(self, _: object) -> None:
+        self.losses += 1
 
     @property
     def busy_connections(self) -> int:

@@ -108,6 +108,13 @@ async def allow_reading_alone(postgres: PostgresServer) -> None:
     await postgres.terminate_connections()
 
 
+async def take_the_tables_away(postgres: PostgresServer) -> None:
+    """As they are while a backup is restored into the database that everybody is connected to."""
+    await postgres.execute("alter schema educa_chat rename to away")
+    await asyncio.sleep(6.0)
+    await postgres.execute("alter schema away rename to educa_chat")
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -121,6 +128,7 @@ async def allow_reading_alone(postgres: PostgresServer) -> None:
         time_out_every_statement,
         refuse_connections,
         allow_reading_alone,
+        take_the_tables_away,
     ],
     ids=lambda fault: fault.__name__,
 )

@@ -29,9 +29,9 @@ TIMEOUT_S = 20.0
 class Node:
     """One process's way to the log, and all that it announced."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, database: Database) -> None:
         self.announced: dict[int, list[Event]] = {}
-        self.appender = Appender(url, self._announce, Metrics())
+        self.appender = Appender(database, self._announce, Metrics())
 
     def _announce(self, events: Mapping[int, list[Event]]) -> None:
         for course, fresh in events.items():
@@ -50,7 +50,7 @@ class Node:
 
 @asynccontextmanager
 async def open_node(database: Database) -> AsyncIterator[Node]:
-    node = Node(database.url)
+    node = Node(database)
     async with running(node.appender.run(), "appender"):
         yield node
 
@@ -215,7 +215,7 @@ async def test_time_in_a_room_never_runs_backwards(database: Database, node: Nod
 
 
 async def test_more_than_may_wait_is_unavailable_at_once(database: Database) -> None:
-    appender = Appender(database.url, lambda _: None, Metrics())
+    appender = Appender(database, lambda _: None)
     for number in range(log_module.MAX_WAITING_ENTRIES):
         appender.append(entry(str(number)), lambda _: None)
     with pytest.raises(CommandRefused, match="unavailable"):

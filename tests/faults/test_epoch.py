@@ -1,0 +1,236 @@
+"""The log becomes another one under nodes that stay up: restored, put back, failed over. Nothing of two is mixed."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from educa_chat import hub as hub_module
+from educa_chat.handlers.keys import HUB
+from tests.postgres_server import PostgresServer
+from tests.processes import Process, open_node
+from tests.redis_server import RedisServer
+from tests.serving import TIMEOUT_S, Chatter, Person, open_server, settings_for
+
+
+async def say(url: str, username: str, what: str, first: int, last: int) -> None:
+    """Say "`what` `first`" … "`what` `last`", each when the one before it is stored."""
+    async with Person(url, username) as person:
+        socket = await person.enter()
+        for number in range(first, last + 1):
+            await socket.say(f"{what} {number}", id=f"{what} {number}")
+            await socket.receive_until("ack", id=f"{what} {number}")
+
+
+async def read_to_the_end(socket: Chatter) -> tuple[list[str], int | None]:
+    """All that was said until the server closed the socket, and its code."""
+    said: list[str] = []
+    async with asyncio.timeout(2 * TIMEOUT_S):
+        async for frame in socket.socket:
+            assert frame.type is aiohttp.WSMsgType.TEXT
+            event = json.loads(frame.data)
+            if "message" in event and "seq" in event:
+                said.append(event["message"])
+    return said, socket.socket.close_code
+
+
+# How another history comes about: each takes what was saved after "old 5", when the log has reached "old 10".
+
+
+class Restored:
+    """`pg_restore --clean` into the database that everybody is connected to."""
+
+    has_another_epoch = True
+
+    def __init__(self, postgres: PostgresServer) -> None:
+        self._postgres = postgres
+        self._dump = str(postgres.new_folder() / "dump")
+
+    def save(self) -> None:
+        self._postgres.tool("pg_dump", "-Fc", "-f", self._dump, self._postgres.url)
+
+    def bring_back(self) -> PostgresServer:
+        self._postgres.tool("pg_restore", "--clean", "--if-exists", "-d", self._postgres.url, self._dump)
+        return self._postgres
+
+
+class PutBack:
+    """The data folder, as it was copied while the server was stopped."""
+
+    has_another_epoch = False
+
+    def __init__(self, postgres: PostgresServer) -> None:
+        self._postgres = postgres
+        self._saved = Path()
+
+    def save(self) -> None:
+        self._postgres.stop()
+        self._saved = self._postgres.save()
+        self._postgres.start()
+
+    def bring_back(self) -> PostgresServer:
+        self._postgres.stop()
+        self._postgres.put_back(self._saved)
+        self._postgres.start()
+        return self._postgres
+
+
+class Promoted:
+    """A standby that was behind when the primary died, at the address of the primary."""
+
+    has_another_epoch = True
+
+    def __init__(self, postgres: PostgresServer) -> None:
+        self._postgres = postgres
+
+    def save(self) -> None:
+        self._standby = self._postgres.standby()
+        self._standby.stop()
+
+    def bring_back(self) -> PostgresServer:
+        self._postgres.kill()
+        self._standby.port = self._postgres.port
+        self._standby.start()
+        self._standby.promote()
+        return self._standby
+
+
+Fault = Restored | PutBack | Promoted
+
+
+@pytest.fixture(params=[Restored, PutBack, Promoted], ids=["restored", "put back", "promoted"])
+def fault(own_postgres: PostgresServer, request: pytest.FixtureRequest) -> Fault:
+    made: Fault = request.param(own_postgres)
+    return made
+
+
+@pytest.fixture
+async def nodes(own_postgres: PostgresServer, redis_server: RedisServer) -> AsyncIterator[list[Process]]:
+    async with (
+        open_node(own_postgres.url, redis_server.url, limits_messages_per_second=0) as one,
+        open_node(own_postgres.url, redis_server.url, limits_messages_per_second=0) as two,
+    ):
+        yield [one, two]
+
+
+async def available(person: Person, query: str) -> Chatter:
+    """Enter as soon as it goes: while the database is away, and until the rooms are compared with it, it is 503."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            try:
+                return await person.enter(query=query)
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status != 503:
+                    raise
+                await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("after", [7, 10])
+async def test_open_sockets_are_closed_and_who_comes_back_is_reset(
+    nodes: list[Process], own_postgres: PostgresServer, redis_server: RedisServer, fault: Fault, after: int
+) -> None:
+    one, two = nodes
+    await say(one.url, "ana", "old", 1, 5)
+    # Their sessions are older than what comes back.
+    async with Person(one.url, "luis") as luis, Person(two.url, "ana") as ana:
+        await asyncio.to_thread(fault.save)
+        await say(one.url, "ana", "old", 6, 10)
+        sockets = [await available(luis, "?after=0"), await available(ana, "?after=0")]
+        welcome = await sockets[0].receive()
+        history = (await luis.messages())["messages"]
+        reading = [asyncio.create_task(read_to_the_end(socket)) for socket in sockets]
+        postgres = await asyncio.to_thread(fault.bring_back)
+        try:
+            for said, code in await asyncio.gather(*reading):
+                assert said == [f"old {number}" for number in range(1, 11)]
+                assert code == 1001
+            async with open_node(postgres.url, redis_server.url) as fresh, Person(fresh.url, "luis") as elsewhere:
+                query = f"?after={after}&epoch={welcome['epoch']}&at={quote(history[after - 1]['datetime'])}"
+                for person in (luis, elsewhere):
+                    socket = await available(person, query)
+                    again = await socket.receive()
+                    assert (again["epoch"] != welcome["epoch"]) == fault.has_another_epoch
+                    assert await socket.receive() == {"type": "reset", "after": 5}
+                await say(one.url, "ana", "new", 6, 12)
+                for person in (luis, elsewhere):
+                    socket = await available(person, "?after=0")
+                    assert [event["message"] for event in await socket.events(12)] == [
+                        *(f"old {number}" for number in range(1, 6)),
+                        *(f"new {number}" for number in range(6, 13)),
+                    ]
+                # What has grown beyond them by now is not what they missed.
+                for person in (luis, elsewhere):
+                    socket = await available(person, query)
+                    assert (await socket.receive())["type"] == "welcome"
+                    assert await socket.receive() == {"type": "reset", "after": 12}
+        finally:
+            if postgres is not own_postgres:
+                postgres.discard()
+    for node in nodes:
+        assert "Traceback" not in node.output, node.output
+
+
+async def test_a_log_that_was_put_back_and_has_grown_again_is_not_taken_for_the_one_that_was_shown(
+    nodes: list[Process], own_postgres: PostgresServer
+) -> None:
+    """The nodes find a head above the one they know, with other events below it."""
+    one, _ = nodes
+    fault = PutBack(own_postgres)
+    await say(one.url, "ana", "old", 1, 5)
+    async with Person(one.url, "luis") as luis:
+        await asyncio.to_thread(fault.save)
+        await say(one.url, "ana", "old", 6, 10)
+        socket = await available(luis, "?after=0")
+        reading = asyncio.create_task(read_to_the_end(socket))
+        port = own_postgres.port
+        with PostgresServer() as elsewhere:
+            await asyncio.to_thread(own_postgres.stop)
+            own_postgres.port = elsewhere.port
+            elsewhere.stop()
+            await asyncio.to_thread(fault.bring_back)
+            async with open_server(settings_for(own_postgres.url, limits_messages_per_second=0)) as server:
+                await say(server.url, "ana", "new", 6, 13)
+            await asyncio.to_thread(own_postgres.stop)
+            own_postgres.port = port
+            await asyncio.to_thread(own_postgres.start)
+        said, code = await reading
+        assert said == [f"old {number}" for number in range(1, 11)]
+        assert code == 1001
+        socket = await available(luis, "?after=0")
+        assert [event["message"] for event in await socket.events(13)] == [
+            *(f"old {number}" for number in range(1, 6)),
+            *(f"new {number}" for number in range(6, 14)),
+        ]
+
+
+async def test_what_the_bus_brings_of_another_history_is_not_shown_though_it_is_next_in_line(
+    own_postgres: PostgresServer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that has not looked at the log yet hears of an event that fits behind what it has shown."""
+    fault = PutBack(own_postgres)
+    settings = settings_for(own_postgres.url, bus_url=redis_server.url, limits_messages_per_second=0)
+    async with open_server(settings) as server:
+        await say(server.url, "ana", "old", 1, 5)
+    fault.save()
+    async with open_server(settings) as server:
+        await say(server.url, "ana", "old", 6, 10)
+        async with Person(server.url, "luis") as luis:
+            socket = await luis.enter(query="?after=0")
+            await socket.events(10)
+            for name in ("SWEEP_S", "SWEEP_IN_DOUBT_S"):
+                monkeypatch.setattr(hub_module, name, 3600.0)
+            await server.app[HUB].sweep()
+            reading = asyncio.create_task(read_to_the_end(socket))
+            await asyncio.to_thread(fault.bring_back)
+            async with open_server(settings) as other:
+                assert other.app[HUB].epoch == server.app[HUB].epoch
+                await say(other.url, "ana", "new", 6, 12)
+                async with Person(other.url, "luis") as there:
+                    await (await there.enter(query="?after=0")).events(12)
+            assert not reading.done()
+            await server.app[HUB].sweep()
+            assert await reading == ([], 1001)
