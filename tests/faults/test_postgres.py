@@ -1,8 +1,12 @@
 """Postgres under fire: whatever happens to it while people write, what is acked is stored once and seen by all."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -145,6 +149,62 @@ async def test_what_is_acked_is_stored_once_in_order_and_seen_by_all(
             await check_room(database, course, people)
             waits = [talker.longest_wait_s for talker in people]
             assert max(waits) < LONGEST_WAIT_S
+    for node in nodes:
+        assert "Traceback" not in node.output, node.output
+
+
+@pytest.fixture
+def small_disk(own_postgres: PostgresServer) -> Iterator[Path]:
+    """A disk of 64 MiB that has the write-ahead log of `own_postgres` and nothing else."""
+    disk = own_postgres.new_folder()
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "educa-chat-test", str(disk)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a disk can't be mounted here")
+    try:
+        own_postgres.stop()
+        wal = own_postgres.folder / "pg_wal"
+        shutil.move(wal, disk / "wal")
+        wal.symlink_to(disk / "wal")
+        own_postgres.own(disk)
+        own_postgres.start()
+        yield disk
+        own_postgres.kill()
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+async def test_a_full_disk_is_unavailable_and_what_was_acked_is_there_when_it_has_room_again(
+    small_disk: Path, own_postgres: PostgresServer, nodes: tuple[Process, Process]
+) -> None:
+    async def panicked() -> None:
+        while True:
+            try:
+                await own_postgres.execute("create table if not exists filler (x int); insert into filler values (1)")
+                await own_postgres.execute("select pg_switch_wal()")
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                if "No space left on device" in own_postgres.log.read_text():
+                    return
+            await asyncio.sleep(0.05)
+
+    async with open_database(own_postgres.url, 2) as database:
+        course, usernames = await add_room(database, WRITERS)
+        async with talkers([node.url for node in nodes], course, usernames) as people:
+            async with talking(people):
+                with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
+                    while True:
+                        ballast.write(bytes(65536))
+                async with asyncio.timeout(30):
+                    await panicked()
+                async with asyncio.timeout(30):
+                    while not all(talker.unavailable for talker in people):
+                        await asyncio.sleep(0.05)
+                (small_disk / "ballast").unlink()
+                own_postgres.kill()
+                await asyncio.to_thread(own_postgres.start)
+            await check_room(database, course, people)
+            assert max(talker.longest_wait_s for talker in people) < LONGEST_WAIT_S
     for node in nodes:
         assert "Traceback" not in node.output, node.output
 
