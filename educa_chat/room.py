@@ -289,7 +289,8 @@ class Room:
                 events = []
             if not events:
                 await asyncio.sleep(RETRY_PAUSE_S)
-            missed = [_frames(event) for event in events]
+            # What the log has beyond the head is shown to all members, and would come to this one twice.
+            missed = [_frames(event) for event in events if event.seq <= self.head]
         piece: list[bytes] = []
         piece_bytes = 0
         for frames in missed:
