@@ -112,6 +112,8 @@ class Hub:
     def sweep_age_s(self) -> float:
         """Seconds since all rooms were last compared with the log."""
         return self._clock() - self._swept_at
+
+    @property
     def _is_same_log(self) -> bool:
         """Whether the database was never lost since the rooms were compared with the log."""
         return self._compared_after == self._log.losses

@@ -289,8 +289,7 @@ class Room:
                 events = []
             if not events:
                 await asyncio.sleep(RETRY_PAUSE_S)
-            # What the log has beyond the head is shown to all members, and would come to this one twice.
-            missed = [_frames(event) for event in events if event.seq <= self.head]
+            missed = [_frames(event) for event in events]
         piece: list[bytes] = []
         piece_bytes = 0
         for frames in missed:

@@ -348,15 +348,3 @@ def test_whatever_comes_in_whatever_order_every_member_sees_every_event_once_in_
             assert member.received == frames(*log.events[after:], audience=audience)
 
     asyncio.run(play())
-
-
-async def test_what_the_log_has_beyond_the_head_is_not_part_of_a_replay_and_comes_once() -> None:
-    """Another process has committed what this one has yet to hear of."""
-    log = Log(3)
-    room = Room(1, 2, AT, log.read)
-    member = ListMember()
-    async with asyncio.timeout(TIMEOUT_S):
-        await room.join(member, after=0)
-    room.offer([event(3)])
-    await asyncio.sleep(0)
-    assert member.received == frames(event(1), event(2), event(3))

@@ -22,6 +22,7 @@ from educa_chat.protocol import Audience, Event
 from educa_chat.room import Room
 from educa_chat.storage import log as log_module
 from educa_chat.storage.log import Appender, Entry, Kind, Outcome
+from educa_chat.storage.pool import open_database
 from educa_chat.tasks import running
 from tests.conftest import Postgres
 from tests.processes import free_port
@@ -285,7 +286,7 @@ async def test_a_commit_that_fails_is_counted_by_what_came_of_it(
     outcomes: list[Outcome] = []
     await server.app[HUB].enter(1)
     await database.execute("alter table educa_chat.message add check (body <> 'bad')")
-    appender = Appender(database.url, lambda _: None, metrics)
+    appender = Appender(database, lambda _: None, metrics)
     appender.append(entry("good", "1"), outcomes.append)
     appender.append(entry("bad", "2"), outcomes.append)
     assert len(appender) == 2
@@ -293,10 +294,11 @@ async def test_a_commit_that_fails_is_counted_by_what_came_of_it(
         await appender.drained()
     assert watch.moved()['commit_failures_total{outcome="halved"}'] == 1
     monkeypatch.setattr(log_module, "PATIENCE_S", 0.05)
-    appender = Appender(f"postgresql://x@127.0.0.1:{free_port()}/x", lambda _: None, metrics)
-    appender.append(entry("x", "1"), outcomes.append)
-    async with running(appender.run(), "appender"):
-        await appender.drained()
+    async with open_database(f"postgresql://x@127.0.0.1:{free_port()}/x", 1) as away:
+        appender = Appender(away, lambda _: None, metrics)
+        appender.append(entry("x", "1"), outcomes.append)
+        async with running(appender.run(), "appender"):
+            await appender.drained()
     moved = watch.moved()
     assert moved['commit_failures_total{outcome="retried"}'] >= 1
     assert moved['commit_failures_total{outcome="given_up"}'] == 1

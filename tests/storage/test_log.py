@@ -215,7 +215,7 @@ async def test_time_in_a_room_never_runs_backwards(database: Database, node: Nod
 
 
 async def test_more_than_may_wait_is_unavailable_at_once(database: Database) -> None:
-    appender = Appender(database, lambda _: None)
+    appender = Appender(database, lambda _: None, Metrics())
     for number in range(log_module.MAX_WAITING_ENTRIES):
         appender.append(entry(str(number)), lambda _: None)
     with pytest.raises(CommandRefused, match="unavailable"):
