@@ -242,8 +242,9 @@ async def test_a_room_that_is_closed_is_counted_by_why(
     await hub.sweep()
     assert (await watch.until_moved('evictions_total{reason="empty"}'))['evictions_total{reason="empty"}'] == 1
     monkeypatch.setattr(hub_module, "EMPTY_ROOM_S", 60.0)
+    await database.execute("update educa_chat.room set head = 5, last_at = now()")
     await hub.enter(1)
-    await database.execute("update educa_chat.room set last_at = now()")
+    await database.execute("update educa_chat.room set head = 4")
     await hub.sweep()
     assert (await watch.until_moved('evictions_total{reason="rewound"}'))['evictions_total{reason="rewound"}'] == 1
     await hub.enter(1)
