@@ -305,6 +305,15 @@ def text_frame(payload: bytes) -> bytes:
     return _LENGTH_64.pack(0x81, 127, length) + payload
 
 
+PING_FRAME = b"\x89\x00"
+"""A ping that says nothing (RFC 6455 §5.5.2)."""
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """The answer to a ping that said `payload`, which has at most 125 bytes (RFC 6455 §5.5.3)."""
+    return bytes((0x8A, len(payload))) + payload
+
+
 def json_id(number: int) -> int | str:
     """A room's id in JSON: a number up to 2^53, and a string beyond."""
     return number if number <= MAX_SEQ else str(number)

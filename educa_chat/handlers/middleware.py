@@ -135,7 +135,10 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except DatabaseUnavailable as error:
         logger.warning("%s: %s", request.rel_url.raw_path, error)
         return _answer(request, 503)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and request.transport is None:
+            # The client has gone before all of its request was here, so nobody reads the answer.
+            return _answer(request, 400)
         logger.exception("%s failed", request.rel_url.raw_path)
         return _answer(request, 500)
 

@@ -22,6 +22,7 @@ from educa_chat.log_lines import log_also
 from educa_chat.metrics import ResetReason
 from educa_chat.presence import Person
 from educa_chat.protocol import (
+    PING_FRAME,
     SUBPROTOCOL,
     Ack,
     Audience,
@@ -36,6 +37,7 @@ from educa_chat.protocol import (
     decode_command,
     encode,
     json_id,
+    pong_frame,
     text_frame,
 )
 from educa_chat.protocol import Room as WelcomeRoom
@@ -48,7 +50,8 @@ from educa_chat.storage.sessions import Visitor
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 25.0
-"""nginx cuts an idle connection after 60 s."""
+"""How often a socket is pinged; nginx cuts an idle connection after 60 s. Who has sent no whole frame half as long after
+a ping is gone."""
 
 REFUSALS_PER_SECOND = 20
 """A socket whose commands are refused faster than this is read more slowly, after a burst of REFUSALS_BURST."""
@@ -59,7 +62,11 @@ STRIKES_BURST = 1000
 STRIKES_PER_SECOND = 10
 WEIGHTS = {ErrorCode.RATE_LIMITED: 1, ErrorCode.UNAVAILABLE: 0}
 WEIGHT_OTHERWISE = 5
-"""Broken rules add up to 1008: some 200 malformed frames, or 1,000 that were too many."""
+"""Broken rules add up to 1008: some 200 malformed frames, or 1,000 that were too many.
+
+A ping or a pong counts like a malformed frame: two a second may come for ever, more than any client that wants to know
+whether we are there. In masses they would take the process from the others, for what nobody sees.
+"""
 
 _numbers = count(1)
 _PROCESS = secrets.token_hex(4)
@@ -84,7 +91,11 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
     limits = request.app[SETTINGS].limits
     response = web.WebSocketResponse(
         protocols=(SUBPROTOCOL,),
-        heartbeat=HEARTBEAT_S,
+        # We ping and answer pings ourselves. aiohttp's heartbeat takes any byte for a sign of life and closes, but
+        # never aborts, a transport; and its answer to a ping waits until it can be sent. A peer that does not read
+        # could hold a socket for ever.
+        heartbeat=None,
+        autoping=False,
         compress=False,
         # aiohttp refuses what is as large as its limit; 0 is no limit, for it too.
         max_msg_size=limits.frame_bytes and limits.frame_bytes + 1,
@@ -95,6 +106,9 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
     with request.app[SOCKETS].holding(socket):
         try:
             await socket.serve(after, reset)
+        except ConnectionError:
+            # It has gone while what it missed was sent to it.
+            logger.info("the socket broke off")
         except Exception:
             # One of the three edges: whatever goes wrong with one socket is the end of that one.
             logger.exception("the socket failed")
@@ -173,6 +187,9 @@ class ChatSocket:
         self._settled_all = asyncio.Event()
         self._settled_all.set()
         self._is_retiring = False
+        self._is_alive = True
+        """Whether a whole frame has come since the last ping."""
+        self._heartbeat = self._loop.call_later(HEARTBEAT_S, self._ping)
         self._closing: asyncio.Task[None] | None = None
         self._code: int | None = None
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -232,11 +249,17 @@ class ChatSocket:
             if self._closing is not None:
                 # What was read already, behind the reason to close, is obeyed no more.
                 return
+            self._is_alive = True
             if self._is_retiring:
                 # It is not answered, so the client says it again, elsewhere.
                 continue
             if message.type is WSMsgType.TEXT:
                 await self._receive(message.data)
+            elif message.type is WSMsgType.PING:
+                self._send(pong_frame(message.data))
+                await self._strike(WEIGHT_OTHERWISE)
+            elif message.type is WSMsgType.PONG:
+                await self._strike(WEIGHT_OTHERWISE)
             elif message.type is WSMsgType.BINARY:
                 self.close(CloseCode.UNSUPPORTED_DATA)
             elif message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
@@ -245,6 +268,7 @@ class ChatSocket:
 
     async def end(self) -> None:
         """Leave, and let go of what could not be sent."""
+        self._heartbeat.cancel()
         self._room.leave(self)
         if self._closing is not None:
             await asyncio.wait([self._closing])
@@ -254,6 +278,20 @@ class ChatSocket:
             self._transport.abort()
         self._ended.set_result(None)
         logger.info("the socket is closed: %s", self._code or self._response.close_code)
+
+    def _ping(self) -> None:
+        """Ask for a sign of life (RFC 6455 §5.5.2)."""
+        self._is_alive = False
+        self._transmit(PING_FRAME)
+        self._heartbeat = self._loop.call_later(HEARTBEAT_S / 2, self._abort_if_dead)
+
+    def _abort_if_dead(self) -> None:
+        if self._is_alive:
+            self._heartbeat = self._loop.call_later(HEARTBEAT_S / 2, self._ping)
+        else:
+            logger.info("the socket gives no sign of life")
+            # This wakes the handler, whatever it waits for.
+            self._transport.abort()
 
     async def _close(self, code: CloseCode) -> None:
         with suppress(TimeoutError, ConnectionError):
@@ -280,7 +318,7 @@ class ChatSocket:
                 await self._slow_down()
                 return
             self._refuse(code, refusal.id, refusal.retry_after)
-            await self._strike(code)
+            await self._strike(WEIGHTS.get(code, WEIGHT_OTHERWISE))
 
     async def _find_accepted(self, code: ErrorCode, id: str | None) -> Accepted | None:
         """What a refused command's id was accepted as before: that answer holds, whatever came with the id now."""
@@ -291,8 +329,8 @@ class ChatSocket:
         except DatabaseUnavailable:
             return None
 
-    async def _strike(self, code: ErrorCode) -> None:
-        for _ in range(WEIGHTS.get(code, WEIGHT_OTHERWISE)):
+    async def _strike(self, weight: int) -> None:
+        for _ in range(weight):
             if self._strikes.take(self._number):
                 self.close(CloseCode.POLICY_VIOLATION)
                 return
@@ -345,13 +383,16 @@ class ChatSocket:
         )
 
     def _say(self, payload: bytes) -> None:
+        self._send(text_frame(payload))
+
+    def _send(self, frame: bytes) -> None:
         """Send a frame of the socket's own; those of one turn of the loop go out together."""
         if self.buffer_size() > BUFFER_LIMIT_BYTES:
             self.close(CloseCode.TOO_SLOW)
             return
         if not self._own:
             self._loop.call_soon(self._send_own)
-        self._own.append(text_frame(payload))
+        self._own.append(frame)
 
     def _send_own(self) -> None:
         own, self._own = self._own, []

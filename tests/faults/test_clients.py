@@ -1,0 +1,261 @@
+"""Clients that are slow, silent or greedy: each is got rid of in time, and the others notice nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import count
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from educa_chat.handlers import websocket
+from educa_chat.handlers.keys import HUB, SOCKETS
+from educa_chat.handlers.websocket import ChatSocket
+from educa_chat.room import BUFFER_LIMIT_BYTES, Room
+from tests.conftest import Postgres
+from tests.raw_socket import FIN, PING, PONG, TEXT, frame, handshake, open_connection, open_raw
+from tests.serving import TIMEOUT_S, Chatter, Person, Server, open_server, settings_for
+
+HEARTBEAT_S = 1.0
+WINDOW_BYTES = 4096
+LONG_TEXT = "x" * 3900
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a silent socket be found out in a second and a half."""
+    monkeypatch.setattr(websocket, "HEARTBEAT_S", HEARTBEAT_S)
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_S", 0.5)
+
+
+@pytest.fixture
+async def server(postgres: Postgres) -> AsyncIterator[Server]:
+    url = await postgres.create_chat_database(demo=True)
+    async with open_server(settings_for(url, limits_messages_per_second=0)) as opened:
+        yield opened
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while not is_so():
+            await asyncio.sleep(0.02)
+
+
+async def open_room(server: Server, course: int = 1) -> Room:
+    room = await server.app[HUB].enter(course)
+    assert room is not None
+    return room
+
+
+async def are_left(server: Server, count: int) -> None:
+    """Wait until only `count` sockets are left, among the sockets and in room 1."""
+    room = await open_room(server)
+    await until(lambda: len(server.app[SOCKETS]) == len(room) == count)
+
+
+async def talk_works(here: Chatter, there: Chatter) -> None:
+    await here.say("still here", "works")
+    await here.receive_until("ack", id="works")
+    await there.receive_until("chat_message", id="works")
+
+
+@asynccontextmanager
+async def listening(chatter: Chatter) -> AsyncIterator[None]:
+    """Let `chatter` read, and so answer pings."""
+    reading = asyncio.create_task(chatter.close_code())
+    try:
+        yield
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def fill(sender: Chatter, is_full: Callable[[], bool]) -> None:
+    """Say long things in room 1 until those who do not read have got their buffers filled."""
+    async with asyncio.timeout(3 * TIMEOUT_S):
+        for number in count():
+            if is_full():
+                return
+            for part in range(10):
+                await sender.say(LONG_TEXT, f"{number}-{part}")
+            await sender.receive_until("ack", id=f"{number}-9")
+
+
+class Path:
+    """A way to the server over which, from some moment on, nothing comes through any more; nobody is told."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.is_cut = False
+
+    @asynccontextmanager
+    async def open(self, url: str) -> AsyncIterator[None]:
+        address = urlsplit(url)
+        writers: list[asyncio.StreamWriter] = []
+
+        async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(ConnectionError):
+                while data := await reader.read(65536):
+                    if not self.is_cut:
+                        writer.write(data)
+            if not self.is_cut:
+                writer.close()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there_reader, there_writer = await asyncio.open_connection(address.hostname, address.port)
+            writers.extend((writer, there_writer))
+            await asyncio.gather(carry(reader, there_writer), carry(there_reader, writer))
+
+        listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+        host, port = listener.sockets[0].getsockname()
+        self.url = f"http://{host}:{port}"
+        try:
+            yield
+        finally:
+            listener.close()
+            for writer in writers:
+                writer.transport.abort()
+            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
+
+# Silence.
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_a_peer_that_has_vanished_is_gone_from_its_room(server: Server) -> None:
+    path = Path()
+    async with path.open(server.url), Person(server.url, "luis") as luis, Person(path.url, "ana") as ana:
+        async with listening(await luis.enter()), listening(await ana.enter()):
+            await are_left(server, 2)
+            path.is_cut = True
+            await are_left(server, 1)
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_a_peer_that_stands_still_is_gone_from_its_room(server: Server) -> None:
+    async with Person(server.url, "ana") as ana, open_raw(ana, 1):
+        await are_left(server, 1)
+        await are_left(server, 0)
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_a_peer_that_says_nothing_but_answers_pings_stays(server: Server) -> None:
+    async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
+        for _ in range(4):
+            assert await raw.receive() == (PING, b"")
+            await raw.send(frame(FIN | PONG))
+        await raw.send(frame(FIN | TEXT, b'{"id":"a","message":"hello"}'))
+        assert (await raw.json())["type"] == "ack"
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_a_frame_that_drips_in_for_ever_is_no_sign_of_life(server: Server) -> None:
+    async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
+        await raw.send(frame(FIN | TEXT, length=60_000))
+        gone = asyncio.create_task(are_left(server, 0))
+        while not gone.done():
+            await raw.send(b"x")
+            await asyncio.sleep(0.05)
+        await gone
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_a_message_that_drips_in_with_pongs_between_is_taken(server: Server) -> None:
+    said = b'{"id":"a","message":"hello"}'
+    async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
+        await raw.send(frame(TEXT))
+        for place in said:
+            await raw.send(frame(0, bytes([place])) + frame(FIN | PONG))
+            await asyncio.sleep(2.5 * HEARTBEAT_S / len(said))
+        await raw.send(frame(FIN))
+        assert (await raw.json())["type"] == "ack"
+
+
+# Who does not read.
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_a_stalled_reader_that_breaks_a_rule_is_gone_all_the_same(server: Server) -> None:
+    async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
+        here = await luis.enter()
+        room = await open_room(server)
+        async with open_raw(ana, 1, WINDOW_BYTES) as raw:
+            await fill(here, lambda: max(member.buffer_size() for member in room) > BUFFER_LIMIT_BYTES // 4)
+            async with listening(here):
+                await raw.send(frame(FIN | TEXT, length=2**20))
+                await are_left(server, 1)
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_a_stalled_reader_that_pings_is_gone_all_the_same(server: Server) -> None:
+    async with Person(server.url, "ana") as ana, open_raw(ana, 1, WINDOW_BYTES) as raw:
+        flood = asyncio.create_task(raw.send(frame(FIN | PING, b"x" * 125) * 80_000))
+        await are_left(server, 1)
+        await are_left(server, 0)
+        with suppress(TimeoutError):
+            await flood
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_many_stalled_readers_leave_nothing_behind(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    settings = settings_for(url, limits_messages_per_second=0, limits_sockets_per_user=0)
+    process = psutil.Process()
+    async with open_server(settings) as server, Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
+        here = await luis.enter()
+        room = await open_room(server)
+        tasks, files = len(asyncio.all_tasks()), process.num_fds()
+        async with AsyncExitStack() as stack:
+            for _ in range(50):
+                await stack.enter_async_context(open_raw(ana, 1, WINDOW_BYTES))
+            assert len(room) == 51
+            await fill(here, lambda: len(room) == 1)
+            async with listening(here):
+                await are_left(server, 1)
+                assert process.num_fds() < files + 60
+                await until(lambda: len(asyncio.all_tasks()) <= tasks + 1)
+
+
+async def test_who_goes_away_at_any_moment_leaves_no_error(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
+        here = await luis.enter()
+        room = await open_room(server)
+        await fill(here, lambda: room.head >= 900)
+        async with listening(here):
+            request = handshake(ana, 1, query="?after=0")
+            for sent in (request[:20], request[:-1], request):
+                for _ in range(20):
+                    async with open_connection(server.url) as raw:
+                        await raw.send(sent)
+            for _ in range(5):
+                async with open_connection(server.url, WINDOW_BYTES) as raw:
+                    await raw.send(request)
+                    await until(lambda: any(isinstance(s, ChatSocket) and s.buffer_size() for s in server.app[SOCKETS]))
+            await are_left(server, 1)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+# Greed.
+
+
+async def test_of_200_sockets_of_one_person_the_20_newest_stay(server: Server) -> None:
+    async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
+        window = await luis.enter()
+        sockets = [await ana.enter() for _ in range(20)]
+        for _ in range(180):
+            sockets.append(await ana.enter())
+            assert await sockets[-21].close_code() == 4029
+        await are_left(server, 21)
+        await window.say("still here", "works")
+        for socket in (window, *sockets[-20:]):
+            assert (await socket.receive_until("chat_message"))["id"] == "works"
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_of_200_sockets_of_one_person_that_never_read_20_stay(server: Server) -> None:
+    async with Person(server.url, "ana") as ana, AsyncExitStack() as stack:
+        for _ in range(200):
+            await stack.enter_async_context(open_raw(ana, 1))
+        assert len(server.app[SOCKETS]) <= 20
+        await are_left(server, 0)
