@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
 from educa_chat.handlers import accounts, api, health, keys, pages, websocket
+from educa_chat.handlers.connections import Connections
 from educa_chat.handlers.middleware import (
     add_headers,
     answer_errors,
@@ -55,22 +56,26 @@ def build_app(settings: Settings) -> web.Application:
     session_key = settings.session.key or Fernet.generate_key().decode()
     if not settings.session.key:
         logger.warning("session.key is not set: whoever signs in is signed out when this process stops")
+    connections = Connections()
     app = web.Application(
         client_max_size=FORM_BYTES,
         middlewares=[
             identify_requests(settings.server.trusted_proxies),
+            connections.note_request,
             trust_proxies(settings.server.trusted_proxies),
             log_requests,
             answer_errors,
         ],
     )
     app[keys.SETTINGS] = settings
+    app[keys.CONNECTIONS] = connections
     app[keys.TRANSLATIONS] = load_translations()
     app[keys.CSRF_KEY] = _derived_key(session_key, "csrf")
     app[keys.DEVICE_KEY] = _derived_key(session_key, "device")
     app[keys.REFUSALS] = RateLimit(websocket.REFUSALS_PER_SECOND, websocket.REFUSALS_BURST)
     app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
     app.on_response_prepare.append(add_headers)
+    app.on_response_prepare.append(connections.note_upgrade)
     for language, catalogue in app[keys.TRANSLATIONS].items():
         aiohttp_jinja2.setup(
             app,

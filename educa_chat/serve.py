@@ -4,9 +4,11 @@ import asyncio
 import gc
 import logging
 import multiprocessing
+import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 
 import msgspec
@@ -14,9 +16,11 @@ from aiohttp import web
 
 from educa_chat.app import build_app
 from educa_chat.errors import EducaChatError
+from educa_chat.handlers.keys import CONNECTIONS
 from educa_chat.log_lines import configure_logging, log_loop_failure
 from educa_chat.settings import Settings
 from educa_chat.storage.pool import open_database
+from educa_chat.tasks import running
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +30,7 @@ RESTART_PAUSE_S = 1.0
 
 async def serve(settings: Settings, ready: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called when people may come."""
+    _allow_many_files()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -36,21 +41,32 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
         await _serve_here(settings, ready, stop, reuse_port=False)
 
 
+def _allow_many_files() -> None:
+    """Raise the limit of open files as far as it goes: each socket takes one, and 1,024 is usual."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS calls it unlimited, and takes less.
+    with suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _serve_here(settings: Settings, ready: Callable[[], None], stop: asyncio.Event, *, reuse_port: bool) -> None:
     asyncio.get_running_loop().set_exception_handler(log_loop_failure)
-    runner = web.AppRunner(build_app(settings), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+    app = build_app(settings)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     try:
         await runner.setup()
+        assert runner.server is not None
         site = web.TCPSite(runner, settings.server.host, settings.server.port, reuse_port=reuse_port or None)
         await site.start()
         # What is here now stays; the collector need not look at it again and again while people wait.
         gc.collect()
         gc.freeze()
         ready()
-        await stop.wait()
-        logger.info("stopping")
-        # Before the door is closed: as long as anybody is left here, /health/ready says that nobody new may come.
-        await runner.shutdown()
+        async with running(app[CONNECTIONS].watch(runner.server), "watch over the connections"):
+            await stop.wait()
+            logger.info("stopping")
+            # Before the door is closed: as long as anybody is left here, /health/ready says that nobody new may come.
+            await runner.shutdown()
     finally:
         await runner.cleanup()
 

@@ -7,6 +7,7 @@ import jinja2
 from aiohttp import web
 
 from educa_chat.chat import Chat
+from educa_chat.handlers.connections import Connections
 from educa_chat.hub import Hub
 from educa_chat.identity import Identity, OwnIdentity
 from educa_chat.limits import RateLimit
@@ -23,6 +24,7 @@ LOG = web.AppKey("LOG", Log)
 APPENDER = web.AppKey("APPENDER", Appender)
 METRICS = web.AppKey("METRICS", Metrics)
 HUB = web.AppKey("HUB", Hub)
+CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
 CHAT = web.AppKey("CHAT", Chat)
 SOCKETS = web.AppKey("SOCKETS", Sockets)
 IDENTITY = web.AppKey("IDENTITY", Identity)
