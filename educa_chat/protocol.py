@@ -314,6 +314,11 @@ def pong_frame(payload: bytes) -> bytes:
     return bytes((0x8A, len(payload))) + payload
 
 
+def close_frame(code: CloseCode) -> bytes:
+    """A close frame without a reason (RFC 6455 §5.5.1)."""
+    return b"\x88\x02" + code.to_bytes(2, "big")
+
+
 def json_id(number: int) -> int | str:
     """A room's id in JSON: a number up to 2^53, and a string beyond."""
     return number if number <= MAX_SEQ else str(number)

@@ -34,6 +34,7 @@ from educa_chat.protocol import (
     Reset,
     Typing,
     Welcome,
+    close_frame,
     decode_command,
     encode,
     json_id,
@@ -50,14 +51,18 @@ from educa_chat.storage.sessions import Visitor
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 25.0
-"""How often a socket is pinged; nginx cuts an idle connection after 60 s. Who has sent no whole frame half as long after
-a ping is gone."""
+"""How often a socket is pinged; nginx cuts an idle connection after 60 s.
+
+Who has sent no whole frame half as long after a ping is gone.
+"""
 
 REFUSALS_PER_SECOND = 20
 """A socket whose commands are refused faster than this is read more slowly, after a burst of REFUSALS_BURST."""
 REFUSALS_BURST = 200
 SETTLE_TIMEOUT_S = 5.0
 """How long a socket that retires waits for its outstanding answers; longer than an entry waits for its commit."""
+FLOOD_CLOSE_S = 1.0
+"""How long a close frame may be on its way to a flooding client before the connection is cut."""
 STRIKES_BURST = 1000
 STRIKES_PER_SECOND = 10
 WEIGHTS = {ErrorCode.RATE_LIMITED: 1, ErrorCode.UNAVAILABLE: 0}
@@ -294,9 +299,15 @@ class ChatSocket:
             self._transport.abort()
 
     async def _close(self, code: CloseCode) -> None:
-        with suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._response.close(code=code)
+        if code is CloseCode.POLICY_VIOLATION:
+            # To wait for its own close frame would be to read all of a flood. Unread, the flood waits at its sender.
+            if not self._transport.is_closing():
+                self._transport.write(close_frame(code))
+            await asyncio.sleep(FLOOD_CLOSE_S)
+        else:
+            with suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._response.close(code=code)
         if not self._transport.is_closing() or self._transport.get_write_buffer_size():
             # A transport that can't send what it has would never close, and the handler never wake.
             self._transport.abort()
