@@ -259,3 +259,23 @@ async def test_of_200_sockets_of_one_person_that_never_read_20_stay(server: Serv
             await stack.enter_async_context(open_raw(ana, 1))
         assert len(server.app[SOCKETS]) <= 20
         await are_left(server, 0)
+
+
+async def test_a_flood_is_read_no_further_once_it_is_closed(server: Server) -> None:
+    pings = frame(FIN | PING) * 10_000
+    async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
+        here, there = await luis.enter(), await luis.enter()
+        async with open_raw(ana, 1) as raw:
+            closing = asyncio.create_task(raw.close_code())
+            sent = 0
+            while len(server.app[SOCKETS]) == 3:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await raw.send(pings)
+                        sent += len(pings)
+                await asyncio.sleep(0)
+            assert await closing == 1008
+            # What the kernels hold on both sides, and little more.
+            assert sent < 2**24
+        await here.say("still here", "works")
+        assert (await there.receive_until("chat_message"))["id"] == "works"
