@@ -6,7 +6,7 @@ CONFIG ?= config/development.toml
 BIN := .venv/bin
 SOURCES := educa_chat templates config tests benchmarks
 
-.PHONY: install run test check format bench clean
+.PHONY: install run test check format chaos bench clean
 
 install: .venv/installed
 
@@ -41,6 +41,11 @@ check: .venv/installed-for-checks
 format: .venv/installed-for-checks
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+SECONDS ?= 60
+SEED ?=
+chaos: .venv/installed-for-tests
+	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 bench: .venv/installed-for-tests
 	$(BIN)/python -m benchmarks

@@ -88,11 +88,16 @@ class Client:
         failures = 0
         while True:
             url = self._chance.choice(self._urls)
-            with suppress(aiohttp.ClientError, TimeoutError, ConnectionError):
+            try:
                 if not len(self._jar):
                     await self._sign_in(url)
                 await self._attend(url)
                 failures = 0
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status == 401:
+                    self._jar.clear()
+            except (aiohttp.ClientError, TimeoutError, ConnectionError):
+                pass
             self._socket = None
             failures += 1
             await asyncio.sleep(self._chance.uniform(0.05, min(LONGEST_PAUSE_S, 0.1 * 2**failures)))

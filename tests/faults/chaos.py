@@ -1,0 +1,297 @@
+"""Everything fails, at random and at once, while people talk; then it heals, and every promise is proved.
+
+    python -m tests.faults.chaos --seconds 600 --seed 1
+
+The seed decides which faults come, when, and for how long; in which moment of the processes' work they hit is left to
+them. Redis, Postgres, the nodes and the people each have a lane of their own, so that faults of several parts overlap.
+"""
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import NamedTuple
+
+import asyncpg
+import redis.asyncio
+
+from tests.faults.client import Client, more_acks, open_clients
+from tests.faults.cluster import Cluster, Node, open_cluster
+from tests.faults.proof import Account, prove
+
+NODES = 3
+LASTS_S = (0.3, 6.0)
+PAUSE_S = (0.2, 3.0)
+ADMIN_TIMEOUT_S = 5.0
+
+
+class Scene(NamedTuple):
+    """What a fault may touch, and the chance that it may ask."""
+
+    cluster: Cluster
+    clients: Sequence[Client]
+    chance: random.Random
+
+    @property
+    def node(self) -> Node:
+        return self.chance.choice(self.cluster.nodes)
+
+    async def ask_redis(self, *commands: Sequence[str]) -> None:
+        """Give Redis some commands; one that does not answer is left alone."""
+        client = redis.asyncio.Redis.from_url(self.cluster.redis.url, socket_timeout=ADMIN_TIMEOUT_S)
+        with suppress(redis.exceptions.RedisError):
+            for command in commands:
+                await client.execute_command(*command)  # type: ignore[no-untyped-call]
+        await client.aclose()
+
+
+Fault = Callable[[Scene], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def redis_is_killed(scene: Scene) -> AsyncIterator[None]:
+    scene.cluster.redis.stop()
+    yield
+    await asyncio.to_thread(scene.cluster.redis.start)
+
+
+@asynccontextmanager
+async def redis_stands_still(scene: Scene) -> AsyncIterator[None]:
+    scene.cluster.redis.freeze()
+    yield
+    scene.cluster.redis.thaw()
+
+
+@asynccontextmanager
+async def redis_drops_its_listeners(scene: Scene) -> AsyncIterator[None]:
+    await scene.ask_redis(("CLIENT", "KILL", "TYPE", "pubsub"))
+    yield
+
+
+@asynccontextmanager
+async def redis_pauses_its_clients(scene: Scene) -> AsyncIterator[None]:
+    await scene.ask_redis(("CLIENT", "PAUSE", str(scene.chance.randrange(500, 4000)), "ALL"))
+    yield
+
+
+@asynccontextmanager
+async def redis_has_no_room_for_output(scene: Scene) -> AsyncIterator[None]:
+    await scene.ask_redis(("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1 1 1"))
+    yield
+    await scene.ask_redis(("CONFIG", "SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60"))
+
+
+@asynccontextmanager
+async def a_wire_to_redis_swallows(scene: Scene) -> AsyncIterator[None]:
+    wire = scene.node.to_redis
+    wire.swallows_answers = scene.chance.random() < 0.7
+    wire.swallows_questions = not wire.swallows_answers or scene.chance.random() < 0.5
+    yield
+    wire.swallow(False)
+
+
+@asynccontextmanager
+async def a_wire_to_redis_breaks(scene: Scene) -> AsyncIterator[None]:
+    scene.node.to_redis.cut()
+    yield
+
+
+@asynccontextmanager
+async def postgres_is_restarted(scene: Scene) -> AsyncIterator[None]:
+    await asyncio.to_thread(scene.cluster.postgres.stop, scene.chance.choice(("fast", "immediate")))
+    yield
+    await asyncio.to_thread(scene.cluster.postgres.start)
+
+
+@asynccontextmanager
+async def postgres_crashes(scene: Scene) -> AsyncIterator[None]:
+    await asyncio.to_thread(scene.cluster.postgres.kill)
+    yield
+    await asyncio.to_thread(scene.cluster.postgres.start)
+
+
+@asynccontextmanager
+async def postgres_stands_still(scene: Scene) -> AsyncIterator[None]:
+    scene.cluster.postgres.freeze()
+    yield
+    scene.cluster.postgres.thaw()
+
+
+@asynccontextmanager
+async def postgres_ends_all_connections(scene: Scene) -> AsyncIterator[None]:
+    with suppress(asyncpg.PostgresError, OSError):
+        await scene.cluster.postgres.terminate_connections()
+    yield
+
+
+@asynccontextmanager
+async def postgres_may_only_be_read(scene: Scene) -> AsyncIterator[None]:
+    postgres = scene.cluster.postgres
+    await postgres.execute("alter database postgres set default_transaction_read_only = on")
+    await postgres.terminate_connections()
+    yield
+    # The connection that mends it is read-only as well, but for what it says of itself.
+    await postgres.execute(
+        "set default_transaction_read_only = off; alter database postgres set default_transaction_read_only = off"
+    )
+    await postgres.terminate_connections()
+
+
+@asynccontextmanager
+async def somebody_locks_a_room(scene: Scene) -> AsyncIterator[None]:
+    connection = await asyncpg.connect(scene.cluster.postgres.url)
+    course = scene.chance.choice(sorted(scene.cluster.courses))
+    try:
+        async with connection.transaction():
+            await connection.execute("select from educa_chat.room where course = $1 for update", course)
+            yield
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def a_wire_to_postgres_swallows(scene: Scene) -> AsyncIterator[None]:
+    wire = scene.node.to_postgres
+    wire.swallows_answers = scene.chance.random() < 0.7
+    wire.swallows_questions = not wire.swallows_answers or scene.chance.random() < 0.5
+    yield
+    wire.swallow(False)
+
+
+@asynccontextmanager
+async def a_wire_to_postgres_breaks(scene: Scene) -> AsyncIterator[None]:
+    scene.node.to_postgres.cut()
+    yield
+
+
+@asynccontextmanager
+async def a_node_is_killed(scene: Scene) -> AsyncIterator[None]:
+    node = scene.node
+    await node.kill()
+    yield
+    await _start(node)
+
+
+@asynccontextmanager
+async def a_node_is_restarted(scene: Scene) -> AsyncIterator[None]:
+    node = scene.node
+    assert await node.stop() == 0, node.output
+    yield
+    await _start(node)
+
+
+@asynccontextmanager
+async def a_node_stands_still(scene: Scene) -> AsyncIterator[None]:
+    node = scene.node
+    node.process.signal(signal.SIGSTOP)
+    yield
+    node.process.signal(signal.SIGCONT)
+
+
+async def _start(node: Node) -> None:
+    """Start it again and again, as its supervisor does: without a database it can't."""
+    while True:
+        try:
+            return await node.start()
+        except (AssertionError, TimeoutError):
+            await node.kill()
+
+
+@asynccontextmanager
+async def people_lose_their_connection(scene: Scene) -> AsyncIterator[None]:
+    for client in scene.chance.sample(scene.clients, scene.chance.randrange(1, len(scene.clients))):
+        client.cut()
+    yield
+
+
+@asynccontextmanager
+async def all_sessions_end(scene: Scene) -> AsyncIterator[None]:
+    with suppress(asyncpg.PostgresError, OSError, TimeoutError):
+        async with asyncio.timeout(ADMIN_TIMEOUT_S):
+            await scene.cluster.postgres.execute("delete from educa_chat.session")
+    yield
+
+
+LANES: dict[str, Sequence[Fault]] = {
+    "redis": (
+        redis_is_killed,
+        redis_stands_still,
+        redis_drops_its_listeners,
+        redis_pauses_its_clients,
+        redis_has_no_room_for_output,
+        a_wire_to_redis_swallows,
+        a_wire_to_redis_breaks,
+    ),
+    "postgres": (
+        postgres_is_restarted,
+        postgres_crashes,
+        postgres_stands_still,
+        postgres_ends_all_connections,
+        postgres_may_only_be_read,
+        somebody_locks_a_room,
+        a_wire_to_postgres_swallows,
+        a_wire_to_postgres_breaks,
+    ),
+    "nodes": (a_node_is_killed, a_node_is_restarted, a_node_stands_still),
+    "people": (people_lose_their_connection, all_sessions_end),
+}
+
+
+async def wreak(seconds: float, seed: int, say: Callable[[str], None]) -> tuple[Account, Counter[str]]:
+    """Let everything fail for so long and return what was proved then, and how often what was done.
+
+    Raises AssertionError for a promise that was broken.
+    """
+    faults: Counter[str] = Counter()
+
+    async def run(lane: str, scene: Scene, until: float) -> None:
+        while (left_s := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left_s, scene.chance.uniform(*PAUSE_S)))
+            fault = scene.chance.choice(LANES[lane])
+            lasts_s = scene.chance.uniform(*LASTS_S)
+            say(f"{seconds - until + time.monotonic():7.1f} s  {fault.__name__} for {lasts_s:.1f} s")
+            faults[fault.__name__] += 1
+            async with fault(scene):
+                await asyncio.sleep(lasts_s)
+
+    chance = random.Random(seed)
+    async with open_cluster(NODES) as cluster, open_clients(cluster.courses, cluster.urls, chance) as clients:
+        for client in clients:
+            client.is_talking = True
+        await more_acks(clients, 50)
+        until = time.monotonic() + seconds
+        async with asyncio.TaskGroup() as lanes:
+            for lane in LANES:
+                lanes.create_task(run(lane, Scene(cluster, clients, random.Random(f"{seed}:{lane}")), until))
+        say("all is mended")
+        await cluster.is_well()
+        await more_acks(clients, 50)
+        return await prove(cluster, clients), faults
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=random.randrange(2**31))
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    account, faults = asyncio.run(
+        wreak(arguments.seconds, arguments.seed, lambda line: print(line, flush=True)),
+    )
+    for name, count in sorted(faults.items()):
+        print(f"{count:5}  {name}")
+    print(
+        f"{account.acked} commands were acked, each is in the log once; {account.seen} events were seen in order,"
+        f" none twice and none missing, over {account.connections} connections with {account.resets} resets."
+        f" Seed {arguments.seed}."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+"""A short time in which everything fails at random; `make chaos` is the long one."""
+
+from tests.faults.chaos import LANES, wreak
+
+SECONDS = 20
+SEED = 2
+
+
+async def test_whatever_fails_nothing_is_lost() -> None:
+    account, faults = await wreak(SECONDS, SEED, print)
+    assert account.acked > 100
+    assert account.resets == 0, "nobody was away for long enough"
+    for lane, its_faults in LANES.items():
+        assert sum(faults[fault.__name__] for fault in its_faults) > 1, lane
