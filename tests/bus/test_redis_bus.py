@@ -392,7 +392,8 @@ async def test_closing_is_prompt_and_leaves_nothing(server: RedisServer, state: 
     tasks_before = asyncio.all_tasks()
     async with open_redis_bus(server.url, PREFIX) as bus:
         subscriber = asyncio.create_task(wait_for_loss())
-        await subscribed.wait()
+        async with asyncio.timeout(5):
+            await subscribed.wait()
         if state == "down":
             server.stop()
         elif state == "frozen":

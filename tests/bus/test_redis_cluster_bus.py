@@ -245,9 +245,11 @@ async def test_closing_is_prompt_and_leaves_nothing(cluster: RedisCluster, state
 
     tasks_before = asyncio.all_tasks()
     async with open_redis_cluster_bus(cluster.url, PREFIX) as bus:
+        await carries(bus, "room")
         subscribed = asyncio.Event()
         subscriber = asyncio.create_task(wait_for_loss(bus, subscribed))
-        await subscribed.wait()
+        async with asyncio.timeout(5):
+            await subscribed.wait()
         for master in cluster.masters:
             if state == "down":
                 master.stop()
