@@ -68,6 +68,18 @@ async def test_who_may_not_stay_is_out_on_both_nodes_and_the_others_stay(
             await socket.receive_until("ack", id=str(number))
 
 
+async def test_who_signs_out_on_one_node_is_out_on_the_other(watched: Watched) -> None:
+    one, two = watched.nodes
+    async with Person(one.url, "ana") as ana, Person(two.url) as elsewhere, Person(two.url, "ana") as otherwise:
+        elsewhere.http.cookie_jar.update_cookies({cookie.key: cookie.value for cookie in ana.http.cookie_jar})
+        same_session, other_session = await elsewhere.enter(), await otherwise.enter()
+        async with asyncio.timeout(OUT_WITHIN_S):
+            assert await ana.sign_out() == 302
+            assert await same_session.close_code() == 4001
+        await other_session.say("still here", id="1")
+        assert (await other_session.receive_until("ack"))["seq"] == 1
+
+
 async def test_who_leaves_the_site_through_django_is_out_at_once(postgres: Postgres) -> None:
     url = await postgres.create_database()
     site = DjangoSite(url)

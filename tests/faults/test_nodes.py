@@ -168,3 +168,22 @@ async def test_whoever_was_on_a_node_that_was_killed_is_no_ghost_after_thirty_se
         async with asyncio.timeout(30):
             while (await there.socket.receive_json())["users"] != [luis]:
                 pass
+
+
+async def test_people_of_a_node_that_is_restarted_are_not_seen_leaving() -> None:
+    async with open_cluster(2) as cluster, AsyncExitStack() as stack:
+        stopping, other = cluster.nodes
+        course, (watcher, newcomer, *people) = next(iter(cluster.courses.items()))
+        there = await (await stack.enter_async_context(Person(other.url, watcher))).enter(course)
+        gone = [await stack.enter_async_context(Person(stopping.url, username)) for username in people]
+        sockets = [await person.enter(course) for person in gone]
+        await there.receive_until("presence", count=len(people) + 1)
+        stopping.process.signal(signal.SIGTERM)
+        for person, socket in zip(gone, sockets, strict=True):
+            assert await socket.close_code() == 1001
+            person.url = other.url
+            await person.enter(course)
+        assert await stopping.process.ended() == 0
+        # Of all this nothing is shown: the next that is, is somebody who comes anew.
+        await (await stack.enter_async_context(Person(other.url, newcomer))).enter(course)
+        assert (await there.receive_until("presence"))["count"] == len(people) + 2
