@@ -13,8 +13,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import NamedTuple
 
 import asyncpg
@@ -23,6 +23,7 @@ import redis.asyncio
 from tests.faults.client import Client, more_acks, open_clients
 from tests.faults.cluster import Cluster, Node, open_cluster
 from tests.faults.proof import Account, prove
+from tests.proxy import Proxy
 
 NODES = 3
 LASTS_S = (0.3, 6.0)
@@ -48,6 +49,16 @@ class Scene(NamedTuple):
             for command in commands:
                 await client.execute_command(*command)  # type: ignore[no-untyped-call]
         await client.aclose()
+
+    @contextmanager
+    def swallowing(self, wire: Proxy) -> Iterator[None]:
+        """Let `wire` lose what comes one way, or both ways."""
+        wire.swallows_answers = self.chance.random() < 0.7
+        wire.swallows_questions = not wire.swallows_answers or self.chance.random() < 0.5
+        try:
+            yield
+        finally:
+            wire.swallow(False)
 
 
 Fault = Callable[[Scene], AbstractAsyncContextManager[None]]
@@ -88,11 +99,8 @@ async def redis_has_no_room_for_output(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def a_wire_to_redis_swallows(scene: Scene) -> AsyncIterator[None]:
-    wire = scene.node.to_redis
-    wire.swallows_answers = scene.chance.random() < 0.7
-    wire.swallows_questions = not wire.swallows_answers or scene.chance.random() < 0.5
-    yield
-    wire.swallow(False)
+    with scene.swallowing(scene.node.to_redis):
+        yield
 
 
 @asynccontextmanager
@@ -156,11 +164,8 @@ async def somebody_locks_a_room(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def a_wire_to_postgres_swallows(scene: Scene) -> AsyncIterator[None]:
-    wire = scene.node.to_postgres
-    wire.swallows_answers = scene.chance.random() < 0.7
-    wire.swallows_questions = not wire.swallows_answers or scene.chance.random() < 0.5
-    yield
-    wire.swallow(False)
+    with scene.swallowing(scene.node.to_postgres):
+        yield
 
 
 @asynccontextmanager

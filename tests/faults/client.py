@@ -78,9 +78,10 @@ class Client:
 
     def cut(self) -> None:
         """Break her connection without a word."""
-        if self._socket is not None:
+        # There is none where the other side has closed already.
+        if self._socket is not None and (socket := self._socket.get_extra_info("socket")) is not None:
             with suppress(OSError):
-                self._socket.get_extra_info("socket").shutdown(sockets.SHUT_RDWR)
+                socket.shutdown(sockets.SHUT_RDWR)
 
     # Her life.
 
