@@ -45,7 +45,8 @@ logger = logging.getLogger(__name__)
 
 SESSION_COOKIE = "educa_chat_session"
 FORM_BYTES = 64 * 1024
-DRAIN_TIMEOUT_S = 5.0
+COMMIT_TIMEOUT_S = 1.0
+"""How long a process that stops waits for a last commit: those whose people wait for an answer were waited for."""
 
 
 def build_app(settings: Settings) -> web.Application:
@@ -187,10 +188,12 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
 
 async def _drain(app: web.Application) -> None:
     """Take nobody new, finish what is under way, and send everybody to another node."""
+    if app[keys.SOCKETS].draining:
+        return
     app[keys.HUB].depart()
     await app[keys.SOCKETS].drain()
     with suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+        async with asyncio.timeout(COMMIT_TIMEOUT_S):
             await app[keys.APPENDER].drained()
 
 

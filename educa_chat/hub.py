@@ -27,7 +27,7 @@ from educa_chat.presence import Person, Presence
 from educa_chat.protocol import CloseCode, Event, TypingSignal, text_frame
 from educa_chat.room import GAP_PATIENCE_S, Room
 from educa_chat.storage.log import Head, Log
-from educa_chat.tasks import running
+from educa_chat.tasks import end, running
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class Hub:
         self._outbox_filled.set()
 
     def depart(self) -> None:
-        """Tell nobody any more who is here: whoever leaves now comes back to another process, and is counted on."""
+        """Tell and show nobody any more who is here: whoever leaves now comes back to another process."""
         self._departing = True
 
     @asynccontextmanager
@@ -269,6 +269,8 @@ class Hub:
         """Tell and show who is here, where that is due."""
         while True:
             await asyncio.sleep(GOSSIP_TURN_S)
+            if self._departing:
+                continue
             now = self._clock()
             for course, opened in self._rooms.items():
                 presence = opened.room.presence
@@ -276,7 +278,7 @@ class Hub:
                     continue
                 presence.show()
                 roster = presence.roster()
-                if roster is not None and not self._departing:
+                if roster is not None:
                     self._outbox_signals.append((course, encode_roster(self.epoch, roster)))
                     self._outbox_filled.set()
 
@@ -376,6 +378,5 @@ class Hub:
                 self._outbox_bytes -= event.size
             opened.room.close(CloseCode.GOING_AWAY)
             if opened.listener is not None:
-                opened.listener.cancel()
                 listeners.append(opened.listener)
-        await asyncio.gather(*listeners, return_exceptions=True)
+        await end(listeners)

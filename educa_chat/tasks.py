@@ -4,11 +4,26 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 logger = logging.getLogger(__name__)
+
+CANCEL_AGAIN_S = 1.0
+
+
+async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel `tasks` until they have ended.
+
+    Once is not enough: before Python 3.12 `asyncio.wait_for`, which the drivers use, loses a cancellation that comes
+    in the moment in which it has what it waited for.
+    """
+    going_on = set(tasks)
+    while going_on:
+        for task in going_on:
+            task.cancel()
+        _, going_on = await asyncio.wait(going_on, timeout=CANCEL_AGAIN_S)
 
 
 @asynccontextmanager
@@ -24,8 +39,7 @@ async def running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[N
         yield
     finally:
         task.remove_done_callback(_ended)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end([task])
 
 
 def _ended(task: asyncio.Task[None]) -> None:

@@ -30,6 +30,7 @@ from educa_chat.bus.redis_link import (
     open_link,
 )
 from educa_chat.errors import BusUnavailable
+from educa_chat.tasks import end
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +64,7 @@ async def open_redis_cluster_bus(
                 await bus._opened.wait()
         yield bus
     finally:
-        following.cancel()
-        await asyncio.wait([following])
+        await end([following])
 
 
 class RedisClusterBus:

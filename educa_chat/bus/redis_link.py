@@ -22,6 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from educa_chat.bus.inbox import Inbox
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.errors import BusUnavailable
+from educa_chat.tasks import end
 
 PUBLISH_TIMEOUT_S = 1.0
 SUBSCRIBE_TIMEOUT_S = 1.0
@@ -114,9 +115,7 @@ async def open_link(
     try:
         yield link
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end(tasks)
 
 
 @dataclass(eq=False)

@@ -187,3 +187,17 @@ async def test_people_of_a_node_that_is_restarted_are_not_seen_leaving() -> None
         # Of all this nothing is shown: the next that is, is somebody who comes anew.
         await (await stack.enter_async_context(Person(other.url, newcomer))).enter(course)
         assert (await there.receive_until("presence"))["count"] == len(people) + 2
+
+
+async def test_a_node_that_can_reach_neither_database_nor_redis_ends_all_the_same() -> None:
+    async with open_cluster(1) as cluster, open_clients(cluster.courses, cluster.urls, random.Random(SEED)) as clients:
+        (node,) = cluster.nodes
+        for client in clients:
+            client.is_talking = True
+        await more_acks(clients, 100)
+        node.to_postgres.swallow(True)
+        node.to_redis.swallow(True)
+        asked_at = time.monotonic()
+        node.process.signal(signal.SIGTERM)
+        assert await node.process.ended() == 0, node.output
+        assert time.monotonic() - asked_at < DRAIN_BOUND_S

@@ -1,0 +1,22 @@
+"""Tasks end when what they work for does."""
+
+import asyncio
+from contextlib import suppress
+
+from educa_chat.tasks import running
+
+
+async def test_a_part_that_loses_a_cancellation_ends_all_the_same() -> None:
+    started, lost = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        lost.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(10):
+        async with running(work(), "a part"):
+            await started.wait()
+    assert lost.is_set()
