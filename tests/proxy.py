@@ -1,45 +1,50 @@
-"""A TCP proxy of a test's own, which can lose what it should carry."""
+"""A TCP proxy of a test's own, which fails as networks do."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Set
+from contextlib import asynccontextmanager
+from typing import Literal, Self
+
+Flow = tuple[Literal["listener", "asker"], Literal["questions", "answers"]]
+"""One direction of all connections of a kind: those that have subscribed to something at a Redis, or the others."""
+
+QUESTIONS: Set[Flow] = {("listener", "questions"), ("asker", "questions")}
+ANSWERS: Set[Flow] = {("listener", "answers"), ("asker", "answers")}
 
 
 class Proxy:
-    """Carries connections to `host` and `port`, which may be set anew; `port` of its own is known once it is open."""
+    """Carries connections to `target_port` of this machine; `port` of its own is known once it is open."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self.target = (host, port)
+    def __init__(self, target_port: int) -> None:
         self.port = 0
-        self.swallows_questions = False
-        self.swallows_answers = False
-        """While one is true, those bytes vanish; a connection that has lost some is of no use any more, and stays."""
-        self.swallowed = asyncio.Event()
-        """Set when an answer has vanished."""
+        self.swallows: Set[Flow] = set()
+        """What vanishes. A connection that has lost something in a direction loses all else in it, its end too."""
+        self.delivers = True
+        """While false, what was published vanishes on its way to the listeners, and all else goes through."""
+        self.flows = asyncio.Event()
+        """While clear, answers are held back."""
+        self.flows.set()
+        self._target_port = target_port
         self._writers: set[asyncio.StreamWriter] = set()
         self._joints: set[asyncio.Task[None]] = set()
 
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    async def open(self) -> AsyncIterator[Self]:
         listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = listener.sockets[0].getsockname()[1]
         try:
-            yield
+            yield self
         finally:
             listener.close()
-            self.cut()
+            for writer in self._writers:
+                writer.transport.abort()
             for joint in self._joints:
                 joint.cancel()
             await asyncio.gather(*self._joints, return_exceptions=True)
-
-    def swallow(self, is_on: bool) -> None:
-        """Lose everything in both directions from now on, or carry new connections again."""
-        self.swallows_questions = self.swallows_answers = is_on
-
-    def cut(self) -> None:
-        """Break every connection that there is."""
-        for writer in self._writers:
-            writer.transport.abort()
 
     def _accept(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         joint = asyncio.create_task(self._join(from_client, to_client))
@@ -47,32 +52,48 @@ class Proxy:
         joint.add_done_callback(self._joints.discard)
 
     async def _join(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        kind: Literal["listener", "asker"] = "asker"
+
+        async def ask(to_server: asyncio.StreamWriter) -> None:
+            nonlocal kind
+            is_broken = False
+            while data := await from_client.read(65536):
+                if b"\r\nSUBSCRIBE\r\n" in data:
+                    kind = "listener"
+                is_broken = is_broken or (kind, "questions") in self.swallows
+                if not is_broken:
+                    to_server.write(data)
+                    await to_server.drain()
+            if not is_broken:
+                to_server.close()
+
+        async def answer(from_server: asyncio.StreamReader) -> None:
+            is_broken = False
+            while data := await from_server.read(65536):
+                await self.flows.wait()
+                is_broken = is_broken or (kind, "answers") in self.swallows
+                if kind == "listener" and not self.delivers:
+                    data = data.partition(b"*3\r\n$7\r\nmessage\r\n")[0]
+                if not is_broken:
+                    to_client.write(data)
+                    await to_client.drain()
+            if not is_broken:
+                to_client.close()
+
         self._writers.add(to_client)
         try:
-            with suppress(OSError):
-                from_server, to_server = await asyncio.open_connection(*self.target)
-                self._writers.add(to_server)
-                try:
-                    async with asyncio.TaskGroup() as group:
-                        group.create_task(self._carry(from_client, to_server, is_answer=False))
-                        group.create_task(self._carry(from_server, to_client, is_answer=True))
-                finally:
-                    self._writers.discard(to_server)
-                    to_server.transport.abort()
+            from_server, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
+            self._writers.add(to_server)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(ask(to_server))
+                    group.create_task(answer(from_server))
+            finally:
+                self._writers.discard(to_server)
+                to_server.transport.abort()
+        except* OSError:
+            # Whoever broke the connection, the other side sees it broken.
+            pass
         finally:
             self._writers.discard(to_client)
             to_client.transport.abort()
-
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_answer: bool) -> None:
-        is_broken = False
-        with suppress(OSError):
-            while data := await source.read(65536):
-                if is_broken or (self.swallows_answers if is_answer else self.swallows_questions):
-                    is_broken = True
-                    if is_answer:
-                        self.swallowed.set()
-                    continue
-                sink.write(data)
-                await sink.drain()
-            if not is_broken:
-                sink.close()

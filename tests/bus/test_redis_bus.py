@@ -13,8 +13,8 @@ from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.bus.redis import RedisBus, open_redis_bus
 from educa_chat.bus.redis_link import WAITING_BYTES, WAITING_PUBLISHES
 from educa_chat.errors import BusUnavailable, SubscriptionLost
-from tests.bus.proxy import ANSWERS, Proxy
 from tests.bus.waiting import beating, carries, heard, until
+from tests.proxy import ANSWERS, Proxy
 from tests.redis_server import RedisServer
 
 PREFIX = "educa-chat:"
@@ -187,7 +187,7 @@ async def test_a_subscription_waits_for_its_own_confirmation(server: RedisServer
             while await client.pubsub_numsub(f"{PREFIX}room") != [(f"{PREFIX}room".encode(), expected)]:
                 pass
 
-    async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
+    async with Proxy(server.port).open() as proxy, open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
         await carries(bus)
         # What Redis answers is held back while one comes and goes and another comes …
         proxy.flows.clear()
@@ -328,7 +328,7 @@ async def test_a_publish_behind_a_hanging_one_gives_up_a_second_after_its_own_ca
 
 
 async def test_a_deaf_listener_is_noticed_and_replaced(server: RedisServer) -> None:
-    async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
+    async with Proxy(server.port).open() as proxy, open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
         async with bus.subscribe("room") as subscription:
             await beating(bus)
             proxy.swallows = ANSWERS
@@ -343,9 +343,9 @@ async def test_a_deaf_listener_is_noticed_and_replaced(server: RedisServer) -> N
 
 
 async def test_a_connection_that_is_deaf_from_the_start_is_replaced(server: RedisServer) -> None:
-    async with Proxy(server).opened() as proxy:
+    async with Proxy(server.port).open() as proxy:
         proxy.swallows = ANSWERS
-        async with open_redis_bus(proxy.url, PREFIX) as bus:
+        async with open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
             with pytest.raises(BusUnavailable):
                 async with bus.subscribe("room"):
                     pass
@@ -354,7 +354,7 @@ async def test_a_connection_that_is_deaf_from_the_start_is_replaced(server: Redi
 
 
 async def test_a_publisher_that_hangs_is_replaced(server: RedisServer) -> None:
-    async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
+    async with Proxy(server.port).open() as proxy, open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
         await carries(bus)
         proxy.swallows = ANSWERS
         with pytest.raises(BusUnavailable):

@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.bus.redis import open_redis_bus
 from educa_chat.errors import BusUnavailable, SubscriptionLost
-from tests.bus.proxy import ANSWERS, COMMANDS, Flow, Proxy
 from tests.bus.waiting import beating, carries, heard, until
+from tests.proxy import ANSWERS, QUESTIONS, Flow, Proxy
 from tests.redis_server import RedisServer
 
 PREFIX = "educa-chat:"
@@ -77,11 +77,11 @@ FAULTS = {
     "subscribers killed": subscribers_killed,
     "paused": paused("ALL"),
     "paused for writes": paused("WRITE"),
-    "commands swallowed": swallowed(COMMANDS),
+    "questions swallowed": swallowed(QUESTIONS),
     "answers swallowed": swallowed(ANSWERS),
-    "commands and answers swallowed": swallowed(COMMANDS | ANSWERS),
-    "the publisher's commands swallowed": swallowed({("publisher", "commands")}),
-    "the publisher's answers swallowed": swallowed({("publisher", "answers")}),
+    "questions and answers swallowed": swallowed(QUESTIONS | ANSWERS),
+    "the publisher's questions swallowed": swallowed({("asker", "questions")}),
+    "the publisher's answers swallowed": swallowed({("asker", "answers")}),
     "the listener's answers swallowed": swallowed({("listener", "answers")}),
     "nothing delivered": undelivered,
 }
@@ -108,7 +108,7 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 async def test_a_fault_is_told_within_a_second_and_heals(server: RedisServer, fault: Fault) -> None:
-    async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
+    async with Proxy(server.port).open() as proxy, open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
         async with bus.subscribe("room") as subscription:
             await beating(bus)
             losing = asyncio.create_task(lost(subscription))
@@ -127,10 +127,10 @@ async def test_a_fault_is_told_within_a_second_and_heals(server: RedisServer, fa
 
 async def test_a_listener_whom_redis_does_not_hear_is_replaced(server: RedisServer) -> None:
     # The worst half of a half-open connection: beats and messages come in as ever, so there is no silence.
-    async with Proxy(server).opened() as proxy, open_redis_bus(proxy.url, PREFIX) as bus:
+    async with Proxy(server.port).open() as proxy, open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
         async with bus.subscribe("room") as subscription:
             await beating(bus)
-            proxy.swallows = {("listener", "commands")}
+            proxy.swallows = {("listener", "questions")}
             with pytest.raises(BusUnavailable):
                 async with bus.subscribe("hall"):
                     pass

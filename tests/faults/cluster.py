@@ -31,8 +31,8 @@ class Node:
     def __init__(self, postgres: PostgresServer, redis: RedisServer, **overrides: object) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.to_postgres = Proxy("127.0.0.1", postgres.port)
-        self.to_redis = Proxy("127.0.0.1", redis.port)
+        self.to_postgres = Proxy(postgres.port)
+        self.to_redis = Proxy(redis.port)
         self.outputs: list[str] = []
         """What its processes have printed that are gone."""
         self._overrides = overrides
@@ -61,8 +61,8 @@ class Node:
     async def start(self) -> None:
         """Start it, and wait until it is ready."""
         settings: dict[str, object] = {
-            "database_url": f"postgresql://postgres@127.0.0.1:{self.to_postgres.port}/postgres",
-            "bus_url": f"redis://127.0.0.1:{self.to_redis.port}",
+            "database_url": f"postgresql://postgres@{self.to_postgres.address}/postgres",
+            "bus_url": f"redis://{self.to_redis.address}",
             "session_key": DEMO_SESSION_KEY,
             "limits_messages_per_second": 0,
             "limits_sign_in_failures_per_minute": 0,

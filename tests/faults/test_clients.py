@@ -14,6 +14,7 @@ from educa_chat.handlers.keys import HUB, SOCKETS
 from educa_chat.handlers.websocket import ChatSocket
 from educa_chat.room import BUFFER_LIMIT_BYTES, Room
 from tests.conftest import Postgres
+from tests.proxy import ANSWERS, QUESTIONS, Proxy
 from tests.raw_socket import FIN, PING, PONG, TEXT, frame, handshake, open_connection, open_raw
 from tests.serving import TIMEOUT_S, Chatter, Person, Server, open_server, settings_for
 
@@ -82,53 +83,21 @@ async def fill(sender: Chatter, is_full: Callable[[], bool]) -> None:
             await sender.receive_until("ack", id=f"{number}-9")
 
 
-class Path:
-    """A way to the server over which, from some moment on, nothing comes through any more; nobody is told."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.is_cut = False
-
-    @asynccontextmanager
-    async def open(self, url: str) -> AsyncIterator[None]:
-        address = urlsplit(url)
-        writers: list[asyncio.StreamWriter] = []
-
-        async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with suppress(ConnectionError):
-                while data := await reader.read(65536):
-                    if not self.is_cut:
-                        writer.write(data)
-            if not self.is_cut:
-                writer.close()
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            there_reader, there_writer = await asyncio.open_connection(address.hostname, address.port)
-            writers.extend((writer, there_writer))
-            await asyncio.gather(carry(reader, there_writer), carry(there_reader, writer))
-
-        listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-        host, port = listener.sockets[0].getsockname()
-        self.url = f"http://{host}:{port}"
-        try:
-            yield
-        finally:
-            listener.close()
-            for writer in writers:
-                writer.transport.abort()
-            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
-
-
 # Silence.
 
 
 @pytest.mark.usefixtures("short_waits")
 async def test_a_peer_that_has_vanished_is_gone_from_its_room(server: Server) -> None:
-    path = Path()
-    async with path.open(server.url), Person(server.url, "luis") as luis, Person(path.url, "ana") as ana:
+    port = urlsplit(server.url).port
+    assert port is not None
+    async with (
+        Proxy(port).open() as path,
+        Person(server.url, "luis") as luis,
+        Person(f"http://{path.address}", "ana") as ana,
+    ):
         async with listening(await luis.enter()), listening(await ana.enter()):
             await are_left(server, 2)
-            path.is_cut = True
+            path.swallows = QUESTIONS | ANSWERS
             await are_left(server, 1)
 
 

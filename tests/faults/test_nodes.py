@@ -16,6 +16,7 @@ from educa_chat.sockets import DRAIN_BATCH, DRAIN_PAUSE_S
 from tests.faults.client import more_acks, open_clients
 from tests.faults.cluster import Cluster, open_cluster
 from tests.faults.proof import prove
+from tests.proxy import ANSWERS
 from tests.serving import Chatter, Person
 
 SEED = 7
@@ -71,7 +72,7 @@ async def test_what_was_committed_by_a_node_that_died_before_it_told_anybody_is_
         await here.say("told", id="told")
         await there.events(1)
         # Postgres commits, and the node never hears of it.
-        dying.to_postgres.swallows_answers = True
+        dying.to_postgres.swallows = ANSWERS
         await here.say("untold", id="untold")
         await committed(cluster, "untold")
         await dying.kill()
