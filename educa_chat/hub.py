@@ -31,8 +31,7 @@ from educa_chat.tasks import end, running
 
 logger = logging.getLogger(__name__)
 
-SWEEP_S = 2.0
-SWEEP_IN_DOUBT_S = 0.5
+SWEEP_S = 0.5
 BUS_DOUBTED_AFTER_S = 1.0
 BUS_LOST_AFTER_S = 10.0
 EMPTY_ROOM_S = 60.0
@@ -51,14 +50,15 @@ class _OpenRoom:
         self.room = room
         self.listener: asyncio.Task[None] | None = None
         self.behind = 0
+        """How many sweeps in turn have found it behind, and the bus told nothing in between."""
         self.last_seen_with_members = now
 
 
 class Hub:
     """Opens rooms when they are entered, feeds them from the local commits, the bus and the log, and closes them.
 
-    The log is the truth, the bus is a hint: whatever the bus loses, the sweep finds within two seconds, and within
-    half a second while the bus is in doubt.
+    The log is the truth, the bus is a hint: whatever the bus loses, the sweep finds within half a second. It does so at
+    all times, for a process whose bus carries well can't know of the one whose publishes are lost.
 
     Which log it is can change while nobody is connected to it: a backup is put back, a standby takes over. So after
     each loss of the database nothing is shown, from wherever it comes, before a sweep has found that the log still has
@@ -83,7 +83,6 @@ class Hub:
         self._publish_failed_at = -math.inf
         self._compared_after = log.losses
         self._sweeping = asyncio.Lock()
-        self._doubt = asyncio.Event()
         self._doubt_told = False
         self._process = secrets.token_bytes(8)
         self._departing = False
@@ -94,7 +93,7 @@ class Hub:
 
     @property
     def bus_in_doubt(self) -> bool:
-        """Whether the sweep should not rely on the bus."""
+        """Whether what the bus should bring is not worth waiting for."""
         silence_s = self._bus.silence_s
         has_carried_since = self._clock() - silence_s > self._publish_failed_at
         return silence_s > BUS_DOUBTED_AFTER_S or not has_carried_since
@@ -143,7 +142,6 @@ class Hub:
         async def read(after: int, count: int) -> Sequence[Event]:
             events = await self._log.read(course, after, count)
             if not self._is_same_log:
-                self._doubt.set()
                 raise DatabaseUnavailable("the log is to be compared with what was shown")
             return events
 
@@ -159,7 +157,6 @@ class Hub:
             # Those who hear of the seq alone read the log, once they have compared it themselves.
             self._outbox_heads |= {course: fresh[-1].seq for course, fresh in events.items()}
             self._outbox_filled.set()
-            self._doubt.set()
             return
         for course, fresh in events.items():
             if (opened := self._rooms.get(course)) is not None:
@@ -222,41 +219,40 @@ class Hub:
                     raise failure
             if failures:
                 self._publish_failed_at = self._clock()
-                self._doubt.set()
 
     def _listen(self, opened: _OpenRoom) -> None:
         if opened.listener is not None:
             opened.listener.cancel()
         # In a context of its own: it outlives the request that opened the room, and says nothing in its name.
         opened.listener = asyncio.create_task(
-            self._hear(opened.room), name=f"listener of room {opened.room.course}", context=Context()
+            self._hear(opened), name=f"listener of room {opened.room.course}", context=Context()
         )
 
-    async def _hear(self, room: Room) -> None:
+    async def _hear(self, opened: _OpenRoom) -> None:
         """Take in what the bus brings, and what the log had before that; for as long as the room is open."""
+        room = opened.room
         while True:
             try:
                 async with self._bus.subscribe(self._topic(room.course)) as payloads:
                     room.presence.ask()
                     await room.catch_up("subscribed")
                     async for payload in payloads:
-                        self._take(room, payload)
+                        self._take(opened, payload)
             except (BusUnavailable, SubscriptionLost, DatabaseUnavailable) as error:
                 logger.debug("room %d does not hear the bus: %s", room.course, error)
-                self._doubt.set()
             except Exception:
                 # One of the three edges: a payload that we can't cope with must not make the room deaf for ever.
                 logger.exception("the listener of room %d failed", room.course)
             await asyncio.sleep(RESUBSCRIBE_PAUSE_S * (1 + random.random()))  # noqa: S311
 
-    def _take(self, room: Room, payload: bytes) -> None:
+    def _take(self, opened: _OpenRoom, payload: bytes) -> None:
+        room = opened.room
         match decode_payload(payload, self.epoch, room.head):
             case Tidings(head, events):
+                opened.behind = 0
                 room.gap_patience_s = 0.0 if self.bus_in_doubt else GAP_PATIENCE_S
                 if self._is_same_log:
                     room.offer(events)
-                else:
-                    self._doubt.set()
                 room.expect(head, "head")
             case Typist(person, signal):
                 room.presence.show_typing(person, text_frame(signal))
@@ -291,17 +287,7 @@ class Hub:
             except DatabaseUnavailable as error:
                 logger.warning("the sweep can't read the log: %s", error)
             self._tell_of_doubt()
-            if self.bus_in_doubt or not self._is_same_log:
-                await asyncio.sleep(SWEEP_IN_DOUBT_S)
-            else:
-                self._doubt.clear()
-                try:
-                    async with asyncio.timeout(SWEEP_S):
-                        await self._doubt.wait()
-                except TimeoutError:
-                    pass
-                else:
-                    await asyncio.sleep(SWEEP_IN_DOUBT_S)
+            await asyncio.sleep(SWEEP_S)
 
     def _tell_of_doubt(self) -> None:
         """Log once that the bus came into doubt, and once that it carries again: each room would say it many times."""

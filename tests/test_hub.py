@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -11,6 +12,7 @@ from educa_chat.errors import BusUnavailable
 from educa_chat.handlers.keys import HUB
 from educa_chat.hub import Hub
 from educa_chat.metrics import Metrics
+from educa_chat.payload import encode_head
 from educa_chat.protocol import Event
 from educa_chat.storage.log import Log
 from educa_chat.storage.pool import open_database
@@ -125,3 +127,46 @@ async def test_a_publish_that_failed_is_doubted_until_the_bus_has_carried_again(
             assert not hub.bus_lost
             bus.silence_s = 10.1
             assert hub.bus_lost
+
+
+async def test_a_room_that_the_bus_tells_nothing_subscribes_anew_and_one_that_is_told_late_does_not(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Bus(MemoryBus):
+        subscriptions = 0
+
+        @asynccontextmanager
+        async def subscribe(self, topic: str) -> AsyncIterator[AsyncIterator[bytes]]:
+            self.subscriptions += 1
+            async with super().subscribe(topic) as payloads:
+                yield payloads
+
+    monkeypatch.setattr(hub_module, "SWEEP_S", 3600.0)
+    url = await postgres.create_chat_database(demo=True)
+    bus = Bus()
+    async with open_server(settings_for(url)) as elsewhere, open_database(url, 2) as database:
+        log = Log(database)
+        hub = Hub(log, bus, await log.epoch(), Metrics())
+        async with hub.open(), Person(elsewhere.url, "ana") as ana:
+            room = await hub.enter(1)
+            assert room is not None
+            socket = await ana.enter()
+
+            async def is_behind(seq: int) -> None:
+                """Be found behind by a sweep, and catch up."""
+                await socket.say("x", id=str(seq))
+                await socket.receive_until("ack", id=str(seq))
+                await hub.sweep()
+                async with asyncio.timeout(10):
+                    while room.head < seq:
+                        await asyncio.sleep(0.01)
+
+            await is_behind(1)
+            for seq in (2, 3, 4):
+                await bus.publish(f"{hub.epoch}:room:1", encode_head(hub.epoch, 1))
+                await is_behind(seq)
+            assert bus.subscriptions == 1
+            await is_behind(5)
+            async with asyncio.timeout(10):
+                while bus.subscriptions < 2:
+                    await asyncio.sleep(0.01)

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import socket as sockets
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -47,7 +48,8 @@ class Client:
         self._at = ""
         self._urls = urls
         self._chance = chance
-        self._numbers = itertools.count(1)
+        # No other client says anything under the same ids, though it be the same person.
+        self._ids = (f"{uuid.uuid4().hex[:8]}:{number}" for number in itertools.count(1))
         self._unacked: dict[str, str] = {}
         self._jar = aiohttp.CookieJar(unsafe=True)
         self._http = aiohttp.ClientSession(cookie_jar=self._jar, timeout=aiohttp.ClientTimeout(total=CONNECT_TIMEOUT_S))
@@ -177,7 +179,7 @@ class Client:
         unsent = list(self._unacked)
         while True:
             while self.is_talking and len(self._unacked) < IN_FLIGHT:
-                id = f"{self.username}:{next(self._numbers)}"
+                id = next(self._ids)
                 self._unacked[id] = f"{self.username} in {self.course} says {id}"
                 unsent.append(id)
             for id in unsent:

@@ -216,13 +216,12 @@ async def test_what_the_bus_brings_of_another_history_is_not_shown_though_it_is_
     async with open_server(settings) as server:
         await say(server.url, "ana", "old", 1, 5)
     fault.save()
+    monkeypatch.setattr(hub_module, "SWEEP_S", 3600.0)
     async with open_server(settings) as server:
         await say(server.url, "ana", "old", 6, 10)
         async with Person(server.url, "luis") as luis:
             socket = await luis.enter(query="?after=0")
             await socket.events(10)
-            for name in ("SWEEP_S", "SWEEP_IN_DOUBT_S"):
-                monkeypatch.setattr(hub_module, name, 3600.0)
             await server.app[HUB].sweep()
             reading = asyncio.create_task(read_to_the_end(socket))
             await asyncio.to_thread(fault.bring_back)
