@@ -1,17 +1,17 @@
 """A reader that does not read harms nobody: it is cut off, and comes back to everything."""
 
 import asyncio
-import socket as sockets
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
 
 import pytest
 
 from educa_chat.handlers.keys import HUB, SOCKETS
 from tests.conftest import Postgres
+from tests.raw_socket import open_raw
 from tests.serving import Person, Server, open_server, settings_for
 
 COUNT = 900
+WINDOW_BYTES = 4096
 TEXT = "x" * 3900
 
 
@@ -26,30 +26,9 @@ async def server(postgres: Postgres) -> AsyncIterator[Server]:
         yield opened
 
 
-async def open_stalled(server: Server, person: Person) -> sockets.socket:
-    """Upgrade by hand on a socket with a small window, and never read from it again."""
-    address = urlsplit(server.url)
-    cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in person.http.cookie_jar)
-    stalled = sockets.socket()
-    stalled.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
-    stalled.setblocking(False)
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(stalled, (address.hostname, address.port))
-    request = (
-        "GET /ws/chat/room/1/ HTTP/1.1\r\n"
-        f"Host: {address.netloc}\r\nCookie: {cookies}\r\n"
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: educa-chat.v1\r\n\r\n"
-    )
-    await loop.sock_sendall(stalled, request.encode())
-    assert (await loop.sock_recv(stalled, 12)) == b"HTTP/1.1 101"
-    return stalled
-
-
 async def test_a_reader_that_stalls_is_cut_off_and_the_others_get_everything(server: Server) -> None:
     async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
-        stalled = await open_stalled(server, luis)
-        try:
+        async with open_raw(luis, 1, WINDOW_BYTES):
             here, there = await ana.enter(), await luis.enter()
             room = await server.app[HUB].enter(1)
             assert room is not None
@@ -67,7 +46,5 @@ async def test_a_reader_that_stalls_is_cut_off_and_the_others_get_everything(ser
             async with asyncio.timeout(20):
                 while len(server.app[SOCKETS]) > 2:
                     await asyncio.sleep(0.05)
-        finally:
-            stalled.close()
         back = await luis.enter(query="?after=0")
         assert [event["seq"] for event in await back.events(COUNT)] == list(range(1, COUNT + 1))

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import signal
-import socket as sockets
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -17,10 +16,12 @@ from tests.faults.client import more_acks, open_clients
 from tests.faults.cluster import Cluster, open_cluster
 from tests.faults.proof import prove
 from tests.proxy import ANSWERS
+from tests.raw_socket import open_raw
 from tests.serving import Chatter, Person
 
 SEED = 7
 DRAIN_BOUND_S = 30.0
+WINDOW_BYTES = 4096
 
 
 async def test_nodes_that_are_killed_in_turn_under_load_lose_nothing() -> None:
@@ -98,25 +99,6 @@ async def status_of(url: str) -> int | None:
         return None
 
 
-async def upgrade(person: Person, course: int) -> sockets.socket:
-    """A socket that is upgraded and then never read from."""
-    stalled = sockets.socket()
-    stalled.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
-    stalled.setblocking(False)
-    host, port = person.url.removeprefix("http://").split(":")
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(stalled, (host, int(port)))
-    cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in person.http.cookie_jar)
-    request = (
-        f"GET /ws/chat/room/{course}/ HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: {cookies}\r\n"
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: educa-chat.v1\r\n\r\n"
-    )
-    await loop.sock_sendall(stalled, request.encode())
-    assert (await loop.sock_recv(stalled, 12)) == b"HTTP/1.1 101"
-    return stalled
-
-
 async def test_a_node_that_is_asked_to_stop_is_red_sends_people_away_in_batches_and_ends_whoever_has_stalled() -> None:
     stalled_count, count = 100, 8 * DRAIN_BATCH
     async with open_cluster(1, limits_sockets_per_user=0) as cluster, AsyncExitStack() as stack:
@@ -125,7 +107,7 @@ async def test_a_node_that_is_asked_to_stop_is_red_sends_people_away_in_batches_
         person = await stack.enter_async_context(Person(node.url, ana))
         other = await stack.enter_async_context(Person(node.url, luis))
         for _ in range(stalled_count):
-            stack.callback((await upgrade(other, course)).close)
+            await stack.enter_async_context(open_raw(other, course, WINDOW_BYTES))
         # More than their windows hold: what is sent to them stays in the node's buffers.
         writer = await person.enter(course)
         for number in range(60):
@@ -139,8 +121,8 @@ async def test_a_node_that_is_asked_to_stop_is_red_sends_people_away_in_batches_
             assert await chatter.close_code() == 1001
             closed_at.append(time.monotonic())
 
-        node.process.signal(signal.SIGTERM)
         asked_at = time.monotonic()
+        node.process.signal(signal.SIGTERM)
         async with asyncio.TaskGroup() as group:
             for chatter in chatters:
                 group.create_task(last_words(chatter))
@@ -152,9 +134,9 @@ async def test_a_node_that_is_asked_to_stop_is_red_sends_people_away_in_batches_
             assert refused.value.status == 503
         assert await node.process.ended() == 0, node.output
         assert time.monotonic() - asked_at < DRAIN_BOUND_S
-        assert max(closed_at) - min(closed_at) > 5 * DRAIN_PAUSE_S
-        batches = Counter(int((at - min(closed_at)) / (DRAIN_PAUSE_S / 2)) for at in closed_at)
-        assert max(batches.values()) <= 2 * DRAIN_BATCH
+        # A busy machine may let a close come later than it was sent, and nothing lets it come earlier.
+        for number, at in enumerate(closed_at):
+            assert at - asked_at >= number // DRAIN_BATCH * DRAIN_PAUSE_S, number
         assert "Traceback" not in node.output
 
 
