@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+import asyncpg
+
 from educa_chat.errors import EducaChatError
 
 _SPEAKS_OF_NO_DATA = (EducaChatError, OSError, ImportError, NameError, AttributeError)
@@ -56,7 +58,12 @@ def configure_logging(level: int, mode: str) -> None:
 
 def log_loop_failure(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     """Log what the event loop could tell nobody; asyncio's own way shows the objects concerned with all they hold."""
-    logging.getLogger("asyncio").error("%s", context["message"], exc_info=context.get("exception"))
+    error = context.get("exception")
+    if isinstance(error, (OSError, asyncpg.PostgresConnectionError)):
+        # Where whoever had a connection was cancelled, asyncpg gives it back in a task that nobody waits for.
+        logging.getLogger("asyncio").warning("%s: %s", context["message"], type(error).__name__)
+    else:
+        logging.getLogger("asyncio").error("%s", context["message"], exc_info=error)
 
 
 def _log_uncaught(_: type[BaseException], error: BaseException | None, __: TracebackType | None) -> None:

@@ -40,11 +40,15 @@ class Proxy:
             yield self
         finally:
             listener.close()
-            for writer in self._writers:
-                writer.transport.abort()
+            self.cut()
             for joint in self._joints:
                 joint.cancel()
             await asyncio.gather(*self._joints, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Break every connection that there is."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     def _accept(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         joint = asyncio.create_task(self._join(from_client, to_client))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import asyncpg
 
 from educa_chat.errors import DatabaseUnavailable
-from educa_chat.storage.pool import Database
+from educa_chat.storage.pool import Database, database_errors
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +40,14 @@ async def listen(database: Database, notice: Callable[[str, str], None], missed:
         try:
             connection = await database.connect()
             try:
-                await connection.add_listener(CHANNEL, heard)
-                missed()
-                while True:
-                    await asyncio.sleep(PROBE_S)
-                    await connection.execute("select 1")
+                with database_errors():
+                    await connection.add_listener(CHANNEL, heard)
+                    missed()
+                    while True:
+                        await asyncio.sleep(PROBE_S)
+                        await connection.execute("select 1")
             finally:
                 connection.terminate()
-        except (
-            DatabaseUnavailable,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            OSError,
-            TimeoutError,
-        ) as error:
+        except (DatabaseUnavailable, asyncpg.PostgresError) as error:
             logger.warning("notices can't be heard: %s", error)
         await asyncio.sleep(RECONNECT_PAUSE_S)

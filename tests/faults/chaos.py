@@ -23,7 +23,7 @@ import redis.asyncio
 from tests.faults.client import Client, more_acks, open_clients
 from tests.faults.cluster import Cluster, Node, open_cluster
 from tests.faults.proof import Account, prove
-from tests.proxy import Proxy
+from tests.proxy import ANSWERS, QUESTIONS, Proxy
 
 NODES = 3
 LASTS_S = (0.3, 6.0)
@@ -53,12 +53,11 @@ class Scene(NamedTuple):
     @contextmanager
     def swallowing(self, wire: Proxy) -> Iterator[None]:
         """Let `wire` lose what comes one way, or both ways."""
-        wire.swallows_answers = self.chance.random() < 0.7
-        wire.swallows_questions = not wire.swallows_answers or self.chance.random() < 0.5
+        wire.swallows = self.chance.choice((ANSWERS, QUESTIONS, ANSWERS | QUESTIONS))
         try:
             yield
         finally:
-            wire.swallow(False)
+            wire.swallows = set()
 
 
 Fault = Callable[[Scene], AbstractAsyncContextManager[None]]

@@ -15,7 +15,7 @@ from educa_chat.sockets import DRAIN_BATCH, DRAIN_PAUSE_S
 from tests.faults.client import more_acks, open_clients
 from tests.faults.cluster import Cluster, open_cluster
 from tests.faults.proof import prove
-from tests.proxy import ANSWERS
+from tests.proxy import ANSWERS, QUESTIONS
 from tests.raw_socket import open_raw
 from tests.serving import Chatter, Person
 
@@ -178,8 +178,7 @@ async def test_a_node_that_can_reach_neither_database_nor_redis_ends_all_the_sam
         for client in clients:
             client.is_talking = True
         await more_acks(clients, 100)
-        node.to_postgres.swallow(True)
-        node.to_redis.swallow(True)
+        node.to_postgres.swallows = node.to_redis.swallows = ANSWERS | QUESTIONS
         asked_at = time.monotonic()
         node.process.signal(signal.SIGTERM)
         assert await node.process.ended() == 0, node.output
