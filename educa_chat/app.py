@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -31,13 +32,16 @@ from educa_chat.handlers.rendering import SIGN_OUT_PATH, STATIC_PATH
 from educa_chat.hub import Hub
 from educa_chat.identity import DjangoIdentity, Identity, OwnIdentity
 from educa_chat.limits import RateLimit
+from educa_chat.lookups import Lookup
 from educa_chat.metrics import Metrics
 from educa_chat.passwords import open_password_verifier
 from educa_chat.settings import Settings
 from educa_chat.sockets import Sockets
+from educa_chat.storage.courses import find_memberships
 from educa_chat.storage.log import Appender, Log
 from educa_chat.storage.migrate import migrate, require_current_schema
 from educa_chat.storage.pool import open_database
+from educa_chat.storage.sessions import Visitor
 from educa_chat.tasks import running
 from educa_chat.translations import load_translations
 
@@ -165,6 +169,8 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         app[keys.HUB] = hub
         app[keys.IDENTITY] = identity
         app[keys.SOCKETS] = sockets
+        app[keys.VISITORS] = Lookup(partial(_find_visitors, identity), "lookup of visitors")
+        app[keys.MEMBERSHIPS] = Lookup(partial(find_memberships, database), "lookup of memberships")
         app[keys.CHAT] = Chat(appender, settings.limits, hub.signal_typing)
         app[keys.METRICS] = metrics
         app[keys.APPENDER] = appender
@@ -184,6 +190,10 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         await stack.enter_async_context(running(appender.run(), "appender"))
         await stack.enter_async_context(sockets.open())
         yield
+
+
+async def _find_visitors(identity: Identity, session_ids: Collection[str]) -> dict[str, Visitor]:
+    return {visitor.session_id: visitor for visitor in await identity.visitors(session_ids)}
 
 
 async def _drain(app: web.Application) -> None:

@@ -66,9 +66,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def at(self) -> str:
-        """The event's `datetime`, which stands right behind its seq in every form."""
-        start = self.student.index(b'"datetime":"') + len(b'"datetime":"')
-        return self.student[start : self.student.index(b'"', start)].decode()
+        """The event's `datetime`."""
+        return datetime_in(self.student)
 
     @property
     def size(self) -> int:
@@ -82,6 +81,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         if audience is Audience.INSTRUCTOR and self.instructor is not None:
             return self.instructor
         return self.student
+
+
+def datetime_in(form: bytes) -> str:
+    """The `datetime` of the event of which `form` is a form or its frame: it stands right behind the seq."""
+    start = form.index(b'"datetime":"') + len(b'"datetime":"')
+    return form[start : form.index(b'"', start)].decode()
 
 
 # Commands: what a client asks for.

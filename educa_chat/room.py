@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
+from operator import attrgetter
 from typing import Protocol
 
 import msgspec
@@ -13,7 +16,7 @@ from educa_chat import presence
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.metrics import CatchUpReason, Metrics, ResumeOutcome
 from educa_chat.presence import Presence
-from educa_chat.protocol import Audience, CloseCode, Event, Reset, encode, text_frame
+from educa_chat.protocol import Audience, CloseCode, Event, Reset, datetime_in, encode, text_frame
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +79,11 @@ def _frames(event: Event) -> _Frames:
     )
 
 
+def _behind(events: Sequence[Event], after: int) -> Sequence[Event]:
+    """Those of `events`, which are in order, with seq > `after`."""
+    return events[bisect_right(events, after, key=attrgetter("seq")) :]
+
+
 class Room:
     """Shows the events of one course to its members: in order of seq, each once, none left out.
 
@@ -105,6 +113,8 @@ class Room:
         self._members: dict[Audience, set[Member]] = {audience: set() for audience in Audience}
         self._ring: deque[_Frames] = deque()
         self._ring_bytes = 0
+        self._has_recalled = False
+        """Whether the ring was once filled from the log, with what was said before the room was opened."""
         self._due: list[_Frames] = []
         self._held: dict[int, Event] = {}
         self._held_bytes = 0
@@ -270,6 +280,19 @@ class Room:
             self.presence.arrive(member)
         return outcome
 
+    async def datetime_of(self, seq: int) -> str | None:
+        """The `datetime` of an event up to the head; None where the log has none. Raises DatabaseUnavailable.
+
+        Whoever asks will mostly join behind it, so it comes the way that the replay does.
+        """
+        if seq == self.head:
+            return self.at
+        read: Sequence[Event] = () if self._ring_follows(seq - 1) else await self._read_replay(seq - 1)
+        if self._ring_follows(seq - 1):
+            return datetime_in(self._ring[seq - self._ring[0].seq].student)
+        found = _behind(read, seq - 1)
+        return found[0].at if found and found[0].seq == seq else None
+
     def leave(self, member: Member) -> None:
         """Write nothing more to `member`."""
         self._members[member.audience].discard(member)
@@ -280,16 +303,18 @@ class Room:
 
     async def _replay(self, member: Member, after: int) -> int:
         """Write a piece of what `member` missed and return how far it has come."""
-        if self._ring_follows(after):
-            missed: Iterable[_Frames] = islice(self._ring, after + 1 - self._ring[0].seq, None)
-        else:
-            try:
-                events = await self._read_replay(after)
-            except DatabaseUnavailable:
-                events = []
-            if not events:
+        read: Sequence[Event] = ()
+        if not self._ring_follows(after):
+            with suppress(DatabaseUnavailable):
+                read = await self._read_replay(after)
+            if not _behind(read, after):
                 await asyncio.sleep(RETRY_PAUSE_S)
-            missed = [_frames(event) for event in events]
+        # The frames of what was remembered are made once for all who waited for it.
+        missed: Iterable[_Frames] = (
+            islice(self._ring, after + 1 - self._ring[0].seq, None)
+            if self._ring_follows(after)
+            else map(_frames, _behind(read, after))
+        )
         piece: list[bytes] = []
         piece_bytes = 0
         for frames in missed:
@@ -306,26 +331,38 @@ class Room:
         return after
 
     async def _read_replay(self, after: int) -> Sequence[Event]:
-        """Read the log from `after`; whoever asks while a read is under way is served by the next, all together."""
+        """Read the log from `after`, or before; who asks while a read is under way is served by the next, together."""
         answer: asyncio.Future[Sequence[Event]] = self._loop.create_future()
         self._replays.append((after, answer))
         if self._replaying is None:
             self._replaying = asyncio.create_task(self._serve_replays(), name=f"replay of room {self.course}")
-        return [event for event in await answer if event.seq > after]
+        return await answer
 
     async def _serve_replays(self) -> None:
         try:
             while self._replays:
-                replays, self._replays = self._replays, []
+                for after, answer in self._replays:
+                    # The read for the others has brought it.
+                    if self._ring_follows(after) and not answer.done():
+                        answer.set_result(())
+                replays = [(after, answer) for after, answer in self._replays if not answer.done()]
+                self._replays = []
+                if not replays:
+                    continue
+                after, fills_ring = min(after for after, _ in replays), False
+                if not self._has_recalled and after >= self.head - RING_COUNT:
+                    # As far back as the ring goes: who comes next has missed more, and then needs no read.
+                    after, fills_ring = max(0, self.head - RING_COUNT), True
                 self._metrics.count_log_read("replay")
                 try:
-                    events = await self._read(min(after for after, _ in replays), READ_COUNT)
+                    events = await self._read(after, READ_COUNT)
                 except DatabaseUnavailable as error:
                     for _, answer in replays:
                         if not answer.done():
                             answer.set_exception(error)
                 else:
                     self._remember(events)
+                    self._has_recalled = self._has_recalled or fills_ring
                     # The log may be ahead of the room, and who is shown something here must not be shown it again.
                     self.offer(events)
                     for _, answer in replays:

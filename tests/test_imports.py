@@ -15,6 +15,7 @@ LAYERS = [
         "protocol",
         "markup",
         "limits",
+        "lookups",
         "metrics",
         "log_lines",
         "presence",

@@ -254,14 +254,64 @@ async def test_a_storm_of_returning_members_costs_one_read() -> None:
     await until(lambda: log.reads)
     log.gate.set()
     await asyncio.gather(*joins)
-    assert log.reads == [100]
+    assert log.reads == [0]
     for number, member in enumerate(members):
         assert member.received == frames(*(event(seq) for seq in range(101 + number, 201)))
     # What was read is remembered for who comes later.
     late = ListMember()
     await room.join(late, 150)
     assert late.received == frames(*(event(seq) for seq in range(151, 201)))
-    assert log.reads == [100]
+    assert log.reads == [0]
+
+
+async def test_who_comes_back_first_brings_what_those_need_who_come_later_and_have_missed_more() -> None:
+    log = Log(200)
+    room = await open_room(log, 200)
+    for after in (199, 150, 0):
+        member = ListMember()
+        await room.join(member, after)
+        assert member.received == frames(*(event(seq) for seq in range(after + 1, 201)))
+    assert len(log.reads) == 1
+
+
+async def test_who_comes_while_the_log_is_read_is_served_by_that_read() -> None:
+    log = Log(200)
+    room = await open_room(log, 200)
+    log.gate.clear()
+    joins = [asyncio.create_task(room.join(ListMember(), 150))]
+    await until(lambda: log.reads)
+    joins += [asyncio.create_task(room.join(ListMember(), after)) for after in (100, 0)]
+    await a_turn()
+    log.gate.set()
+    await asyncio.gather(*joins)
+    assert len(log.reads) == 1
+
+
+async def test_the_ring_is_filled_once_and_who_is_behind_it_costs_a_read_from_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room_module, "RING_COUNT", 50)
+    log = Log(200)
+    room = await open_room(log, 200)
+    for after in (199, 120, 130, 160):
+        member = ListMember()
+        await room.join(member, after)
+        assert member.received == frames(*(event(seq) for seq in range(after + 1, 201)))
+    assert log.reads == [150, 120, 130]
+
+
+async def test_the_time_of_an_event_and_the_replay_behind_it_cost_one_read() -> None:
+    log = Log(200)
+    room = await open_room(log, 200)
+    assert await asyncio.gather(*(room.datetime_of(seq) for seq in (150, 1, 200))) == [AT, AT, AT]
+    await room.join(ListMember(), 1)
+    assert len(log.reads) == 1
+
+
+async def test_the_time_of_an_event_that_the_log_does_not_have_is_unknown() -> None:
+    log = Log(200)
+    del log.events[:100]
+    assert await (await open_room(log, 200)).datetime_of(50) is None
 
 
 async def test_who_was_shown_in_a_replay_what_the_room_has_yet_to_hear_of_is_not_shown_it_again() -> None:

@@ -5,9 +5,9 @@ from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
-from educa_chat.handlers.keys import DATABASE, IDENTITY, SESSION_ID, SETTINGS
+from educa_chat.handlers.keys import MEMBERSHIPS, SESSION_ID, SETTINGS, VISITORS
 from educa_chat.log_lines import log_also
-from educa_chat.storage.courses import MAX_COURSE_ID, Membership, find_membership
+from educa_chat.storage.courses import MAX_COURSE_ID, Membership
 from educa_chat.storage.sessions import Visitor
 
 _VISITOR: web.RequestKey[Visitor | None] = web.RequestKey("VISITOR")
@@ -27,10 +27,10 @@ async def find_visitor(request: web.Request) -> Visitor | None:
     """Who asks; None: nobody who is signed in. Raises DatabaseUnavailable."""
     if _VISITOR not in request:
         session_id = await request.app[SESSION_ID](request)
-        visitors = await request.app[IDENTITY].visitors([session_id]) if session_id else []
-        request[_VISITOR] = visitors[0] if visitors else None
-        if visitors:
-            log_also(user=visitors[0].user_id)
+        visitor = await request.app[VISITORS].find(session_id) if session_id else None
+        request[_VISITOR] = visitor
+        if visitor is not None:
+            log_also(user=visitor.user_id)
     return request[_VISITOR]
 
 
@@ -52,7 +52,7 @@ async def api_visitor(request: web.Request) -> Visitor:
 
 async def membership_of(request: web.Request, visitor: Visitor, course: int) -> Membership:
     """The visitor's membership. Raises HTTPForbidden alike for a course of others and for none at all."""
-    membership = await find_membership(request.app[DATABASE], visitor.user_id, course)
+    membership = await request.app[MEMBERSHIPS].find((visitor.user_id, course))
     if membership is None:
         raise web.HTTPForbidden
     return membership

@@ -11,11 +11,14 @@ from educa_chat.handlers.connections import Connections
 from educa_chat.hub import Hub
 from educa_chat.identity import Identity, OwnIdentity
 from educa_chat.limits import RateLimit
+from educa_chat.lookups import Lookup
 from educa_chat.metrics import Metrics
 from educa_chat.settings import Settings
 from educa_chat.sockets import Sockets
+from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Appender, Log
 from educa_chat.storage.pool import Database
+from educa_chat.storage.sessions import Visitor
 from educa_chat.translations import LANGUAGES
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
@@ -30,6 +33,10 @@ SOCKETS = web.AppKey("SOCKETS", Sockets)
 IDENTITY = web.AppKey("IDENTITY", Identity)
 OWN_IDENTITY = web.AppKey("OWN_IDENTITY", OwnIdentity)
 """Missing where a Django site is the identity."""
+VISITORS: web.AppKey[Lookup[str, Visitor]] = web.AppKey("VISITORS")
+"""Who is signed in, by session id."""
+MEMBERSHIPS: web.AppKey[Lookup[tuple[int, int], Membership]] = web.AppKey("MEMBERSHIPS")
+"""The memberships, by user and course."""
 FAILURES = web.AppKey("FAILURES", RateLimit)
 """Failed sign-ins by account and address together, and by known browser."""
 ADDRESS_FAILURES = web.AppKey("ADDRESS_FAILURES", RateLimit)

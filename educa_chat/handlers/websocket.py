@@ -136,16 +136,16 @@ async def _reset_reason(request: web.Request, room: Room, after: int) -> ResetRe
     if request.query.get("epoch", request.app[HUB].epoch) != request.app[HUB].epoch:
         return "epoch"
     at = request.query.get("at")
-    if at and after and not await _is_time_of(request.app[LOG], room, after, at):
+    if at and after and not await _is_time_of(room, after, at):
         return "at"
     return None
 
 
-async def _is_time_of(log: Log, room: Room, seq: int, at: str) -> bool:
+async def _is_time_of(room: Room, seq: int, at: str) -> bool:
     with suppress(ValueError):
         # A plus sign that was not escaped in the query has become a space.
         claimed = datetime.fromisoformat(at.replace(" ", "+"))
-        logged = room.at if seq == room.head else await log.datetime_of(room.course, seq)
+        logged = await room.datetime_of(seq)
         return logged is not None and claimed == datetime.fromisoformat(logged)
     return False
 

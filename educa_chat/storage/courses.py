@@ -48,17 +48,21 @@ class CoursePage(NamedTuple):
     modules: list[Module]
 
 
-async def find_membership(database: Database, user_id: int, course: int) -> Membership | None:
-    """The membership of an active user in `course`; None where there is none, and where there is no such course."""
-    row = await database.fetchrow(
-        "select c.id, c.title, (u.is_superuser or c.owner_id = u.id) as is_instructor"
-        " from courses_course c join auth_user u on u.id = $1 and u.is_active"
-        " where c.id = $2 and (u.is_superuser or c.owner_id = u.id or exists ("
-        "  select from courses_course_students s where s.course_id = c.id and s.user_id = u.id))",
-        user_id,
-        course,
+async def find_memberships(
+    database: Database, places: Collection[tuple[int, int]]
+) -> dict[tuple[int, int], Membership]:
+    """The memberships of active users (user, course), left out where there is none or no such course."""
+    users, courses = zip(*places, strict=True) if places else ((), ())
+    rows = await database.fetch(
+        "select u.id as user_id, c.id, c.title, (u.is_superuser or c.owner_id = u.id) as is_instructor"
+        " from unnest($1::integer[], $2::bigint[]) p (user_id, course)"
+        " join auth_user u on u.id = p.user_id and u.is_active join courses_course c on c.id = p.course"
+        " where u.is_superuser or c.owner_id = u.id or exists ("
+        "  select from courses_course_students s where s.course_id = c.id and s.user_id = u.id)",
+        users,
+        courses,
     )
-    return Membership(*row) if row else None
+    return {(user_id, course): Membership(course, *place) for user_id, course, *place in rows}
 
 
 async def present_memberships(

@@ -138,13 +138,6 @@ class Log:
         )
         return Accepted(*row) if row else None
 
-    async def datetime_of(self, course: int, seq: int) -> str | None:
-        """The `datetime` of the event `seq`; None where there is none."""
-        at: str | None = await self._database.fetchval(
-            "select educa_chat.iso8601(at) from educa_chat.event where course = $1 and seq = $2", course, seq
-        )
-        return at
-
     async def datetimes(self, seqs: Mapping[int, int]) -> dict[int, str]:
         """The `datetime` of one event of each course, left out where there is none."""
         rows = await self._database.fetch(

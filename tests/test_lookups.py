@@ -1,0 +1,76 @@
+"""Many who ask at once share a question, and nobody gets an answer from before he asked."""
+
+import asyncio
+from collections.abc import Collection
+
+import pytest
+
+from educa_chat.errors import DatabaseUnavailable
+from educa_chat.lookups import Lookup
+
+
+class Table:
+    """What is looked up: one number a name. It answers when `gate` is open."""
+
+    def __init__(self) -> None:
+        self.numbers = {"one": 1, "two": 2}
+        self.asked: list[set[str]] = []
+        self.is_away = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.begun = asyncio.Event()
+
+    async def find(self, names: Collection[str]) -> dict[str, int]:
+        self.asked.append(set(names))
+        found = {name: self.numbers[name] for name in names if name in self.numbers}
+        self.begun.set()
+        await self.gate.wait()
+        if self.is_away:
+            raise DatabaseUnavailable("away")
+        return found
+
+
+async def test_those_who_ask_at_once_are_answered_by_one_question() -> None:
+    table = Table()
+    lookup = Lookup(table.find, "lookup")
+    answers = await asyncio.gather(*(lookup.find(name) for name in ("one", "two", "three", "one")))
+    assert answers == [1, 2, None, 1]
+    assert table.asked == [{"one", "two", "three"}]
+
+
+async def test_who_asks_while_a_question_is_under_way_gets_a_newer_answer() -> None:
+    table = Table()
+    lookup = Lookup(table.find, "lookup")
+    table.gate.clear()
+    early = asyncio.create_task(lookup.find("one"))
+    await table.begun.wait()
+    table.numbers.clear()
+    late = [asyncio.create_task(lookup.find(name)) for name in ("one", "two")]
+    await asyncio.sleep(0)
+    table.gate.set()
+    assert await early == 1
+    assert await asyncio.gather(*late) == [None, None]
+    assert table.asked == [{"one"}, {"one", "two"}]
+
+
+async def test_a_question_that_fails_fails_for_all_who_asked_it_and_for_nobody_after() -> None:
+    table = Table()
+    lookup = Lookup(table.find, "lookup")
+    table.is_away = True
+    answers = await asyncio.gather(lookup.find("one"), lookup.find("two"), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 2
+    table.is_away = False
+    assert await lookup.find("one") == 1
+
+
+async def test_who_gives_up_waiting_takes_no_answer_from_the_others() -> None:
+    table = Table()
+    lookup = Lookup(table.find, "lookup")
+    table.gate.clear()
+    first, second = asyncio.create_task(lookup.find("one")), asyncio.create_task(lookup.find("one"))
+    await table.begun.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    table.gate.set()
+    assert await second == 1
