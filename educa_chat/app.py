@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet
 
 from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
-from educa_chat.handlers import accounts, api, health, keys, pages, websocket
+from educa_chat.handlers import accounts, api, health, keys, pages, static, websocket
 from educa_chat.handlers.connections import Connections
 from educa_chat.handlers.middleware import (
     add_headers,
@@ -28,7 +28,7 @@ from educa_chat.handlers.middleware import (
     log_requests,
     trust_proxies,
 )
-from educa_chat.handlers.rendering import SIGN_OUT_PATH, STATIC_PATH
+from educa_chat.handlers.rendering import SIGN_OUT_PATH
 from educa_chat.hub import Hub
 from educa_chat.identity import DjangoIdentity, Identity, OwnIdentity
 from educa_chat.limits import RateLimit
@@ -74,6 +74,7 @@ def build_app(settings: Settings) -> web.Application:
     )
     app[keys.SETTINGS] = settings
     app[keys.CONNECTIONS] = connections
+    app[keys.STATIC_FILES] = static.StaticFiles(resources.files("educa_chat") / "static")
     app[keys.TRANSLATIONS] = load_translations()
     app[keys.CSRF_KEY] = _derived_key(session_key, "csrf")
     app[keys.DEVICE_KEY] = _derived_key(session_key, "device")
@@ -131,7 +132,7 @@ def _route(app: web.Application, settings: Settings) -> None:
             web.get("/health/ready", health.ready),
             web.get("/metrics", health.metrics),
             web.post(SIGN_OUT_PATH, accounts.sign_out),
-            web.static(STATIC_PATH, Path(str(resources.files("educa_chat") / "static"))),
+            web.get(static.PATH + "{path:.+}", app[keys.STATIC_FILES].serve),
         ]
     )
     if not settings.auth.django_secret_key:

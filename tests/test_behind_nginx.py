@@ -4,11 +4,15 @@ import asyncio
 import re
 import signal
 from collections.abc import AsyncIterator
+from importlib import resources
 from typing import NamedTuple
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from educa_chat.handlers.static import StaticFiles
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
 from tests.nginx import CONFIGURATION, DEPLOY, Nginx, open_nginx
@@ -17,6 +21,7 @@ from tests.redis_server import RedisServer
 from tests.serving import TIMEOUT_S, Chatter, Person
 
 OPENING = "the socket is open"
+MODULE = StaticFiles(resources.files("educa_chat") / "static").address("js/room.js")
 
 
 class Site(NamedTuple):
@@ -67,7 +72,7 @@ async def test_people_talk_through_it_over_both_nodes(site: Site) -> None:
             await socket.say(str(number), id=str(number))
         for socket in sockets:
             assert [event["seq"] for event in await socket.events(4)] == [1, 2, 3, 4]
-        assert (await ana.get("/static/js/room.js"))[0] == 200
+        assert (await ana.get(MODULE))[0] == 200
         assert len((await ana.messages())["messages"]) == 4
 
 
@@ -167,6 +172,18 @@ async def test_nodes_that_were_all_unready_are_asked_again_by_themselves(site: S
                 await asyncio.sleep(0.1)
 
 
+async def test_while_two_versions_are_there_each_file_comes_from_the_node_that_has_it(
+    database_url: str, redis_server: RedisServer
+) -> None:
+    async with (
+        TestServer(web.Application()) as other,
+        open_node(database_url, redis_server.url) as node,
+        open_nginx((str(other.make_url("")).rstrip("/"), node.url)) as nginx,
+        Person(nginx.url, trust=nginx.trust) as person,
+    ):
+        assert [(await person.get(MODULE))[0] for _ in range(6)] == [200] * 6
+
+
 async def test_beside_a_site_the_chats_addresses_are_the_chats_and_the_others_the_sites(
     postgres: Postgres, redis_server: RedisServer
 ) -> None:
@@ -186,7 +203,7 @@ async def test_beside_a_site_the_chats_addresses_are_the_chats_and_the_others_th
             ("/chat/room/1/", 302),
             ("/ws/chat/room/1/", 401),
             ("/api/rooms/1/messages", 401),
-            ("/static/js/room.js", 200),
+            (MODULE, 200),
             ("/", 502),
             ("/accounts/login/", 502),
         ):

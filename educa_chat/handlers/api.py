@@ -8,6 +8,7 @@ from aiohttp import web
 
 from educa_chat.handlers.access import api_visitor, course_id, membership_of
 from educa_chat.handlers.keys import DATABASE, HUB
+from educa_chat.handlers.static import accepts_gzip
 from educa_chat.protocol import MAX_SEQ
 from educa_chat.storage.messages import Message, read_page
 
@@ -40,12 +41,16 @@ async def messages(request: web.Request) -> web.Response:
         limit=min(PAGE if limit is None else limit, MAX_PAGE),
     )
     answer = MessagesAnswer(page.messages, page.head, request.app[HUB].epoch, page.more)
-    return web.Response(
+    response = web.Response(
         body=msgspec.json.encode(answer),
         content_type="application/json",
         charset="utf-8",
-        headers={"Cache-Control": "no-store"},
+        headers={"Cache-Control": "no-store", "Vary": "Accept-Encoding"},
     )
+    if accepts_gzip(request):
+        # Who can write something into it, to guess the rest from its size, is a member and may read all of it.
+        response.enable_compression(web.ContentCoding.gzip)
+    return response
 
 
 def query_number(request: web.Request, name: str) -> int | None:

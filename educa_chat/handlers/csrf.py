@@ -1,4 +1,7 @@
-"""Proof that a form was one of ours: stateless, a keyed hash over a cookie of its own and the session."""
+"""Proof that a form was one of ours: stateless, a keyed hash over a cookie of its own and the session.
+
+The token begins with a salt, so that no two pages have the same: a page may be compressed then.
+"""
 
 import hashlib
 import hmac
@@ -11,6 +14,7 @@ from educa_chat.handlers.access import origin_is_allowed
 from educa_chat.handlers.keys import CSRF_KEY, SESSION_ID, SETTINGS
 
 COOKIE = "educa_chat_csrf"
+_SALT_BYTES = 8
 _FRESH = web.RequestKey("CSRF_FRESH", str)
 
 
@@ -20,7 +24,7 @@ async def csrf_token(request: web.Request) -> str:
     if seed is None:
         seed = request.get(_FRESH) or secrets.token_urlsafe(24)
         request[_FRESH] = seed
-    return _token(request, seed, await request.app[SESSION_ID](request))
+    return _token(request, secrets.token_hex(_SALT_BYTES), seed, await request.app[SESSION_ID](request))
 
 
 def set_csrf_cookie(request: web.Request, response: web.Response) -> None:
@@ -46,7 +50,7 @@ async def is_own_form(request: web.Request) -> bool:
     given = (await posted_form(request)).get("csrf_token")
     if seed is None or given is None or not origin_is_allowed(request):
         return False
-    expected = _token(request, seed, await request.app[SESSION_ID](request))
+    expected = _token(request, given[: 2 * _SALT_BYTES], seed, await request.app[SESSION_ID](request))
     return hmac.compare_digest(given.encode(), expected.encode())
 
 
@@ -55,6 +59,7 @@ def _seed(request: web.Request) -> str | None:
     return seed if re.fullmatch(r"[A-Za-z0-9_-]{32}", seed) else None
 
 
-def _token(request: web.Request, seed: str, session_id: str | None) -> str:
-    message = f"{seed}:{session_id or ''}".encode(errors="replace")
-    return hmac.new(request.app[CSRF_KEY], message, hashlib.sha256).hexdigest()
+def _token(request: web.Request, salt: str, seed: str, session_id: str | None) -> str:
+    # Salt and seed have one length each, so no other three make the same message.
+    message = f"{salt}:{seed}:{session_id or ''}".encode(errors="replace")
+    return salt + hmac.new(request.app[CSRF_KEY], message, hashlib.sha256).hexdigest()

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.handlers.keys import SETTINGS
-from educa_chat.handlers.rendering import STATIC_PATH, render_anonymous, translations_for
+from educa_chat.handlers.rendering import render_anonymous, translations_for
 from educa_chat.log_lines import logging_request
 
 logger = logging.getLogger(__name__)
@@ -41,9 +41,6 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         return
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if request.path.startswith(STATIC_PATH):
-        # Asked for again each time, answered with 304: a new version is never mixed with an old one.
-        response.headers.setdefault("Cache-Control", "no-cache")
 
 
 def _membership_test(networks: Sequence[str]) -> Callable[[str], bool]:

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from educa_chat.handlers.access import find_visitor
 from educa_chat.handlers.csrf import csrf_token, set_csrf_cookie
-from educa_chat.handlers.keys import PAGES, TRANSLATIONS
+from educa_chat.handlers.keys import PAGES, STATIC_FILES, TRANSLATIONS
+from educa_chat.handlers.static import accepts_gzip
 from educa_chat.translations import negotiate_language
 
-STATIC_PATH = "/static/"
 SIGN_OUT_PATH = "/accounts/logout/"
 
 
@@ -42,12 +42,16 @@ def render_anonymous(request: web.Request, template: str, *, status: int = 200, 
             "csrf_token": "",
             **context,
             "language": language,
-            "static": STATIC_PATH.__add__,
+            "static": request.app[STATIC_FILES].address,
+            "scripts": request.app[STATIC_FILES].modules,
             "sign_out_path": SIGN_OUT_PATH,
         },
         app_key=PAGES[language],
         status=status,
     )
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Vary"] = "Cookie, Accept-Language"
+    response.headers["Vary"] = "Cookie, Accept-Language, Accept-Encoding"
+    if accepts_gzip(request):
+        # Its one secret, the token of its forms, is another one each time: nothing to be guessed from sizes (BREACH).
+        response.enable_compression(web.ContentCoding.gzip)
     return response

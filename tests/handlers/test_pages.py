@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+import re
+import shutil
 from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
 from urllib.parse import parse_qs, quote
 
 import aiohttp
 import pytest
 
-from educa_chat.handlers.keys import DATABASE
+from educa_chat.handlers.keys import DATABASE, STATIC_FILES
+from educa_chat.handlers.static import StaticFiles
 from educa_chat.storage.accounts import deactivate
 from educa_chat.storage.courses import add_course, add_module, enrol
 from tests.serving import Person, Server, add_person, quick_hash
@@ -199,7 +204,7 @@ async def test_what_people_wrote_is_text_on_every_page(server: Server) -> None:
                 page = Page(html)
                 assert "{{7*7}}" in html
                 assert "onerror=" not in "".join(key + "=" for _, has in page.elements for key in has)
-                assert all(image["src"] == "/static/logo.svg" for image in page.named("img"))
+                assert all(image["src"] == server.app[STATIC_FILES].address("logo.svg") for image in page.named("img"))
                 assert HOSTILE in [text.strip() for text in page.texts.values()]
                 assert all(
                     "src" in script or script.get("type") == "application/json" for script in page.named("script")
@@ -268,9 +273,8 @@ async def test_no_page_has_a_script_or_style_of_its_own(server: Server, path: st
         ("/ws/chat/room/1/", 400),
         ("/health/live", 200),
         ("/health/ready", 200),
-        ("/static/js/room.js", 200),
-        ("/static/none.js", 404),
-        ("/static/", 403),
+        ("/static/js/room.js", 404),
+        ("/static/", 404),
         ("/no/such/page", 404),
     ],
 )
@@ -355,16 +359,59 @@ async def test_an_address_of_the_api_that_is_not_there_is_told_in_json(server: S
         ("logo.svg", ("image/svg+xml",)),
     ],
 )
-async def test_a_static_file_has_its_type_and_is_asked_for_again(
+async def test_a_static_file_has_its_type_and_is_kept_for_good(
     server: Server, path: str, types: tuple[str, ...]
 ) -> None:
     async with Person(server.url) as anonymous:
-        async with anonymous.http.get(f"{server.url}/static/{path}") as response:
-            assert (response.status, response.content_type in types) == (200, True)
-            assert response.headers["Cache-Control"] == "no-cache"
-            tag = response.headers["ETag"]
-        async with anonymous.http.get(f"{server.url}/static/{path}", headers={"If-None-Match": tag}) as response:
-            assert response.status == 304
+        status, _, headers = await anonymous.get(server.app[STATIC_FILES].address(path))
+    assert (status, headers["Content-Type"].partition(";")[0] in types) == (200, True)
+    assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip, deflate, br", "gzip"),
+        ("br;q=1.0, GZIP;q=0.5", "gzip"),
+        ("gzip;q=0", None),
+        ("gzip; q=0.000, br", None),
+        ("br", None),
+        ("", None),
+    ],
+)
+@pytest.mark.parametrize("path", ["", "/accounts/login/"])
+async def test_files_and_pages_are_compressed_for_who_takes_it_and_the_same_for_who_does_not(
+    server: Server, path: str, accepted: str, coding: str | None
+) -> None:
+    path = path or server.app[STATIC_FILES].address("js/room.js")
+    async with Person(server.url) as anonymous:
+        _, plain, _ = await anonymous.get(path, **{"Accept-Encoding": "identity"})
+        _, text, headers = await anonymous.get(path, **{"Accept-Encoding": accepted})
+    assert headers.get("Content-Encoding") == coding
+    assert "Accept-Encoding" in headers["Vary"]
+    assert (int(headers["Content-Length"]) < len(plain) / 2) == (coding is not None)
+    token = r'name="csrf_token" value="[^"]+"'
+    assert re.sub(token, "", text) == re.sub(token, "", plain)
+
+
+async def test_no_two_pages_have_the_same_token_and_each_is_good(server: Server) -> None:
+    async with Person(server.url) as anonymous:
+        tokens = [await anonymous.token() for _ in range(3)]
+        assert len({token[place : place + 16] for token in tokens for place in range(0, 80, 16)}) == 15
+
+
+async def test_files_of_another_version_are_not_here_and_a_changed_file_makes_one(
+    server: Server, tmp_path: Path
+) -> None:
+    folder = Path(str(resources.files("educa_chat") / "static"))
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    here = server.app[STATIC_FILES].address("js/room.js")
+    assert StaticFiles(tmp_path).address("js/room.js") == here
+    (tmp_path / "js" / "outbox.js").write_text("// changed")
+    other = StaticFiles(tmp_path).address("js/room.js")
+    assert other != here
+    async with Person(server.url) as anonymous:
+        assert [(await anonymous.get(path))[0] for path in (here, other)] == [200, 404]
 
 
 @pytest.mark.parametrize("path", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "js/../../app.py", "/etc/passwd", "%00"])

@@ -1,0 +1,77 @@
+"""The files that pages are made of: style sheets, modules, pictures. Read and compressed once, at the start."""
+
+import gzip
+import hashlib
+import re
+from collections.abc import Iterator
+from importlib.resources.abc import Traversable
+from typing import NamedTuple
+
+from aiohttp import web
+
+PATH = "/static/"
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+"""By suffix; a file of another one is not for browsers."""
+_A_YEAR_S = 365 * 86400
+
+
+class _File(NamedTuple):
+    type: str
+    plain: bytes
+    compressed: bytes
+
+
+class StaticFiles:
+    """The static files of this version, whose name is part of their addresses.
+
+    What is at such an address never changes, so browsers keep it and ask no more. A module's imports are relative, so
+    they stay within its version, and no other version is here: files of two versions are never mixed, though the page
+    came from a process that is newer or older than the one that is asked for its files.
+    """
+
+    def __init__(self, folder: Traversable) -> None:
+        files = sorted(_read(folder, ""))
+        digest = hashlib.sha256(repr([(path, hashlib.sha256(plain).digest()) for path, _, plain in files]).encode())
+        version = digest.hexdigest()[:12]
+        self._addresses = {path: f"{PATH}{version}/{path}" for path, _, _ in files}
+        self._files = {
+            self._addresses[path]: _File(type, plain, gzip.compress(plain, mtime=0)) for path, type, plain in files
+        }
+
+    def address(self, path: str) -> str:
+        """Where the file is. Raises KeyError where there is none."""
+        return self._addresses[path]
+
+    @property
+    def modules(self) -> list[str]:
+        """Where the modules are: a browser that is told of all need not find one behind the other."""
+        return [address for path, address in self._addresses.items() if path.endswith(".js")]
+
+    async def serve(self, request: web.Request) -> web.Response:
+        file = self._files.get(request.path)
+        if file is None:
+            raise web.HTTPNotFound
+        headers = {"Cache-Control": f"public, max-age={_A_YEAR_S}, immutable", "Vary": "Accept-Encoding"}
+        body = file.plain
+        if accepts_gzip(request):
+            headers["Content-Encoding"] = "gzip"
+            body = file.compressed
+        return web.Response(body=body, content_type=file.type, charset="utf-8", headers=headers)
+
+
+def accepts_gzip(request: web.Request) -> bool:
+    """Whether the answer may be compressed (RFC 9110 §12.5.3)."""
+    for one in request.headers.get("Accept-Encoding", "").lower().split(","):
+        coding, _, weight = one.partition(";")
+        if coding.strip() == "gzip":
+            return re.fullmatch(r"\s*q=0(\.0*)?\s*", weight) is None
+    return False
+
+
+def _read(folder: Traversable, parent: str) -> Iterator[tuple[str, str, bytes]]:
+    """Path, type and content of each file in `folder`."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _read(entry, f"{parent}{entry.name}/")
+        elif type := _TYPES.get("." + entry.name.rpartition(".")[2]):
+            yield f"{parent}{entry.name}", type, entry.read_bytes()

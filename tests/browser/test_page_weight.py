@@ -1,0 +1,83 @@
+"""What the room page costs a reader who waits: bytes, and the time until something is to be seen."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from educa_chat.handlers.static import PATH
+from tests.browser.conftest import Desk, until
+from tests.serving import Person, Server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ROOM_PATH = "/chat/room/1/"
+MESSAGES = 50
+TEXT = "And how is the second exercise meant, please? I have tried both ways."
+LIMIT_BYTES = 60 * 1024
+WARM_LIMIT_BYTES = 16 * 1024
+
+
+async def say_much(server: Server) -> None:
+    async with Person(server.url, "luis") as luis:
+        socket = await luis.enter()
+        for number in range(MESSAGES):
+            await socket.say(f"{number}: {TEXT}", id=f"{number}")
+            await socket.receive_until("ack", id=f"{number}")
+
+
+async def load(page: Page, url: str) -> dict[str, int]:
+    """Load the room until its history is shown; the bytes of each answer as they came over the wire, headers too."""
+    session = await page.context.new_cdp_session(page)
+    paths: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    session.on("Network.requestWillBeSent", lambda event: paths.update({event["requestId"]: event["request"]["url"]}))
+
+    def finished(event: dict[str, float]) -> None:
+        path = urlsplit(paths[str(event["requestId"])]).path
+        sizes[path] = sizes.get(path, 0) + int(event["encodedDataLength"])
+
+    session.on("Network.loadingFinished", finished)
+    await session.send("Network.enable")
+    await page.goto(url)
+    await expect(page.locator("#chat .message")).to_have_count(MESSAGES)
+    await page.wait_for_load_state("networkidle")
+    await session.detach()
+    return sizes
+
+
+async def test_the_room_with_its_history_is_light_and_its_files_come_once(desk: Desk, server: Server) -> None:
+    await say_much(server)
+    signed_in = await desk.sit_down("ana", "/students/courses/")
+    # Of the files this browser has so far only those of the list of courses: another one has none.
+    cookies = await signed_in.context.cookies()
+    page = await desk.open("/health/live")
+    await page.context.add_cookies([{"url": server.url, "name": one["name"], "value": one["value"]} for one in cookies])
+    cold = await load(page, server.url + ROOM_PATH)
+    files = {path: size for path, size in cold.items() if path.startswith(PATH)}
+    assert sum(path.endswith(".js") for path in files) > 10
+    assert sum(path.endswith(".css") for path in files) == 2
+    assert sum(cold.values()) <= LIMIT_BYTES, cold
+    warm = await load(page, server.url + ROOM_PATH)
+    assert {path: size for path, size in warm.items() if path.startswith(PATH) and size} == {}
+    assert sum(warm.values()) <= WARM_LIMIT_BYTES, warm
+
+
+async def test_the_page_is_painted_while_its_scripts_hang(desk: Desk, server: Server) -> None:
+    page = await desk.sit_down("ana", "/students/courses/")
+    hanging: list[Route] = []
+
+    async def hang(route: Route) -> None:
+        hanging.append(route)
+
+    await page.route("**/*.js", hang)
+    await page.goto(server.url + ROOM_PATH, wait_until="commit")
+
+    async def is_painted() -> bool:
+        return bool(await page.evaluate("performance.getEntriesByName('first-contentful-paint').length"))
+
+    await until(is_painted)
+    assert hanging
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    await asyncio.gather(*(route.abort() for route in hanging))
