@@ -89,8 +89,8 @@ async def courses_of(database: Database, user_id: int) -> list[Course]:
     rows = await database.fetch(
         "select c.id, c.title, s.title, c.owner_id = $1 from courses_course c"
         " join courses_subject s on s.id = c.subject_id"
-        " where c.owner_id = $1 or exists ("
-        "  select from courses_course_students e where e.course_id = c.id and e.user_id = $1)"
+        " where c.id in (select id from courses_course where owner_id = $1"
+        "  union all select course_id from courses_course_students where user_id = $1)"
         " order by c.title, c.id",
         user_id,
     )

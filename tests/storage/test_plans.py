@@ -1,0 +1,136 @@
+"""What the hot paths ask for is found by an index, however much there is: no table is read whole, and none sorted."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from statistics import median
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from educa_chat.storage.courses import courses_of, find_memberships, present_memberships
+from educa_chat.storage.log import Log
+from educa_chat.storage.messages import read_page
+from educa_chat.storage.pool import Database, open_database
+from educa_chat.storage.sessions import find_visitors
+from tests.conftest import Postgres
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EVENTS = 200_000
+"""Of the course 1; each of the others has a few."""
+COURSES = 10_000
+USERS = 20_000
+SMALL_TABLES = ("courses_subject", "pg_database")
+PAGE = 51
+"""50 messages, and one to know whether there are more."""
+HISTORY_LIMIT_MS = 5.0
+
+FILL = f"""
+    insert into auth_user (id, username, password, first_name, last_name, email,
+                           is_superuser, is_staff, is_active, date_joined)
+    select n, 'user' || n, '!', '', '', '', false, false, true, now() from generate_series(1, {USERS}) n;
+    insert into courses_subject (id, title, slug) values (1, 'Subject', 'subject');
+    insert into courses_course (id, title, slug, overview, created, owner_id, subject_id)
+    select n, 'Course ' || n, 'course-' || n, '', now(), n, 1 from generate_series(1, {COURSES}) n;
+    insert into courses_course_students (course_id, user_id)
+    select 1 + (n * 7 + k * 13) % {COURSES}, n from generate_series(1, {USERS}) n, generate_series(1, 5) k
+    on conflict do nothing;
+    insert into educa_chat.room (course, head, said, last_at)
+    select n, case n when 1 then {EVENTS} else 5 end, case n when 1 then {EVENTS} else 5 end, now()
+    from generate_series(1, {COURSES}) n;
+    with said as (
+        select 1 as course, n as seq from generate_series(1, {EVENTS}) n
+        union all select course, n from generate_series(2, {COURSES}) course, generate_series(1, 5) n
+    ),
+    event as (
+        insert into educa_chat.event (course, seq, kind, actor, client_id, at, said, student, instructor, basic)
+        select course, seq, 1, 1 + seq % {USERS}, course || ':' || seq, now(), seq, '{{"seq":0}}', null, '{{}}'
+        from said
+    )
+    insert into educa_chat.message (course, seq, author, client_id, username, name, instructor, at, body, html)
+    select course, seq, 1, course || ':' || seq, 'user1', 'User', false, now(), 'A text', 'A text' from said;
+    insert into educa_chat.session (digest, user_id, password_digest, expires_at)
+    select sha256(convert_to('session' || n, 'utf8')), n, sha256('!'), now() + interval '1 day'
+    from generate_series(1, {USERS}) n
+"""
+
+
+class ExplainingDatabase(Database):
+    """Keeps the plan of each question, as it was carried out with its arguments."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", url: str) -> None:
+        super().__init__(pool, url)
+        self.plans: list[dict[str, Any]] = []
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        await self._explain(sql, arguments)
+        return await super().fetch(sql, *arguments)
+
+    async def fetchrow(self, sql: str, *arguments: Any) -> asyncpg.Record | None:
+        await self._explain(sql, arguments)
+        return await super().fetchrow(sql, *arguments)
+
+    async def _explain(self, sql: str, arguments: tuple[Any, ...]) -> None:
+        explained = await super().fetchval(f"explain (analyze, format json) {sql}", *arguments)
+        self.plans.append(json.loads(explained)[0])
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def database(postgres: Postgres) -> AsyncIterator[ExplainingDatabase]:
+    async with open_database(await postgres.create_chat_database(), 2) as opened:
+        async with opened.connection() as connection:
+            await connection.execute(FILL, timeout=120)
+            await connection.execute("vacuum analyze", timeout=120)
+        yield ExplainingDatabase(opened._pool, opened.url)
+
+
+SESSIONS = [f"session{number}" for number in range(1, 20)]
+QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
+    "the newest page": lambda database: read_page(database, 1, before=None, after=None, limit=50),
+    "a page before": lambda database: read_page(database, 1, before=EVENTS // 2, after=None, limit=50),
+    "a page after": lambda database: read_page(database, 1, before=None, after=EVENTS // 2, limit=50),
+    "the log after a seq": lambda database: Log(database).read(1, EVENTS - 500, 1000),
+    "the log at the head": lambda database: Log(database).read(1, EVENTS, 1000),
+    "by a client's id": lambda database: Log(database).find(1, 8, "1:7"),
+    "the heads of some rooms": lambda database: Log(database).heads(list(range(1, 20))),
+    "the times of some events": lambda database: Log(database).datetimes(dict.fromkeys(range(1, 20), 5)),
+    "one visitor": lambda database: find_visitors(database, SESSIONS[:1]),
+    "many visitors": lambda database: find_visitors(database, SESSIONS),
+    "one membership": lambda database: find_memberships(database, [(7, 63)]),
+    "many memberships": lambda database: find_memberships(database, [(user, 63) for user in range(1, 20)]),
+    "memberships that hold": lambda database: present_memberships(
+        database, [(user, 63, user % 2 == 0) for user in range(1, 20)]
+    ),
+    "the courses of a student": lambda database: courses_of(database, USERS),
+    "the courses of a teacher": lambda database: courses_of(database, 1),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_a_hot_path_reads_no_table_whole(database: ExplainingDatabase, question: str) -> None:
+    database.plans.clear()
+    await QUESTIONS[question](database)
+    (explained,) = database.plans
+    for node in nodes(explained["Plan"]):
+        assert node["Node Type"] != "Seq Scan" or node["Relation Name"] in SMALL_TABLES, explained
+        # What is sorted is what is given, a page at most; and an index that finds more than that is the wrong one.
+        assert "Sort" not in node["Node Type"] or node["Actual Rows"] <= PAGE, explained
+        assert node.get("Rows Removed by Filter", 0) <= PAGE, explained
+
+
+@pytest.mark.parametrize("question", ["the newest page", "a page before", "a page after"])
+async def test_a_page_of_a_long_history_takes_the_database_less_than_five_milliseconds(
+    database: ExplainingDatabase, question: str
+) -> None:
+    database.plans.clear()
+    for _ in range(5):
+        await QUESTIONS[question](database)
+    assert median(plan["Execution Time"] + plan["Planning Time"] for plan in database.plans) < HISTORY_LIMIT_MS
