@@ -13,6 +13,7 @@ LAYERS = [
         "passwords",
         "translations",
         "protocol",
+        "frames",
         "markup",
         "limits",
         "lookups",
