@@ -44,6 +44,7 @@ from educa_chat.storage.pool import open_database
 from educa_chat.storage.sessions import Visitor
 from educa_chat.tasks import running
 from educa_chat.translations import load_translations
+from educa_chat.websocket_protocol import Heartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -172,6 +173,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         app[keys.SOCKETS] = sockets
         app[keys.VISITORS] = Lookup(partial(_find_visitors, identity), "lookup of visitors")
         app[keys.MEMBERSHIPS] = Lookup(partial(find_memberships, database), "lookup of memberships")
+        app[keys.HEARTBEAT] = heartbeat = Heartbeat()
         app[keys.CHAT] = Chat(appender, settings.limits, hub.signal_typing)
         app[keys.METRICS] = metrics
         app[keys.APPENDER] = appender
@@ -190,6 +192,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         await stack.enter_async_context(hub.open())
         await stack.enter_async_context(running(appender.run(), "appender"))
         await stack.enter_async_context(sockets.open())
+        await stack.enter_async_context(running(heartbeat.run(), "heartbeat of the sockets"))
         yield
 
 

@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from educa_chat.frames import FailureCode
 from educa_chat.protocol import CloseCode, ErrorCode
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -38,7 +39,7 @@ EvictionReason = Literal["empty", "epoch", "rewound"]
 BusState = Literal["ok", "doubted", "lost"]
 
 LEFT, LOST = 1000, 1006
-_PEER_CODES = (1002, LOST, 1007, 1009)
+_PEER_CODES = (LOST, *FailureCode)
 """What ends a socket without our asking (RFC 6455 §7.4.1); any other code is the client's own and counts as LEFT."""
 
 

@@ -37,7 +37,6 @@ class CloseCode(IntEnum):
     """Why the server ends a socket; RFC 6455 §7.4 and our own from 4000 on."""
 
     GOING_AWAY = 1001
-    UNSUPPORTED_DATA = 1003
     POLICY_VIOLATION = 1008
     INTERNAL_ERROR = 1011
     SESSION_ENDED = 4001
@@ -319,9 +318,9 @@ def pong_frame(payload: bytes) -> bytes:
     return bytes((0x8A, len(payload))) + payload
 
 
-def close_frame(code: CloseCode) -> bytes:
-    """A close frame without a reason (RFC 6455 §5.5.1)."""
-    return b"\x88\x02" + code.to_bytes(2, "big")
+def close_frame(code: int | None) -> bytes:
+    """A close frame without a reason, and where `code` is None without a code (RFC 6455 §5.5.1)."""
+    return b"\x88\x00" if code is None else b"\x88\x02" + code.to_bytes(2, "big")
 
 
 def json_id(number: int) -> int | str:

@@ -5,7 +5,7 @@ import logging
 import math
 import random
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from educa_chat.errors import DatabaseUnavailable
@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 RECHECK_S = 30.0
 RETRY_PAUSE_S = 1.0
-CLOSE_TIMEOUT_S = 5.0
 DRAIN_PAUSE_S = 0.1
 DRAIN_BATCH = 50
 """So many sockets are sent away at once, or more where there are so many that it would take longer than DRAIN_S."""
@@ -64,9 +63,8 @@ class Sockets:
     def __len__(self) -> int:
         return sum(map(len, self._by_user.values()))
 
-    @contextmanager
-    def holding(self, socket: Socket) -> Iterator[None]:
-        """Count `socket` while the context lasts."""
+    def add(self, socket: Socket) -> None:
+        """Count `socket` until it is discarded."""
         sockets = self._by_user.setdefault(socket.visitor.user_id, {})
         if self._limit and len(sockets) >= self._limit:
             oldest = next(iter(sockets))
@@ -76,13 +74,14 @@ class Sockets:
         if self.draining:
             # It was on its way in when the others were sent away.
             socket.close(CloseCode.GOING_AWAY)
-        try:
-            yield
-        finally:
-            sockets.pop(socket, None)
-            self._suspects.discard(socket)
-            if not sockets and self._by_user.get(socket.visitor.user_id) is sockets:
-                del self._by_user[socket.visitor.user_id]
+
+    def discard(self, socket: Socket) -> None:
+        """Count `socket` no more."""
+        self._suspects.discard(socket)
+        sockets = self._by_user.get(socket.visitor.user_id, {})
+        sockets.pop(socket, None)
+        if not sockets:
+            self._by_user.pop(socket.visitor.user_id, None)
 
     def suspect(self, sockets: Collection[Socket]) -> None:
         """Look again soon whether `sockets` may stay."""

@@ -50,11 +50,19 @@ class RawSocket:
         return None if payload is None else (head[0] & 0xF, payload)
 
     async def json(self) -> dict[str, Any]:
-        """The next text frame, over others."""
+        """The next text frame that is no signal, over others."""
         while (frame := await self.receive()) is not None:
             if frame[0] == TEXT:
                 decoded: dict[str, Any] = json.loads(frame[1])
-                return decoded
+                if decoded["type"] not in SIGNALS:
+                    return decoded
+        raise AssertionError("the server has hung up")
+
+    async def control(self) -> tuple[int, bytes]:
+        """The next control frame, over others."""
+        while (frame := await self.receive()) is not None:
+            if frame[0] >= CLOSE:
+                return frame
         raise AssertionError("the server has hung up")
 
     async def close_code(self) -> int | None:

@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from educa_chat.handlers.websocket import HEARTBEAT_S
 from educa_chat.settings import DEMO_SESSION_KEY, load_settings
 from educa_chat.storage.pool import Database, open_database
+from educa_chat.websocket_protocol import HEARTBEAT_S
 from tests.conftest import Postgres, required
 from tests.django_site import DjangoSite
 from tests.django_site.settings import SECRET_KEY

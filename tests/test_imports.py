@@ -22,7 +22,7 @@ LAYERS = [
         "presence",
         "tasks",
     },
-    {"room", "storage", "bus", "payload"},
+    {"room", "storage", "bus", "payload", "websocket_protocol"},
     {"chat", "hub", "identity", "sockets"},
     {"handlers"},
     {"app"},

@@ -5,7 +5,6 @@ aiohttp waits for ever: for a header or a body that drips in, and for an answer 
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -25,9 +24,10 @@ SWEEP_S = 5.0
 
 
 class Connections:
-    """Ends each connection on which no request begins in time, whatever trickles in; a WebSocket may stay.
+    """Ends each connection on which no request begins in time, whatever trickles in.
 
-    `note_request` and `note_upgrade` belong into the application, `watch` beside its server.
+    A WebSocket has been taken from the server, and is watched by its own heartbeat. `note_request` and `note_upgrade`
+    belong into the application, `watch` beside its server.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class Connections:
 
     async def note_upgrade(self, request: web.Request, response: web.StreamResponse) -> None:
         if response.status == 101:
-            # From here on its own heartbeat tells whether it is alive.
-            self._end_at[request.protocol] = math.inf
+            # What served its request would be kept with it until the next sweep.
+            self._end_at.pop(request.protocol, None)
 
     def sweep(self, connections: Iterable[web.RequestHandler]) -> None:
         """End those of the server's `connections` whose time is over, and forget the ones that are gone."""

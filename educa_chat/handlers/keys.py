@@ -21,6 +21,7 @@ from educa_chat.storage.log import Appender, Log
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor
 from educa_chat.translations import LANGUAGES
+from educa_chat.websocket_protocol import Heartbeat
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 DATABASE = web.AppKey("DATABASE", Database)
@@ -32,6 +33,7 @@ STATIC_FILES = web.AppKey("STATIC_FILES", StaticFiles)
 CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
 CHAT = web.AppKey("CHAT", Chat)
 SOCKETS = web.AppKey("SOCKETS", Sockets)
+HEARTBEAT = web.AppKey("HEARTBEAT", Heartbeat)
 IDENTITY = web.AppKey("IDENTITY", Identity)
 OWN_IDENTITY = web.AppKey("OWN_IDENTITY", OwnIdentity)
 """Missing where a Django site is the identity."""

@@ -3,26 +3,27 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from datetime import UTC, datetime
 from gettext import NullTranslations
 from itertools import count
 
-from aiohttp import WebSocketError, WSMsgType, web
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import web
 
 from educa_chat.chat import Chat, role_of
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
+from educa_chat.frames import Message, Ping, Text
 from educa_chat.handlers.access import api_visitor, course_id, membership_of, origin_is_allowed
 from educa_chat.handlers.api import query_number
-from educa_chat.handlers.keys import CHAT, HUB, LOG, METRICS, REFUSALS, SETTINGS, SOCKETS, STRIKES
+from educa_chat.handlers.keys import CHAT, HEARTBEAT, HUB, LOG, METRICS, REFUSALS, SETTINGS, SOCKETS, STRIKES
 from educa_chat.handlers.rendering import translations_for
+from educa_chat.handlers.upgrade import check_handshake, upgrade
 from educa_chat.log_lines import log_also
 from educa_chat.metrics import ResetReason
 from educa_chat.presence import Person
 from educa_chat.protocol import (
-    PING_FRAME,
     SUBPROTOCOL,
     Ack,
     Audience,
@@ -34,7 +35,6 @@ from educa_chat.protocol import (
     Reset,
     Typing,
     Welcome,
-    close_frame,
     decode_command,
     encode,
     json_id,
@@ -43,26 +43,19 @@ from educa_chat.protocol import (
 )
 from educa_chat.protocol import Room as WelcomeRoom
 from educa_chat.room import BUFFER_LIMIT_BYTES, Room
-from educa_chat.sockets import CLOSE_TIMEOUT_S, Sockets
+from educa_chat.sockets import Sockets
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Accepted, Log, Outcome
 from educa_chat.storage.sessions import Visitor
+from educa_chat.websocket_protocol import WebSocket
 
 logger = logging.getLogger(__name__)
-
-HEARTBEAT_S = 25.0
-"""How often a socket is pinged; nginx cuts an idle connection after 60 s.
-
-Who has sent no whole frame half as long after a ping is gone.
-"""
 
 REFUSALS_PER_SECOND = 20
 """A socket whose commands are refused faster than this is read more slowly, after a burst of REFUSALS_BURST."""
 REFUSALS_BURST = 200
 SETTLE_TIMEOUT_S = 5.0
 """How long a socket that retires waits for its outstanding answers; longer than an entry waits for its commit."""
-FLOOD_CLOSE_S = 1.0
-"""How long a close frame may be on its way to a flooding client before the connection is cut."""
 STRIKES_BURST = 1000
 STRIKES_PER_SECOND = 10
 WEIGHTS = {ErrorCode.RATE_LIMITED: 1, ErrorCode.UNAVAILABLE: 0}
@@ -93,33 +86,10 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         raise web.HTTPForbidden
     reset = None if after is None else await _reset_reason(request, room, after)
 
-    limits = request.app[SETTINGS].limits
-    response = web.WebSocketResponse(
-        protocols=(SUBPROTOCOL,),
-        # We ping and answer pings ourselves. aiohttp's heartbeat takes any byte for a sign of life and closes, but
-        # never aborts, a transport; and its answer to a ping waits until it can be sent. A peer that does not read
-        # could hold a socket for ever.
-        heartbeat=None,
-        autoping=False,
-        compress=False,
-        # aiohttp refuses what is as large as its limit; 0 is no limit, for it too.
-        max_msg_size=limits.frame_bytes and limits.frame_bytes + 1,
-        timeout=CLOSE_TIMEOUT_S,
-    )
-    writer = await response.prepare(request)
-    socket = ChatSocket(request, response, writer, visitor, membership, room)
-    with request.app[SOCKETS].holding(socket):
-        try:
-            await socket.serve(after, reset)
-        except ConnectionError:
-            # It has gone while what it missed was sent to it.
-            logger.info("the socket broke off")
-        except Exception:
-            # One of the three edges: whatever goes wrong with one socket is the end of that one.
-            logger.exception("the socket failed")
-            socket.close(CloseCode.INTERNAL_ERROR)
-        finally:
-            await socket.end()
+    handshake = check_handshake(request, SUBPROTOCOL)
+    socket = ChatSocket(request, visitor, membership, room, is_full=handshake.subprotocol is not None)
+    response = await upgrade(request, handshake, socket)
+    await socket.serve(after, reset)
     return response
 
 
@@ -150,37 +120,53 @@ async def _is_time_of(room: Room, seq: int, at: str) -> bool:
     return False
 
 
-class ChatSocket:
+class ChatSocket(WebSocket):
     """One socket of one member. Written to by its room and by itself; never waits to write."""
 
+    __slots__ = (
+        "_answering",
+        "_chat",
+        "_context",
+        "_ended",
+        "_epoch",
+        "_heartbeat",
+        "_is_retiring",
+        "_limits",
+        "_log",
+        "_loop",
+        "_metrics",
+        "_number",
+        "_own",
+        "_refusals",
+        "_room",
+        "_settled_all",
+        "_sockets",
+        "_strikes",
+        "_translations",
+        "_unsettled",
+        "audience",
+        "is_full",
+        "membership",
+        "person",
+        "visitor",
+    )
+
     def __init__(
-        self,
-        request: web.Request,
-        response: web.WebSocketResponse,
-        writer: AbstractStreamWriter,
-        visitor: Visitor,
-        membership: Membership,
-        room: Room,
+        self, request: web.Request, visitor: Visitor, membership: Membership, room: Room, *, is_full: bool
     ) -> None:
-        assert request.transport is not None
+        super().__init__(request.app[SETTINGS].limits.frame_bytes)
         self.visitor = visitor
         self.membership = membership
         self.person = Person(visitor.user_id, visitor.username, visitor.name)
-        self.is_full = response.ws_protocol == SUBPROTOCOL
+        self.is_full = is_full
         self.audience = (
-            Audience.BASIC
-            if not self.is_full
-            else Audience.INSTRUCTOR
-            if membership.is_instructor
-            else Audience.STUDENT
+            Audience.BASIC if not is_full else Audience.INSTRUCTOR if membership.is_instructor else Audience.STUDENT
         )
         self._number = next(_numbers)
         self._room = room
-        self._response = response
-        self._writer = writer
-        self._transport = request.transport
         self._loop = asyncio.get_running_loop()
         self._chat: Chat = request.app[CHAT]
+        self._heartbeat = request.app[HEARTBEAT]
         self._metrics = request.app[METRICS]
         self._log: Log = request.app[LOG]
         self._sockets: Sockets = request.app[SOCKETS]
@@ -189,18 +175,15 @@ class ChatSocket:
         self._translations = translations_for(request)
         self._own: list[bytes] = []
         self._unsettled = 0
-        self._settled_all = asyncio.Event()
-        self._settled_all.set()
+        self._settled_all: asyncio.Future[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
         self._is_retiring = False
-        self._is_alive = True
-        """Whether a whole frame has come since the last ping."""
-        self._heartbeat = self._loop.call_later(HEARTBEAT_S, self._ping)
-        self._closing: asyncio.Task[None] | None = None
-        self._code: int | None = None
-        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._answering: asyncio.Task[None] | None = None
         self._refusals = request.app[REFUSALS]
         self._strikes = request.app[STRIKES]
         log_also(connection=f"{_PROCESS}-{self._number}")
+        self._context = copy_context()
+        """With the ids for the log's lines."""
         logger.info("the socket is open: %s, %s", request.remote, "full" if self.is_full else "basic")
 
     # A member of the room.
@@ -209,153 +192,147 @@ class ChatSocket:
         """Send whole frames, behind what the socket itself has said before."""
         if self._own:
             self._send_own()
-        self._transmit(data)
-
-    def buffer_size(self) -> int:
-        return self._transport.get_write_buffer_size()
-
-    async def drain(self) -> None:
-        await self._writer.drain()
+        self.transmit(data)
 
     def close(self, code: CloseCode) -> None:
         """Leave the room, then close: nothing may follow a close frame (RFC 6455 §5.5.1)."""
-        if self._closing is None:
-            self._room.leave(self)
-            self._send_own()
-            self._metrics.count_close(code)
-            self._code = code
-            self._closing = asyncio.create_task(self._close(code), name=f"closing of socket {self._number}")
+        if self.is_closing or self.is_closed:
+            return
+        self._metrics.count_close(code)
+        if code is CloseCode.POLICY_VIOLATION:
+            self.cut_off(code)
+        else:
+            self.begin_close(code)
 
     async def retire(self) -> None:
         """Obey nothing more, give the answers that are outstanding, and close: this process is going away."""
         self._is_retiring = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_TIMEOUT_S):
-                await self._settled_all.wait()
+        if self._unsettled:
+            self._settled_all = self._loop.create_future()
+            await asyncio.wait([self._settled_all], timeout=SETTLE_TIMEOUT_S)
         self.close(CloseCode.GOING_AWAY)
-        await asyncio.wait([self._ended])
+        if not self.is_closed:
+            self._ended = self._loop.create_future()
+            await asyncio.wait([self._ended])
 
     # Its own life.
 
     async def serve(self, after: int | None, reset: ResetReason | None) -> None:
-        """Greet, bring the socket to the head of the room, and obey what comes, until it closes."""
-        head = self._room.head
-        if self.is_full:
-            self._say(self._welcome(head))
-            if reset is not None:
-                self._say(encode(Reset(after=head)))
-                self._metrics.count_reset(reset)
-                self._metrics.count_resume("reset")
-        if after is not None and reset is None and self.is_full:
-            self._metrics.count_resume(await self._room.join(self, after))
-        else:
-            await self._room.join(self, head)
-        async for message in self._response:
-            if self._closing is not None:
-                # What was read already, behind the reason to close, is obeyed no more.
-                return
-            self._is_alive = True
-            if self._is_retiring:
-                # It is not answered, so the client says it again, elsewhere.
-                continue
-            if message.type is WSMsgType.TEXT:
-                await self._receive(message.data)
-            elif message.type is WSMsgType.PING:
-                self._send(pong_frame(message.data))
-                await self._strike(WEIGHT_OTHERWISE)
-            elif message.type is WSMsgType.PONG:
-                await self._strike(WEIGHT_OTHERWISE)
-            elif message.type is WSMsgType.BINARY:
-                self.close(CloseCode.UNSUPPORTED_DATA)
-            elif message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
-                # aiohttp has closed it, with a code that it forgets when the client does not answer.
-                self._code = message.data.code
+        """Greet, bring the socket to the head of the room, and then obey what comes."""
+        self._heartbeat.add(self)
+        self._sockets.add(self)
+        with self._failing_alone():
+            head = self._room.head
+            if self.is_full:
+                self._say(self._welcome(head))
+                if reset is not None:
+                    self._say(encode(Reset(after=head)))
+                    self._metrics.count_reset(reset)
+                    self._metrics.count_resume("reset")
+            try:
+                if after is not None and reset is None and self.is_full:
+                    self._metrics.count_resume(await self._room.join(self, after))
+                else:
+                    await self._room.join(self, head)
+            except ConnectionError:
+                logger.info("the socket broke off")
+        if self.is_closing or self.is_closed:
+            # It has gone while what it missed was sent to it.
+            self.leave()
+        # What is said is answered behind what was missed.
+        self.release()
 
-    async def end(self) -> None:
-        """Leave, and let go of what could not be sent."""
-        self._heartbeat.cancel()
+    def leave(self) -> None:
         self._room.leave(self)
-        if self._closing is not None:
-            await asyncio.wait([self._closing])
-        else:
-            self._metrics.count_departure(self._code or self._response.close_code)
-        if self._transport.get_write_buffer_size():
-            self._transport.abort()
-        self._ended.set_result(None)
-        logger.info("the socket is closed: %s", self._code or self._response.close_code)
+        self._send_own()
 
-    def _ping(self) -> None:
-        """Ask for a sign of life (RFC 6455 §5.5.2)."""
-        self._is_alive = False
-        self._transmit(PING_FRAME)
-        self._heartbeat = self._loop.call_later(HEARTBEAT_S / 2, self._abort_if_dead)
+    def receive(self, message: Message) -> None:
+        # While it retires nothing is answered, so the client says it again, elsewhere.
+        if not self._is_retiring:
+            self._context.run(self._obey, message)
 
-    def _abort_if_dead(self) -> None:
-        if self._is_alive:
-            self._heartbeat = self._loop.call_later(HEARTBEAT_S / 2, self._ping)
-        else:
-            logger.info("the socket gives no sign of life")
-            # This wakes the handler, whatever it waits for.
-            self._transport.abort()
+    def _obey(self, message: Message) -> None:
+        with self._failing_alone():
+            if isinstance(message, Text):
+                self._receive(message.text)
+                return
+            if isinstance(message, Ping):
+                self._send(pong_frame(message.payload))
+            self._strike(WEIGHT_OTHERWISE)
 
-    async def _close(self, code: CloseCode) -> None:
-        if code is CloseCode.POLICY_VIOLATION:
-            # To wait for its own close frame would be to read all of a flood. Unread, the flood waits at its sender.
-            if not self._transport.is_closing():
-                self._transport.write(close_frame(code))
-            await asyncio.sleep(FLOOD_CLOSE_S)
-        else:
-            with suppress(TimeoutError, ConnectionError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await self._response.close(code=code)
-        if not self._transport.is_closing() or self._transport.get_write_buffer_size():
-            # A transport that can't send what it has would never close, and the handler never wake.
-            self._transport.abort()
+    def connection_lost(self, error: Exception | None) -> None:
+        """Leave, and let go of what could not be sent."""
+        super().connection_lost(error)
+        if not isinstance(self.close_code, CloseCode):
+            self._metrics.count_departure(self.close_code)
+        self._sockets.discard(self)
+        if self._ended is not None:
+            self._ended.set_result(None)
+        self._context.run(logger.info, "the socket is closed: %s", self.close_code)
 
-    async def _receive(self, frame: str) -> None:
+    @contextmanager
+    def _failing_alone(self) -> Iterator[None]:
+        """One of the three edges: whatever goes wrong with one socket is the end of that one."""
+        try:
+            yield
+        except Exception:
+            logger.exception("the socket failed")
+            self.close(CloseCode.INTERNAL_ERROR)
+
+    def _receive(self, frame: str) -> None:
         try:
             command = decode_command(frame, id_required=self.is_full)
             self._chat.obey(command, self.visitor, self.membership, self._stored)
             if isinstance(command, Typing):
                 # No limit refuses it, so it is read as slowly as what is refused.
-                await self._slow_down()
+                self._slow_down()
             else:
                 self._unsettled += 1
-                self._settled_all.clear()
         except CommandRefused as refusal:
             code = ErrorCode(refusal.code)
-            if accepted := await self._find_accepted(code, refusal.id):
-                self._settled(refusal.id or "", accepted)
-                await self._slow_down()
-                return
-            self._refuse(code, refusal.id, refusal.retry_after)
-            await self._strike(WEIGHTS.get(code, WEIGHT_OTHERWISE))
+            if refusal.id is None or code in (ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE):
+                self._answer_refused(code, refusal.id, refusal.retry_after)
+            else:
+                self.hold()
+                self._answering = self._loop.create_task(
+                    self._look_up_refused(code, refusal.id), name=f"answer of socket {self._number}"
+                )
 
-    async def _find_accepted(self, code: ErrorCode, id: str | None) -> Accepted | None:
-        """What a refused command's id was accepted as before: that answer holds, whatever came with the id now."""
-        if id is None or code in (ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE):
-            return None
-        try:
-            return await self._log.find(self.membership.course, self.visitor.user_id, id)
-        except DatabaseUnavailable:
-            return None
+    def _answer_refused(self, code: ErrorCode, id: str | None, retry_after_s: float | None) -> None:
+        self._refuse(code, id, retry_after_s)
+        self._strike(WEIGHTS.get(code, WEIGHT_OTHERWISE))
 
-    async def _strike(self, weight: int) -> None:
+    async def _look_up_refused(self, code: ErrorCode, id: str) -> None:
+        with self._failing_alone():
+            try:
+                # What its id was accepted as before: that answer holds, whatever came with the id now.
+                accepted = await self._log.find(self.membership.course, self.visitor.user_id, id)
+            except DatabaseUnavailable:
+                accepted = None
+            self.release()
+            if accepted is None:
+                self._answer_refused(code, id, None)
+            else:
+                self._settled(id, accepted)
+                self._slow_down()
+
+    def _strike(self, weight: int) -> None:
         for _ in range(weight):
             if self._strikes.take(self._number):
                 self.close(CloseCode.POLICY_VIOLATION)
                 return
-        await self._slow_down()
+        self._slow_down()
 
-    async def _slow_down(self) -> None:
+    def _slow_down(self) -> None:
         """Read no more for a while: what slows a flood down is that its sender's own buffers fill up."""
         if pause_s := self._refusals.take(self._number):
-            await asyncio.sleep(pause_s)
+            self.hold()
+            self._loop.call_later(pause_s, self.release)
 
     def _stored(self, id: str, outcome: Outcome) -> None:
         self._unsettled -= 1
-        if not self._unsettled:
-            self._settled_all.set()
+        if not self._unsettled and self._settled_all is not None and not self._settled_all.done():
+            self._settled_all.set_result(None)
         self._settled(id, outcome)
 
     def _settled(self, id: str, outcome: Outcome) -> None:
@@ -408,11 +385,7 @@ class ChatSocket:
     def _send_own(self) -> None:
         own, self._own = self._own, []
         if own:
-            self._transmit(b"".join(own))
-
-    def _transmit(self, data: bytes) -> None:
-        if self._closing is None and not self._response.closed and not self._transport.is_closing():
-            self._transport.write(data)
+            self.transmit(b"".join(own))
 
 
 def _explanations(translations: NullTranslations, length: int) -> dict[ErrorCode, str]:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from educa_chat.handlers import websocket
+from educa_chat import websocket_protocol
 from educa_chat.handlers.keys import HUB, SOCKETS
 from educa_chat.handlers.websocket import ChatSocket
 from educa_chat.room import BUFFER_LIMIT_BYTES, Room
@@ -26,8 +26,8 @@ LONG_TEXT = "x" * 3900
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a silent socket be found out in a second and a half."""
-    monkeypatch.setattr(websocket, "HEARTBEAT_S", HEARTBEAT_S)
-    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(websocket_protocol, "HEARTBEAT_S", HEARTBEAT_S)
+    monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT_S", 0.5)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ async def test_a_peer_that_stands_still_is_gone_from_its_room(server: Server) ->
 async def test_a_peer_that_says_nothing_but_answers_pings_stays(server: Server) -> None:
     async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
         for _ in range(4):
-            assert await raw.receive() == (PING, b"")
+            assert await raw.control() == (PING, b"")
             await raw.send(frame(FIN | PONG))
         await raw.send(frame(FIN | TEXT, b'{"id":"a","message":"hello"}'))
         assert (await raw.json())["type"] == "ack"

@@ -10,10 +10,14 @@ import psutil
 import pytest
 from aiohttp import web
 
+from educa_chat.frames import Message, Ping
 from educa_chat.handlers import connections
 from educa_chat.handlers.connections import Connections
+from educa_chat.handlers.upgrade import check_handshake, upgrade
+from educa_chat.protocol import pong_frame
 from educa_chat.serve import _serve_here
 from educa_chat.tasks import running
+from educa_chat.websocket_protocol import WebSocket
 from tests.conftest import Postgres
 from tests.processes import free_port, open_node
 from tests.raw_socket import FIN, PING, PONG, RawSocket, frame, open_connection, open_raw
@@ -33,6 +37,21 @@ UPGRADE = (
 @pytest.fixture(autouse=True)
 def _many_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "SWEEP_S", 0.05)
+
+
+class Answering(WebSocket):
+    """A socket that answers pings."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.release()
+
+    def receive(self, message: Message) -> None:
+        assert isinstance(message, Ping)
+        self.transmit(pong_frame(message.payload))
+
+    def leave(self) -> None:
+        pass
 
 
 class Watched:
@@ -69,12 +88,8 @@ async def server() -> AsyncIterator[Watched]:
         await request.read()
         return web.Response()
 
-    async def socket(request: web.Request) -> web.WebSocketResponse:
-        response = web.WebSocketResponse()
-        await response.prepare(request)
-        async for _ in response:
-            pass
-        return response
+    async def socket(request: web.Request) -> web.StreamResponse:
+        return await upgrade(request, check_handshake(request, ""), Answering(0))
 
     app = web.Application(middlewares=[watched.note_request])
     app.on_response_prepare.append(watched.note_upgrade)
@@ -161,7 +176,7 @@ async def test_a_websocket_may_be_quiet_for_longer_than_a_request(server: Watche
         await idle.send(GET % b"quick")
         assert (await idle.head()).startswith(b"HTTP/1.1 200 ")
         await idle.ended()
-        await server.has(1)
+        await server.has(0)
         await quiet.send(frame(FIN | PING, b"there?"))
         assert await quiet.receive() == (PONG, b"there?")
     await server.has(0)
@@ -190,7 +205,7 @@ async def test_serve_ends_what_drips_and_keeps_its_sockets(
                     async with dripping(raw, part):
                         await raw.ended()
             await quiet.send(frame(FIN | PING, b"there?"))
-            assert await quiet.receive() == (PONG, b"there?")
+            assert await quiet.control() == (PONG, b"there?")
     finally:
         stop.set()
         await serving

@@ -536,6 +536,8 @@ WRONG_FRAMES: dict[str, tuple[bytes, int]] = {
         1009,
     ),
     "a flood of small fragments": (frame(TEXT, b"[") + frame(CONTINUATION, b"[") * 100_000, 1009),
+    "a frame without a mask": (frame(FIN | TEXT, SAID, mask=False), 1002),
+    "a ping without a mask": (frame(FIN | PING, mask=False), 1002),
     "RSV1 without deflate": (frame(FIN | RSV1 | TEXT, SAID), 1002),
     "RSV2": (frame(FIN | RSV2 | TEXT, SAID), 1002),
     "RSV3": (frame(FIN | RSV3 | TEXT, SAID), 1002),

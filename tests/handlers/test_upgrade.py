@@ -1,0 +1,302 @@
+"""From a request to a WebSocket: aiohttp answers and lets go, and what a socket does then is RFC 6455 to the letter."""
+
+import asyncio
+import gc
+import struct
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import web
+
+from educa_chat.frames import Message, Ping, Text
+from educa_chat.handlers.keys import SOCKETS
+from educa_chat.handlers.upgrade import check_handshake, upgrade
+from educa_chat.protocol import pong_frame, text_frame
+from educa_chat.websocket_protocol import WebSocket
+from tests.conftest import Postgres
+from tests.raw_socket import (
+    CLOSE,
+    CONTINUATION,
+    FIN,
+    PING,
+    TEXT,
+    RawSocket,
+    frame,
+    handshake,
+    open_connection,
+    open_raw,
+)
+from tests.serving import TIMEOUT_S, Person, Server, open_server, settings_for
+
+REQUEST = (
+    b"GET /socket HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: other, echo\r\n\r\n"
+)
+
+
+class Echo(WebSocket):
+    """Says again what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__(1000)
+        self.has_left = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.release()
+
+    def receive(self, message: Message) -> None:
+        if isinstance(message, Text):
+            self.transmit(text_frame(message.text.encode()))
+        elif isinstance(message, Ping):
+            self.transmit(pong_frame(message.payload))
+
+    def leave(self) -> None:
+        self.has_left = True
+
+
+class Echoing:
+    """A server of echoes, and what goes on in it."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.sockets: list[Echo] = []
+        app = web.Application()
+        app.router.add_get("/socket", self._socket)
+        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+
+    @property
+    def connections(self) -> int:
+        """How many connections aiohttp has."""
+        assert self.runner.server is not None
+        return len(self.runner.server.connections)
+
+    async def closed(self) -> None:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not all(socket.is_closed for socket in self.sockets):
+                await asyncio.sleep(0.01)
+
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        socket = Echo()
+        self.sockets.append(socket)
+        return await upgrade(request, check_handshake(request, "echo"), socket)
+
+
+@pytest.fixture
+async def echoing() -> AsyncIterator[Echoing]:
+    server = Echoing()
+    try:
+        await server.runner.setup()
+        await web.TCPSite(server.runner, "127.0.0.1", 0).start()
+        host, port = server.runner.addresses[0][:2]
+        server.url = f"http://{host}:{port}"
+        yield server
+    finally:
+        for socket in server.sockets:
+            socket.abort()
+        await server.runner.cleanup()
+
+
+async def shake_hands(raw: RawSocket, behind: bytes = b"") -> None:
+    await raw.send(REQUEST + behind)
+    head = (await raw.head()).decode().lower()
+    assert head.startswith("http/1.1 101 ")
+    for line in (
+        "upgrade: websocket",
+        "connection: upgrade",
+        "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=",
+        "sec-websocket-protocol: echo",
+    ):
+        assert f"\r\n{line}\r\n" in f"{head}\r\n"
+    assert "content-length" not in head
+    assert "transfer-encoding" not in head
+
+
+async def test_aiohttp_keeps_nothing_of_an_upgraded_connection(echoing: Echoing) -> None:
+    def parts() -> int:
+        gc.collect()
+        kinds = web.Request | web.RequestHandler | web.StreamResponse
+        return sum(isinstance(one, kinds) for one in gc.get_objects())
+
+    before = parts()
+    async with open_connection(echoing.url) as raw:
+        await shake_hands(raw)
+        await raw.send(frame(FIN | TEXT, b"hello"))
+        assert await raw.receive() == (TEXT, b"hello")
+        assert echoing.connections == 0
+        assert parts() <= before
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await raw.send(frame(FIN | TEXT, b"still here"))
+        assert await raw.receive() == (TEXT, b"still here")
+
+
+async def test_frames_that_come_right_behind_the_request_are_read(echoing: Echoing) -> None:
+    async with open_connection(echoing.url) as raw:
+        cut = frame(FIN | TEXT, b"in two")
+        await shake_hands(raw, frame(FIN | TEXT, b"at once") + cut[:5])
+        await raw.send(cut[5:])
+        assert [await raw.receive(), await raw.receive()] == [(TEXT, b"at once"), (TEXT, b"in two")]
+
+
+async def test_an_upgraded_connection_outlives_the_end_of_the_server_until_it_is_closed(echoing: Echoing) -> None:
+    async with open_connection(echoing.url) as raw:
+        await shake_hands(raw)
+        async with asyncio.timeout(TIMEOUT_S):
+            await echoing.runner.cleanup()
+        await raw.send(frame(FIN | TEXT, b"hello"))
+        assert await raw.receive() == (TEXT, b"hello")
+        echoing.sockets[0].begin_close(1001)
+        assert await raw.close_code() == 1001
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (b"", b""),
+        (struct.pack("!H", 1000), struct.pack("!H", 1000)),
+        (struct.pack("!H", 1001) + "adiós".encode(), struct.pack("!H", 1001)),
+        (struct.pack("!H", 4321), struct.pack("!H", 4321)),
+    ],
+)
+async def test_a_close_is_answered_in_kind_and_the_connection_closed(
+    echoing: Echoing, said: bytes, answer: bytes
+) -> None:
+    async with open_connection(echoing.url) as raw:
+        await shake_hands(raw)
+        await raw.send(frame(FIN | TEXT, b"hello") + frame(FIN | CLOSE, said) + frame(FIN | TEXT, b"too late"))
+        assert [await raw.receive(), await raw.receive(), await raw.receive()] == [
+            (TEXT, b"hello"),
+            (CLOSE, answer),
+            None,
+        ]
+        await echoing.closed()
+        assert echoing.sockets[0].close_code == (int.from_bytes(said[:2], "big") if said else 1005)
+
+
+async def test_a_close_may_come_amid_a_message(echoing: Echoing) -> None:
+    async with open_connection(echoing.url) as raw:
+        await shake_hands(raw)
+        await raw.send(frame(TEXT, b"half") + frame(FIN | CLOSE, struct.pack("!H", 1000)))
+        assert await raw.receive() == (CLOSE, struct.pack("!H", 1000))
+        assert await raw.receive() is None
+
+
+async def test_nothing_is_written_and_nothing_obeyed_behind_our_own_close(echoing: Echoing) -> None:
+    async with open_connection(echoing.url) as raw:
+        await shake_hands(raw)
+        socket = echoing.sockets[0]
+        socket.begin_close(1001)
+        socket.transmit(text_frame(b"too late"))
+        socket.begin_close(1011)
+        socket.beat()
+        await raw.send(frame(FIN | TEXT, b"hello") + frame(FIN | PING, b"there?"))
+        assert await raw.receive() == (CLOSE, struct.pack("!H", 1001))
+        # It waits for the client's close, and closes then at once.
+        assert not socket.is_closed
+        await raw.send(frame(FIN | CLOSE, struct.pack("!H", 1001)))
+        assert await raw.receive() is None
+        await echoing.closed()
+        assert socket.close_code == 1001
+
+
+@pytest.mark.parametrize("code", [1001, 1002])
+async def test_a_close_that_is_not_answered_ends_all_the_same(
+    echoing: Echoing, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("educa_chat.websocket_protocol.CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("educa_chat.websocket_protocol.LINGER_S", 0.2)
+    async with open_connection(echoing.url) as raw:
+        await shake_hands(raw)
+        if code == 1001:
+            echoing.sockets[0].begin_close(code)
+        else:
+            await raw.send(frame(FIN | TEXT, b"x", mask=False))
+        assert await raw.close_code() == code
+        await echoing.closed()
+
+
+async def test_a_peer_that_is_still_sending_learns_what_was_wrong(echoing: Echoing) -> None:
+    async with open_connection(echoing.url) as raw:
+        await shake_hands(raw)
+        sending = asyncio.create_task(raw.send(frame(FIN | TEXT, b"x" * 2**20)))
+        assert await raw.close_code() == 1009
+        await sending
+
+
+async def test_a_client_that_hangs_up_without_a_word_is_gone(echoing: Echoing) -> None:
+    async with open_connection(echoing.url) as raw:
+        await shake_hands(raw)
+        await raw.send(frame(FIN | TEXT, b"hello")[:3])
+    await echoing.closed()
+    assert echoing.sockets[0].close_code == 1006
+    assert echoing.sockets[0].has_left
+
+
+async def test_what_is_held_is_read_when_it_is_released(echoing: Echoing) -> None:
+    async with open_connection(echoing.url) as raw:
+        await shake_hands(raw)
+        socket = echoing.sockets[0]
+        socket.hold()
+        await raw.send(frame(FIN | TEXT, b"one") + frame(FIN | TEXT, b"two"))
+        await asyncio.sleep(0)
+        socket.transmit(text_frame(b"first"))
+        socket.release()
+        assert [await raw.receive() for _ in range(3)] == [(TEXT, b"first"), (TEXT, b"one"), (TEXT, b"two")]
+
+
+async def test_a_socket_that_is_held_finds_the_answer_to_its_close(echoing: Echoing) -> None:
+    async with open_connection(echoing.url) as raw:
+        await shake_hands(raw)
+        socket = echoing.sockets[0]
+        socket.hold()
+        await raw.send(frame(FIN | TEXT, b"one") + frame(FIN | CLOSE))
+        socket.begin_close(1001)
+        assert await raw.receive() == (CLOSE, struct.pack("!H", 1001))
+        assert await raw.receive() is None
+
+
+# The socket of a room.
+
+
+@pytest.fixture
+async def server(postgres: Postgres) -> AsyncIterator[Server]:
+    async with open_server(settings_for(await postgres.create_chat_database(demo=True))) as opened:
+        yield opened
+
+
+async def test_what_is_said_right_behind_the_request_is_answered_behind_the_greeting(server: Server) -> None:
+    async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
+        await raw.send(handshake(ana, 1, "?after=0") + frame(FIN | TEXT, b'{"id":"a","message":"hello"}'))
+        await raw.head()
+        assert [(await raw.json())["type"] for _ in range(3)] == ["welcome", "ack", "chat_message"]
+
+
+async def test_nothing_of_the_requests_is_kept_with_their_sockets(server: Server) -> None:
+    def parts() -> int:
+        gc.collect()
+        return sum(isinstance(one, web.Request | web.RequestHandler) for one in gc.get_objects())
+
+    async with Person(server.url, "ana") as ana:
+        before = parts()
+        async with AsyncExitStack() as stack:
+            for _ in range(10):
+                await stack.enter_async_context(open_raw(ana, 1))
+            assert len(server.app[SOCKETS]) == 10
+            assert parts() <= before
+
+
+async def test_a_flood_of_empty_fragments_is_sent_away(server: Server) -> None:
+    async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
+        await raw.send(frame(TEXT) + frame(CONTINUATION) * 1000)
+        assert await raw.close_code() == 1008
+
+
+async def test_sockets_are_closed_when_the_server_stops(postgres: Postgres) -> None:
+    async with open_server(settings_for(await postgres.create_chat_database(demo=True))) as server:
+        async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
+            closing = asyncio.create_task(raw.close_code())
+            await server.app.shutdown()
+            assert await closing == 1001
+            assert len(server.app[SOCKETS]) == 0
