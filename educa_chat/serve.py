@@ -7,9 +7,9 @@ import multiprocessing
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
 
 import msgspec
 from aiohttp import web
@@ -73,7 +73,6 @@ async def _serve_here(settings: Settings, ready: Callable[[], None], stop: async
 
 async def _serve_in_workers(settings: Settings, ready: Callable[[], None], stop: asyncio.Event) -> None:
     """Keep `server.workers` processes running, and the embedded database under them where it is one."""
-    context = multiprocessing.get_context("spawn")
     async with open_database(settings.database.url, 1) as database:
         one = msgspec.structs.replace(
             settings,
@@ -81,44 +80,67 @@ async def _serve_in_workers(settings: Settings, ready: Callable[[], None], stop:
             database=msgspec.structs.replace(settings.database, url=database.url),
         )
 
-        def start() -> BaseProcess:
-            process = context.Process(target=_work, args=(one, logging.getLogger().level))
-            process.start()
-            return process
-
-        workers = [start() for _ in range(settings.server.workers)]
-        ready()
+        workers = [_Worker(one) for _ in range(settings.server.workers)]
+        is_told = False
         try:
             while not stop.is_set():
-                await _any_end(workers, stop)
+                if not is_told and all(worker.is_ready for worker in workers):
+                    ready()
+                    is_told = True
+                await _any_change(workers, stop)
                 for place, worker in enumerate(workers):
-                    if not worker.is_alive() and not stop.is_set():
-                        logger.error("worker %s ended with %s and is started again", worker.pid, worker.exitcode)
+                    if not worker.process.is_alive() and not stop.is_set():
+                        pid, code = worker.process.pid, worker.process.exitcode
+                        logger.error("worker %s ended with %s and is started again", pid, code)
                         await asyncio.sleep(RESTART_PAUSE_S)
-                        workers[place] = start()
+                        workers[place] = _Worker(one)
         finally:
             for worker in workers:
-                worker.terminate()
-            await asyncio.gather(*(asyncio.to_thread(worker.join) for worker in workers))
+                worker.process.terminate()
+            await asyncio.gather(*(asyncio.to_thread(worker.process.join) for worker in workers))
 
 
-async def _any_end(workers: list[BaseProcess], stop: asyncio.Event) -> None:
-    """Wait until a worker ends or `stop` is set."""
+class _Worker:
+    """A process that serves, from its start on."""
+
+    def __init__(self, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.is_ready = False
+        """Whether people may come to it."""
+        self.news, told = context.Pipe(duplex=False)
+        """What can be read from when it is ready, or has ended."""
+        self.process = context.Process(target=_work, args=(settings, logging.getLogger().level, told))
+        self.process.start()
+        # Else its end would not be the end of the pipe.
+        told.close()
+
+    def hear(self) -> None:
+        """Take in the news."""
+        with suppress(EOFError):
+            self.news.recv_bytes()
+            self.is_ready = True
+
+
+async def _any_change(workers: Iterable[_Worker], stop: asyncio.Event) -> None:
+    """Wait until a worker becomes ready or ends, or `stop` is set."""
     loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
+    changed = asyncio.Event()
     for worker in workers:
-        loop.add_reader(worker.sentinel, ended.set)
-    try:
-        waits = [asyncio.create_task(event.wait()) for event in (ended, stop)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-    finally:
-        for worker in workers:
-            loop.remove_reader(worker.sentinel)
+        loop.add_reader(worker.process.sentinel, changed.set)
+        if not worker.is_ready:
+            loop.add_reader(worker.news, changed.set)
+    waits = [asyncio.create_task(event.wait()) for event in (changed, stop)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    for worker in workers:
+        loop.remove_reader(worker.process.sentinel)
+        loop.remove_reader(worker.news)
+        if not worker.is_ready and worker.news.poll():
+            worker.hear()
 
 
-def _work(settings: Settings, level: int) -> None:
+def _work(settings: Settings, level: int, told: Connection) -> None:
     configure_logging(level, settings.server.mode)
 
     async def work() -> None:
@@ -127,7 +149,17 @@ def _work(settings: Settings, level: int) -> None:
         # Ctrl-C reaches the whole group of processes; it is the parent that tells the workers to stop.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        await _serve_here(settings, lambda: None, stop, reuse_port=True)
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+
+        def stop_alone() -> None:
+            # It was killed: nobody else would ever tell this process to stop, and the port would stay taken.
+            loop.remove_reader(parent.sentinel)
+            logger.critical("the parent has ended")
+            stop.set()
+
+        loop.add_reader(parent.sentinel, stop_alone)
+        await _serve_here(settings, lambda: told.send_bytes(b"ready"), stop, reuse_port=True)
 
     try:
         asyncio.run(work())

@@ -99,6 +99,7 @@ async def test_a_worker_that_cannot_serve_says_so_in_the_log(postgres: Postgres,
         await node.stop()
     failed = [line for line in lines_of(node) if line["message"].startswith("the worker can't serve")]
     assert "run `educa-chat migrate`" in failed[0]["message"]
+    assert "serves on" not in node.output
 
 
 async def test_an_id_from_somebody_who_is_no_proxy_of_ours_is_not_taken(postgres: Postgres) -> None:

@@ -130,3 +130,23 @@ async def test_workers_share_a_port_and_are_one_room(database_url: str, redis_se
         os.kill(node.pid, signal.SIGINT)
         assert await node.ended() == 0, node.output
     assert "Traceback" not in node.output
+
+
+async def test_when_all_workers_serve_it_is_said(database_url: str, redis_server: RedisServer) -> None:
+    async with open_node(database_url, redis_server.url, "--workers", "3") as node:
+        await node.printed("serves on")
+        assert await node.stop() == 0, node.output
+
+
+async def test_workers_whose_parent_was_killed_send_their_people_away_and_end(
+    database_url: str, redis_server: RedisServer
+) -> None:
+    async with open_node(database_url, redis_server.url, "--workers", "2") as node:
+        async with Person(node.url, "ana") as ana:
+            sockets = [await ana.enter() for _ in range(4)]
+            node.signal(signal.SIGKILL)
+            assert [await socket.close_code() for socket in sockets] == [1001] * 4
+        # It has ended when none of them holds its output open any more.
+        assert await node.ended() == -signal.SIGKILL
+    assert node.output.count("the parent has ended") == 2
+    assert "Traceback" not in node.output
