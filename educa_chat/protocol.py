@@ -129,24 +129,24 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
 
     Raises CommandRefused with bad_json, bad_request or unknown_type, and with the command's id where it has one.
     """
-    id: str | None = None
+    id: object = None
     try:
         envelope = _ENVELOPE.decode(frame)
-        id = _client_id(envelope.id)
+        id = envelope.id
         decoder = _COMMANDS.get(envelope.type)
         if decoder is None:
-            raise CommandRefused(ErrorCode.UNKNOWN_TYPE, id=id)
+            raise CommandRefused(ErrorCode.UNKNOWN_TYPE, id=_client_id(id))
         command = decoder.decode(frame)
     except msgspec.ValidationError:
-        raise CommandRefused(ErrorCode.BAD_REQUEST, id=id) from None
+        raise CommandRefused(ErrorCode.BAD_REQUEST, id=_client_id(id)) from None
     except (msgspec.DecodeError, RecursionError):
-        raise CommandRefused(ErrorCode.BAD_JSON, id=id) from None
+        raise CommandRefused(ErrorCode.BAD_JSON, id=_client_id(id)) from None
     if id_required and isinstance(command, Say) and command.id is None:
         raise CommandRefused(ErrorCode.BAD_REQUEST)
     try:
         _PAIRS.decode(frame)
     except (ValueError, RecursionError):
-        raise CommandRefused(ErrorCode.BAD_REQUEST, id=id) from None
+        raise CommandRefused(ErrorCode.BAD_REQUEST, id=_client_id(id)) from None
     return command
 
 
