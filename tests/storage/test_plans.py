@@ -123,7 +123,9 @@ async def test_a_hot_path_reads_no_table_whole(database: ExplainingDatabase, que
         assert node["Node Type"] != "Seq Scan" or node["Relation Name"] in SMALL_TABLES, explained
         # What is sorted is what is given, a page at most; and an index that finds more than that is the wrong one.
         assert "Sort" not in node["Node Type"] or node["Actual Rows"] <= PAGE, explained
-        assert node.get("Rows Removed by Filter", 0) <= PAGE, explained
+        # Of a table that is small anyhow, the catalogue's too, all of it may be looked through.
+        if node.get("Relation Name") not in SMALL_TABLES:
+            assert node.get("Rows Removed by Filter", 0) <= PAGE, explained
 
 
 @pytest.mark.parametrize("question", ["the newest page", "a page before", "a page after"])
