@@ -217,12 +217,18 @@ async def test_a_close_that_is_not_answered_ends_all_the_same(
         await echoing.closed()
 
 
-async def test_a_peer_that_is_still_sending_learns_what_was_wrong(echoing: Echoing) -> None:
+async def test_a_peer_that_is_still_sending_learns_what_was_wrong(
+    echoing: Echoing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("educa_chat.websocket_protocol.LINGER_S", 10 * TIMEOUT_S)
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         sending = asyncio.create_task(raw.send(frame(FIN | TEXT, b"x" * 2**20)))
         assert await raw.close_code() == 1009
         await sending
+        # To close with anything unread would reset the connection, and take back what was said.
+        assert not echoing.sockets[0].is_closed
+    await echoing.closed()
 
 
 async def test_a_client_that_hangs_up_without_a_word_is_gone(echoing: Echoing) -> None:
@@ -246,7 +252,10 @@ async def test_what_is_held_is_read_when_it_is_released(echoing: Echoing) -> Non
         assert [await raw.receive() for _ in range(3)] == [(TEXT, b"first"), (TEXT, b"one"), (TEXT, b"two")]
 
 
-async def test_a_socket_that_is_held_finds_the_answer_to_its_close(echoing: Echoing) -> None:
+async def test_a_socket_that_is_held_finds_the_answer_to_its_close(
+    echoing: Echoing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("educa_chat.websocket_protocol.CLOSE_TIMEOUT_S", 10 * TIMEOUT_S)
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         socket = echoing.sockets[0]
@@ -268,9 +277,10 @@ async def server(postgres: Postgres) -> AsyncIterator[Server]:
 
 async def test_what_is_said_right_behind_the_request_is_answered_behind_the_greeting(server: Server) -> None:
     async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
-        await raw.send(handshake(ana, 1, "?after=0") + frame(FIN | TEXT, b'{"id":"a","message":"hello"}'))
+        said = frame(FIN | TEXT, b"[") + frame(FIN | TEXT, b'{"id":"a","message":"hello"}')
+        await raw.send(handshake(ana, 1, "?after=0") + said)
         await raw.head()
-        assert [(await raw.json())["type"] for _ in range(3)] == ["welcome", "ack", "chat_message"]
+        assert [(await raw.json())["type"] for _ in range(4)] == ["welcome", "error", "ack", "chat_message"]
 
 
 async def test_nothing_of_the_requests_is_kept_with_their_sockets(server: Server) -> None:
