@@ -41,6 +41,9 @@ export class LogView {
   #reachable;
 
   #atBottom = true;
+
+  /** Where the log was scrolled to when it was last looked at. */
+  #lastTop = 0;
   #unseen = 0;
   /** @type {{row: Row, offset: number} | null} what is being read, where that is not the bottom */
   #place = null;
@@ -299,11 +302,15 @@ export class LogView {
    * @param {() => void} change
    */
   #keepingPlace(change) {
-    if (!this.#atBottom && !this.#frame) this.#place = this.#findPlace();
-    this.#frame ||= requestAnimationFrame(() => {
-      this.#frame = 0;
-      this.#restorePlace();
-    });
+    if (!this.#frame) {
+      this.#followReader();
+      if (!this.#atBottom) this.#place = this.#findPlace();
+      this.#frame = requestAnimationFrame(() => {
+        this.#frame = 0;
+        this.#followReader();
+        this.#restorePlace();
+      });
+    }
     change();
   }
 
@@ -312,6 +319,7 @@ export class LogView {
     else if (this.#place?.row.element.isConnected) {
       this.#log.scrollTop = this.#place.row.element.offsetTop - this.#place.offset;
     }
+    this.#lastTop = this.#log.scrollTop;
   }
 
   /** The first row that is to be seen, and where. */
@@ -329,10 +337,16 @@ export class LogView {
     return row ? { row, offset: row.element.offsetTop - this.#log.scrollTop } : null;
   }
 
+  /** A reader who has just scrolled up is not to be taken down again, though the event is yet to come. */
+  #followReader() {
+    if (this.#atBottom && this.#log.scrollTop < this.#lastTop) this.#scrolled();
+  }
+
   #scrolled() {
     // What has changed in this frame moved the rows; where they belong is known.
     if (this.#frame) return;
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
+    this.#lastTop = scrollTop;
     this.#atBottom = scrollHeight - scrollTop - clientHeight < BOTTOM;
     this.#place = this.#atBottom ? null : this.#findPlace();
     this.#showWayDown();
