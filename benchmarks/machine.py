@@ -10,6 +10,8 @@ from pathlib import Path
 
 import aiohttp
 
+BUILD = Path(__file__).parent.parent / "build" / "bench"
+"""Where `make bench` puts the programs in C and the peers."""
 SERVER_CORE = 0
 """The server under test runs here, alone."""
 LOAD_CORE = 1
@@ -29,20 +31,14 @@ def prepare() -> None:
 
 
 @contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """Run on `core` alone while the context lasts; so does every process that is started within."""
+def on_core(core: int | None) -> Iterator[None]:
+    """Run on `core` alone, or on any, while the context lasts; so does every process that is started within."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, {SERVER_CORE, LOAD_CORE} if core is None else {core})
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def cpu_seconds(process_id: int) -> float:
-    """The processor time that a process has taken, in user and kernel mode, to a hundredth of a second."""
-    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_kib(process_id: int) -> int:

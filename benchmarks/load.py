@@ -1,0 +1,154 @@
+"""The load generator: `c/load.c` as a process that is told what to do, and what it answers."""
+
+import json
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from benchmarks.machine import BUILD
+from educa_chat.protocol import SUBPROTOCOL
+
+FRAME_TEXT_BYTES = 41
+"""With a text of so many bytes the frames of the peers and of the limit have 147."""
+HANDSHAKES_AT_ONCE = 50
+
+
+class Place(NamedTuple):
+    """Who opens a socket, and to which room; the last, whether it ever says something."""
+
+    course: int
+    cookie: str
+    speaks: bool = True
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What one run showed."""
+
+    seconds: float
+    deliveries: int
+    """Frames that carry a message (or acks, where those are counted), over all sockets."""
+    bytes: int
+    """Of these frames, their headers included."""
+    messages: int
+    """Those that had reached every socket they are for."""
+    p50_s: float
+    p99_s: float
+    server_s: float
+    """The processor time of the server's processes."""
+    generator_s: float
+    lost: int
+    """Deliveries that never came."""
+    late: int
+    """Deliveries that came when they were given up, or twice."""
+    errors: int
+    unequal: int
+    """The sockets to which not every message came once."""
+
+    @property
+    def deliveries_per_s(self) -> float:
+        return self.deliveries / self.seconds
+
+    @property
+    def messages_per_s(self) -> float:
+        return self.messages / self.seconds
+
+    @property
+    def deliveries_per_server_s(self) -> float:
+        """What the server delivers in a second of its own processor time."""
+        return self.deliveries / self.server_s
+
+    @property
+    def lost_share(self) -> float:
+        return self.lost / (self.deliveries + self.lost)
+
+    def check(self) -> "Run":
+        """Raise AssertionError where anything was lost, refused or came twice."""
+        assert not (self.lost or self.late or self.errors or self.unequal), self
+        return self
+
+
+class Storm(msgspec.Struct, frozen=True):
+    """How sockets came back that had lost their node."""
+
+    live: int
+    p50_s: float
+    p99_s: float
+    max_s: float
+    """From the loss of its connection until a socket has everything up to the head."""
+    retries: int
+    resets: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """A running generator. One command at a time; while none is given it answers pings."""
+
+    process: subprocess.Popen[str]
+
+    def open(self, port: int, places: Iterable[Place]) -> float:
+        """Open a socket for each of `places`; return how long it took, in seconds."""
+        self._tell(*(f"socket {port} {p.course} {int(p.speaks)} {p.cookie or '-'}" for p in places))
+        seconds: float = self._ask(f"open {HANDSHAKES_AT_ONCE}")["seconds"]
+        return seconds
+
+    def closed(self, in_flight: int, seconds: float, done: Literal["events", "acks"] = "events") -> Run:
+        """Keep `in_flight` messages under way: when one has arrived the next is said.
+
+        One has arrived when it has come to every socket of its room, or, by `acks`, when its sender has the ack.
+        """
+        return msgspec.convert(self._ask(f"load {in_flight} {seconds} {done}"), Run)
+
+    def paced(self, per_second: float, seconds: float) -> Run:
+        """Say so many messages a second; a latency counts from when the message was due to be said."""
+        self.start_paced(per_second, seconds)
+        return self.finish_paced()
+
+    def start_paced(self, per_second: float, seconds: float) -> None:
+        self._tell(f"pace {per_second} {seconds}")
+
+    def finish_paced(self) -> Run:
+        return msgspec.convert(self._answer(), Run)
+
+    def start_storm(self, port: int, seconds: float) -> None:
+        """Let each socket that is lost come back at once, to `port`, with what it has seen; return when it is ready."""
+        self._ask(f"storm {port} {seconds}")
+
+    def finish_storm(self) -> Storm:
+        return msgspec.convert(self._answer(), Storm)
+
+    def _ask(self, command: str) -> dict[str, Any]:
+        self._tell(command)
+        return self._answer()
+
+    def _tell(self, *commands: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("".join(f"{command}\n" for command in commands))
+        self.process.stdin.flush()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("the load generator has given up")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@contextmanager
+def open_load(server_processes: Iterable[int], *, full: bool = True, text_bytes: int = 41) -> Iterator[Load]:
+    """A generator without sockets yet, in the full flavour of the protocol or in the basic one.
+
+    The time of `server_processes` counts as the server's.
+    """
+    command = [str(BUILD / "load"), SUBPROTOCOL if full else "-", str(text_bytes)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        load = Load(process)
+        try:
+            load._tell(*(f"server {process_id}" for process_id in server_processes))
+            yield load
+        finally:
+            process.terminate()
