@@ -47,8 +47,24 @@ SEED ?=
 chaos: .venv/installed-for-tests
 	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-bench: .venv/installed-for-tests
-	$(BIN)/python -m benchmarks
+# `make bench BENCH="fan-out --quick"`: what to measure, and how thoroughly.
+bench: .venv/installed-for-tests build/bench/load build/bench/limit build/bench/peers-installed build/bench/node-installed
+	$(BIN)/python -m benchmarks $(BENCH)
+
+build/bench/%: benchmarks/c/%.c
+	mkdir -p $(@D)
+	$(CC) -std=c11 -O2 -Wall -Wextra -o $@ $<
+
+build/bench/peers-installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv build/bench/peers
+	build/bench/peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+build/bench/node-installed: benchmarks/peers/package.json
+	mkdir -p $(@D)
+	cp $< $(@D)
+	npm install --prefix $(@D) --silent --no-fund --no-audit
+	touch $@
 
 clean:
 	rm -rf .venv var build *.egg-info

@@ -1,4 +1,4 @@
-"""Runs the benchmarks and writes their tables into `docs/performance.md`."""
+"""Runs the benchmarks and writes their tables into `docs/performance.md`, and their plots beside it."""
 
 import argparse
 import asyncio
@@ -9,40 +9,48 @@ from pathlib import Path
 
 from benchmarks import machine, report
 from benchmarks.deployment import open_deployment
-from benchmarks.measures import MEASURES, Effort
+from benchmarks.growth import growth_of_log, growth_of_rooms
+from benchmarks.measures import Effort, Section, durable, fan_out, latency, memory, storm, two_nodes
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
+MEASURES = {
+    "fan-out": fan_out,
+    "latency": latency,
+    "durable": durable,
+    "two-nodes": two_nodes,
+    "memory": memory,
+    "storm": storm,
+    "rooms": growth_of_rooms,
+    "log": growth_of_log,
+}
+THOROUGH = Effort(runs=5, seconds=2.0, paced_s=10.0, most_sockets=10_000, most_events=10_000_000)
+QUICK = Effort(runs=1, seconds=0.5, paced_s=2.0, most_sockets=1_000, most_events=100_000)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"{', '.join(MEASURES)}; none named: all")
-    parser.add_argument("--runs", type=int, default=5, help="how often each is measured (5)")
-    parser.add_argument("--seconds", type=float, default=1.5, help="how long each time (1.5)")
-    parser.add_argument("--print-only", action="store_true", help="leave docs/performance.md as it is")
+    parser.add_argument("--quick", action="store_true", help="once and briefly, to try it; nothing is written")
     arguments = parser.parse_args()
     if unknown := set(arguments.measures) - set(MEASURES):
         parser.error(f"there is no measure {', '.join(sorted(unknown))}")
     machine.prepare()
-    names = arguments.measures or list(MEASURES)
-    text = asyncio.run(_measure(names, Effort(arguments.runs, arguments.seconds)))
-    if not arguments.print_only and len(names) == len(MEASURES):
-        report.write_between_marks(DOCUMENT, text)
+    asyncio.run(_measure(arguments.measures or list(MEASURES), QUICK if arguments.quick else THOROUGH))
 
 
-async def _measure(names: list[str], effort: Effort) -> str:
+async def _measure(names: list[str], effort: Effort) -> None:
     async with open_deployment() as deployment:
-        sections = [
-            f"Measured on {date.today().isoformat()}: {machine.describe(deployment.postgres_version)}. "
-            f"Medians of {effort.runs} runs of {effort.seconds:g} s each, with the least and the greatest."
-        ]
-        print(sections[0], flush=True)
         for name in names:
             started = time.monotonic()
-            sections.append(await MEASURES[name](deployment, effort))
-            print(f"\n{sections[-1]}", flush=True)
-            print(f"{name} took {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    return "\n\n".join(sections)
+            section: Section = await MEASURES[name](deployment, effort)
+            when = f"Measured on {date.today().isoformat()}: {machine.describe(deployment.postgres_version)}. "
+            text = when + f"Medians of {effort.runs}, with the least and the greatest.\n\n" + section.text
+            print(f"\n{text}\n", flush=True)
+            print(f"{name} took {time.monotonic() - started:.0f} s; {machine.load()}", file=sys.stderr, flush=True)
+            if effort is THOROUGH:
+                report.write_between_marks(DOCUMENT, name, text)
+                for plot, svg in section.plots.items():
+                    (DOCUMENT.parent / "performance" / f"{plot}.svg").write_text(svg, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class Run(msgspec.Struct, frozen=True):
 
     def check(self) -> "Run":
         """Raise AssertionError where anything was lost, refused or came twice."""
-        assert not (self.lost or self.late or self.errors or self.unequal), self
+        assert self.lost == self.late == self.errors == self.unequal == 0, self
         return self
 
 
@@ -126,8 +126,11 @@ class Load:
 
     def _tell(self, *commands: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write("".join(f"{command}\n" for command in commands))
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write("".join(f"{command}\n" for command in commands))
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise RuntimeError("the load generator has given up") from None
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -145,10 +148,11 @@ def open_load(server_processes: Iterable[int], *, full: bool = True, text_bytes:
     The time of `server_processes` counts as the server's.
     """
     command = [str(BUILD / "load"), SUBPROTOCOL if full else "-", str(text_bytes)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
         load = Load(process)
-        try:
-            load._tell(*(f"server {process_id}" for process_id in server_processes))
-            yield load
-        finally:
-            process.terminate()
+        load._tell(*(f"server {process_id}" for process_id in server_processes))
+        yield load
+    finally:
+        process.kill()
+        process.wait()

@@ -61,3 +61,8 @@ def describe(postgres_version: str) -> str:
         f"Linux {platform.release()}; Python {platform.python_version()}; aiohttp {aiohttp.__version__}; "
         f"PostgreSQL {postgres_version}"
     )
+
+
+def load() -> str:
+    """How busy the machine was: above two, somebody else was at work too."""
+    return f"load average {os.getloadavg()[0]:.1f}"

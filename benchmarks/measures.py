@@ -1,53 +1,53 @@
-"""What is measured. Each function returns a section of Markdown; a new measure is one more of them in `MEASURES`."""
+"""What is measured. Each function returns a section of Markdown, and its plots."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from itertools import count, cycle
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import NamedTuple
+from urllib.request import urlopen
 
-from benchmarks.deployment import (
-    LARGE_COURSE,
-    SMALL_COURSE_STUDENTS,
-    SMALL_COURSES,
-    STUDENTS,
-    Deployment,
-    Server,
-    serve,
-    serve_peer,
-)
-from benchmarks.generator import TEXT, Generator, Measured, Place
-from benchmarks.machine import SERVER_CORE, on_core, resident_kib
+from benchmarks import plots
+from benchmarks.deployment import SMALL_COURSES, Deployment, Server, serve
+from benchmarks.load import FRAME_TEXT_BYTES, Load, Place, Run, open_load
+from benchmarks.machine import resident_kib
 from benchmarks.report import kib, milliseconds, rate, ratio, share, spread, table
-from educa_chat.metrics import Metrics
-from educa_chat.protocol import BasicMessage, ChatMessage, encode_body
-from educa_chat.storage.log import Accepted, Appender, Entry, Kind, Log, Outcome
-from educa_chat.tasks import running
+from benchmarks.servers import COMMANDS, FULL, JOINED, OURS, PLAIN, TUTORIAL, serve_beside
+from tests.redis_server import RedisServer
 
-OURS = "educa-chat"
-SEND_LOOP = "a loop of `send_str`"
-WRITE_ONLY = "only writing"
-PEERS = {SEND_LOOP: "send_loop", WRITE_ONLY: "write_only"}
-
-BATCH = 200
-"""The entries of one append, where it is measured alone."""
+OUR_TEXT_BYTES = 30
+"""With it our frames of the basic flavour have 147 bytes, as those of the peers."""
+SETTLE_S = 1.0
 FIRST_SOCKETS = 100
 """Opened before memory is looked at, so that what is made once is not counted."""
-IDLE_SOCKETS = 1000
-MEMORY_RUNS = 3
-SETTLE_S = 1.0
 
 
-class Effort(NamedTuple):
-    """How often, and for how long each time."""
+@dataclass(frozen=True)
+class Effort:
+    """How often, how long each time, and how far."""
 
     runs: int
     seconds: float
+    paced_s: float
+    """For what is said at a steady, slow rate."""
+    most_sockets: int
+    most_events: int
 
 
-class Load(NamedTuple):
+@dataclass(frozen=True)
+class Section:
+    """What is said of a measure, and its plots by name."""
+
+    text: str
+    plots: Mapping[str, str] = field(default_factory=dict)
+
+
+class Shape(NamedTuple):
     """So many messages under way at once, in all, in `rooms` rooms of `sockets` sockets."""
 
     rooms: int
@@ -55,212 +55,317 @@ class Load(NamedTuple):
     in_flight: int
 
     def __str__(self) -> str:
-        return f"{self.rooms} × {self.sockets}, {self.in_flight}"
-
-    def places(self, deployment: Deployment) -> list[Place]:
-        if self.rooms == 1:
-            return deployment.large_room(self.sockets)
-        return deployment.small_rooms(self.rooms, self.sockets)
+        return f"{self.rooms} × {self.sockets}, {self.in_flight} in flight"
 
 
-FAN_OUT = (Load(1, 500, 1), Load(1, 500, 10), Load(1, 500, 40), Load(50, 20, 200))
-DURABLE = (Load(1, 1, 200), Load(50, 1, 200))
+FAN_OUT = (Shape(1, 500, 1), Shape(1, 500, 10), Shape(1, 500, 40), Shape(50, 20, 200))
+DURABLE = (Shape(1, 1, 200), Shape(50, 1, 50), Shape(50, 1, 200), Shape(50, 1, 500))
+TWO_NODES = (Shape(50, 1, 200), Shape(50, 1, 500))
+LATENCY = Shape(1, 2000, 0)
+LATENCY_RATE = 5.0
+STORM_SOCKETS_A_ROOM = 40
+STORM_S = 20.0
 
 
-async def fan_out(deployment: Deployment, effort: Effort) -> str:
-    """Deliveries per second and their latency, of the server and of the peers in turn."""
+@contextmanager
+def open_redis() -> Iterator[str]:
+    """A Redis of its own, on the core of the load, and its URL."""
+    redis = RedisServer()
+    redis.start()
+    try:
+        yield redis.url
+    finally:
+        redis.stop()
+
+
+@contextmanager
+def open_all(deployment: Deployment, names: Sequence[str]) -> Iterator[dict[str, Server]]:
+    """The servers of these names, ours in both flavours being one."""
     with ExitStack() as stack:
-        servers = {OURS: stack.enter_context(serve(deployment))}
-        servers |= {name: stack.enter_context(serve_peer(deployment, module)) for name, module in PEERS.items()}
-        results = {
-            load: _in_turn(servers, load.places(deployment), effort.runs, _measure_with(load, effort))
-            for load in FAN_OUT
+        redis_url = stack.enter_context(open_redis())
+        node = stack.enter_context(serve(deployment))
+        yield {
+            name: node
+            if name in (OURS, FULL)
+            else stack.enter_context(serve_beside(name, deployment.folder, redis_url))
+            for name in names
         }
-    throughput = table(
-        [
-            "rooms × sockets, in flight",
-            *(f"{name}, deliveries/s" for name in servers),
-            *(f"ratio to {p}" for p in PEERS),
-        ],
-        [
-            [
-                str(load),
-                *(spread((run.deliveries_per_s for run in by_server[name]), rate) for name in servers),
-                *(spread(_ratios(by_server[OURS], by_server[peer]), ratio) for peer in PEERS),
-            ]
-            for load, by_server in results.items()
-        ],
-    )
-    latency = table(
-        ["rooms × sockets, in flight", "server", "p50, ms", "p99, ms", *_effort_headings("deliveries")],
-        [
-            [
-                str(load),
-                name,
-                spread((run.p50_s for run in runs), milliseconds),
-                spread((run.p99_s for run in runs), milliseconds),
-                *_efforts(runs),
-            ]
-            for load, by_server in results.items()
-            for name, runs in by_server.items()
-        ],
-    )
-    return f"### Fan-out\n\n{throughput}\n\n### Latency and effort under these loads\n\n{latency}"
 
 
-async def durable(deployment: Deployment, effort: Effort) -> str:
-    """Messages acked per second: one sender a room, who is alone in it."""
-    rows = []
-    with serve(deployment) as server:
-        for load in DURABLE:
-            runs = _in_turn(
-                {OURS: server}, load.places(deployment), effort.runs, _measure_with(load, effort, acks=True)
-            )
-            rows.append(
-                [
-                    f"{load.rooms}, {load.in_flight}",
-                    spread((run.messages_per_s for run in runs[OURS]), rate),
-                    spread((run.p50_s for run in runs[OURS]), milliseconds),
-                    spread((run.p99_s for run in runs[OURS]), milliseconds),
-                    *_efforts(runs[OURS]),
-                ]
-            )
-    headings = ["rooms, in flight", "acked messages/s", "p50, ms", "p99, ms", *_effort_headings("acks")]
-    return f"### Durable messages\n\n{table(headings, rows)}"
-
-
-async def append(deployment: Deployment, effort: Effort) -> str:
-    """The append alone, without sockets: batches of one size, one after the other."""
-    rows = []
-    for rooms in (1, len(SMALL_COURSES)):
-        with on_core(SERVER_CORE):
-            rates = [await _append_for(deployment, rooms, effort.seconds) for _ in range(effort.runs)]
-        rows.append([str(rooms), spread(rates, rate), spread((BATCH / each for each in rates), milliseconds)])
-    return f"### The append alone, {BATCH} messages a batch\n\n{table(['rooms', 'messages/s', 'ms a batch'], rows)}"
-
-
-async def memory(deployment: Deployment, effort: Effort) -> str:
-    """What an idle socket of somebody who is signed in adds to the server's resident memory."""
-    befores, costs = [], []
-    for _ in range(min(effort.runs, MEMORY_RUNS)):
-        with serve(deployment) as server, closing(Generator(server.port, server.process_id)) as generator:
-            generator.open(deployment.large_room(FIRST_SOCKETS))
-            await asyncio.sleep(SETTLE_S)
-            before = resident_kib(server.process_id)
-            generator.open(deployment.small_rooms(len(SMALL_COURSES), IDLE_SOCKETS // len(SMALL_COURSES)))
-            await asyncio.sleep(SETTLE_S)
-            befores.append(before / 1024)
-            costs.append((resident_kib(server.process_id) - before) / IDLE_SOCKETS)
-    headings = [f"with {FIRST_SOCKETS} sockets, MiB", f"each of {IDLE_SOCKETS:,} more sockets, KiB"]
-    return f"### Resident memory of the server\n\n{table(headings, [[spread(befores, kib), spread(costs, kib)]])}"
-
-
-MEASURES: dict[str, Callable[[Deployment, Effort], Awaitable[str]]] = {
-    "fan-out": fan_out,
-    "durable": durable,
-    "append": append,
-    "memory": memory,
-}
-
-
-def _measure_with(load: Load, effort: Effort, *, acks: bool = False) -> Callable[[Generator], Measured]:
-    return lambda generator: generator.measure(load.in_flight, effort.seconds, acks=acks)
-
-
-def _in_turn(
-    servers: dict[str, Server], places: Sequence[Place], runs: int, measure: Callable[[Generator], Measured]
-) -> dict[str, list[Measured]]:
+def in_turn(
+    deployment: Deployment, servers: Mapping[str, Server], shape: Shape, runs: int, measure: Callable[[Load], Run]
+) -> dict[str, list[Run]]:
     """Measure one server after the other, `runs` times, so that what disturbs the machine disturbs all of them."""
-    results: dict[str, list[Measured]] = {name: [] for name in servers}
+    results: dict[str, list[Run]] = {name: [] for name in servers}
     with ExitStack() as stack:
-        generators = {
-            name: stack.enter_context(closing(Generator(server.port, server.process_id)))
-            for name, server in servers.items()
-        }
-        for generator in generators.values():
-            generator.open(places)
+        loads: dict[str, Load] = {}
+        for name, server in servers.items():
+            text_bytes = OUR_TEXT_BYTES if name in (OURS, FULL) else FRAME_TEXT_BYTES
+            load = open_load(server.process_ids, full=name == FULL, text_bytes=text_bytes)
+            loads[name] = stack.enter_context(load)
+            # The other flavour of ours has other rooms: else each would hear both.
+            loads[name].open(server.port, deployment.places(shape.rooms, shape.sockets, int(name == FULL)))
         for _ in range(runs):
-            for name, generator in generators.items():
-                results[name].append(measure(generator))
+            for name, load_ in loads.items():
+                try:
+                    run = measure(load_)
+                    results[name].append(run.check() if name in (OURS, FULL) else run)
+                except Exception as error:
+                    error.add_note(f"{name}, {shape}")
+                    raise
     return results
 
 
-def _effort_headings(what: str) -> list[str]:
-    return [
-        f"{what} per second of the server's own time",
-        f"{what} per second of the generator's own time",
-        "server busy",
-        "generator busy",
-    ]
+def ratios(ours: Sequence[Run], theirs: Sequence[Run], of: Callable[[Run], float]) -> Iterator[float]:
+    """Of each run to the one that stood next to it."""
+    return (of(our) / of(their) for our, their in zip(ours, theirs, strict=True) if of(their))
 
 
-def _efforts(runs: Sequence[Measured]) -> list[str]:
-    """What `_effort_headings` name."""
-    return [
-        spread((run.deliveries_per_s / run.server_busy for run in runs), rate),
-        spread((run.deliveries_per_s / run.generator_busy for run in runs), rate),
-        share(median(run.server_busy for run in runs)),
-        share(median(run.generator_busy for run in runs)),
-    ]
+def deliveries_per_s(run: Run) -> float:
+    return run.deliveries_per_s
 
 
-def _ratios(ours: Sequence[Measured], theirs: Sequence[Measured]) -> Iterator[float]:
-    """Of each run beside the one that stood next to it."""
-    return (our.deliveries_per_s / their.deliveries_per_s for our, their in zip(ours, theirs, strict=True))
+def deliveries_per_server_s(run: Run) -> float:
+    return run.deliveries_per_server_s
 
 
-_ids = count(1)
+async def fan_out(deployment: Deployment, effort: Effort) -> Section:
+    """Deliveries per second, of ours, the limit and the peers in turn."""
+    results: dict[Shape, dict[str, list[Run]]] = {}
+    with open_all(deployment, [OURS, FULL, *COMMANDS]) as servers:
+        for shape in FAN_OUT:
+            measure = partial(Load.closed, in_flight=shape.in_flight, seconds=effort.seconds)
+            results[shape] = in_turn(deployment, servers, shape, effort.runs, measure)
+    shapes = [str(shape) for shape in FAN_OUT]
 
+    def by_server(show: Callable[[str, dict[str, list[Run]]], str]) -> list[list[str]]:
+        return [[name, *(show(name, results[shape]) for shape in FAN_OUT)] for name in servers]
 
-async def _append_for(deployment: Deployment, rooms: int, seconds: float) -> float:
-    """Messages a second, in batches of BATCH spread over `rooms` rooms."""
-    places = [(LARGE_COURSE, student) for student in range(1, STUDENTS + 1)]
-    if rooms > 1:
-        places = [
-            (course, number * SMALL_COURSE_STUDENTS + place + 1)
-            for place in range(SMALL_COURSE_STUDENTS)
-            for number, course in enumerate(SMALL_COURSES[:rooms])
+    def beside(other: str, of: Callable[[Run], float]) -> list[list[str]]:
+        return by_server(lambda name, runs: spread(ratios(runs[name], runs[other], of), ratio))
+
+    details = [
+        [
+            str(shape),
+            name,
+            spread((run.p50_s for run in runs), milliseconds),
+            spread((run.p99_s for run in runs), milliseconds),
+            share(median(run.server_s / run.seconds for run in runs)),
+            share(median(run.generator_s / run.seconds for run in runs)),
+            spread((run.deliveries / run.generator_s for run in runs), rate),
+            f"{median(run.bytes / max(1, run.deliveries) for run in runs):.0f}",
+            share(median(run.lost_share for run in runs)),
         ]
-    speakers = cycle(places)
-    accepted, spent_s = 0, 0.0
-
-    def settle(outcome: Outcome) -> None:
-        nonlocal accepted
-        assert isinstance(outcome, Accepted), outcome
-        accepted += 1
-
-    log = Log(deployment.database)
-    for course in {course for course, _ in places}:
-        await log.open_room(course)
-    appender = Appender(deployment.database, lambda events: None, Metrics())
-    async with running(appender.run(), "appender"):
-        while spent_s < seconds:
-            entries = [_entry(*next(speakers)) for _ in range(BATCH)]
-            started = time.perf_counter()
-            for entry in entries:
-                appender.append(entry, settle)
-            await appender.drained()
-            spent_s += time.perf_counter() - started
-    return accepted / spent_s
-
-
-def _entry(course: int, student: int) -> Entry:
-    """What the server makes of a message."""
-    id, username, name = f"append-{next(_ids)}", f"student{student}", f"Student Number {student}"
-    text = TEXT.decode()
-    message = ChatMessage(id=id, user=username, name=name, role="student", message=text, html=text)
-    return Entry(
-        course=course,
-        kind=Kind.CHAT_MESSAGE,
-        actor=student,
-        by_instructor=False,
-        client_id=id,
-        student=encode_body(message),
-        instructor=None,
-        basic=encode_body(BasicMessage(user=username, message=text)),
-        username=username,
-        name=name,
-        body=text,
-        html=text,
-        reply_to=None,
+        for shape, by_name in results.items()
+        for name, runs in by_name.items()
+    ]
+    text = "\n\n".join(
+        [
+            "Deliveries per second:",
+            table(
+                ["server", *shapes],
+                by_server(lambda name, runs: spread(map(deliveries_per_s, runs[name]), rate)),
+            ),
+            f"The same as a part of the limit ({JOINED}), run beside run:",
+            table(["server", *shapes], beside(JOINED, deliveries_per_s)),
+            f"The same to {PLAIN}:",
+            table(["server", *shapes], beside(PLAIN, deliveries_per_s)),
+            f"Times as many as {TUTORIAL}:",
+            table(["server", *shapes], beside(TUTORIAL, deliveries_per_s)),
+            "Deliveries per second of the server's own processor time:",
+            table(
+                ["server", *shapes],
+                by_server(lambda name, runs: spread(map(deliveries_per_server_s, runs[name]), rate)),
+            ),
+            "The same as a part of the limit's:",
+            table(["server", *shapes], beside(JOINED, deliveries_per_server_s)),
+            "Latency, effort and loss under these loads:",
+            table(
+                [
+                    "load",
+                    "server",
+                    "p50, ms",
+                    "p99, ms",
+                    "server busy",
+                    "generator busy",
+                    "deliveries per second of the generator's own time",
+                    "bytes a frame",
+                    "lost",
+                ],
+                details,
+            ),
+        ]
     )
+    bars = {
+        str(shape): {name: median(map(deliveries_per_s, runs)) for name, runs in by_name.items()}
+        for shape, by_name in results.items()
+    }
+    own = {
+        str(shape): {name: median(map(deliveries_per_server_s, runs)) for name, runs in by_name.items()}
+        for shape, by_name in results.items()
+    }
+    return Section(
+        text,
+        {
+            "fan-out": plots.bars("Deliveries per second (logarithmic)", bars),
+            "fan-out-effort": plots.bars("Deliveries per second of the server's own time (logarithmic)", own),
+        },
+    )
+
+
+async def latency(deployment: Deployment, effort: Effort) -> Section:
+    """From the time a message is due to be said to the last receiver, in a large room where people write slowly."""
+    names = [OURS, FULL, "aiohttp, `send_str`", "Node `ws`", "Bun (uWebSockets)", PLAIN, JOINED]
+    with open_all(deployment, names) as servers:
+        results = in_turn(
+            deployment, servers, LATENCY, effort.runs, lambda load: load.paced(LATENCY_RATE, effort.paced_s)
+        )
+    limit = results[JOINED]
+    rows = [
+        [
+            name,
+            spread((run.p50_s for run in runs), milliseconds),
+            spread((run.p99_s for run in runs), milliseconds),
+            spread(ratios(runs, limit, lambda run: run.p50_s), ratio),
+            spread(ratios(runs, limit, lambda run: run.p99_s), ratio),
+        ]
+        for name, runs in results.items()
+    ]
+    headings = ["server", "p50, ms", "p99, ms", "p50 to the limit's", "p99 to the limit's"]
+    return Section(
+        f"1 room of {LATENCY.sockets:,} sockets, {LATENCY_RATE:g} messages a second, to the last receiver:\n\n"
+        + table(headings, rows)
+    )
+
+
+async def durable(deployment: Deployment, effort: Effort) -> Section:
+    """Messages acked per second: one sender a room, who is alone in it."""
+    rows = []
+    with serve(deployment) as node:
+        for shape in DURABLE:
+            measure = partial(Load.closed, in_flight=shape.in_flight, seconds=effort.seconds, done="acks")
+            runs = in_turn(deployment, {FULL: node}, shape, effort.runs, measure)[FULL]
+            rows.append([str(shape), *_flow(runs), share(median(run.server_s / run.seconds for run in runs))])
+    return Section(table(["rooms × sockets", "acked messages/s", "p50, ms", "p99, ms", "node busy"], rows))
+
+
+def _flow(runs: Sequence[Run]) -> list[str]:
+    """Messages per second, p50 and p99."""
+    return [
+        spread((run.messages_per_s for run in runs), rate),
+        spread((run.p50_s for run in runs), milliseconds),
+        spread((run.p99_s for run in runs), milliseconds),
+    ]
+
+
+async def two_nodes(deployment: Deployment, effort: Effort) -> Section:
+    """Messages said on one node and heard on the other."""
+    rows = []
+    with (
+        open_redis() as redis_url,
+        serve(deployment, bus_url=redis_url, core=None) as said,
+        serve(deployment, bus_url=redis_url, core=None) as heard,
+    ):
+        for shape in TWO_NODES:
+            with open_load([*said.process_ids, *heard.process_ids], text_bytes=OUR_TEXT_BYTES) as load:
+                places = deployment.places(shape.rooms, shape.sockets)
+                load.open(said.port, places)
+                load.open(heard.port, (Place(place.course, place.cookie, speaks=False) for place in places))
+                await asyncio.sleep(SETTLE_S)
+                runs = [load.closed(shape.in_flight, effort.seconds).check() for _ in range(effort.runs)]
+            rows.append([f"{shape.rooms} rooms, {shape.in_flight} in flight", *_flow(runs)])
+    return Section(table(["load", "messages/s said on one and heard on both", "p50, ms", "p99, ms"], rows))
+
+
+async def memory(deployment: Deployment, effort: Effort) -> Section:
+    """What an idle socket adds to a server's resident memory."""
+    counts = [count for count in (1_000, 10_000) if count <= effort.most_sockets]
+    rows = []
+    for name in [FULL, OURS, *(name for name in COMMANDS if name != TUTORIAL)]:
+        with open_all(deployment, [name]) as servers, open_load([], full=name == FULL) as load:
+            [server] = servers.values()
+            [process_id] = server.process_ids
+            load.open(server.port, deployment.places(SMALL_COURSES, FIRST_SOCKETS // SMALL_COURSES))
+            await asyncio.sleep(SETTLE_S)
+            first, opened = resident_kib(process_id), FIRST_SOCKETS
+            cells = [f"{first / 1024:.1f}"]
+            for count in counts:
+                load.open(server.port, deployment.places(SMALL_COURSES, (count - opened) // SMALL_COURSES))
+                opened = count
+                await asyncio.sleep(SETTLE_S)
+                cells.append(kib((resident_kib(process_id) - first) / (count - FIRST_SOCKETS)))
+        rows.append([name, *cells])
+    headings = [
+        "server",
+        f"with {FIRST_SOCKETS} sockets, MiB",
+        *(f"each further one up to {count:,}, KiB" for count in counts),
+    ]
+    return Section(table(headings, rows))
+
+
+async def storm(deployment: Deployment, effort: Effort) -> Section:
+    """A node dies, its clients come back to another at once, and what the people there notice of it."""
+    rows = []
+    for _ in range(effort.runs):
+        with ExitStack() as stack:
+            redis_url = stack.enter_context(open_redis())
+            surviving = stack.enter_context(serve(deployment, bus_url=redis_url))
+            dying = stack.enter_context(serve(deployment, bus_url=redis_url))
+            lost, same_rooms, other_rooms = (
+                stack.enter_context(open_load([], text_bytes=OUR_TEXT_BYTES)) for _ in range(3)
+            )
+            lost.open(dying.port, deployment.places(SMALL_COURSES, STORM_SOCKETS_A_ROOM))
+            same_rooms.open(surviving.port, deployment.places(SMALL_COURSES, 1))
+            other_rooms.open(surviving.port, deployment.places(SMALL_COURSES, 2, school=1))
+            before = _log_reads(surviving)
+            same_rooms.start_paced(100.0, effort.paced_s)
+            other_rooms.start_paced(100.0, effort.paced_s)
+            await asyncio.sleep(SETTLE_S)
+            lost.start_storm(surviving.port, STORM_S)
+            _kill(dying)
+            storm = lost.finish_storm()
+            same, other = same_rooms.finish_paced().check(), other_rooms.finish_paced().check()
+            rows.append((storm, same, other, _log_reads(surviving) - before))
+    text = table(
+        [
+            "live again",
+            "half, s",
+            "99 %, s",
+            "all, s",
+            "connections that were refused",
+            "resets",
+            "reads of the log",
+            "p99 of who was in their rooms, ms",
+            "p99 in other rooms, ms",
+        ],
+        [
+            [
+                str(storm.live),
+                f"{storm.p50_s:.2f}",
+                f"{storm.p99_s:.2f}",
+                f"{storm.max_s:.2f}",
+                str(storm.retries),
+                str(storm.resets),
+                f"{reads:.0f}",
+                milliseconds(same.p99_s),
+                milliseconds(other.p99_s),
+            ]
+            for storm, same, other, reads in rows
+        ],
+    )
+    sockets = SMALL_COURSES * STORM_SOCKETS_A_ROOM
+    return Section(
+        f"{sockets:,} sockets in {SMALL_COURSES} rooms lose their node, in which 100 messages a second are said"
+        f" meanwhile, and as many in other rooms. Each line is one storm:\n\n{text}"
+    )
+
+
+def _kill(server: Server) -> None:
+    for process_id in server.process_ids:
+        os.kill(process_id, signal.SIGKILL)
+
+
+def _log_reads(server: Server) -> float:
+    """How often the node has read the log for who came back, or to catch up."""
+    with urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
+        return sum(map(float, re.findall(r"(?m)^educa_chat_log_reads_total\{.*?\} (\S+)$", answer.read().decode())))

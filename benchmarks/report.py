@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-START, END = "<!-- measured: start -->", "<!-- measured: end -->"
-
 
 def spread(values: Iterable[float], show: Callable[[float], str]) -> str:
-    """The median, and the least and the greatest."""
+    """The median, and the least and the greatest; a dash where there is nothing."""
     ordered = sorted(values)
+    if not ordered:
+        return "–"
     return f"{show(median(ordered))} ({show(ordered[0])}–{show(ordered[-1])})"
 
 
@@ -41,10 +41,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (headings, alignment, *rows))
 
 
-def write_between_marks(file: Path, text: str) -> None:
-    """Put `text` in place of what stands between START and END in `file`."""
-    before, start, rest = file.read_text(encoding="utf-8").partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise ValueError(f"{file} has no {START} with an {END} behind it")
-    file.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+def write_between_marks(file: Path, name: str, text: str) -> None:
+    """Put `text` in place of what stands between the marks of `name` in `file`."""
+    start, end = f"<!-- measured: {name} -->", f"<!-- end of {name} -->"
+    before, found_start, rest = file.read_text(encoding="utf-8").partition(start)
+    _, found_end, after = rest.partition(end)
+    if not found_start or not found_end:
+        raise ValueError(f"{file} has no {start} with an {end} behind it")
+    file.write_text(f"{before}{start}\n\n{text}\n\n{end}{after}", encoding="utf-8")
