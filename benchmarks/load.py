@@ -45,6 +45,8 @@ class Run(msgspec.Struct, frozen=True):
     late: int
     """Deliveries that came when they were given up, or twice."""
     errors: int
+    holes: int
+    """Events whose seq did not follow that of the one before, at one socket."""
     unequal: int
     """The sockets to which not every message came once."""
 
@@ -66,8 +68,8 @@ class Run(msgspec.Struct, frozen=True):
         return self.lost / (self.deliveries + self.lost)
 
     def check(self) -> "Run":
-        """Raise AssertionError where anything was lost, refused or came twice."""
-        assert self.lost == self.late == self.errors == self.unequal == 0, self
+        """Raise AssertionError where anything was lost, refused, out of order or came twice."""
+        assert self.lost == self.late == self.errors == self.holes == self.unequal == 0, self
         return self
 
 
@@ -81,6 +83,7 @@ class Storm(msgspec.Struct, frozen=True):
     """From the loss of its connection until a socket has everything up to the head."""
     retries: int
     resets: int
+    holes: int
 
 
 @dataclass(frozen=True)

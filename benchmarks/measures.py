@@ -324,6 +324,7 @@ async def storm(deployment: Deployment, effort: Effort) -> Section:
             lost.start_storm(surviving.port, STORM_S)
             _kill(dying)
             storm = lost.finish_storm()
+            assert storm.resets or not storm.holes, storm
             same, other = same_rooms.finish_paced().check(), other_rooms.finish_paced().check()
             rows.append((storm, same, other, _log_reads(surviving) - before))
     text = table(

@@ -94,6 +94,7 @@ static size_t server_count;
 
 static bool saying, counts_acks, storming;
 static uint64_t deliveries, delivered_bytes, done, lost, late, errors;
+static uint64_t holes; /* events whose seq did not follow that of the one before */
 static double *latencies;
 static size_t latency_count, latency_room, shaking, live_count, retries, resets;
 
@@ -302,9 +303,9 @@ static void take_text(struct client *client, const char *payload, size_t size, s
     for (int digit = 1; digit <= DIGITS; digit++) number = number * 10 + (uint64_t)(mark[digit] - '0');
     bool is_event = !starts(payload, size, "{\"type\":\"ack\"");
     if (is_event && starts(payload, size, "{\"seq\":")) {
-        client->seq = 0;
-        for (const char *digit = payload + 7; *digit >= '0' && *digit <= '9'; digit++)
-            client->seq = client->seq * 10 + (*digit - '0');
+        long long seq = atoll(payload + 7);
+        holes += client->seq >= 0 && seq != client->seq + 1;
+        client->seq = seq;
         see_live(client);
     }
     count_arrival(client, number, frame_bytes, is_event, time);
@@ -463,7 +464,7 @@ static void expire(void) {
 
 static void start_run(bool acks) {
     counts_acks = acks;
-    done = deliveries = delivered_bytes = lost = late = errors = latency_count = 0;
+    done = deliveries = delivered_bytes = lost = late = errors = holes = latency_count = 0;
     for (size_t place = 0; place < client_count; place++) clients[place]->events = 0;
     for (size_t place = 0; place < room_count; place++) rooms[place]->said = 0;
 }
@@ -528,15 +529,16 @@ static void measure(double seconds, size_t in_flight, double per_second, bool ac
     for (size_t place = 0; place < client_count; place++) unequal += clients[place]->events != clients[place]->room->said;
     printf("{\"seconds\": %.6f, \"deliveries\": %llu, \"bytes\": %llu, \"messages\": %llu, \"latencies\": %zu, "
            "\"p50_s\": %.6f, \"p99_s\": %.6f, \"max_s\": %.6f, \"server_s\": %.6f, \"generator_s\": %.6f, "
-           "\"lost\": %llu, \"late\": %llu, \"errors\": %llu, \"unequal\": %zu}\n",
+           "\"lost\": %llu, \"late\": %llu, \"errors\": %llu, \"holes\": %llu, \"unequal\": %zu}\n",
            elapsed, (unsigned long long)run_deliveries, (unsigned long long)run_bytes, (unsigned long long)run_done,
            messages, p50, p99, most, server_s, own_s, (unsigned long long)run_lost, (unsigned long long)late,
-           (unsigned long long)errors, unequal);
+           (unsigned long long)errors, (unsigned long long)holes, unequal);
 }
 
 static void storm(int port, double seconds) {
     storming = true;
     live_count = retries = resets = 0;
+    holes = 0;
     for (size_t place = 0; place < client_count; place++) {
         clients[place]->live = false;
         clients[place]->head = -1;
@@ -561,8 +563,8 @@ static void storm(int port, double seconds) {
     }
     qsort(latencies, latency_count, sizeof *latencies, compare);
     storming = false;
-    printf("{\"live\": %zu, \"p50_s\": %.4f, \"p99_s\": %.4f, \"max_s\": %.4f, \"retries\": %zu, \"resets\": %zu}\n",
-           live_count, percentile(0.5), percentile(0.99), percentile(1), retries, resets);
+    printf("{\"live\": %zu, \"p50_s\": %.4f, \"p99_s\": %.4f, \"max_s\": %.4f, \"retries\": %zu, \"resets\": %zu, \"holes\": %llu}\n",
+           live_count, percentile(0.5), percentile(0.99), percentile(1), retries, resets, (unsigned long long)holes);
 }
 
 /* Commands. */
