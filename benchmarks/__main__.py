@@ -23,7 +23,7 @@ MEASURES = {
     "rooms": growth_of_rooms,
     "log": growth_of_log,
 }
-THOROUGH = Effort(runs=5, seconds=1.0, paced_s=10.0, most_sockets=10_000, most_events=10_000_000)
+THOROUGH = Effort(runs=5, seconds=1.0, paced_s=6.0, most_sockets=10_000, most_events=10_000_000)
 QUICK = Effort(runs=1, seconds=0.5, paced_s=2.0, most_sockets=1_000, most_events=100_000)
 
 
