@@ -35,8 +35,10 @@ async def load(page: Page, url: str) -> dict[str, int]:
     session.on("Network.requestWillBeSent", lambda event: paths.update({event["requestId"]: event["request"]["url"]}))
 
     def finished(event: dict[str, float]) -> None:
-        path = urlsplit(paths[str(event["requestId"])]).path
-        sizes[path] = sizes.get(path, 0) + int(event["encodedDataLength"])
+        # What had been asked for before is not of this page.
+        if (url := paths.get(str(event["requestId"]))) is not None:
+            path = urlsplit(url).path
+            sizes[path] = sizes.get(path, 0) + int(event["encodedDataLength"])
 
     session.on("Network.loadingFinished", finished)
     await session.send("Network.enable")
