@@ -94,7 +94,8 @@ class Metrics:
         self._commit_failures = self._counters(
             "commit_failures",
             "Commits that failed, by what came of it: the same batch went again (retried), was answered with "
-            "`unavailable` (given_up), was halved, or its only command was refused.",
+            "`unavailable` (given_up), went without the rooms that somebody else has locked, was halved, or its only "
+            "command was refused.",
             "outcome",
             get_args(CommitFailure),
         )
