@@ -106,6 +106,9 @@ def read_with_aiohttp(pieces: Iterable[bytes], max_bytes: int) -> Read:
                 messages.append(Pong(bytes(message.data)))
             elif message.type is WSMsgType.BINARY:
                 return Read(messages, FailureCode.UNSUPPORTED_DATA)
+            elif message.data == 1006:
+                # It takes the code that stands for no close frame at all, which no close frame may have (§7.4.1).
+                return Read(messages, FailureCode.PROTOCOL_ERROR)
             else:
                 messages.append(Close(message.data or None))
                 return Read(messages, None)
