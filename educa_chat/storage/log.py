@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING_ENTRIES = 1000
 MAX_WAITING_BYTES = 1024 * 1024
+GATHERED_ENTRIES = 500
+"""So many are not made to wait for more."""
 APPEND_TIMEOUT_S = 3.0
 """How long one append may take, and then its outcome is unknown."""
 PATIENCE_S = 4.0
@@ -176,7 +178,7 @@ class Appender:
     lock time-out.
 
     `announce` gets the events of each commit by course, in the turn of the event loop in which their entries are
-    settled, and after that.
+    settled, and before that; what it starts must not reach anybody within this turn.
     """
 
     def __init__(
@@ -222,6 +224,7 @@ class Appender:
                     self._idle.set()
                     self._arrival.clear()
                     await self._arrival.wait()
+                    await self._gather()
                 if self._locked:
                     lockers = await self._lockers(self._locked)
                     self._locked = dict(self._locked.items() & lockers.items())
@@ -232,6 +235,13 @@ class Appender:
                     await asyncio.sleep(RETRY_PAUSE_S)
         finally:
             self._disconnect()
+
+    async def _gather(self) -> None:
+        """Wait as long as each turn of the loop brings more: what is said at once is stored, and shown, together."""
+        gathered = 0
+        while gathered < len(self._waiting) < GATHERED_ENTRIES:
+            gathered = len(self._waiting)
+            await asyncio.sleep(0)
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is under way."""
@@ -311,14 +321,13 @@ class Appender:
 
     def _settle(self, batch: Sequence[_Waiting], rows: Sequence[asyncpg.Record]) -> None:
         events: dict[int, list[Event]] = {}
-        for waiting, (_, outcome, seq, at, student, instructor, basic) in zip(batch, rows, strict=True):
-            if outcome != "ok":
-                waiting.settle(Refused(ErrorCode(outcome)))
-                continue
-            waiting.settle(Accepted(seq, at))
+        for waiting, (_, _, seq, _, student, instructor, basic) in zip(batch, rows, strict=True):
             if student is not None:
                 events.setdefault(waiting.entry.course, []).append(Event(seq, student, instructor, basic))
+        # First, so that the rooms' turn comes first, and one write to a sender carries her ack and what it is of.
         self._announce(events)
+        for waiting, (_, outcome, seq, at, *_) in zip(batch, rows, strict=True):
+            waiting.settle(Accepted(seq, at) if outcome == "ok" else Refused(ErrorCode(outcome)))
 
     async def _append(self, batch: Sequence[_Waiting]) -> list[asyncpg.Record]:
         columns: list[list[Any]] = [

@@ -108,6 +108,33 @@ async def test_entries_of_many_rooms_go_in_one_batch_each_with_its_own_numbers(d
         ]
 
 
+async def test_a_young_log_is_appended_to_by_index_alone(database: Database) -> None:
+    # The plan is made while the tables are empty, and kept.
+    await add_class(database, courses=3)
+    before = await rows_read(database, inserted=0)
+    async with open_node(database) as node:
+        for batch in range(20):
+            await node.append(*(entry(f"{batch}-{n}", course=1 + n % 3) for n in range(30)))
+    after = await rows_read(database, inserted=600)
+    for table, most_an_entry in (("event", 0), ("message", 0), ("room", 3)):
+        whole, by_index = (after[table][n] - before[table][n] for n in (0, 1))
+        assert whole == 0, f"{table} was read whole"
+        assert by_index <= 600 * most_an_entry, f"{by_index} rows of {table} were looked at"
+
+
+async def rows_read(database: Database, *, inserted: int) -> dict[str, tuple[int, int]]:
+    """Of each table how often it was read whole, and how many rows were found by an index, once so many are told of."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            rows = await database.fetch(
+                "select relname, seq_scan, idx_tup_fetch, n_tup_ins from pg_stat_user_tables"
+                " where schemaname = 'educa_chat'"
+            )
+            if next(row["n_tup_ins"] for row in rows if row["relname"] == "event") >= inserted:
+                return {row["relname"]: (row["seq_scan"], row["idx_tup_fetch"]) for row in rows}
+            await asyncio.sleep(0.05)
+
+
 async def test_a_repeated_id_gets_the_first_answer_and_no_second_event(database: Database, node: Node) -> None:
     first = await node.append(entry("a", "first"))
     again = await node.append(entry("a", "second"), entry("a", "third"))
