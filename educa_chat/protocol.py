@@ -181,15 +181,20 @@ def normalise_text(text: str, length: int) -> str:
         raise CommandRefused(ErrorCode.BAD_REQUEST)
     if not text.isascii():
         # Normalising sorts each run of combining marks in quadratic time: 16,000 of them would take half a second.
-        for marks, run in groupby(text, key=lambda c: unicodedata.combining(c) > 0):
-            if marks and sum(1 for _ in run) > MAX_COMBINING_RUN:
-                raise CommandRefused(ErrorCode.BAD_REQUEST)
+        if len(text) > MAX_COMBINING_RUN:
+            for marks, run in groupby(text, key=lambda c: unicodedata.combining(c) > 0):
+                if marks and sum(1 for _ in run) > MAX_COMBINING_RUN:
+                    raise CommandRefused(ErrorCode.BAD_REQUEST)
         text = unicodedata.normalize("NFC", text).strip()
     if length and len(text) > length:
         raise CommandRefused(ErrorCode.TOO_LONG)
-    if all(c in _INVISIBLE or unicodedata.category(c) in _INVISIBLE_CATEGORIES for c in text):
+    if not any(map(_is_visible, text)):
         raise CommandRefused(ErrorCode.EMPTY)
     return text
+
+
+def _is_visible(character: str) -> bool:
+    return character not in _INVISIBLE and unicodedata.category(character) not in _INVISIBLE_CATEGORIES
 
 
 # Events: what is stored and shown. `seq` and `datetime` are put in front by the append.

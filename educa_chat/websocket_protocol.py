@@ -75,8 +75,9 @@ class WebSocket(asyncio.Protocol):
             self._transport.write(frames)
 
     def buffer_size(self) -> int:
-        """The bytes that are written and not sent."""
-        return self._transport.get_write_buffer_size()
+        """The bytes that are written and not sent; 0 as long as they are few."""
+        # Asked before each delivery, and the transport has told when they were many.
+        return self._transport.get_write_buffer_size() if self._is_write_paused else 0
 
     async def drain(self) -> None:
         """Wait until most of the buffer is sent. Raises ConnectionResetError when it never will be."""
