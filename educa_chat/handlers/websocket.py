@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from gettext import NullTranslations
@@ -223,7 +223,7 @@ class ChatSocket(WebSocket):
         """Greet, bring the socket to the head of the room, and then obey what comes."""
         self._heartbeat.add(self)
         self._sockets.add(self)
-        try:
+        with self._failing_alone():
             head = self._room.head
             if self.is_full:
                 self._say(self._welcome(head))
@@ -231,14 +231,13 @@ class ChatSocket(WebSocket):
                     self._say(encode(Reset(after=head)))
                     self._metrics.count_reset(reset)
                     self._metrics.count_resume("reset")
-            if after is not None and reset is None and self.is_full:
-                self._metrics.count_resume(await self._room.join(self, after))
-            else:
-                await self._room.join(self, head)
-        except ConnectionError:
-            logger.info("the socket broke off")
-        except Exception:
-            self._fail_alone()
+            try:
+                if after is not None and reset is None and self.is_full:
+                    self._metrics.count_resume(await self._room.join(self, after))
+                else:
+                    await self._room.join(self, head)
+            except ConnectionError:
+                logger.info("the socket broke off")
         if self.is_closing or self.is_closed:
             # It has gone while what it missed was sent to it.
             self.leave()
@@ -263,7 +262,9 @@ class ChatSocket(WebSocket):
                 self._send(pong_frame(message.payload))
             self._strike(WEIGHT_OTHERWISE)
         except Exception:
-            self._fail_alone()
+            # As below, without what a context manager costs each message.
+            logger.exception("the socket failed")
+            self.close(CloseCode.INTERNAL_ERROR)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Leave, and let go of what could not be sent."""
@@ -275,10 +276,14 @@ class ChatSocket(WebSocket):
             self._ended.set_result(None)
         self._context.run(logger.info, "the socket is closed: %s", self.close_code)
 
-    def _fail_alone(self) -> None:
+    @contextmanager
+    def _failing_alone(self) -> Iterator[None]:
         """One of the three edges: whatever goes wrong with one socket is the end of that one."""
-        logger.exception("the socket failed")
-        self.close(CloseCode.INTERNAL_ERROR)
+        try:
+            yield
+        except Exception:
+            logger.exception("the socket failed")
+            self.close(CloseCode.INTERNAL_ERROR)
 
     def _receive(self, frame: str) -> None:
         try:
@@ -304,20 +309,18 @@ class ChatSocket(WebSocket):
         self._strike(WEIGHTS.get(code, WEIGHT_OTHERWISE))
 
     async def _look_up_refused(self, code: ErrorCode, id: str) -> None:
-        try:
-            # What its id was accepted as before: that answer holds, whatever came with the id now.
-            accepted = await self._log.find(self.membership.course, self.visitor.user_id, id)
-        except DatabaseUnavailable:
-            accepted = None
-        except Exception:
-            self._fail_alone()
-            return
-        self.release()
-        if accepted is None:
-            self._answer_refused(code, id, None)
-        else:
-            self._settled(id, accepted)
-            self._slow_down()
+        with self._failing_alone():
+            try:
+                # What its id was accepted as before: that answer holds, whatever came with the id now.
+                accepted = await self._log.find(self.membership.course, self.visitor.user_id, id)
+            except DatabaseUnavailable:
+                accepted = None
+            self.release()
+            if accepted is None:
+                self._answer_refused(code, id, None)
+            else:
+                self._settled(id, accepted)
+                self._slow_down()
 
     def _strike(self, weight: int) -> None:
         for _ in range(weight):
