@@ -80,6 +80,7 @@ def build_app(settings: Settings) -> web.Application:
     app[keys.CSRF_KEY] = _derived_key(session_key, "csrf")
     app[keys.DEVICE_KEY] = _derived_key(session_key, "device")
     app[keys.REFUSALS] = RateLimit(websocket.REFUSALS_PER_SECOND, websocket.REFUSALS_BURST)
+    app[keys.HANDSHAKES] = asyncio.Semaphore(websocket.HANDSHAKES_AT_ONCE)
     app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(connections.note_upgrade)

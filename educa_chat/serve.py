@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT_S = 5.0
 RESTART_PAUSE_S = 1.0
+ACCEPTS_A_TURN = 16
 
 
 async def serve(settings: Settings, ready: Callable[[], None]) -> None:
@@ -56,8 +58,11 @@ async def _serve_here(settings: Settings, ready: Callable[[], None], stop: async
     try:
         await runner.setup()
         assert runner.server is not None
-        site = web.TCPSite(runner, settings.server.host, settings.server.port, reuse_port=reuse_port or None)
-        await site.start()
+        for listener in _listen(settings.server.host, settings.server.port, reuse_port=reuse_port):
+            # What asyncio is told of a queue is also how many it accepts in one turn: few, so that a storm of them
+            # leaves the turns to who talks. The queue itself is the kernel's, and as long as it allows.
+            await web.SockSite(runner, listener, backlog=ACCEPTS_A_TURN).start()
+            listener.listen(socket.SOMAXCONN)
         # What is here now stays; the collector need not look at it again and again while people wait.
         gc.collect()
         gc.freeze()
@@ -69,6 +74,16 @@ async def _serve_here(settings: Settings, ready: Callable[[], None], stop: async
             await runner.shutdown()
     finally:
         await runner.cleanup()
+
+
+def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
+    """Sockets on all addresses of `host`. Raises OSError."""
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = dict.fromkeys((family, address[:2]) for family, _, _, _, address in found)
+    return [
+        socket.create_server(address, family=family, reuse_port=reuse_port)
+        for family, address in addresses
+    ]
 
 
 async def _serve_in_workers(settings: Settings, ready: Callable[[], None], stop: asyncio.Event) -> None:

@@ -1,5 +1,6 @@
 """The parts that `build_app` puts into the application, by typed key."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from gettext import NullTranslations
 
@@ -44,6 +45,8 @@ MEMBERSHIPS: web.AppKey[Lookup[tuple[int, int], Membership]] = web.AppKey("MEMBE
 FAILURES = web.AppKey("FAILURES", RateLimit)
 """Failed sign-ins by account and address together, and by known browser."""
 ADDRESS_FAILURES = web.AppKey("ADDRESS_FAILURES", RateLimit)
+HANDSHAKES = web.AppKey("HANDSHAKES", asyncio.Semaphore)
+"""Those of sockets that may be decided at once."""
 REFUSALS = web.AppKey("REFUSALS", RateLimit)
 """Commands that were refused, by socket."""
 STRIKES = web.AppKey("STRIKES", RateLimit)

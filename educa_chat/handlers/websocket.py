@@ -17,7 +17,18 @@ from educa_chat.errors import CommandRefused, DatabaseUnavailable
 from educa_chat.frames import Message, Ping, Text
 from educa_chat.handlers.access import api_visitor, course_id, membership_of, origin_is_allowed
 from educa_chat.handlers.api import query_number
-from educa_chat.handlers.keys import CHAT, HEARTBEAT, HUB, LOG, METRICS, REFUSALS, SETTINGS, SOCKETS, STRIKES
+from educa_chat.handlers.keys import (
+    CHAT,
+    HANDSHAKES,
+    HEARTBEAT,
+    HUB,
+    LOG,
+    METRICS,
+    REFUSALS,
+    SETTINGS,
+    SOCKETS,
+    STRIKES,
+)
 from educa_chat.handlers.rendering import translations_for
 from educa_chat.handlers.upgrade import check_handshake, upgrade
 from educa_chat.log_lines import log_also
@@ -51,6 +62,8 @@ from educa_chat.websocket_protocol import WebSocket
 
 logger = logging.getLogger(__name__)
 
+HANDSHAKES_AT_ONCE = 32
+"""How many are decided at a time: the others wait, so that a storm of them leaves the process to who talks."""
 REFUSALS_PER_SECOND = 20
 """A socket whose commands are refused faster than this is read more slowly, after a burst of REFUSALS_BURST."""
 REFUSALS_BURST = 200
@@ -76,19 +89,20 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
     course = course_id(request)
     if not origin_is_allowed(request):
         raise web.HTTPForbidden
-    visitor = await api_visitor(request)
-    membership = await membership_of(request, visitor, course)
-    if request.app[SOCKETS].draining:
-        raise web.HTTPServiceUnavailable
-    after = query_number(request, "after")
-    room = await request.app[HUB].enter(course)
-    if room is None:
-        raise web.HTTPForbidden
-    reset = None if after is None else await _reset_reason(request, room, after)
+    async with request.app[HANDSHAKES]:
+        visitor = await api_visitor(request)
+        membership = await membership_of(request, visitor, course)
+        if request.app[SOCKETS].draining:
+            raise web.HTTPServiceUnavailable
+        after = query_number(request, "after")
+        room = await request.app[HUB].enter(course)
+        if room is None:
+            raise web.HTTPForbidden
+        reset = None if after is None else await _reset_reason(request, room, after)
 
-    handshake = check_handshake(request, SUBPROTOCOL)
-    socket = ChatSocket(request, visitor, membership, room, is_full=handshake.subprotocol is not None)
-    response = await upgrade(request, handshake, socket)
+        handshake = check_handshake(request, SUBPROTOCOL)
+        socket = ChatSocket(request, visitor, membership, room, is_full=handshake.subprotocol is not None)
+        response = await upgrade(request, handshake, socket)
     await socket.serve(after, reset)
     return response
 
