@@ -80,10 +80,7 @@ def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
     """Sockets on all addresses of `host`. Raises OSError."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses = dict.fromkeys((family, address[:2]) for family, _, _, _, address in found)
-    return [
-        socket.create_server(address, family=family, reuse_port=reuse_port)
-        for family, address in addresses
-    ]
+    return [socket.create_server(address, family=family, reuse_port=reuse_port) for family, address in addresses]
 
 
 async def _serve_in_workers(settings: Settings, ready: Callable[[], None], stop: asyncio.Event) -> None:
