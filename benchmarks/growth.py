@@ -173,5 +173,6 @@ def _entry(course: int, student: int) -> Entry:
         name=name,
         body=TEXT,
         html=TEXT,
-        reply_to=None,
+        target=None,
+        is_on=False,
     )

@@ -42,6 +42,7 @@ from educa_chat.storage.log import Appender, Log
 from educa_chat.storage.migrate import migrate, require_current_schema
 from educa_chat.storage.pool import open_database
 from educa_chat.storage.sessions import Visitor
+from educa_chat.storage.standings import find_standings
 from educa_chat.tasks import running
 from educa_chat.translations import load_translations
 from educa_chat.websocket_protocol import Heartbeat
@@ -174,6 +175,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         app[keys.SOCKETS] = sockets
         app[keys.VISITORS] = Lookup(partial(_find_visitors, identity), "lookup of visitors")
         app[keys.MEMBERSHIPS] = Lookup(partial(find_memberships, database), "lookup of memberships")
+        app[keys.STANDINGS] = Lookup(partial(find_standings, database), "lookup of standings")
         app[keys.HEARTBEAT] = heartbeat = Heartbeat()
         app[keys.CHAT] = Chat(appender, settings.limits, hub.signal_typing)
         app[keys.METRICS] = metrics

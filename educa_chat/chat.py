@@ -2,17 +2,42 @@
 
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import emoji
+import msgspec
 
 from educa_chat.errors import CommandRefused
 from educa_chat.limits import RateLimit, retry_after
 from educa_chat.markup import render
 from educa_chat.presence import Person
 from educa_chat.protocol import (
+    Answer,
+    Answered,
     BasicMessage,
     ChatMessage,
+    Close,
+    Closed,
     Command,
+    Delete,
+    Deleted,
+    Edit,
+    Edited,
+    Endorse,
+    Endorsed,
     ErrorCode,
+    Mute,
+    Muted,
+    Pin,
+    Pinned,
+    Question,
+    Questioned,
+    React,
+    Reaction,
     Say,
+    Slow,
+    Slowed,
+    Stored,
     Typing,
     encode_body,
     normalise_text,
@@ -24,6 +49,7 @@ from educa_chat.storage.sessions import Visitor
 
 TYPING_EVERY_S = 2.0
 """Of one person's typing in a room no more than this is told."""
+INSTRUCTORS_ALONE = (Pin, Endorse, Mute, Slow, Close)
 
 
 def role_of(membership: Membership) -> str:
@@ -34,11 +60,18 @@ def role_of(membership: Membership) -> str:
 class Chat:
     """Turns commands into entries. Checks their form and refuses early; what is stored, the append judges."""
 
-    def __init__(self, appender: Appender, limits: Limits, signal_typing: Callable[[int, Person], None]) -> None:
+    def __init__(
+        self,
+        appender: Appender,
+        limits: Limits,
+        signal_typing: Callable[[int, Person], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._appender = appender
         self._signal_typing = signal_typing
+        self._now = now
         self._message_length = limits.message_length
-        self._messages = RateLimit(limits.messages_per_second, limits.message_burst)
+        self._commands = RateLimit(limits.messages_per_second, limits.message_burst)
         self._typing = RateLimit(1 / TYPING_EVERY_S, 1)
 
     def obey(
@@ -52,47 +85,105 @@ class Chat:
 
         Raises CommandRefused.
         """
-        match command:
-            case Say():
-                self._say(command, visitor, membership, settle)
-            case Typing():
-                if not self._typing.take((membership.course, visitor.user_id)):
-                    self._signal_typing(membership.course, Person(visitor.user_id, visitor.username, visitor.name))
-
-    def _say(
-        self, command: Say, visitor: Visitor, membership: Membership, settle: Callable[[str, Outcome], None]
-    ) -> None:
+        if isinstance(command, Typing):
+            if not self._typing.take((membership.course, visitor.user_id)):
+                self._signal_typing(membership.course, Person(visitor.user_id, visitor.username, visitor.name))
+            return
         # One that came without an id gets one here, so that it too can be appended again without being said twice.
         id = command.id or secrets.token_urlsafe(16)
-        if wait_s := self._messages.take((membership.course, visitor.user_id)):
+        if wait_s := self._commands.take((membership.course, visitor.user_id)):
             raise CommandRefused(ErrorCode.RATE_LIMITED, retry_after=retry_after(wait_s), id=command.id)
         try:
-            text = normalise_text(command.message, self._message_length)
+            entry = self._entry(command, id, visitor, membership)
         except CommandRefused as refusal:
             raise CommandRefused(refusal.code, id=command.id) from None
-        html = render(text)
-        message = ChatMessage(
-            id=id,
-            user=visitor.username,
-            name=visitor.name,
-            role=role_of(membership),
-            message=text,
-            html=html,
-            reply_to=command.reply_to,
-        )
-        entry = Entry(
-            course=membership.course,
-            kind=Kind.CHAT_MESSAGE,
-            actor=visitor.user_id,
-            by_instructor=membership.is_instructor,
-            client_id=id,
-            student=encode_body(message),
-            instructor=None,
-            basic=encode_body(BasicMessage(user=visitor.username, message=text)),
-            username=visitor.username,
-            name=visitor.name,
-            body=text,
-            html=html,
-            reply_to=command.reply_to,
-        )
         self._appender.append(entry, lambda outcome: settle(id, outcome))
+
+    def _entry(self, command: Stored, id: str, visitor: Visitor, membership: Membership) -> Entry:
+        """What is to be stored of `command`. Raises CommandRefused."""
+        if isinstance(command, INSTRUCTORS_ALONE) and not membership.is_instructor:
+            raise CommandRefused(ErrorCode.FORBIDDEN)
+        user = visitor.username
+
+        def entry(
+            kind: Kind,
+            event: msgspec.Struct,
+            *,
+            basic: BasicMessage | None = None,
+            name: str = visitor.name,
+            body: str = "",
+            html: str = "",
+            target: int | None = None,
+            is_on: bool = True,
+        ) -> Entry:
+            return Entry(
+                course=membership.course,
+                kind=kind,
+                actor=visitor.user_id,
+                by_instructor=membership.is_instructor,
+                client_id=id,
+                student=encode_body(event),
+                instructor=None,
+                basic=None if basic is None else encode_body(basic),
+                username=user,
+                name=name,
+                body=body,
+                html=html,
+                target=target,
+                is_on=is_on,
+            )
+
+        match command:
+            case Say(message=text, reply_to=reply_to, question=question):
+                text = normalise_text(text, self._message_length)
+                message = ChatMessage(
+                    id=id,
+                    user=user,
+                    name=visitor.name,
+                    role=role_of(membership),
+                    message=text,
+                    html=render(text),
+                    reply_to=reply_to,
+                    question=question,
+                )
+                basic = BasicMessage(user=user, message=text)
+                return entry(
+                    Kind.CHAT_MESSAGE,
+                    message,
+                    basic=basic,
+                    body=text,
+                    html=message.html,
+                    target=reply_to,
+                    is_on=question,
+                )
+            case Edit(target=target, message=text):
+                text = normalise_text(text, self._message_length)
+                edited = Edited(user=user, target=target, message=text, html=render(text))
+                return entry(Kind.EDITED, edited, body=text, html=edited.html, target=target)
+            case Delete(target=target):
+                return entry(Kind.DELETED, Deleted(user=user, target=target), target=target)
+            case React(target=target, emoji=reaction, on=on):
+                if not emoji.is_emoji(reaction):
+                    raise CommandRefused(ErrorCode.BAD_REQUEST)
+                event = Reaction(user=user, target=target, emoji=reaction, on=on)
+                return entry(Kind.REACTION, event, body=reaction, target=target, is_on=on)
+            case Pin(target=target, on=on):
+                return entry(Kind.PINNED, Pinned(user=user, target=target, on=on), target=target, is_on=on)
+            case Answer(target=target, on=on):
+                return entry(Kind.ANSWERED, Answered(user=user, target=target, on=on), target=target, is_on=on)
+            case Question(target=target, on=on):
+                return entry(Kind.QUESTIONED, Questioned(user=user, target=target, on=on), target=target, is_on=on)
+            case Endorse(target=target, on=on):
+                return entry(Kind.ENDORSED, Endorsed(user=user, target=target, on=on), target=target, is_on=on)
+            case Mute(user=student, minutes=minutes):
+                until = None
+                if minutes:
+                    until = (self._now() + timedelta(minutes=minutes)).isoformat(timespec="microseconds")
+                muted = Muted(user=user, target_user=student, until=until)
+                return entry(Kind.MUTED, muted, name=student, body=until or "", is_on=bool(minutes))
+            case Slow(seconds=seconds):
+                return entry(Kind.SLOWED, Slowed(user=user, seconds=seconds), body=str(seconds))
+            case Close(on=on):
+                return entry(Kind.CLOSED, Closed(user=user, on=on), is_on=on)
+            case _:
+                raise AssertionError(command)

@@ -1,11 +1,12 @@
 """What the bus carries: a fixed header, and for events the bytes that the log stores.
 
-    byte     format version (1)
+    byte     format version (2)
     byte     kind: 1 events, 2 head, 3 typing, 4 roster
     8 bytes  the epoch that the seqs belong to
     8 bytes  seq: of the first event, or the head; for typing the user's id
     2 bytes  count of events
-    then for each event the lengths of its student, instructor and basic forms (4 bytes each, 0: none) and the forms;
+    then for each event the lengths of its student, instructor and basic forms (4 bytes each, 0: none), the count of
+    the events that it redacts (4 bytes), and the forms; then each of these with its seq (8 bytes) in the same form;
     for typing the signal's JSON; for a roster MessagePack of the fields of Roster
 
 All numbers are big-endian. The seqs of the events of one payload follow each other without a hole.
@@ -21,11 +22,12 @@ from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.presence import Roster
 from educa_chat.protocol import Event, TypingSignal, encode
 
-VERSION = 1
+VERSION = 2
 _EVENTS, _HEAD, _TYPING, _ROSTER = 1, 2, 3, 4
 _ROSTER_DECODER = msgspec.msgpack.Decoder(Roster)
 _HEADER = Struct("!BB8sQH")
-_LENGTHS = Struct("!III")
+_LENGTHS = Struct("!IIII")
+_SEQ = Struct("!Q")
 
 
 class Tidings(NamedTuple):
@@ -52,7 +54,7 @@ def encode_payloads(epoch: str, events: Sequence[Event]) -> list[bytes]:
     run: list[Event] = []
     size = 0
     for event in events:
-        length = event.size + _LENGTHS.size
+        length = _length(event)
         if run and (event.seq != run[-1].seq + 1 or size + length > MAX_PAYLOAD_BYTES - _HEADER.size):
             payloads.append(_encode_run(epoch, run))
             run, size = [], 0
@@ -84,14 +86,25 @@ def encode_roster(epoch: str, roster: Roster) -> bytes:
 def _encode_run(epoch: str, events: Sequence[Event]) -> bytes:
     parts = [_HEADER.pack(VERSION, _EVENTS, bytes.fromhex(epoch), events[0].seq, len(events))]
     for event in events:
-        instructor, basic = event.instructor or b"", event.basic or b""
-        parts += (
-            _LENGTHS.pack(len(event.student), len(instructor), len(basic)),
-            event.student,
-            instructor,
-            basic,
-        )
+        _encode_event(parts, event)
     return b"".join(parts)
+
+
+def _encode_event(parts: list[bytes], event: Event) -> None:
+    instructor, basic = event.instructor or b"", event.basic or b""
+    parts += (
+        _LENGTHS.pack(len(event.student), len(instructor), len(basic), len(event.redacts)),
+        event.student,
+        instructor,
+        basic,
+    )
+    for redacted in event.redacts:
+        parts.append(_SEQ.pack(redacted.seq))
+        _encode_event(parts, redacted)
+
+
+def _length(event: Event) -> int:
+    return event.size + _LENGTHS.size + len(event.redacts) * (_SEQ.size + _LENGTHS.size)
 
 
 def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Tidings | Typist | Roster | None:
@@ -116,16 +129,27 @@ def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Tidings | Typi
         events = []
         position = _HEADER.size
         for number in range(seq, seq + count):
-            lengths = _LENGTHS.unpack_from(payload, position)
-            position += _LENGTHS.size
-            forms: list[bytes | None] = []
-            for length in lengths:
-                forms.append(payload[position : position + length] if length else None)
-                position += length
-            student, instructor, basic = forms
-            if student is None or position > len(payload):
-                return None
-            events.append(Event(number, student, instructor, basic))
-    except (error, msgspec.DecodeError):
+            event, position = _decode_event(payload, position, number)
+            events.append(event)
+    except (error, ValueError, RecursionError):
         return None
     return Tidings(seq + count - 1, events)
+
+
+def _decode_event(payload: bytes, position: int, seq: int) -> tuple[Event, int]:
+    """The event at `position`, and where it ends. Raises struct.error, ValueError."""
+    *lengths, redacted_count = _LENGTHS.unpack_from(payload, position)
+    position += _LENGTHS.size
+    forms: list[bytes | None] = []
+    for length in lengths:
+        forms.append(payload[position : position + length] if length else None)
+        position += length
+    student, instructor, basic = forms
+    if student is None or position > len(payload):
+        raise ValueError
+    redacts = []
+    for _ in range(redacted_count):
+        (its_seq,) = _SEQ.unpack_from(payload, position)
+        redacted, position = _decode_event(payload, position + _SEQ.size, its_seq)
+        redacts.append(redacted)
+    return Event(seq, student, instructor, basic, tuple(redacts)), position

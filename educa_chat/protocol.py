@@ -28,6 +28,9 @@ class ErrorCode(StrEnum):
     TOO_LONG = "too_long"
     EMPTY = "empty"
     RATE_LIMITED = "rate_limited"
+    SLOW_MODE = "slow_mode"
+    MUTED = "muted"
+    CLOSED = "closed"
     FORBIDDEN = "forbidden"
     NO_SUCH_MESSAGE = "no_such_message"
     UNAVAILABLE = "unavailable"
@@ -62,6 +65,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """None: the same as the student's."""
     basic: bytes | None
     """None: basic clients get nothing."""
+    redacts: "tuple[Event, ...]" = ()
+    """Earlier events as they stand since this one: what they said is gone."""
 
     @property
     def at(self) -> str:
@@ -70,8 +75,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """The bytes of all its forms."""
-        return len(self.student) + len(self.instructor or b"") + len(self.basic or b"")
+        """The bytes of all its forms, and of what it redacts."""
+        own = len(self.student) + len(self.instructor or b"") + len(self.basic or b"")
+        return own + sum(event.size for event in self.redacts) if self.redacts else own
 
     def form(self, audience: Audience) -> bytes | None:
         """What `audience` sees; None: nothing."""
@@ -92,23 +98,94 @@ def datetime_in(form: bytes) -> str:
 
 ClientId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 Seq = Annotated[int, msgspec.Meta(ge=1, le=MAX_SEQ)]
+MAX_MUTE_MINUTES = 366 * 24 * 60
+MAX_SLOW_SECONDS = 24 * 60 * 60
 
 
-class Say(msgspec.Struct, frozen=True):
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that becomes an event."""
+
+    id: ClientId | None = None
+
+
+class Say(Stored, frozen=True, kw_only=True):
     """The command `message`."""
 
     message: str
-    id: ClientId | None = None
     reply_to: Seq | None = None
+    question: bool = False
+
+
+class Edit(Stored, frozen=True, kw_only=True):
+    target: Seq
+    message: str
+
+
+class Delete(Stored, frozen=True, kw_only=True):
+    target: Seq
+
+
+class React(Stored, frozen=True, kw_only=True):
+    target: Seq
+    emoji: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+    on: bool
+
+
+class Mark(Stored, frozen=True, kw_only=True):
+    """`pin`, `answer`, `question` and `endorse`: something that a message is, or is no more."""
+
+    target: Seq
+    on: bool
+
+
+class Pin(Mark, frozen=True, kw_only=True):
+    pass
+
+
+class Answer(Mark, frozen=True, kw_only=True):
+    """Marks a reply as the answer to the message it replies to."""
+
+
+class Question(Mark, frozen=True, kw_only=True):
+    pass
+
+
+class Endorse(Mark, frozen=True, kw_only=True):
+    pass
+
+
+class Mute(Stored, frozen=True, kw_only=True):
+    user: Annotated[str, msgspec.Meta(min_length=1, max_length=150, pattern=r"^[^\x00]*$")]
+    minutes: Annotated[int, msgspec.Meta(ge=0, le=MAX_MUTE_MINUTES)]
+
+
+class Slow(Stored, frozen=True, kw_only=True):
+    seconds: Annotated[int, msgspec.Meta(ge=0, le=MAX_SLOW_SECONDS)]
+
+
+class Close(Stored, frozen=True, kw_only=True):
+    """Lets only instructors write, or everybody again."""
+
+    on: bool
 
 
 class Typing(msgspec.Struct, frozen=True):
     """The command `typing`: a signal, which is not stored and takes no id."""
 
 
-Command = Say | Typing
-_COMMANDS: dict[str, msgspec.json.Decoder[Say] | msgspec.json.Decoder[Typing]] = {
+Command = Stored | Typing
+_COMMANDS: dict[str, msgspec.json.Decoder[Any]] = {
     "message": msgspec.json.Decoder(Say),
+    "edit": msgspec.json.Decoder(Edit),
+    "delete": msgspec.json.Decoder(Delete),
+    "react": msgspec.json.Decoder(React),
+    "pin": msgspec.json.Decoder(Pin),
+    "answer": msgspec.json.Decoder(Answer),
+    "question": msgspec.json.Decoder(Question),
+    "endorse": msgspec.json.Decoder(Endorse),
+    "mute": msgspec.json.Decoder(Mute),
+    "slow": msgspec.json.Decoder(Slow),
+    "close": msgspec.json.Decoder(Close),
     "typing": msgspec.json.Decoder(Typing),
 }
 
@@ -136,12 +213,12 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
         decoder = _COMMANDS.get(envelope.type)
         if decoder is None:
             raise CommandRefused(ErrorCode.UNKNOWN_TYPE, id=_client_id(id))
-        command = decoder.decode(frame)
+        command: Command = decoder.decode(frame)
     except msgspec.ValidationError:
         raise CommandRefused(ErrorCode.BAD_REQUEST, id=_client_id(id)) from None
     except (msgspec.DecodeError, RecursionError):
         raise CommandRefused(ErrorCode.BAD_JSON, id=_client_id(id)) from None
-    if id_required and isinstance(command, Say) and command.id is None:
+    if id_required and isinstance(command, Stored) and command.id is None:
         raise CommandRefused(ErrorCode.BAD_REQUEST)
     try:
         _PAIRS.decode(frame)
@@ -210,6 +287,7 @@ class ChatMessage(msgspec.Struct, tag="chat_message", omit_defaults=True):
     message: str
     html: str
     reply_to: int | None = None
+    question: bool = False
 
 
 class BasicMessage(msgspec.Struct, tag="chat_message"):
@@ -217,6 +295,66 @@ class BasicMessage(msgspec.Struct, tag="chat_message"):
 
     user: str
     message: str
+
+
+class Edited(msgspec.Struct, tag="edited"):
+    user: str
+    target: int
+    message: str
+    html: str
+
+
+class Deleted(msgspec.Struct, tag="deleted"):
+    user: str
+    target: int
+
+
+class Reaction(msgspec.Struct, tag="reaction"):
+    user: str
+    target: int
+    emoji: str
+    on: bool
+
+
+class Marked(msgspec.Struct):
+    """Something that a message is, or is no more; the tags say what."""
+
+    user: str
+    target: int
+    on: bool
+
+
+class Pinned(Marked, tag="pinned"):
+    pass
+
+
+class Answered(Marked, tag="answered"):
+    pass
+
+
+class Questioned(Marked, tag="questioned"):
+    pass
+
+
+class Endorsed(Marked, tag="endorsed"):
+    pass
+
+
+class Muted(msgspec.Struct, tag="muted"):
+    user: str
+    target_user: str
+    until: str | None
+    """None: lifted."""
+
+
+class Slowed(msgspec.Struct, tag="slowed"):
+    user: str
+    seconds: int
+
+
+class Closed(msgspec.Struct, tag="closed"):
+    user: str
+    on: bool
 
 
 # What the server says besides events.
@@ -239,6 +377,13 @@ class Limits(msgspec.Struct):
     muted_until: str | None = None
 
 
+class State(msgspec.Struct):
+    """What else a page must know of the room."""
+
+    closed: bool
+    pinned: list[int]
+
+
 class Welcome(msgspec.Struct, tag="welcome"):
     """The first frame of a full socket."""
 
@@ -247,7 +392,7 @@ class Welcome(msgspec.Struct, tag="welcome"):
     head: int
     epoch: str
     limits: Limits
-    state: dict[str, Any] = {}
+    state: State
 
 
 class Reset(msgspec.Struct, tag="reset"):

@@ -118,6 +118,10 @@ class Room:
         self._due: list[_Frames] = []
         self._held: dict[int, Event] = {}
         self._held_bytes = 0
+        self._redacted: dict[int, Event] = {}
+        """What was taken back before it was shown, as it stands now."""
+        self._redacted_meanwhile: dict[int, Event] = {}
+        """What was taken back since the read of the log that is under way for replays."""
         self._expected = head
         self._gap_timer: asyncio.TimerHandle | None = None
         self._catching_up: asyncio.Task[None] | None = None
@@ -141,6 +145,10 @@ class Room:
 
     def offer(self, events: Iterable[Event]) -> None:
         """Take events from wherever they come: shown when next in line, held when ahead of it, else ignored."""
+        events = list(events)
+        for event in events:
+            if event.redacts and event.seq > self.head:
+                self._redact(event)
         for event in events:
             if event.seq == self.head + 1:
                 self._show(event)
@@ -155,7 +163,25 @@ class Room:
         self._expected = max(self._expected, seq)
         self._mind_the_gap(reason)
 
+    def _redact(self, event: Event) -> None:
+        """Let go of what `event` takes back, wherever it is: shown already, held, or yet to come, by whatever way."""
+        redacted = {redacted.seq: redacted for redacted in event.redacts}
+        if self._replaying is not None:
+            # What is being read may be older than this.
+            self._redacted_meanwhile |= redacted
+        if len(self._redacted) < HELD_COUNT:
+            self._redacted |= {seq: stands for seq, stands in redacted.items() if seq > self.head}
+        first = self._ring[0].seq if self._ring else self.head + 1
+        for seq, stands in redacted.items():
+            if first <= seq <= self.head:
+                place = seq - first
+                self._ring_bytes -= self._ring[place].size
+                self._ring[place] = _frames(stands)
+                self._ring_bytes += self._ring[place].size
+
     def _show(self, event: Event) -> None:
+        if self._redacted:
+            event = self._redacted.pop(event.seq, event)
         self.head, self._newest = event.seq, event
         # Whichever way it came in the end, it may have come ahead of the line before.
         if (held := self._held.pop(event.seq, None)) is not None:
@@ -240,6 +266,7 @@ class Room:
             self._expected = self.head
             self._held.clear()
             self._held_bytes = 0
+            self._redacted.clear()
 
     def _caught_up(self, task: asyncio.Task[None]) -> None:
         self._catching_up = None
@@ -354,13 +381,15 @@ class Room:
                     # As far back as the ring goes: who comes next has missed more, and then needs no read.
                     after, fills_ring = max(0, self.head - RING_COUNT), True
                 self._metrics.count_log_read("replay")
+                self._redacted_meanwhile.clear()
                 try:
-                    events = await self._read(after, READ_COUNT)
+                    read = await self._read(after, READ_COUNT)
                 except DatabaseUnavailable as error:
                     for _, answer in replays:
                         if not answer.done():
                             answer.set_exception(error)
                 else:
+                    events = [self._redacted_meanwhile.get(event.seq, event) for event in read]
                     self._remember(events)
                     self._has_recalled = self._has_recalled or fills_ring
                     # The log may be ahead of the room, and who is shown something here must not be shown it again.

@@ -276,7 +276,7 @@ async def test_the_state_of_the_bus_its_silence_and_what_it_did_not_carry_are_to
 
 
 def entry(text: str, client_id: str) -> Entry:
-    return Entry(1, Kind.CHAT_MESSAGE, 1, True, client_id, b'"x":1}', None, None, "u", "n", text, text, None)
+    return Entry(1, Kind.CHAT_MESSAGE, 1, True, client_id, b'"x":1}', None, None, "u", "n", text, text, None, False)
 
 
 async def test_a_commit_that_fails_is_counted_by_what_came_of_it(

@@ -21,6 +21,7 @@ from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Appender, Log
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor
+from educa_chat.storage.standings import Standing
 from educa_chat.translations import LANGUAGES
 from educa_chat.websocket_protocol import Heartbeat
 
@@ -42,6 +43,8 @@ VISITORS: web.AppKey[Lookup[str, Visitor]] = web.AppKey("VISITORS")
 """Who is signed in, by session id."""
 MEMBERSHIPS: web.AppKey[Lookup[tuple[int, int], Membership]] = web.AppKey("MEMBERSHIPS")
 """The memberships, by user and course."""
+STANDINGS: web.AppKey[Lookup[tuple[int, int], Standing]] = web.AppKey("STANDINGS")
+"""The standings, by user and course."""
 FAILURES = web.AppKey("FAILURES", RateLimit)
 """Failed sign-ins by account and address together, and by known browser."""
 ADDRESS_FAILURES = web.AppKey("ADDRESS_FAILURES", RateLimit)

@@ -27,10 +27,12 @@ from educa_chat.handlers.keys import (
     REFUSALS,
     SETTINGS,
     SOCKETS,
+    STANDINGS,
     STRIKES,
 )
 from educa_chat.handlers.rendering import translations_for
 from educa_chat.handlers.upgrade import check_handshake, upgrade
+from educa_chat.limits import retry_after
 from educa_chat.log_lines import log_also
 from educa_chat.metrics import ResetReason
 from educa_chat.presence import Person
@@ -44,6 +46,7 @@ from educa_chat.protocol import (
     Limits,
     Me,
     Reset,
+    State,
     Typing,
     Welcome,
     decode_command,
@@ -58,6 +61,7 @@ from educa_chat.sockets import Sockets
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Accepted, Log, Outcome
 from educa_chat.storage.sessions import Visitor
+from educa_chat.storage.standings import Standing
 from educa_chat.websocket_protocol import WebSocket
 
 logger = logging.getLogger(__name__)
@@ -99,11 +103,16 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         if room is None:
             raise web.HTTPForbidden
         reset = None if after is None else await _reset_reason(request, room, after)
+        # First the head, so that what the standing is too old for comes as events behind it.
+        head = room.head
+        standing = await request.app[STANDINGS].find((visitor.user_id, course))
+        if standing is None:
+            raise web.HTTPForbidden
 
         handshake = check_handshake(request, SUBPROTOCOL)
         socket = ChatSocket(request, visitor, membership, room, is_full=handshake.subprotocol is not None)
         response = await upgrade(request, handshake, socket)
-    await socket.serve(after, reset)
+    await socket.serve(head, standing, after, reset)
     return response
 
 
@@ -233,14 +242,13 @@ class ChatSocket(WebSocket):
 
     # Its own life.
 
-    async def serve(self, after: int | None, reset: ResetReason | None) -> None:
-        """Greet, bring the socket to the head of the room, and then obey what comes."""
+    async def serve(self, head: int, standing: Standing, after: int | None, reset: ResetReason | None) -> None:
+        """Greet, bring the socket from `head` or `after` to the head of the room, and then obey what comes."""
         self._heartbeat.add(self)
         self._sockets.add(self)
         with self._failing_alone():
-            head = self._room.head
             if self.is_full:
-                self._say(self._welcome(head))
+                self._say(self._welcome(head, standing))
                 if reset is not None:
                     self._say(encode(Reset(after=head)))
                     self._metrics.count_reset(reset)
@@ -361,18 +369,24 @@ class ChatSocket(WebSocket):
             if self.is_full:
                 self._say(encode(Ack(id=id, seq=outcome.seq, datetime=outcome.datetime)))
             return
-        self._refuse(outcome.code, id if self.is_full else None, None)
+        wait_s = None if outcome.wait_s is None else retry_after(outcome.wait_s)
+        self._refuse(outcome.code, id if self.is_full else None, wait_s)
         if outcome.code is ErrorCode.FORBIDDEN:
             self._sockets.suspect([self])
 
-    def _welcome(self, head: int) -> bytes:
+    def _welcome(self, head: int, standing: Standing) -> bytes:
         return encode(
             Welcome(
                 room=WelcomeRoom(id=json_id(self.membership.course), title=self.membership.title),
                 me=Me(user=self.visitor.username, name=self.visitor.name, role=role_of(self.membership)),
                 head=head,
                 epoch=self._epoch,
-                limits=Limits(message_length=self._limits.message_length),
+                limits=Limits(
+                    message_length=self._limits.message_length,
+                    slow_seconds=standing.slow_seconds,
+                    muted_until=standing.muted_until,
+                ),
+                state=State(closed=standing.closed, pinned=standing.pinned),
             )
         )
 
@@ -420,6 +434,9 @@ def _explanations(translations: NullTranslations, length: int) -> dict[ErrorCode
         % length,
         ErrorCode.EMPTY: _("There is nothing to be seen in this message."),
         ErrorCode.RATE_LIMITED: _("That was too fast. Please wait a moment."),
+        ErrorCode.SLOW_MODE: _("Slow mode is on here. Please wait before you write again."),
+        ErrorCode.MUTED: _("You may not write here for now."),
+        ErrorCode.CLOSED: _("Only teachers may write here now."),
         ErrorCode.FORBIDDEN: _("You may not do this."),
         ErrorCode.NO_SUCH_MESSAGE: _("The message that this is about is not there."),
         ErrorCode.UNAVAILABLE: _("This could not be stored now. Please send it again."),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from enum import IntEnum
 from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -36,6 +37,16 @@ class Kind(IntEnum):
     """The kinds of event, as the log stores them."""
 
     CHAT_MESSAGE = 1
+    EDITED = 2
+    DELETED = 3
+    REACTION = 4
+    PINNED = 5
+    ANSWERED = 6
+    MUTED = 7
+    SLOWED = 8
+    CLOSED = 9
+    QUESTIONED = 10
+    ENDORSED = 11
 
 
 class Accepted(NamedTuple):
@@ -49,13 +60,20 @@ class Refused(NamedTuple):
     """An entry had no effect and took no seq."""
 
     code: ErrorCode
+    wait_s: float | None = None
+    """In slow mode: the seconds until it may be said."""
 
 
 Outcome = Accepted | Refused
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What is to be stored. The forms are JSON without the opening brace: the append puts seq and datetime there."""
+    """What is to be stored. The forms are JSON without the opening brace: the append puts seq and datetime there.
+
+    `name` is the author's full name, and for a mute the username of who is muted. `body` is the text, the emoji, the
+    end of a mute, or the seconds of slow mode; `target` the seq that it is about. `is_on` says whether a mark is set
+    or taken back, and of a message whether it is a question.
+    """
 
     course: int
     kind: Kind
@@ -69,7 +87,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     name: str
     body: str
     html: str
-    reply_to: int | None
+    target: int | None
+    is_on: bool
 
     @property
     def size(self) -> int:
@@ -121,13 +140,16 @@ class Log:
     async def read(self, course: int, after: int, count: int) -> list[Event]:
         """The events of `course` with seq > `after`, in order, at most `count`."""
         rows = await self._database.fetch(
-            "select seq, student, instructor, basic from educa_chat.event"
-            " where course = $1 and seq > $2 order by seq limit $3",
+            "select e.seq, e.student, e.instructor, e.basic, r.seqs, r.students, r.instructors"
+            " from educa_chat.event e left join lateral ("
+            "  select array_agg(seq) as seqs, array_agg(student) as students, array_agg(instructor) as instructors"
+            "  from educa_chat.event where e.redacts is not null and course = e.course and seq = any (e.redacts)"
+            " ) r on true where e.course = $1 and e.seq > $2 order by e.seq limit $3",
             course,
             after,
             count,
         )
-        return [Event(*row) for row in rows]
+        return [_event(*row) for row in rows]
 
     async def find(self, course: int, actor: int, client_id: str) -> Accepted | None:
         """What the client's id was accepted as; None: it was not used yet."""
@@ -159,6 +181,21 @@ _EPOCH = (
     " || (select oid from pg_database where datname = current_database()) || '/'"
     " || 'educa_chat.event'::regclass::oid"
 )
+
+
+def _event(
+    seq: int,
+    student: bytes,
+    instructor: bytes | None,
+    basic: bytes | None,
+    redacted: Sequence[int] | None,
+    redacted_students: Sequence[bytes],
+    redacted_instructors: Sequence[bytes | None],
+) -> Event:
+    if redacted is None:
+        return Event(seq, student, instructor, basic)
+    forms = zip(redacted, redacted_students, redacted_instructors, strict=True)
+    return Event(seq, student, instructor, basic, tuple(Event(*form, basic=None) for form in forms))
 
 
 def _digest(epoch: str) -> str:
@@ -320,14 +357,15 @@ class Appender:
         self._refuse_old({one.entry.course for one in self._waiting})
 
     def _settle(self, batch: Sequence[_Waiting], rows: Sequence[asyncpg.Record]) -> None:
+        answers = sorted(rows, key=itemgetter(0))
         events: dict[int, list[Event]] = {}
-        for waiting, (_, _, seq, _, student, instructor, basic) in zip(batch, rows, strict=True):
-            if student is not None:
-                events.setdefault(waiting.entry.course, []).append(Event(seq, student, instructor, basic))
+        for waiting, (_, _, _, seq, _, *forms) in zip(batch, answers, strict=True):
+            if forms[0] is not None:
+                events.setdefault(waiting.entry.course, []).append(_event(seq, *forms))
         # First, so that the rooms' turn comes first, and one write to a sender carries her ack and what it is of.
         self._announce(events)
-        for waiting, (_, outcome, seq, at, *_) in zip(batch, rows, strict=True):
-            waiting.settle(Accepted(seq, at) if outcome == "ok" else Refused(ErrorCode(outcome)))
+        for waiting, (_, outcome, wait_s, seq, at, *_) in zip(batch, answers, strict=True):
+            waiting.settle(Accepted(seq, at) if outcome == "ok" else Refused(ErrorCode(outcome), wait_s))
 
     async def _append(self, batch: Sequence[_Waiting]) -> list[asyncpg.Record]:
         columns: list[list[Any]] = [
@@ -390,5 +428,5 @@ _APPEND = (
     "select * from educa_chat.append("
     "courses => $1, kinds => $2, actors => $3, instructors => $4, client_ids => $5,"
     " students => $6, instructor_forms => $7, basics => $8,"
-    " usernames => $9, names => $10, bodies => $11, htmls => $12, replies => $13)"
+    " usernames => $9, names => $10, bodies => $11, htmls => $12, targets => $13, ons => $14)"
 )

@@ -8,6 +8,16 @@ import msgspec
 from educa_chat.storage.pool import Database
 
 
+class Reaction(msgspec.Struct, frozen=True):
+    """An emoji on a message, and whose it is, by username."""
+
+    emoji: str
+    users: list[str]
+
+
+_REACTIONS = msgspec.json.Decoder(list[Reaction])
+
+
 class Message(msgspec.Struct, frozen=True):
     """A message as it stands now."""
 
@@ -20,11 +30,17 @@ class Message(msgspec.Struct, frozen=True):
     message: str
     html: str
     reply_to: int | None
-    edited: bool = False
-    deleted: bool = False
-    pinned: bool = False
-    answered: bool = False
-    reactions: tuple[()] = ()
+    edited: bool
+    deleted: bool
+    pinned: bool
+    question: bool
+    answered: bool
+    """Whether it is marked as the answer to what it replies to."""
+    answers: int
+    """How many replies are marked as the answer to it."""
+    endorsed: bool
+    reactions: list[Reaction]
+    """In the order in which each emoji was first taken."""
 
 
 class Page(NamedTuple):
@@ -46,7 +62,8 @@ async def read_page(database: Database, course: int, *, before: int | None, afte
     rows = await database.fetch(
         "select r.head, m.* from (select coalesce(max(head), 0) as head from educa_chat.room where course = $1) r"
         " left join lateral (select m.seq, m.client_id, m.username, m.name, m.instructor, m.at, m.body, m.html,"
-        f" m.reply_to from educa_chat.message m where m.course = $1 and {condition}"
+        " m.reply_to, m.edited, m.deleted, m.pinned, m.question, m.answered, m.answers, m.endorsed,"
+        f" {_REACTIONS_OF_M} as reactions from educa_chat.message m where m.course = $1 and {condition}"
         f" order by m.seq {direction} limit $3) m on true order by m.seq {direction}",
         course,
         bound,
@@ -68,6 +85,14 @@ def _message(
     body: str,
     html: str,
     reply_to: int | None,
+    edited: bool,
+    deleted: bool,
+    pinned: bool,
+    question: bool,
+    answered: bool,
+    answers: int,
+    endorsed: bool,
+    reactions: str | None,
 ) -> Message:
     return Message(
         seq=seq,
@@ -79,4 +104,19 @@ def _message(
         message=body,
         html=html,
         reply_to=reply_to,
+        edited=edited,
+        deleted=deleted,
+        pinned=pinned,
+        question=question,
+        answered=answered,
+        answers=answers,
+        endorsed=endorsed,
+        reactions=[] if reactions is None else _REACTIONS.decode(reactions),
     )
+
+
+_REACTIONS_OF_M = (
+    "(select json_agg(json_build_object('emoji', emoji, 'users', users) order by first)"
+    " from (select emoji, array_agg(username order by event) as users, min(event) as first"
+    "  from educa_chat.reaction where course = m.course and seq = m.seq group by emoji) r)"
+)

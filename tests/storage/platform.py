@@ -61,5 +61,6 @@ def entry(
         name=username,
         body=text,
         html=text,
-        reply_to=reply_to,
+        target=reply_to,
+        is_on=False,
     )

@@ -51,6 +51,8 @@ FILL = f"""
     )
     insert into educa_chat.message (course, seq, author, client_id, username, name, instructor, at, body, html)
     select course, seq, 1, course || ':' || seq, 'user1', 'User', false, now(), 'A text', 'A text' from said;
+    insert into educa_chat.reaction (course, seq, emoji, user_id, username, event)
+    select 1, seq, '👍', seq, 'user' || seq, seq from generate_series(1, {EVENTS}, 10) seq;
     insert into educa_chat.session (digest, user_id, password_digest, expires_at)
     select sha256(convert_to('session' || n, 'utf8')), n, sha256('!'), now() + interval '1 day'
     from generate_series(1, {USERS}) n

@@ -1,0 +1,455 @@
+-- What a class needs besides saying: edits, deletions, reactions, pins, questions and answers; mutes, slow mode, and
+-- rooms where only instructors write. Each is an event of the log, judged and numbered like a message.
+
+alter table educa_chat.room
+    add column slow_seconds integer not null default 0,
+    add column closed boolean not null default false;     -- only instructors may write
+
+alter table educa_chat.event
+    add column target bigint,                              -- the seq that it is about
+    add column redacts bigint[];                           -- the seqs whose forms it has rewritten
+
+-- The edits of a message, to be rewritten with it.
+create index event_edits on educa_chat.event (course, target) where kind = 2;
+
+alter table educa_chat.message
+    add column edited boolean not null default false,
+    add column deleted boolean not null default false,
+    add column pinned boolean not null default false,
+    add column question boolean not null default false,
+    add column answered boolean not null default false,   -- marked as the answer to what it replies to
+    add column answers integer not null default 0,        -- how many replies are marked as the answer to it
+    add column endorsed boolean not null default false;
+
+create index message_pinned on educa_chat.message (course, seq) where pinned;
+create index message_unanswered on educa_chat.message (course, seq) where question and answers = 0 and not deleted;
+
+-- What a message said before it was edited or deleted: for instructors alone.
+create table educa_chat.revision (
+    course bigint not null,
+    seq bigint not null,
+    changed_by bigint not null,                            -- the seq of the event that changed it
+    body text not null,
+    html text not null,
+    primary key (course, seq, changed_by)
+);
+
+create table educa_chat.reaction (
+    course bigint not null,
+    seq bigint not null,
+    emoji text not null,
+    user_id integer not null,
+    username text not null,
+    event bigint not null,                                 -- the seq of its event: the order in which they came
+    primary key (course, seq, emoji, user_id)
+);
+
+create table educa_chat.mute (
+    course bigint not null,
+    user_id integer not null,
+    until timestamptz not null,
+    primary key (course, user_id)
+);
+
+create or replace function educa_chat.forget_room() returns trigger language plpgsql as $$
+begin
+    delete from educa_chat.event where course = old.course;
+    delete from educa_chat.message where course = old.course;
+    delete from educa_chat.revision where course = old.course;
+    delete from educa_chat.reaction where course = old.course;
+    delete from educa_chat.mute where course = old.course;
+    return null;
+end $$;
+
+create type educa_chat.entry as (
+    course bigint, kind smallint, actor integer, by_instructor boolean, client_id text,
+    student bytea, instructor bytea, basic bytea,
+    username text, name text, body text, html text, target bigint, is_on boolean
+);
+
+create type educa_chat.outcome as (
+    place bigint, outcome text, wait_s real, seq bigint, at text, student bytea, instructor bytea, basic bytea,
+    redacted bigint[], redacted_students bytea[], redacted_instructors bytea[]
+);
+
+-- As text, for a body that Postgres has parsed would keep the platform from changing its tables.
+create function educa_chat.is_member(course bigint, person integer, as_instructor boolean) returns boolean
+language sql stable as $$
+    select exists (
+        select from auth_user u
+        where u.id = person and u.is_active and case
+            when as_instructor then u.is_superuser or exists (
+                select from courses_course c where c.id = course and c.owner_id = person)
+            else exists (
+                select from courses_course_students s where s.course_id = course and s.user_id = person)
+        end
+    )
+$$;
+
+create function educa_chat.lead(seq bigint, at timestamptz) returns bytea language sql stable
+return convert_to('{"seq":' || seq || ',"datetime":"' || educa_chat.iso8601(at) || '",', 'utf8');
+
+-- Judges, numbers and stores the messages among the entries that stand at `places`, in their order.
+create function educa_chat.say(
+    places bigint[], started timestamptz,
+    courses bigint[], kinds smallint[], actors integer[], instructors boolean[], client_ids text[],
+    students bytea[], instructor_forms bytea[], basics bytea[],
+    usernames text[], names text[], bodies text[], htmls text[], targets bigint[], ons boolean[]
+) returns setof educa_chat.outcome
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+begin
+    return query
+    with judged as (
+        select e.*, r.head, r.said, greatest(started, r.last_at) as new_at, r.slow_seconds,
+            old.seq as old_seq, old.at as old_at,
+            case
+                when old.seq is not null then 'ok'
+                when r.head is null then 'forbidden'
+                -- Postgres inlines no function that asks a table: the rule of `is_member` stands here again, for
+                -- a call an entry would cost a fifth of the append.
+                when not exists (
+                    select from auth_user u
+                    where u.id = e.actor and u.is_active and case
+                        when e.by_instructor then u.is_superuser or exists (
+                            select from courses_course c where c.id = e.course and c.owner_id = e.actor)
+                        else exists (
+                            select from courses_course_students s
+                            where s.course_id = e.course and s.user_id = e.actor)
+                    end
+                ) then 'forbidden'
+                -- Of a plain value no hash table is ever made, as of `exists` while the planner takes a table for small.
+                when not e.by_instructor and (
+                    select until from educa_chat.mute where course = e.course and user_id = e.actor
+                ) > started then 'muted'
+                when not e.by_instructor and r.closed then 'closed'
+                when e.target is not null and (
+                    select not deleted from educa_chat.message where course = e.course and seq = e.target
+                ) is not true then 'no_such_message'
+                when not e.by_instructor and r.slow_seconds > 0 and slow.next_at > started then 'slow_mode'
+                else 'ok'
+            end as outcome,
+            extract(epoch from slow.next_at - started)::real as wait_s
+        from unnest(places, courses, kinds, actors, instructors, client_ids, students, instructor_forms, basics,
+                    usernames, names, bodies, htmls, targets, ons)
+             e (place, course, kind, actor, by_instructor, client_id, student, instructor, basic,
+                username, name, body, html, target, is_question)
+             left join lateral (
+                 select head, said, last_at, slow_seconds, closed from educa_chat.room where course = e.course limit 1
+             ) r on true
+             left join lateral (
+                 select seq, at from educa_chat.event
+                 where actor = e.actor and course = e.course and client_id = e.client_id limit 1
+             ) old on true
+             left join lateral (
+                 select max(at) + r.slow_seconds * interval '1 second' as next_at from educa_chat.event
+                 where r.slow_seconds > 0 and actor = e.actor and course = e.course and kind = 1
+             ) slow on true
+    ),
+    once as (
+        select j.*, outcome = 'ok' and old_seq is null and row_number() over (
+            partition by course, actor, client_id, outcome order by place) = 1 as is_new
+        from judged j
+    ),
+    numbered as (
+        select o.*,
+            case when is_new then head + count(*) filter (where is_new) over in_room end as new_seq,
+            said + count(*) filter (where is_new) over in_room as new_said
+        from once o
+        window in_room as (partition by course order by place)
+    ),
+    event as (
+        select n.*,
+            -- One that stands twice in the batch is stored once, and its twin has its answer.
+            coalesce(old_seq, max(new_seq) over (partition by course, actor, client_id, outcome)) as final_seq,
+            iso.at as final_at,
+            convert_to('{"seq":' || new_seq || ',"datetime":"' || iso.at || '",', 'utf8') as lead
+        from numbered n, educa_chat.iso8601(coalesce(n.old_at, n.new_at)) iso (at)
+    ),
+    stored as (
+        insert into educa_chat.event
+            (course, seq, kind, actor, client_id, at, said, target, student, instructor, basic)
+        select course, new_seq, kind, actor, client_id, new_at, new_said, target,
+            lead || student, lead || instructor, lead || basic
+        from event where is_new
+    ),
+    said as (
+        insert into educa_chat.message
+            (course, seq, author, client_id, username, name, instructor, at, body, html, reply_to, question)
+        select course, new_seq, actor, client_id, username, name, by_instructor, new_at, body, html, target, is_question
+        from event where is_new
+    ),
+    moved as (
+        update educa_chat.room r set head = e.head, said = e.said, last_at = e.at
+        from (
+            select course, max(new_seq) as head, max(new_said) as said, max(new_at) as at
+            from event where is_new group by course
+        ) e
+        where r.course = e.course
+    )
+    select place, outcome, case when outcome = 'slow_mode' then wait_s end, final_seq, final_at,
+        lead || student, lead || instructor, lead || basic, null::bigint[], null::bytea[], null::bytea[]
+    from event;
+end $$;
+
+-- Judges, numbers and stores one entry that is no message: the event of `entry`, at `place` in its batch.
+create function educa_chat.act(place bigint, started timestamptz, entry educa_chat.entry)
+returns educa_chat.outcome
+language plpgsql volatile
+as $$
+declare
+    answer educa_chat.outcome;
+    room educa_chat.room;
+    message educa_chat.message;
+    asked educa_chat.message;
+    person integer;
+    new_seq bigint;
+    new_at timestamptz;
+begin
+    answer.place := place;
+    select e.seq, educa_chat.iso8601(e.at) into answer.seq, answer.at from educa_chat.event e
+    where e.actor = entry.actor and e.course = entry.course and e.client_id = entry.client_id;
+    if found then
+        answer.outcome := 'ok';
+        return answer;
+    end if;
+
+    select * into room from educa_chat.room r where r.course = entry.course;
+    if not found or not educa_chat.is_member(entry.course, entry.actor, entry.by_instructor) then
+        answer.outcome := 'forbidden';
+        return answer;
+    end if;
+    answer.outcome := 'ok';
+    -- 2: edited, 3: deleted, 4: reaction, 5: pinned, 6: answered, 7: muted, 8: slowed, 9: closed, 10: questioned,
+    -- 11: endorsed
+    if entry.kind in (5, 7, 8, 9, 11) and not entry.by_instructor then
+        answer.outcome := 'forbidden';
+        return answer;
+    end if;
+    if entry.kind in (2, 4, 6, 10) and not entry.by_instructor and exists (
+        select from educa_chat.mute m
+        where m.course = entry.course and m.user_id = entry.actor and m.until > started
+    ) then
+        answer.outcome := 'muted';
+        return answer;
+    end if;
+    if entry.kind in (2, 6, 10) and not entry.by_instructor and room.closed then
+        answer.outcome := 'closed';
+        return answer;
+    end if;
+    if entry.kind in (2, 3, 4, 5, 6, 10, 11) then
+        select * into message from educa_chat.message m
+        where m.course = entry.course and m.seq = entry.target and not m.deleted;
+        if not found then
+            answer.outcome := 'no_such_message';
+            return answer;
+        end if;
+    end if;
+
+    if entry.kind = 2 and (message.author <> entry.actor or message.at <= started - interval '24 hours')
+       or entry.kind in (3, 10) and message.author <> entry.actor and not entry.by_instructor then
+        answer.outcome := 'forbidden';
+    elsif entry.kind = 4 and entry.is_on and (
+        select count(*) from educa_chat.reaction r
+        where r.course = entry.course and r.seq = entry.target and r.user_id = entry.actor and r.emoji <> entry.body
+    ) >= 20 then
+        answer.outcome := 'forbidden';
+    elsif entry.kind = 6 then
+        if message.reply_to is null then
+            answer.outcome := 'bad_request';
+        else
+            select * into asked from educa_chat.message m
+            where m.course = entry.course and m.seq = message.reply_to and not m.deleted;
+            if not found then
+                answer.outcome := 'no_such_message';
+            elsif asked.author <> entry.actor and not entry.by_instructor then
+                answer.outcome := 'forbidden';
+            end if;
+        end if;
+    elsif entry.kind = 7 then
+        select u.id into person from auth_user u
+        where u.username = entry.name and u.is_active and not u.is_superuser and exists (
+            select from courses_course_students s where s.course_id = entry.course and s.user_id = u.id);
+        if not found then
+            answer.outcome := 'bad_request';
+        end if;
+    end if;
+    if answer.outcome <> 'ok' then
+        return answer;
+    end if;
+
+    new_seq := room.head + 1;
+    new_at := greatest(started, room.last_at);
+    if entry.kind = 2 then
+        insert into educa_chat.revision values (entry.course, message.seq, new_seq, message.body, message.html);
+        update educa_chat.message m set body = entry.body, html = entry.html, edited = true
+        where m.course = entry.course and m.seq = message.seq;
+    elsif entry.kind = 3 then
+        insert into educa_chat.revision values (entry.course, message.seq, new_seq, message.body, message.html);
+        update educa_chat.message m
+        set body = '', html = '', deleted = true,
+            edited = false, pinned = false, question = false, answered = false, endorsed = false
+        where m.course = entry.course and m.seq = message.seq;
+        if message.answered then
+            update educa_chat.message m set answers = answers - 1
+            where m.course = entry.course and m.seq = message.reply_to;
+        end if;
+        delete from educa_chat.reaction r where r.course = entry.course and r.seq = message.seq;
+        -- The text is gone from the log too, with that of the edits; their seqs stay.
+        update educa_chat.event e set instructor = null, basic = null, student =
+            educa_chat.lead(e.seq, e.at) || convert_to(
+                '"type":"chat_message","id":' || to_json(message.client_id) || ',"user":' || to_json(message.username)
+                || ',"name":' || to_json(message.name)
+                || ',"role":"' || case when message.instructor then 'instructor' else 'student' end
+                || '","message":"","html":"",' || coalesce('"reply_to":' || message.reply_to || ',', '')
+                || '"deleted":true}', 'utf8')
+        where e.course = entry.course and e.seq = message.seq;
+        update educa_chat.event e set instructor = null, basic = null, student =
+            educa_chat.lead(e.seq, e.at) || convert_to('"type":"hidden"}', 'utf8')
+        where e.course = entry.course and e.kind = 2 and e.target = message.seq;
+        select array_agg(e.seq), array_agg(e.student), array_agg(e.instructor)
+        into answer.redacted, answer.redacted_students, answer.redacted_instructors
+        from (
+            select e.seq, e.student, e.instructor from educa_chat.event e
+            where e.course = entry.course and e.seq = message.seq
+            union all
+            select e.seq, e.student, e.instructor from educa_chat.event e
+            where e.course = entry.course and e.kind = 2 and e.target = message.seq
+        ) e;
+    elsif entry.kind = 4 then
+        if entry.is_on then
+            insert into educa_chat.reaction values
+                (entry.course, entry.target, entry.body, entry.actor, entry.username, new_seq)
+            on conflict do nothing;
+        else
+            delete from educa_chat.reaction r where r.course = entry.course and r.seq = entry.target
+                and r.emoji = entry.body and r.user_id = entry.actor;
+        end if;
+    elsif entry.kind = 5 then
+        update educa_chat.message m set pinned = entry.is_on
+        where m.course = entry.course and m.seq = entry.target;
+    elsif entry.kind = 6 then
+        update educa_chat.message m set answered = entry.is_on
+        where m.course = entry.course and m.seq = entry.target and m.answered <> entry.is_on;
+        if found then
+            update educa_chat.message m set answers = answers + case when entry.is_on then 1 else -1 end
+            where m.course = entry.course and m.seq = message.reply_to;
+        end if;
+    elsif entry.kind = 7 then
+        delete from educa_chat.mute m where m.course = entry.course and m.user_id = person;
+        if entry.is_on then
+            insert into educa_chat.mute values (entry.course, person, entry.body::timestamptz);
+        end if;
+    elsif entry.kind = 8 then
+        update educa_chat.room r set slow_seconds = entry.body::integer where r.course = entry.course;
+    elsif entry.kind = 9 then
+        update educa_chat.room r set closed = entry.is_on where r.course = entry.course;
+    elsif entry.kind = 10 then
+        update educa_chat.message m set question = entry.is_on
+        where m.course = entry.course and m.seq = entry.target;
+    elsif entry.kind = 11 then
+        update educa_chat.message m set endorsed = entry.is_on
+        where m.course = entry.course and m.seq = entry.target;
+    end if;
+
+    answer.seq := new_seq;
+    answer.at := educa_chat.iso8601(new_at);
+    answer.student := educa_chat.lead(new_seq, new_at) || entry.student;
+    answer.instructor := educa_chat.lead(new_seq, new_at) || entry.instructor;
+    answer.basic := educa_chat.lead(new_seq, new_at) || entry.basic;
+    insert into educa_chat.event
+        (course, seq, kind, actor, client_id, at, said, target, redacts, student, instructor, basic)
+    values (entry.course, new_seq, entry.kind, entry.actor, entry.client_id, new_at, room.said, entry.target,
+        answer.redacted, answer.student, answer.instructor, answer.basic);
+    update educa_chat.room r set head = new_seq, last_at = new_at where r.course = entry.course;
+    return answer;
+end $$;
+
+drop function educa_chat.append;
+
+-- Judges, numbers and stores entries of any rooms, each room's in their order, and returns one row an entry:
+-- its place in the batch, the outcome ('ok', or the code of the error), how long to wait in slow mode, for an accepted
+-- one the event, and the events whose forms it has rewritten.
+-- An entry that was stored before keeps its first answer, and comes back without its forms.
+--
+-- Planned once for a connection: see migration 3.
+create function educa_chat.append(
+    courses bigint[], kinds smallint[], actors integer[], instructors boolean[], client_ids text[],
+    students bytea[], instructor_forms bytea[], basics bytea[],
+    usernames text[], names text[], bodies text[], htmls text[], targets bigint[], ons boolean[]
+) returns setof educa_chat.outcome
+language plpgsql volatile
+set lock_timeout = '2s'
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_material = off
+as $$
+declare
+    started timestamptz;
+    is_slow boolean;
+    run record;
+    place bigint;
+begin
+    -- One lock a room, always in the order of their ids, so that two appends never wait for each other in a ring.
+    select bool_or(slow_seconds > 0) into is_slow from (
+        select slow_seconds from educa_chat.room where course = any (courses) order by course for no key update
+    ) locked;
+    started := clock_timestamp();
+    -- A new statement has a new snapshot, which sees all that was committed before the locks were had.
+    if not coalesce(is_slow, false) and 1 = all (kinds) then
+        return query select * from educa_chat.say(
+            array(select generate_subscripts(courses, 1)::bigint), started,
+            courses, kinds, actors, instructors, client_ids, students, instructor_forms, basics,
+            usernames, names, bodies, htmls, targets, ons);
+        return;
+    end if;
+    -- An entry is judged by what those before it in its room have changed. So each room's entries go in runs: of
+    -- messages, which may go together, and of others one by one; in slow mode messages go one by one too.
+    for run in
+        select number, array_agg(p order by p) filter (where is_message) as messages,
+            array_agg(p order by p) filter (where not is_message) as acts
+        from (
+            select p, is_message, sum(begins) over (partition by course order by p) as number
+            from (
+                select p, k.course, kind = 1 as is_message, case
+                    when kind = 1 and (r.slow_seconds > 0 or bool_or(kind = 8) over (partition by k.course)) then 1
+                    when (kind = 1) is distinct from (lag(kind) over (partition by k.course order by p) = 1) then 1
+                    else 0
+                end as begins
+                from unnest(courses, kinds) with ordinality k (course, kind, p)
+                    left join lateral (
+                        select slow_seconds from educa_chat.room where course = k.course limit 1
+                    ) r on true
+            ) marked
+        ) numbered
+        group by number order by number
+    loop
+        if run.messages is not null then
+            return query select * from educa_chat.say(
+                run.messages, started,
+                array(select courses[p] from unnest(run.messages) p), array(select kinds[p] from unnest(run.messages) p),
+                array(select actors[p] from unnest(run.messages) p),
+                array(select instructors[p] from unnest(run.messages) p),
+                array(select client_ids[p] from unnest(run.messages) p),
+                array(select students[p] from unnest(run.messages) p),
+                array(select instructor_forms[p] from unnest(run.messages) p),
+                array(select basics[p] from unnest(run.messages) p),
+                array(select usernames[p] from unnest(run.messages) p),
+                array(select names[p] from unnest(run.messages) p),
+                array(select bodies[p] from unnest(run.messages) p),
+                array(select htmls[p] from unnest(run.messages) p),
+                array(select targets[p] from unnest(run.messages) p),
+                array(select ons[p] from unnest(run.messages) p));
+        end if;
+        foreach place in array coalesce(run.acts, '{}') loop
+            return next educa_chat.act(place, started, (
+                courses[place], kinds[place], actors[place], instructors[place], client_ids[place],
+                students[place], instructor_forms[place], basics[place],
+                usernames[place], names[place], bodies[place], htmls[place], targets[place], ons[place]
+            )::educa_chat.entry);
+        end loop;
+    end loop;
+end $$;

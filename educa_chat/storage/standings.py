@@ -1,0 +1,31 @@
+"""What a page must know of a room and of its reader, besides the messages."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from educa_chat.storage.pool import Database
+
+
+class Standing(NamedTuple):
+    """How a room is set, and what somebody may do in it, at one moment."""
+
+    slow_seconds: int
+    closed: bool
+    pinned: list[int]
+    """The seqs of the pinned messages, in order."""
+    muted_until: str | None
+
+
+async def find_standings(database: Database, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], Standing]:
+    """The standings of users in rooms (user, course), left out where there is no such room."""
+    users, courses = zip(*places, strict=True) if places else ((), ())
+    rows = await database.fetch(
+        "select p.user_id, p.course, r.slow_seconds, r.closed,"
+        " array(select seq from educa_chat.message where course = r.course and pinned order by seq) as pinned,"
+        " (select educa_chat.iso8601(until) from educa_chat.mute"
+        "  where course = r.course and user_id = p.user_id and until > now()) as muted_until"
+        " from unnest($1::integer[], $2::bigint[]) p (user_id, course) join educa_chat.room r on r.course = p.course",
+        users,
+        courses,
+    )
+    return {(user_id, course): Standing(*standing) for user_id, course, *standing in rows}

@@ -1,0 +1,56 @@
+"""What a page shows: a model of a client that folds the events of the protocol, to be held against what others show."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+MARKS = {"pinned": "pinned", "answered": "answered", "questioned": "question", "endorsed": "endorsed"}
+
+
+class PageModel:
+    """The messages by seq, and the room, after the events of one audience."""
+
+    def __init__(self) -> None:
+        self.head = 0
+        self.messages: dict[int, dict[str, Any]] = {}
+        self.room: dict[str, Any] = {"slow_seconds": 0, "closed": False}
+
+    def take(self, forms: Iterable[bytes]) -> "PageModel":
+        for form in forms:
+            event = json.loads(form)
+            assert event["seq"] == self.head + 1, "an event twice, or none"
+            self.head = event["seq"]
+            self._fold(event)
+        return self
+
+    def _fold(self, event: dict[str, Any]) -> None:
+        kind, target = event["type"], self.messages.get(event.get("target", 0))
+        if kind == "chat_message":
+            self.messages[event["seq"]] = {
+                **{name: event[name] for name in ("id", "user", "name", "role", "message", "html", "datetime")},
+                "reply_to": event.get("reply_to"),
+                "question": event.get("question", False),
+                "deleted": event.get("deleted", False),
+                **dict.fromkeys(("edited", "pinned", "answered", "endorsed"), False),
+                "reactions": {},
+            }
+        elif kind == "slowed":
+            self.room["slow_seconds"] = event["seconds"]
+        elif kind == "closed":
+            self.room["closed"] = event["on"]
+        elif target is None or target["deleted"]:
+            return
+        elif kind == "edited":
+            target |= {"message": event["message"], "html": event["html"], "edited": True}
+        elif kind == "deleted":
+            target |= {"message": "", "html": "", "deleted": True, "reactions": {}}
+            target |= dict.fromkeys(("edited", "pinned", "question", "answered", "endorsed"), False)
+        elif kind == "reaction":
+            users = target["reactions"].setdefault(event["emoji"], [])
+            if event["on"] and event["user"] not in users:
+                users.append(event["user"])
+            elif not event["on"] and event["user"] in users:
+                users.remove(event["user"])
+            target["reactions"] = {emoji: users for emoji, users in target["reactions"].items() if users}
+        elif kind in MARKS:
+            target[MARKS[kind]] = event["on"]

@@ -1,0 +1,489 @@
+"""What a class does besides saying: who may, what becomes of it, and that everybody ends up with the same page."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from educa_chat.chat import Chat
+from educa_chat.errors import CommandRefused
+from educa_chat.metrics import Metrics
+from educa_chat.payload import Tidings, decode_payload, encode_payloads
+from educa_chat.presence import Presence
+from educa_chat.protocol import (
+    Answer,
+    Audience,
+    Close,
+    Delete,
+    Edit,
+    Endorse,
+    ErrorCode,
+    Event,
+    Mute,
+    Pin,
+    Question,
+    React,
+    Say,
+    Slow,
+    Stored,
+)
+from educa_chat.room import Room
+from educa_chat.settings import Limits
+from educa_chat.storage.courses import Membership
+from educa_chat.storage.log import Accepted, Appender, Log, Outcome, Refused
+from educa_chat.storage.messages import read_page
+from educa_chat.storage.pool import Database, open_database
+from educa_chat.storage.sessions import Visitor
+from educa_chat.storage.standings import find_standings
+from educa_chat.tasks import running
+from tests.conftest import Postgres
+from tests.page_model import PageModel
+from tests.storage.platform import add_class
+from tests.test_room import ListMember
+
+TIMEOUT_S = 20.0
+EPOCH = "0123456789abcdef"
+ASKER, STUDENT, TEACHER, OUTSIDER = 1, 2, 1000, 4
+ABSENT = 999
+
+
+class Class:
+    """A room on one node, with all that it announced, and people who give commands."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.events: list[Event] = []
+        self.appender = Appender(database, self._announce, Metrics())
+        self.chat = Chat(self.appender, Limits(messages_per_second=0), lambda course, person: None)
+
+    def _announce(self, events: Mapping[int, list[Event]]) -> None:
+        self.events += events.get(1, [])
+
+    def give(self, user: int, *commands: Stored, teaches: bool | None = None) -> Awaitable[list[Outcome]]:
+        """Give commands at once, all for one append; their outcomes. Each command gets an id of its own."""
+        outcomes = []
+        for command in commands:
+            outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            visitor = Visitor(user, f"user{user}", f"user{user}", "")
+            membership = Membership(1, "Course", user == TEACHER if teaches is None else teaches)
+            try:
+                self.chat.obey(command, visitor, membership, partial(_settle, outcome))
+            except CommandRefused as refusal:
+                outcome.set_result(Refused(ErrorCode(refusal.code)))
+            outcomes.append(outcome)
+        return asyncio.wait_for(asyncio.gather(*outcomes), TIMEOUT_S)
+
+    async def seq_of(self, user: int, command: Stored) -> int:
+        """Give a command that is accepted; the seq of its event."""
+        (outcome,) = await self.give(user, command)
+        assert isinstance(outcome, Accepted), outcome
+        return outcome.seq
+
+    async def code_of(self, user: int, command: Stored, *, teaches: bool | None = None) -> str:
+        """`ok`, or why the command was refused."""
+        (outcome,) = await self.give(user, command, teaches=teaches)
+        return "ok" if isinstance(outcome, Accepted) else str(outcome.code)
+
+
+def _settle(to: asyncio.Future[Outcome], id: str, outcome: Outcome) -> None:
+    to.set_result(outcome)
+
+
+@asynccontextmanager
+async def open_class(database: Database) -> AsyncIterator[Class]:
+    opened = Class(database)
+    async with running(opened.appender.run(), "appender"):
+        yield opened
+
+
+@pytest.fixture
+async def room(database: Database) -> AsyncIterator[Class]:
+    await add_class(database, courses=2, students=4)
+    await database.execute("delete from courses_course_students where user_id = $1 and course_id = 1", OUTSIDER)
+    async with open_class(database) as opened:
+        yield opened
+
+
+# Who may.
+
+SITUATIONS = (
+    "as it is",
+    "muted",
+    "closed",
+    "deleted",
+    "absent",
+    "another room's",
+    "enrolled no more",
+    "teaches no more",
+)
+RIGHTS = """
+    command      | who     | as it is  | muted | closed | deleted         | absent          | another room's  | enrolled no more | teaches no more
+    message      | asker   | ok        | muted | closed |                 |                 |                 | forbidden        |
+    message      | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
+    reply        | asker   | ok        | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
+    reply        | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
+    edit own     | asker   | ok        | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
+    edit         | student | forbidden | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
+    edit         | teacher | forbidden |       |        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    delete own   | asker   | ok        | ok    | ok     | no_such_message | no_such_message | no_such_message | forbidden        |
+    delete       | student | forbidden | forbidden | forbidden | no_such_message | no_such_message | no_such_message | forbidden |
+    delete       | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
+    react        | student | ok        | muted | ok     | no_such_message | no_such_message | no_such_message | forbidden        |
+    react        | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
+    pin          | asker   | forbidden | forbidden | forbidden | forbidden | forbidden      | forbidden       | forbidden        |
+    pin          | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
+    answer       | asker   | ok        | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
+    answer       | student | forbidden | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
+    answer       | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
+    question own | asker   | ok        | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
+    question     | student | forbidden | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
+    question     | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
+    endorse      | asker   | forbidden | forbidden | forbidden | forbidden | forbidden      | forbidden       | forbidden        |
+    endorse      | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
+    mute         | student | forbidden | forbidden | forbidden |           |                 |                 | forbidden        |
+    mute         | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
+    slow         | student | forbidden | forbidden | forbidden |           |                 |                 | forbidden        |
+    slow         | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
+    close        | student | forbidden | forbidden | forbidden |           |                 |                 | forbidden        |
+    close        | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
+"""  # noqa: E501
+PEOPLE = {"asker": ASKER, "student": STUDENT, "teacher": TEACHER}
+COMMANDS: dict[str, Callable[[int], Stored]] = {
+    "message": lambda _: Say(message="more"),
+    "reply": lambda seq: Say(message="more", reply_to=seq),
+    "edit": lambda seq: Edit(target=seq, message="other"),
+    "delete": lambda seq: Delete(target=seq),
+    "react": lambda seq: React(target=seq, emoji="👍", on=True),
+    "pin": lambda seq: Pin(target=seq, on=True),
+    "answer": lambda seq: Answer(target=seq, on=True),
+    "question": lambda seq: Question(target=seq, on=True),
+    "endorse": lambda seq: Endorse(target=seq, on=True),
+    "mute": lambda _: Mute(user="user2", minutes=5),
+    "slow": lambda _: Slow(seconds=30),
+    "close": lambda _: Close(on=True),
+}
+
+
+def rights() -> list[tuple[str, str, str, str]]:
+    _, _, *lines = RIGHTS.split("\n")
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines if line.strip()]
+    return [
+        (command, who, situation, expected)
+        for command, who, *row in cells
+        for situation, expected in zip(SITUATIONS, row, strict=True)
+        if expected
+    ]
+
+
+@pytest.mark.parametrize(("command", "who", "situation", "expected"), rights())
+async def test_who_may_do_what(room: Class, command: str, who: str, situation: str, expected: str) -> None:
+    question = await room.seq_of(ASKER, Say(message="a question?"))
+    reply = await room.seq_of(STUDENT, Say(message="an answer", reply_to=question))
+    user, verb = PEOPLE[who], command.removesuffix(" own")
+    target = reply if verb == "answer" else question
+    if situation == "muted":
+        await room.seq_of(TEACHER, Mute(user=f"user{user}", minutes=5))
+    elif situation == "closed":
+        await room.seq_of(TEACHER, Close(on=True))
+    elif situation == "deleted":
+        await room.seq_of(TEACHER, Delete(target=target))
+    elif situation == "absent":
+        target = ABSENT
+    elif situation == "another room's":
+        target = await said_in_another_room(room)
+    elif situation == "enrolled no more":
+        await room.database.execute("delete from courses_course_students where user_id = $1", user)
+    elif situation == "teaches no more":
+        await room.database.execute("update courses_course set owner_id = 3")
+    head = await room.database.fetchval("select head from educa_chat.room where course = 1")
+    assert await room.code_of(user, COMMANDS[verb](target)) == expected
+    grown = await room.database.fetchval("select head from educa_chat.room where course = 1") - head
+    assert grown == (expected == "ok"), "a refusal takes no seq, and what is accepted becomes one event"
+
+
+async def said_in_another_room(room: Class) -> int:
+    """The seq of a message of the course 2, where the course 1 has none."""
+    head: int = await room.database.fetchval("select head from educa_chat.room where course = 1")
+    await room.database.execute("update educa_chat.room set head = $1 where course = 2", head + 10)
+    settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    visitor = Visitor(OUTSIDER, "user4", "user4", "")
+    membership = Membership(2, "Other", is_instructor=False)
+    room.chat.obey(Say(message="elsewhere"), visitor, membership, lambda _, outcome: settled.set_result(outcome))
+    outcome = await asyncio.wait_for(settled, TIMEOUT_S)
+    assert isinstance(outcome, Accepted)
+    return outcome.seq
+
+
+async def test_a_message_is_edited_for_a_day(room: Class) -> None:
+    seq = await room.seq_of(ASKER, Say(message="old"))
+    await room.database.execute("update educa_chat.message set at = at - interval '23 hours 59 minutes'")
+    assert await room.code_of(ASKER, Edit(target=seq, message="new")) == "ok"
+    await room.database.execute("update educa_chat.message set at = at - interval '1 minute'")
+    assert await room.code_of(ASKER, Edit(target=seq, message="newer")) == "forbidden"
+
+
+@pytest.mark.parametrize("user", ["user1000", "nobody", "user4", ""])
+async def test_only_a_student_of_the_course_is_muted(room: Class, user: str) -> None:
+    assert await room.code_of(TEACHER, Mute(user=user, minutes=5)) == "bad_request"
+
+
+async def test_a_mute_ends_by_itself_and_is_lifted(room: Class) -> None:
+    await room.seq_of(TEACHER, Mute(user="user1", minutes=5))
+    assert await room.code_of(ASKER, Say(message="a")) == "muted"
+    await room.database.execute("update educa_chat.mute set until = now()")
+    assert await room.code_of(ASKER, Say(message="a")) == "ok"
+    await room.seq_of(TEACHER, Mute(user="user1", minutes=5))
+    await room.seq_of(TEACHER, Mute(user="user1", minutes=0))
+    assert await room.code_of(ASKER, Say(message="a")) == "ok"
+
+
+async def test_slow_mode_spaces_the_messages_of_each_student(room: Class) -> None:
+    await room.seq_of(TEACHER, Slow(seconds=60))
+    first, second = await room.give(ASKER, Say(message="a"), Say(message="b"))
+    assert isinstance(first, Accepted)
+    assert isinstance(second, Refused)
+    assert second.code == ErrorCode.SLOW_MODE
+    assert second.wait_s == pytest.approx(60, abs=5)
+    assert await room.code_of(STUDENT, Say(message="a")) == "ok"
+    assert [isinstance(o, Accepted) for o in await room.give(TEACHER, Say(message="a"), Say(message="b"))] == [True] * 2
+    await room.seq_of(TEACHER, Slow(seconds=0))
+    assert await room.code_of(ASKER, Say(message="b")) == "ok"
+
+
+async def test_what_stands_earlier_in_a_batch_counts_for_what_stands_later(room: Class) -> None:
+    outcomes = await room.give(
+        TEACHER,
+        Say(message="one"),
+        Edit(target=1, message="two"),
+        Delete(target=1),
+        Edit(target=1, message="three"),
+        Slow(seconds=9),
+        Close(on=True),
+        Say(message="four"),
+    )
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Accepted"] * 3 + ["Refused"] + ["Accepted"] * 3
+    at_once = (
+        room.give(TEACHER, Close(on=False)),
+        room.give(ASKER, Say(message="open")),
+        room.give(ASKER, Say(message="slow")),
+    )
+    (_,), (opened,), (slow,) = await asyncio.gather(*at_once)
+    assert isinstance(opened, Accepted)
+    assert isinstance(slow, Refused)
+
+
+async def test_an_id_counts_over_all_kinds_of_command(room: Class) -> None:
+    (said,) = await room.give(ASKER, Say(message="a", id="x"))
+    assert await room.give(ASKER, Delete(target=1, id="x"), React(target=1, emoji="👍", on=True, id="x")) == [said] * 2
+    (reacted,) = await room.give(ASKER, React(target=1, emoji="👍", on=True, id="y"))
+    assert (
+        await room.give(ASKER, Say(message="b", id="y"), React(target=1, emoji="👍", on=True, id="y")) == [reacted] * 2
+    )
+    assert len(room.events) == 2
+
+
+async def test_what_changes_nothing_is_an_event_too(room: Class) -> None:
+    await room.seq_of(ASKER, Say(message="a"))
+    for command in (React(target=1, emoji="👍", on=False), React(target=1, emoji="👍", on=True)):
+        await room.give(ASKER, command, command)
+    assert len(room.events) == 5
+    page = await read_page(room.database, 1, before=None, after=None, limit=10)
+    assert [(r.emoji, r.users) for r in page.messages[0].reactions] == [("👍", ["user1"])]
+
+
+@pytest.mark.parametrize("text", ["a", "👍👍", "", "\u200d", "<b>", "1", "👍 "])
+async def test_a_reaction_is_one_emoji(room: Class, text: str) -> None:
+    await room.seq_of(ASKER, Say(message="a"))
+    assert await room.code_of(ASKER, React(target=1, emoji=text, on=True)) == "bad_request"
+
+
+async def test_nobody_covers_a_message_with_reactions(room: Class) -> None:
+    await room.seq_of(ASKER, Say(message="a"))
+    many = [React(target=1, emoji=chr(0x1F600 + n), on=True) for n in range(21)]
+    outcomes = await room.give(ASKER, *many)
+    assert [isinstance(outcome, Accepted) for outcome in outcomes] == [True] * 20 + [False]
+
+
+async def test_one_who_answers_marks_no_answer_to_what_is_no_question(room: Class) -> None:
+    await room.seq_of(ASKER, Say(message="a"))
+    assert await room.code_of(TEACHER, Answer(target=1, on=True)) == "bad_request"
+
+
+async def test_questions_without_an_answer_are_counted_as_answers_come_and_go(room: Class) -> None:
+    question = await room.seq_of(ASKER, Say(message="why?", question=True))
+    replies = [await room.seq_of(STUDENT, Say(message="so", reply_to=question)) for _ in range(2)]
+
+    async def answers() -> int:
+        page = await read_page(room.database, 1, before=None, after=None, limit=10)
+        return page.messages[0].answers
+
+    for reply in (replies[0], replies[0], replies[1]):
+        await room.seq_of(ASKER, Answer(target=reply, on=True))
+    assert await answers() == 2
+    await room.seq_of(STUDENT, Delete(target=replies[0]))
+    assert await answers() == 1
+    await room.seq_of(TEACHER, Answer(target=replies[1], on=False))
+    await room.seq_of(TEACHER, Answer(target=replies[1], on=False))
+    assert await answers() == 0
+
+
+async def test_a_standing_tells_how_the_room_is_set_and_what_somebody_may(room: Class) -> None:
+    seqs = [await room.seq_of(ASKER, Say(message="a")) for _ in range(3)]
+    for seq in (seqs[2], seqs[0]):
+        await room.seq_of(TEACHER, Pin(target=seq, on=True))
+    await room.give(TEACHER, Slow(seconds=30), Close(on=True), Mute(user="user1", minutes=10))
+    standings = await find_standings(room.database, [(ASKER, 1), (STUDENT, 1), (ASKER, 2)])
+    muted_until = standings[ASKER, 1].muted_until
+    assert muted_until is not None
+    assert 0 < (datetime.fromisoformat(muted_until) - datetime.now(UTC)).total_seconds() <= 600
+    assert standings[ASKER, 1][:3] == standings[STUDENT, 1][:3] == (30, True, [seqs[0], seqs[2]])
+    assert standings[STUDENT, 1].muted_until is None
+    assert standings[ASKER, 2] == (0, False, [], None)
+
+
+# Deleted means gone.
+
+
+async def test_what_was_deleted_is_in_no_form_of_the_log_and_only_instructors_keep_it(room: Class) -> None:
+    seq = await room.seq_of(ASKER, Say(message="a secret word"))
+    await room.seq_of(ASKER, Edit(target=seq, message="another secret"))
+    await room.seq_of(ASKER, Delete(target=seq))
+    log = await Log(room.database).read(1, 0, 100)
+    stored = b"".join(form for event in log for form in (event.student, event.instructor, event.basic) if form)
+    assert b"secret" not in stored
+    assert [json.loads(event.student)["type"] for event in log] == ["chat_message", "hidden", "deleted"]
+    first = json.loads(log[0].student)
+    assert (first["deleted"], first["message"], first["html"], first["user"]) == (True, "", "", "user1")
+    assert all(event.basic is None for event in log)
+    page = await read_page(room.database, 1, before=None, after=None, limit=10)
+    assert [(m.deleted, m.message, m.html) for m in page.messages] == [(True, "", "")]
+    kept = await room.database.fetch("select body from educa_chat.revision order by changed_by")
+    assert [row["body"] for row in kept] == ["a secret word", "another secret"]
+
+
+@pytest.mark.parametrize("way", ["the commit", "the bus", "the log"])
+async def test_a_room_takes_back_what_was_deleted_however_it_hears_of_it(room: Class, way: str) -> None:
+    await room.give(ASKER, Say(message="a secret word"), Edit(target=1, message="another secret"))
+    said = list(room.events)
+    await room.seq_of(ASKER, Delete(target=1))
+    log = Log(room.database)
+    heard = room.events[2:]
+    if way == "the bus":
+        (payload,) = encode_payloads(EPOCH, heard)
+        tidings = decode_payload(payload, EPOCH)
+        assert isinstance(tidings, Tidings)
+        assert tidings.events == heard
+        heard = tidings.events
+    elif way == "the log":
+        heard = await log.read(1, 2, 10)
+    for order in (said + heard, heard + said, heard + said[::-1], said[:1] + heard + said[1:]):
+        shown = Room(1, 0, "", lambda after, count: log.read(1, after, count), Presence(b"here"), Metrics())
+        shown.gap_patience_s = 3600.0
+        stayed, late, basic = ListMember(), ListMember(), ListMember(Audience.BASIC)
+        await shown.join(stayed, 0)
+        for event in order:
+            shown.offer([event])
+        await shown.join(late, 0)
+        await shown.join(basic, 0)
+        assert shown.head == 3
+        assert b"secret" not in late.received + basic.received
+        if order[0] is not said[0]:
+            assert b"secret" not in stayed.received
+        shown.close(1001)  # type: ignore[arg-type]
+
+
+async def test_a_replay_that_was_read_before_a_deletion_does_not_bring_it_back(room: Class) -> None:
+    await room.give(ASKER, *(Say(message="a secret word") for _ in range(3)))
+    log = Log(room.database)
+    has_read, may_return = asyncio.Event(), asyncio.Event()
+
+    async def read(after: int, count: int) -> list[Event]:
+        events = await log.read(1, after, count)
+        has_read.set()
+        await may_return.wait()
+        return events
+
+    shown = Room(1, 3, room.events[-1].at, read, Presence(b"here"), Metrics())
+    late, later = ListMember(), ListMember()
+    async with asyncio.timeout(TIMEOUT_S), asyncio.TaskGroup() as tasks:
+        tasks.create_task(shown.join(late, 0))
+        await has_read.wait()
+        for seq in (1, 2, 3):
+            await room.seq_of(TEACHER, Delete(target=seq))
+        shown.offer(room.events[3:])
+        may_return.set()
+    await shown.join(later, 0)
+    assert b"secret" not in late.received + later.received
+    assert shown.head == 6
+
+
+# Everybody ends up with the same page.
+
+seqs = st.integers(1, 12)
+texts = st.sampled_from(["one", "two **bold**", "three\nlines"])
+on = st.booleans()
+commands = st.one_of(
+    st.builds(Say, message=texts, question=on),
+    st.builds(Say, message=texts, reply_to=seqs),
+    st.builds(Edit, target=seqs, message=texts),
+    st.builds(Delete, target=seqs),
+    st.builds(React, target=seqs, emoji=st.sampled_from(["👍", "🎉"]), on=on),
+    *(st.builds(mark, target=seqs, on=on) for mark in (Pin, Answer, Question, Endorse)),
+    st.builds(Mute, user=st.sampled_from(["user1", "user2"]), minutes=st.sampled_from([0, 5])),
+    st.builds(Slow, seconds=st.sampled_from([0, 0, 30])),
+    st.builds(Close, on=st.sampled_from([False, False, True])),
+)
+given_by = st.tuples(st.sampled_from([ASKER, STUDENT, TEACHER, TEACHER]), commands)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+@given(batches=st.lists(st.lists(given_by, min_size=1, max_size=6), min_size=1, max_size=10))
+def test_who_was_cut_off_anywhere_ends_up_with_the_page_of_who_stayed(
+    postgres: Postgres, batches: list[list[tuple[int, Stored]]]
+) -> None:
+    async def live() -> None:
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(open_database(await postgres.create_chat_database(), 2))
+            await add_class(database, students=4)
+            room = await stack.enter_async_context(open_class(database))
+            await room.give(ASKER, *(Say(message=f"message {n}") for n in range(3)))
+            for batch in batches:
+                await asyncio.gather(*(room.give(user, command) for user, command in batch))
+            for audience in (Audience.STUDENT, Audience.INSTRUCTOR):
+                await all_pages_are_equal(room, audience)
+
+    asyncio.run(live())
+
+
+async def all_pages_are_equal(room: Class, audience: Audience) -> None:
+    stayed = PageModel().take(form for event in room.events if (form := event.form(audience)))
+    log = Log(room.database)
+    for cut in range(len(room.events) + 1):
+        before = (form for event in room.events[:cut] if (form := event.form(audience)))
+        after = (form for event in await log.read(1, cut, 1000) if (form := event.form(audience)))
+        came_back = PageModel().take(before).take(after)
+        assert (came_back.messages, came_back.room) == (stayed.messages, stayed.room)
+    page = await read_page(room.database, 1, before=None, after=None, limit=200)
+    assert [as_shown(message) for message in page.messages] == [
+        {"seq": seq, **shown} for seq, shown in stayed.messages.items()
+    ]
+    standing = (await find_standings(room.database, [(TEACHER, 1)]))[TEACHER, 1]
+    assert {"slow_seconds": standing.slow_seconds, "closed": standing.closed} == stayed.room
+    assert standing.pinned == [seq for seq, shown in stayed.messages.items() if shown["pinned"]]
+
+
+def as_shown(message: msgspec.Struct) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(message)
+    del shown["answers"]
+    shown["reactions"] = {reaction["emoji"]: reaction["users"] for reaction in shown["reactions"]}
+    return shown
