@@ -129,6 +129,7 @@ def _route(app: web.Application, settings: Settings) -> None:
             web.get(accounts.COURSES_PATH, pages.my_courses),
             web.get("/students/course/{course}/", pages.course),
             web.get("/chat/room/{course}/", pages.room),
+            web.get("/chat/room/{course}/audit/", pages.audit),
             web.get("/ws/chat/room/{course}/", websocket.room_socket, allow_head=False),
             web.get("/api/rooms/{course}/messages", api.messages),
             web.get("/health/live", health.live),

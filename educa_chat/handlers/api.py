@@ -31,7 +31,8 @@ async def messages(request: web.Request) -> web.Response:
     await membership_of(request, visitor, course)
     before, after = query_number(request, "before"), query_number(request, "after")
     limit = query_number(request, "limit")
-    if (before is not None and after is not None) or limit == 0:
+    only = request.query.get("only")
+    if (before is not None and after is not None) or limit == 0 or only not in (None, "unanswered"):
         raise web.HTTPBadRequest
     page = await read_page(
         request.app[DATABASE],
@@ -39,6 +40,7 @@ async def messages(request: web.Request) -> web.Response:
         before=before,
         after=after,
         limit=min(PAGE if limit is None else limit, MAX_PAGE),
+        only_unanswered=only == "unanswered",
     )
     answer = MessagesAnswer(page.messages, page.head, request.app[HUB].epoch, page.more)
     response = web.Response(

@@ -5,10 +5,14 @@ from aiohttp import web
 from educa_chat.chat import role_of
 from educa_chat.handlers.access import course_id, membership_of, page_visitor
 from educa_chat.handlers.accounts import COURSES_PATH
+from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import DATABASE, SETTINGS
 from educa_chat.handlers.rendering import render
 from educa_chat.protocol import json_id
+from educa_chat.storage.audit import read_acts
 from educa_chat.storage.courses import course_page, courses_of
+
+ACTS_A_PAGE = 50
 
 
 def course_url(course: int) -> str:
@@ -41,6 +45,24 @@ async def course(request: web.Request) -> web.Response:
     if page is None:
         raise web.HTTPForbidden
     return await render(request, "course.html", course=page, modules=page.modules, room_url=room_url(course))
+
+
+async def audit(request: web.Request) -> web.Response:
+    """What was done in a room, for its instructors."""
+    course = course_id(request)
+    visitor = await page_visitor(request)
+    membership = await membership_of(request, visitor, course)
+    if not membership.is_instructor:
+        raise web.HTTPForbidden
+    acts = await read_acts(request.app[DATABASE], course, before=query_number(request, "before"), limit=ACTS_A_PAGE + 1)
+    return await render(
+        request,
+        "audit.html",
+        title=membership.title,
+        room_url=room_url(course),
+        acts=acts[:ACTS_A_PAGE],
+        before=acts[ACTS_A_PAGE - 1].seq if len(acts) > ACTS_A_PAGE else None,
+    )
 
 
 async def room(request: web.Request) -> web.Response:

@@ -52,12 +52,22 @@ class Page(NamedTuple):
     """Whether there are more messages in the direction that was asked for."""
 
 
-async def read_page(database: Database, course: int, *, before: int | None, after: int | None, limit: int) -> Page:
-    """The newest `limit` messages with seq < `before`, or the oldest with seq > `after`.
+async def read_page(
+    database: Database,
+    course: int,
+    *,
+    before: int | None,
+    after: int | None,
+    limit: int,
+    only_unanswered: bool = False,
+) -> Page:
+    """The newest `limit` messages with seq < `before`, or the oldest with seq > `after`; all, or unanswered questions.
 
     The head and the messages are of one snapshot. A course without a room yet has an empty page.
     """
     condition, direction = ("m.seq > $2", "asc") if after is not None else ("m.seq < $2", "desc")
+    if only_unanswered:
+        condition += " and m.question and m.answers = 0 and not m.deleted"
     bound = after if after is not None else before if before is not None else 2**63 - 1
     rows = await database.fetch(
         "select r.head, m.* from (select coalesce(max(head), 0) as head from educa_chat.room where course = $1) r"

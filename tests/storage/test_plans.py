@@ -9,11 +9,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from educa_chat.storage.audit import read_acts
 from educa_chat.storage.courses import courses_of, find_memberships, present_memberships
 from educa_chat.storage.log import Log
 from educa_chat.storage.messages import read_page
 from educa_chat.storage.pool import Database, open_database
 from educa_chat.storage.sessions import find_visitors
+from educa_chat.storage.standings import find_standings
 from tests.conftest import Postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -46,13 +48,16 @@ FILL = f"""
     ),
     event as (
         insert into educa_chat.event (course, seq, kind, actor, client_id, at, said, student, instructor, basic)
-        select course, seq, 1, 1 + seq % {USERS}, course || ':' || seq, now(), seq, '{{"seq":0}}', null, '{{}}'
+        select course, seq, case seq % 100 when 0 then 5 else 1 end, 1 + seq % {USERS}, course || ':' || seq, now(), seq, '{{"seq":0}}', null, '{{}}'
         from said
     )
     insert into educa_chat.message (course, seq, author, client_id, username, name, instructor, at, body, html)
     select course, seq, 1, course || ':' || seq, 'user1', 'User', false, now(), 'A text', 'A text' from said;
     insert into educa_chat.reaction (course, seq, emoji, user_id, username, event)
     select 1, seq, '👍', seq, 'user' || seq, seq from generate_series(1, {EVENTS}, 10) seq;
+    insert into educa_chat.mute (course, user_id, until) select 1, n, now() from generate_series(1, {USERS}) n;
+    insert into educa_chat.revision (course, seq, changed_by, body, html)
+    select 1, n, n, '', '' from generate_series(1, {USERS}) n;
     insert into educa_chat.session (digest, user_id, password_digest, expires_at)
     select sha256(convert_to('session' || n, 'utf8')), n, sha256('!'), now() + interval '1 day'
     from generate_series(1, {USERS}) n
@@ -99,6 +104,11 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "the newest page": lambda database: read_page(database, 1, before=None, after=None, limit=50),
     "a page before": lambda database: read_page(database, 1, before=EVENTS // 2, after=None, limit=50),
     "a page after": lambda database: read_page(database, 1, before=None, after=EVENTS // 2, limit=50),
+    "the unanswered questions": lambda database: read_page(
+        database, 1, before=None, after=None, limit=50, only_unanswered=True
+    ),
+    "what was done": lambda database: read_acts(database, 1, before=None, limit=51),
+    "the standings of some": lambda database: find_standings(database, [(user, 1) for user in range(1, 20)]),
     "the log after a seq": lambda database: Log(database).read(1, EVENTS - 500, 1000),
     "the log at the head": lambda database: Log(database).read(1, EVENTS, 1000),
     "by a client's id": lambda database: Log(database).find(1, 8, "1:7"),

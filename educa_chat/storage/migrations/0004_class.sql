@@ -12,6 +12,9 @@ alter table educa_chat.event
 -- The edits of a message, to be rewritten with it.
 create index event_edits on educa_chat.event (course, target) where kind = 2;
 
+-- What the page of what was done shows.
+create index event_acts on educa_chat.event (course, seq) where kind in (2, 3, 5, 7, 8, 9, 11);
+
 alter table educa_chat.message
     add column edited boolean not null default false,
     add column deleted boolean not null default false,
@@ -60,6 +63,10 @@ begin
     delete from educa_chat.mute where course = old.course;
     return null;
 end $$;
+
+-- Each sign-in takes away those that have expired.
+create index session_expiry on educa_chat.session (expires_at);
+create index ended_session_expiry on educa_chat.ended_session (expires_at);
 
 create type educa_chat.entry as (
     course bigint, kind smallint, actor integer, by_instructor boolean, client_id text,

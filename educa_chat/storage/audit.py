@@ -1,0 +1,57 @@
+"""What was done to a room and to its messages: who, what, when, and the text that was changed or removed."""
+
+import json
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from educa_chat.storage.log import Kind
+from educa_chat.storage.pool import Database
+
+
+class Act(NamedTuple):
+    """One thing that somebody did."""
+
+    seq: int
+    at: datetime
+    kind: str
+    """The event's type."""
+    who: str
+    """The username as it is now; empty: the account is gone."""
+    target: int | None
+    """The seq of the message that it was done to."""
+    author: str
+    """Who wrote that message, by the username of that time."""
+    text: str | None
+    """What the message said before."""
+    details: dict[str, Any]
+    """What else the event says."""
+
+
+async def read_acts(database: Database, course: int, *, before: int | None, limit: int) -> list[Act]:
+    """The newest `limit` acts with seq < `before`, newest first."""
+    rows = await database.fetch(
+        "select e.seq, e.at, e.kind, coalesce(u.username, '') as who, e.target, m.username as author, r.body,"
+        " case when e.kind <> 2 then convert_from(e.student, 'utf8') end as event"
+        " from educa_chat.event e left join auth_user u on u.id = e.actor"
+        " left join educa_chat.message m on m.course = e.course and m.seq = e.target"
+        " left join educa_chat.revision r on r.course = e.course and r.seq = e.target and r.changed_by = e.seq"
+        " where e.course = $1 and e.seq < $2 and e.kind in (2, 3, 5, 7, 8, 9, 11)"
+        " order by e.seq desc limit $3",
+        course,
+        before if before is not None else 2**63 - 1,
+        limit,
+    )
+    return [
+        Act(
+            seq=row["seq"],
+            at=row["at"],
+            kind=Kind(row["kind"]).name.lower(),
+            who=row["who"],
+            target=row["target"],
+            author=row["author"] or "",
+            text=row["body"],
+            # That of an edit has nothing more to say, and is rewritten with its message.
+            details={} if row["event"] is None else json.loads(row["event"]),
+        )
+        for row in rows
+    ]
