@@ -47,7 +47,7 @@ class OwnIdentity:
         return await sessions.start_session(self._database, account.user_id, self._days)
 
     async def sign_out(self, visitor: Visitor) -> None:
-        await sessions.end_session(self._database, visitor.session_id)
+        await sessions.end_session(self._database, visitor)
 
 
 class DjangoIdentity:
@@ -71,7 +71,7 @@ class DjangoIdentity:
         ]
 
     async def sign_out(self, visitor: Visitor) -> None:
-        await sessions.end_django_session(self._database, visitor.session_id)
+        await sessions.end_django_session(self._database, visitor)
 
     def _claim(self, data: str) -> tuple[int, str] | None:
         """Whose session it says it is, and the hash of the password that it was begun with."""

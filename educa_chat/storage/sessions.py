@@ -45,10 +45,10 @@ async def start_session(database: Database, user_id: int, days: int) -> str:
     return session_id
 
 
-async def end_session(database: Database, session_id: str) -> None:
+async def end_session(database: Database, visitor: Visitor) -> None:
     """Forget a session, and tell every process."""
-    await database.execute("delete from educa_chat.session where digest = sha256($1)", session_id.encode())
-    await notify(database, "session", session_digest(session_id))
+    await database.execute("delete from educa_chat.session where digest = sha256($1)", visitor.session_id.encode())
+    await notify(database, "user", str(visitor.user_id))
 
 
 async def find_visitors(database: Database, session_ids: Collection[str]) -> list[Visitor]:
@@ -104,13 +104,13 @@ async def find_django_users(database: Database, user_ids: Collection[int]) -> di
     return {row["id"]: DjangoUser(*row) for row in rows}
 
 
-async def end_django_session(database: Database, session_id: str) -> None:
+async def end_django_session(database: Database, visitor: Visitor) -> None:
     """Remember a session of the site as ended, for as long as it would last, and tell every process."""
     await database.execute("delete from educa_chat.ended_session where expires_at < now()")
     await database.execute(
         "insert into educa_chat.ended_session (digest, expires_at)"
         " select sha256(convert_to(session_key, 'utf8')), expire_date from django_session where session_key = $1"
         " on conflict (digest) do update set expires_at = excluded.expires_at",
-        session_id,
+        visitor.session_id,
     )
-    await notify(database, "session", session_digest(session_id))
+    await notify(database, "user", str(visitor.user_id))
