@@ -33,6 +33,7 @@ from educa_chat.hub import Hub
 from educa_chat.identity import DjangoIdentity, Identity, OwnIdentity
 from educa_chat.limits import RateLimit
 from educa_chat.lookups import Lookup
+from educa_chat.markers import Markers
 from educa_chat.metrics import Metrics
 from educa_chat.passwords import open_password_verifier
 from educa_chat.settings import Settings
@@ -179,6 +180,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         app[keys.STANDINGS] = Lookup(partial(find_standings, database), "lookup of standings")
         app[keys.HEARTBEAT] = heartbeat = Heartbeat()
         app[keys.CHAT] = Chat(appender, settings.limits, hub.signal_typing)
+        app[keys.MARKERS] = markers = Markers(database, hub.signal_read)
         app[keys.METRICS] = metrics
         app[keys.APPENDER] = appender
         metrics.watch(
@@ -194,6 +196,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         )
         await stack.enter_async_context(running(metrics.measure_event_loop(), "measuring of the event loop"))
         await stack.enter_async_context(hub.open())
+        await stack.enter_async_context(markers.open())
         await stack.enter_async_context(running(appender.run(), "appender"))
         await stack.enter_async_context(sockets.open())
         await stack.enter_async_context(running(heartbeat.run(), "heartbeat of the sockets"))

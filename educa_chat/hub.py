@@ -15,11 +15,13 @@ from educa_chat.bus.protocol import MessageBus
 from educa_chat.errors import BusUnavailable, DatabaseUnavailable, SubscriptionLost
 from educa_chat.metrics import BusState, Metrics
 from educa_chat.payload import (
+    Readers,
     Tidings,
     Typist,
     decode_payload,
     encode_head,
     encode_payloads,
+    encode_readers,
     encode_roster,
     encode_typing,
 )
@@ -176,6 +178,13 @@ class Hub:
         self._outbox_signals.append((course, payload))
         self._outbox_filled.set()
 
+    def signal_read(self, course: int, seqs: Mapping[int, int]) -> None:
+        """Let the windows of people, by their ids, know how far they have read in others, here and elsewhere."""
+        if (opened := self._rooms.get(course)) is not None:
+            opened.room.presence.show_read(seqs)
+        self._outbox_signals.extend((course, payload) for payload in encode_readers(self.epoch, seqs))
+        self._outbox_filled.set()
+
     def depart(self) -> None:
         """Tell and show nobody any more who is here: whoever leaves now comes back to another process."""
         self._departing = True
@@ -256,6 +265,8 @@ class Hub:
                 room.expect(head, "head")
             case Typist(person, signal):
                 room.presence.show_typing(person, text_frame(signal))
+            case Readers(seqs):
+                room.presence.show_read(seqs)
             case None:
                 logger.warning("room %d: a payload that is not ours was ignored", room.course)
             case roster:

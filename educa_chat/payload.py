@@ -1,18 +1,20 @@
 """What the bus carries: a fixed header, and for events the bytes that the log stores.
 
     byte     format version (2)
-    byte     kind: 1 events, 2 head, 3 typing, 4 roster
+    byte     kind: 1 events, 2 head, 3 typing, 4 roster, 5 read
     8 bytes  the epoch that the seqs belong to
     8 bytes  seq: of the first event, or the head; for typing the user's id
     2 bytes  count of events
     then for each event the lengths of its student, instructor and basic forms (4 bytes each, 0: none), the count of
     the events that it redacts (4 bytes), and the forms; then each of these with its seq (8 bytes) in the same form;
-    for typing the signal's JSON; for a roster MessagePack of the fields of Roster
+    for typing the signal's JSON; for a roster MessagePack of the fields of Roster;
+    for read MessagePack of the seqs by user id
 
 All numbers are big-endian. The seqs of the events of one payload follow each other without a hole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from struct import Struct, error
 from typing import NamedTuple
 
@@ -23,8 +25,11 @@ from educa_chat.presence import Roster
 from educa_chat.protocol import Event, TypingSignal, encode
 
 VERSION = 2
-_EVENTS, _HEAD, _TYPING, _ROSTER = 1, 2, 3, 4
+_EVENTS, _HEAD, _TYPING, _ROSTER, _READ = 1, 2, 3, 4, 5
 _ROSTER_DECODER = msgspec.msgpack.Decoder(Roster)
+_READ_DECODER = msgspec.msgpack.Decoder(dict[int, int])
+READERS_PER_PAYLOAD = 4000
+"""As many fit, whatever their numbers."""
 _HEADER = Struct("!BB8sQH")
 _LENGTHS = Struct("!IIII")
 _SEQ = Struct("!Q")
@@ -42,6 +47,12 @@ class Typist(NamedTuple):
 
     person: int
     signal: bytes
+
+
+class Readers(NamedTuple):
+    """How far people have read, by their ids."""
+
+    seqs: dict[int, int]
 
 
 def encode_payloads(epoch: str, events: Sequence[Event]) -> list[bytes]:
@@ -83,6 +94,14 @@ def encode_roster(epoch: str, roster: Roster) -> bytes:
     return _HEADER.pack(VERSION, _ROSTER, bytes.fromhex(epoch), 0, 0) + msgspec.msgpack.encode(roster)
 
 
+def encode_readers(epoch: str, seqs: Mapping[int, int]) -> Iterator[bytes]:
+    """The payloads that tell how far people have read, by their ids."""
+    header = _HEADER.pack(VERSION, _READ, bytes.fromhex(epoch), 0, 0)
+    remaining = iter(seqs.items())
+    while part := dict(islice(remaining, READERS_PER_PAYLOAD)):
+        yield header + msgspec.msgpack.encode(part)
+
+
 def _encode_run(epoch: str, events: Sequence[Event]) -> bytes:
     parts = [_HEADER.pack(VERSION, _EVENTS, bytes.fromhex(epoch), events[0].seq, len(events))]
     for event in events:
@@ -107,7 +126,7 @@ def _length(event: Event) -> int:
     return event.size + _LENGTHS.size + len(event.redacts) * (_SEQ.size + _LENGTHS.size)
 
 
-def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Tidings | Typist | Roster | None:
+def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Tidings | Typist | Roster | Readers | None:
     """Read a payload; None for another epoch's, for another version's, and for what is no payload at all.
 
     Where it tells of nothing beyond the seq `known`, as one's own does that comes back, its events are left out.
@@ -122,6 +141,8 @@ def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Tidings | Typi
             return Typist(seq, payload[_HEADER.size :])
         if kind == _ROSTER:
             return _ROSTER_DECODER.decode(payload[_HEADER.size :])
+        if kind == _READ:
+            return Readers(_READ_DECODER.decode(payload[_HEADER.size :]))
         if kind != _EVENTS:
             return None
         if seq + count - 1 <= known:

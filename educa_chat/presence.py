@@ -1,13 +1,13 @@
-"""Who is in a room, in all processes together, and who is typing. Signals: shown, never stored."""
+"""Who is in a room, in all processes together, who is typing, and who reads elsewhere. Signals: shown, never stored."""
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from educa_chat.protocol import Audience, PresenceSignal, encode, text_frame
+from educa_chat.protocol import Audience, PresenceSignal, ReadSignal, encode, text_frame
 
 NAMED_PEOPLE = 100
 """A room with more people than this shows how many they are, and not who."""
@@ -50,6 +50,8 @@ class Member(Protocol):
 
     audience: Audience
     person: Person
+    marker: int
+    """How far she has read, as far as this socket has told or was told."""
 
     def write(self, data: bytes) -> None:
         """Send whole frames, now or from a buffer; never raises, never waits."""
@@ -167,6 +169,14 @@ class Presence:
         """Let everybody but the one who types see it."""
         self._write(frame, (member for member in self._members if member.person.id != person))
 
+    def show_read(self, seqs: Mapping[int, int]) -> None:
+        """Let those who do not know it yet see how far they have read elsewhere, by their ids."""
+        for member in self._members:
+            seq = seqs.get(member.person.id, 0)
+            if seq > member.marker and _hears(member):
+                member.marker = seq
+                member.write(text_frame(encode(ReadSignal(seq=seq))))
+
     def _signal(self) -> PresenceSignal:
         rosters = [heard.roster for heard in self._heard.values()]
         ids = {person.id for person in self._sockets_of}.union(*(roster.people for roster in rosters))
@@ -179,7 +189,7 @@ class Presence:
 
     def _write(self, frame: bytes, members: Iterable[Member]) -> None:
         for member in members:
-            if member.audience is not Audience.BASIC and member.buffer_size() <= SIGNAL_BUFFER_BYTES:
+            if _hears(member):
                 member.write(frame)
 
     def _tell_soon(self) -> None:
@@ -198,3 +208,7 @@ class Presence:
 
     def _reckon(self) -> None:
         self.due_at = min(self._tell_at, self._show_at, self._forget_at)
+
+
+def _hears(member: Member) -> bool:
+    return member.audience is not Audience.BASIC and member.buffer_size() <= SIGNAL_BUFFER_BYTES

@@ -173,7 +173,13 @@ class Typing(msgspec.Struct, frozen=True):
     """The command `typing`: a signal, which is not stored and takes no id."""
 
 
-Command = Stored | Typing
+class Read(msgspec.Struct, frozen=True):
+    """The command `read`: its sender has read up to `seq`. It is no event, and takes no id."""
+
+    seq: Seq
+
+
+Command = Stored | Typing | Read
 _COMMANDS: dict[str, msgspec.json.Decoder[Any]] = {
     "message": msgspec.json.Decoder(Say),
     "edit": msgspec.json.Decoder(Edit),
@@ -187,6 +193,7 @@ _COMMANDS: dict[str, msgspec.json.Decoder[Any]] = {
     "slow": msgspec.json.Decoder(Slow),
     "close": msgspec.json.Decoder(Close),
     "typing": msgspec.json.Decoder(Typing),
+    "read": msgspec.json.Decoder(Read),
 }
 
 
@@ -382,6 +389,8 @@ class State(msgspec.Struct):
 
     closed: bool
     pinned: list[int]
+    read: int
+    """How far the reader has read."""
 
 
 class Welcome(msgspec.Struct, tag="welcome"):
@@ -432,6 +441,12 @@ class TypingSignal(msgspec.Struct, tag="typing"):
 
     user: str
     name: str
+
+
+class ReadSignal(msgspec.Struct, tag="read"):
+    """The reader has read up to `seq` in another window."""
+
+    seq: int
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -23,7 +23,7 @@ from educa_chat.storage.pool import Database
 
 TIMEOUT_S = 10.0
 """How long a test waits for what must come."""
-SIGNALS = ("presence", "typing")
+SIGNALS = ("presence", "typing", "read")
 
 
 def settings_for(url: str, **overrides: object) -> Settings:

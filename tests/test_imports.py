@@ -23,7 +23,7 @@ LAYERS = [
         "tasks",
     },
     {"room", "storage", "bus", "payload", "websocket_protocol"},
-    {"chat", "hub", "identity", "sockets"},
+    {"chat", "hub", "identity", "markers", "sockets"},
     {"handlers"},
     {"app"},
     {"cli", "serve", "check", "demo", "__main__"},

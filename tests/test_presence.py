@@ -36,6 +36,7 @@ class Watcher:
     def __init__(self, person: Person, audience: Audience = Audience.STUDENT) -> None:
         self.person = person
         self.audience = audience
+        self.marker = 0
         self.buffered = 0
         self.seen: list[dict[str, object]] = []
 

@@ -31,6 +31,7 @@ class ListMember:
     def __init__(self, audience: Audience = Audience.STUDENT) -> None:
         self.audience = audience
         self.person = Person(1, "ana", "Ana")
+        self.marker = 0
         self.writes: list[bytes] = []
         self.buffered = 0
         self.closed: CloseCode | None = None

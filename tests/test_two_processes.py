@@ -81,6 +81,39 @@ async def test_signing_out_on_one_node_closes_the_sockets_on_the_other(nodes: tu
         assert (await elsewhere.get("/students/courses/"))[0] == 302
 
 
+async def test_what_is_read_on_one_node_is_known_to_her_windows_on_the_other_and_to_nobody_else(
+    nodes: tuple[Process, Process],
+) -> None:
+    one, two = nodes
+    async with Person(one.url, "ana") as ana, Person(two.url, "ana") as also_ana, Person(two.url, "luis") as luis:
+        here, there, other = await ana.enter(), await also_ana.enter(), await luis.enter()
+        for number in range(3):
+            await other.say(str(number), id=str(number))
+        for reader in (here, there, other):
+            await reader.events(3)
+        await here.send({"type": "read", "seq": 2})
+        assert await there.receive_until("read") == {"type": "read", "seq": 2}
+        await there.send({"type": "read", "seq": 3})
+        assert await here.receive_until("read") == {"type": "read", "seq": 3}
+        await other.say("last", id="last")
+        for reader in (here, there, other):
+            while (frame := await reader.receive_any()).get("message") != "last":
+                assert frame["type"] != "read"
+
+
+async def test_how_far_she_has_read_is_known_to_a_node_that_comes_after(
+    database_url: str, redis_server: RedisServer
+) -> None:
+    async with open_node(database_url, redis_server.url) as one, Person(one.url, "ana") as ana:
+        here = await ana.enter()
+        await here.say("one", id="1")
+        await here.receive_until("ack")
+        await here.send({"type": "read", "seq": 1})
+        assert await one.stop() == 0, one.output
+    async with open_node(database_url, redis_server.url) as two, Person(two.url, "ana") as ana:
+        assert (await (await ana.enter()).receive_until("welcome"))["state"] == {"read": 1}
+
+
 async def test_messages_reach_the_other_node_though_redis_is_dead(database_url: str) -> None:
     redis = RedisServer()
     redis.start()

@@ -14,6 +14,7 @@ from educa_chat.hub import Hub
 from educa_chat.identity import Identity, OwnIdentity
 from educa_chat.limits import RateLimit
 from educa_chat.lookups import Lookup
+from educa_chat.markers import Markers
 from educa_chat.metrics import Metrics
 from educa_chat.settings import Settings
 from educa_chat.sockets import Sockets
@@ -34,6 +35,7 @@ HUB = web.AppKey("HUB", Hub)
 STATIC_FILES = web.AppKey("STATIC_FILES", StaticFiles)
 CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
 CHAT = web.AppKey("CHAT", Chat)
+MARKERS = web.AppKey("MARKERS", Markers)
 SOCKETS = web.AppKey("SOCKETS", Sockets)
 HEARTBEAT = web.AppKey("HEARTBEAT", Heartbeat)
 IDENTITY = web.AppKey("IDENTITY", Identity)

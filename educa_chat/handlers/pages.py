@@ -6,7 +6,7 @@ from educa_chat.chat import role_of
 from educa_chat.handlers.access import course_id, membership_of, page_visitor
 from educa_chat.handlers.accounts import COURSES_PATH
 from educa_chat.handlers.api import query_number
-from educa_chat.handlers.keys import DATABASE, SETTINGS
+from educa_chat.handlers.keys import DATABASE, MARKERS, SETTINGS
 from educa_chat.handlers.rendering import render
 from educa_chat.protocol import json_id
 from educa_chat.storage.audit import read_acts
@@ -30,10 +30,13 @@ async def home(_: web.Request) -> web.Response:
 async def my_courses(request: web.Request) -> web.Response:
     visitor = await page_visitor(request)
     courses = await courses_of(request.app[DATABASE], visitor.user_id)
+    unread = await request.app[MARKERS].unread_counts(visitor.user_id, [course.id for course in courses])
     return await render(
         request,
         "courses.html",
-        courses=[{**course._asdict(), "url": course_url(course.id)} for course in courses],
+        courses=[
+            {**course._asdict(), "url": course_url(course.id), "unread": unread.get(course.id, 0)} for course in courses
+        ],
     )
 
 

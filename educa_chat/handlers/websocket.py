@@ -23,6 +23,7 @@ from educa_chat.handlers.keys import (
     HEARTBEAT,
     HUB,
     LOG,
+    MARKERS,
     METRICS,
     REFUSALS,
     SETTINGS,
@@ -34,6 +35,7 @@ from educa_chat.handlers.rendering import translations_for
 from educa_chat.handlers.upgrade import check_handshake, upgrade
 from educa_chat.limits import retry_after
 from educa_chat.log_lines import log_also
+from educa_chat.markers import Markers
 from educa_chat.metrics import ResetReason
 from educa_chat.presence import Person
 from educa_chat.protocol import (
@@ -45,6 +47,7 @@ from educa_chat.protocol import (
     ErrorCode,
     Limits,
     Me,
+    Read,
     Reset,
     State,
     Typing,
@@ -95,7 +98,10 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         raise web.HTTPForbidden
     async with request.app[HANDSHAKES]:
         visitor = await api_visitor(request)
-        membership = await membership_of(request, visitor, course)
+        # Two questions at once, so that it takes no longer.
+        membership, marker = await asyncio.gather(
+            membership_of(request, visitor, course), request.app[MARKERS].find(visitor.user_id, course)
+        )
         if request.app[SOCKETS].draining:
             raise web.HTTPServiceUnavailable
         after = query_number(request, "after")
@@ -110,7 +116,7 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
             raise web.HTTPForbidden
 
         handshake = check_handshake(request, SUBPROTOCOL)
-        socket = ChatSocket(request, visitor, membership, room, is_full=handshake.subprotocol is not None)
+        socket = ChatSocket(request, visitor, membership, room, marker, is_full=handshake.subprotocol is not None)
         response = await upgrade(request, handshake, socket)
     await socket.serve(head, standing, after, reset)
     return response
@@ -157,6 +163,7 @@ class ChatSocket(WebSocket):
         "_limits",
         "_log",
         "_loop",
+        "_markers",
         "_metrics",
         "_number",
         "_own",
@@ -169,17 +176,19 @@ class ChatSocket(WebSocket):
         "_unsettled",
         "audience",
         "is_full",
+        "marker",
         "membership",
         "person",
         "visitor",
     )
 
     def __init__(
-        self, request: web.Request, visitor: Visitor, membership: Membership, room: Room, *, is_full: bool
+        self, request: web.Request, visitor: Visitor, membership: Membership, room: Room, marker: int, *, is_full: bool
     ) -> None:
         super().__init__(request.app[SETTINGS].limits.frame_bytes)
         self.visitor = visitor
         self.membership = membership
+        self.marker = marker
         self.person = Person(visitor.user_id, visitor.username, visitor.name)
         self.is_full = is_full
         self.audience = (
@@ -190,6 +199,7 @@ class ChatSocket(WebSocket):
         self._loop = asyncio.get_running_loop()
         self._chat: Chat = request.app[CHAT]
         self._heartbeat = request.app[HEARTBEAT]
+        self._markers: Markers = request.app[MARKERS]
         self._metrics = request.app[METRICS]
         self._log: Log = request.app[LOG]
         self._sockets: Sockets = request.app[SOCKETS]
@@ -310,6 +320,9 @@ class ChatSocket(WebSocket):
     def _receive(self, frame: str) -> None:
         try:
             command = decode_command(frame, id_required=self.is_full)
+            if isinstance(command, Read):
+                self._move_marker(command.seq)
+                return
             self._chat.obey(command, self.visitor, self.membership, self._stored)
             if isinstance(command, Typing):
                 # No limit refuses it, so it is read as slowly as what is refused.
@@ -325,6 +338,13 @@ class ChatSocket(WebSocket):
                 self._answering = self._loop.create_task(
                     self._look_up_refused(code, refusal.id), name=f"answer of socket {self._number}"
                 )
+
+    def _move_marker(self, seq: int) -> None:
+        if self.marker < seq <= self._room.head:
+            self.marker = seq
+            self._markers.move(self.visitor.user_id, self.membership.course, seq)
+        # Nothing refuses it either.
+        self._slow_down()
 
     def _answer_refused(self, code: ErrorCode, id: str | None, retry_after_s: float | None) -> None:
         self._refuse(code, id, retry_after_s)
@@ -386,7 +406,7 @@ class ChatSocket(WebSocket):
                     slow_seconds=standing.slow_seconds,
                     muted_until=standing.muted_until,
                 ),
-                state=State(closed=standing.closed, pinned=standing.pinned),
+                state=State(closed=standing.closed, pinned=standing.pinned, read=self.marker),
             )
         )
 

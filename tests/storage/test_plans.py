@@ -12,6 +12,7 @@ import pytest_asyncio
 from educa_chat.storage.audit import read_acts
 from educa_chat.storage.courses import courses_of, find_memberships, present_memberships
 from educa_chat.storage.log import Log
+from educa_chat.storage.markers import find_markers, unread_counts
 from educa_chat.storage.messages import read_page
 from educa_chat.storage.pool import Database, open_database
 from educa_chat.storage.sessions import find_visitors
@@ -28,6 +29,7 @@ SMALL_TABLES = ("courses_subject", "pg_database")
 PAGE = 51
 """50 messages, and one to know whether there are more."""
 HISTORY_LIMIT_MS = 5.0
+UNREAD_LIMIT_MS = 5.0
 
 FILL = f"""
     insert into auth_user (id, username, password, first_name, last_name, email,
@@ -58,6 +60,8 @@ FILL = f"""
     insert into educa_chat.mute (course, user_id, until) select 1, n, now() from generate_series(1, {USERS}) n;
     insert into educa_chat.revision (course, seq, changed_by, body, html)
     select 1, n, n, '', '' from generate_series(1, {USERS}) n;
+    insert into educa_chat.marker (course, user_id, seq)
+    select course_id, user_id, 1 + user_id % 5 from courses_course_students;
     insert into educa_chat.session (digest, user_id, password_digest, expires_at)
     select sha256(convert_to('session' || n, 'utf8')), n, sha256('!'), now() + interval '1 day'
     from generate_series(1, {USERS}) n
@@ -114,6 +118,12 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "by a client's id": lambda database: Log(database).find(1, 8, "1:7"),
     "the heads of some rooms": lambda database: Log(database).heads(list(range(1, 20))),
     "the times of some events": lambda database: Log(database).datetimes(dict.fromkeys(range(1, 20), 5)),
+    "a marker": lambda database: find_markers(database, [(7, 63)]),
+    "many markers": lambda database: find_markers(database, [(user, 63) for user in range(1, 100)]),
+    "the unread counts of one course": lambda database: unread_counts(database, USERS, {1: 0}),
+    "the unread counts of a hundred courses": lambda database: unread_counts(
+        database, USERS, dict.fromkeys(range(1, 101), 0)
+    ),
     "one visitor": lambda database: find_visitors(database, SESSIONS[:1]),
     "many visitors": lambda database: find_visitors(database, SESSIONS),
     "one membership": lambda database: find_memberships(database, [(7, 63)]),
@@ -148,3 +158,13 @@ async def test_a_page_of_a_long_history_takes_the_database_less_than_five_millis
     for _ in range(5):
         await QUESTIONS[question](database)
     assert median(plan["Execution Time"] + plan["Planning Time"] for plan in database.plans) < HISTORY_LIMIT_MS
+
+
+async def test_the_unread_counts_of_a_hundred_courses_take_the_database_less_than_five_milliseconds(
+    database: ExplainingDatabase,
+) -> None:
+    database.plans.clear()
+    for _ in range(5):
+        await QUESTIONS["the unread counts of a hundred courses"](database)
+    assert len(database.plans) == 5
+    assert median(plan["Execution Time"] + plan["Planning Time"] for plan in database.plans) < UNREAD_LIMIT_MS

@@ -1,0 +1,102 @@
+"""How far each user has read: gathered, told to her other windows, and written for all together."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+from educa_chat.errors import DatabaseUnavailable
+from educa_chat.lookups import Lookup
+from educa_chat.storage.markers import find_markers, unread_counts, write_markers
+from educa_chat.storage.pool import Database
+from educa_chat.tasks import running
+
+logger = logging.getLogger(__name__)
+
+TELL_EVERY_S = 0.5
+WRITE_EVERY_S = 2.0
+LAST_WRITE_TIMEOUT_S = 1.0
+
+
+class Markers:
+    """A marker is a seq, one for a user and room: how far she has read. It only grows.
+
+    `tell` is given the markers of a room that have moved, by user: the first at once, then what has come within half a
+    second, the newest of each. All are written every two seconds, and kept until they are: a crash loses no more.
+    """
+
+    def __init__(self, database: Database, tell: Callable[[int, Mapping[int, int]], None]) -> None:
+        self._database = database
+        self._tell = tell
+        self._stored = Lookup(partial(find_markers, database), "lookup of markers")
+        self._unwritten: dict[tuple[int, int], int] = {}
+        self._untold: dict[int, dict[int, int]] = {}
+        self._has_moved = asyncio.Event()
+
+    def move(self, user_id: int, course: int, seq: int) -> None:
+        """Remember that the user has read up to `seq`, unless she is known to have read as far."""
+        if seq <= self._unwritten.get((user_id, course), 0):
+            return
+        self._unwritten[user_id, course] = seq
+        self._untold.setdefault(course, {})[user_id] = seq
+        self._has_moved.set()
+
+    async def find(self, user_id: int, course: int) -> int:
+        """How far the user has read; 0: nothing yet. Raises DatabaseUnavailable."""
+        place = (user_id, course)
+        # Looked at first: what is being written may be neither here any more nor there yet.
+        here = self._unwritten.get(place, 0)
+        return max(here, await self._stored.find(place) or 0, self._unwritten.get(place, 0))
+
+    async def unread_counts(self, user_id: int, courses: Collection[int]) -> dict[int, int]:
+        """How many messages of each course the user has not read. Raises DatabaseUnavailable."""
+        here = {course: self._unwritten.get((user_id, course), 0) for course in courses}
+        return await unread_counts(self._database, user_id, here)
+
+    def tell(self) -> None:
+        """Tell what has moved since it was told last."""
+        self._has_moved.clear()
+        untold, self._untold = self._untold, {}
+        for course, seqs in untold.items():
+            self._tell(course, seqs)
+
+    async def write(self) -> None:
+        """Write what has moved. Raises DatabaseUnavailable, and then it is written the next time."""
+        written = dict(self._unwritten)
+        if written:
+            await write_markers(self._database, written)
+        for place, seq in written.items():
+            if self._unwritten.get(place) == seq:
+                del self._unwritten[place]
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Tell and write while the context lasts, and write once more when it ends."""
+        try:
+            async with (
+                running(self._tell_for_ever(), "teller of markers"),
+                running(self._write_for_ever(), "writer of markers"),
+            ):
+                yield
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WRITE_TIMEOUT_S):
+                    await self._try_to_write()
+
+    async def _tell_for_ever(self) -> None:
+        while True:
+            await self._has_moved.wait()
+            self.tell()
+            await asyncio.sleep(TELL_EVERY_S)
+
+    async def _write_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            await self._try_to_write()
+
+    async def _try_to_write(self) -> None:
+        try:
+            await self.write()
+        except DatabaseUnavailable as error:
+            logger.warning("%d markers can't be written yet: %s", len(self._unwritten), error)

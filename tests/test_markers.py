@@ -1,0 +1,307 @@
+"""How far each has read: her other windows know it at once, and the database soon."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import asyncpg
+import pytest
+
+from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
+from educa_chat.errors import DatabaseUnavailable
+from educa_chat.handlers.keys import DATABASE, MARKERS
+from educa_chat.markers import Markers
+from educa_chat.payload import READERS_PER_PAYLOAD, Readers, decode_payload, encode_readers
+from educa_chat.storage.log import Log
+from educa_chat.storage.markers import find_markers
+from educa_chat.storage.pool import Database
+from tests.conftest import Postgres
+from tests.serving import TIMEOUT_S, Chatter, Person, Server, add_person, add_room, open_server, settings_for
+
+ANA, LUIS = 1, 2
+
+
+class Told(asyncio.Queue[tuple[int, dict[int, int]]]):
+    """What the gatherer has told."""
+
+    def tell(self, course: int, seqs: Mapping[int, int]) -> None:
+        self.put_nowait((course, dict(seqs)))
+
+    async def next(self) -> tuple[int, dict[int, int]]:
+        async with asyncio.timeout(TIMEOUT_S):
+            return await self.get()
+
+
+async def course_with(database: Database, count: int) -> int:
+    """Add a course in which so many messages were said, and return its id."""
+    await add_person(database)
+    teacher = await add_person(database)
+    course, _ = await add_room(database, 0, teacher)
+    await Log(database).open_room(course)
+    await database.execute(
+        "insert into educa_chat.event (course, seq, kind, actor, client_id, at, said, student)"
+        " select $1, n, 1, 1, n::text, now(), n, '' from generate_series(1, $2::bigint) n",
+        course,
+        count,
+    )
+    await database.execute("update educa_chat.room set head = $2, said = $2 where course = $1", course, count)
+    return course
+
+
+async def until_stored(database: Database, place: tuple[int, int], seq: int) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while (await find_markers(database, [place])).get(place) != seq:
+            await asyncio.sleep(0.01)
+
+
+# The gatherer.
+
+
+async def test_the_first_move_is_told_at_once_and_of_the_others_the_newest(database: Database) -> None:
+    told = Told()
+    markers = Markers(database, told.tell)
+    async with markers.open():
+        markers.move(ANA, 7, 1)
+        assert await told.next() == (7, {ANA: 1})
+        for seq in range(2, 100):
+            markers.move(ANA, 7, seq)
+            await asyncio.sleep(0)
+        markers.move(LUIS, 7, 5)
+        markers.move(ANA, 8, 3)
+        assert [await told.next(), await told.next()] == [(7, {ANA: 99, LUIS: 5}), (8, {ANA: 3})]
+    assert told.empty()
+
+
+async def test_a_move_backwards_is_none(database: Database) -> None:
+    told = Told()
+    markers = Markers(database, told.tell)
+    markers.move(ANA, 7, 5)
+    markers.tell()
+    for seq in (5, 4):
+        markers.move(ANA, 7, seq)
+    markers.tell()
+    assert await told.next() == (7, {ANA: 5})
+    assert told.empty()
+
+
+async def test_what_has_moved_is_stored_by_itself(database: Database) -> None:
+    course = await course_with(database, 10)
+    markers = Markers(database, Told().tell)
+    async with markers.open():
+        markers.move(ANA, course, 4)
+        await until_stored(database, (ANA, course), 4)
+        markers.move(ANA, course, 6)
+        await until_stored(database, (ANA, course), 6)
+
+
+async def test_what_has_moved_is_stored_when_the_process_stops(database: Database) -> None:
+    course = await course_with(database, 10)
+    markers = Markers(database, Told().tell)
+    async with markers.open():
+        markers.move(ANA, course, 4)
+    assert await find_markers(database, [(ANA, course)]) == {(ANA, course): 4}
+
+
+async def test_what_can_not_be_stored_is_kept_and_stored_later(database: Database) -> None:
+    course = await course_with(database, 10)
+    markers = Markers(database, Told().tell)
+    await database.execute("alter table educa_chat.marker rename to elsewhere")
+    for seq in (3, 4):
+        markers.move(ANA, course, seq)
+        with pytest.raises(DatabaseUnavailable):
+            await markers.write()
+    markers.move(LUIS, course, 2)
+    await database.execute("alter table educa_chat.elsewhere rename to marker")
+    await markers.write()
+    assert await find_markers(database, [(ANA, course), (LUIS, course)]) == {(ANA, course): 4, (LUIS, course): 2}
+
+
+async def test_it_goes_on_by_itself_when_the_database_is_back(database: Database) -> None:
+    course = await course_with(database, 10)
+    markers = Markers(database, Told().tell)
+    await database.execute("alter table educa_chat.marker rename to elsewhere")
+    async with markers.open():
+        markers.move(ANA, course, 4)
+        with pytest.raises(DatabaseUnavailable):
+            await markers.write()
+        await database.execute("alter table educa_chat.elsewhere rename to marker")
+        await until_stored(database, (ANA, course), 4)
+
+
+async def test_what_has_moved_here_is_known_before_it_is_stored(database: Database) -> None:
+    course = await course_with(database, 10)
+    markers = Markers(database, Told().tell)
+    assert await markers.find(ANA, course) == 0
+    assert await markers.unread_counts(ANA, [course]) == {course: 10}
+    markers.move(ANA, course, 4)
+    assert await markers.find(ANA, course) == 4
+    assert await markers.unread_counts(ANA, [course]) == {course: 6}
+    await markers.write()
+    assert await markers.find(ANA, course) == 4
+    assert await markers.unread_counts(ANA, [course]) == {course: 6}
+    assert await markers.find(LUIS, course) == 0
+
+
+async def test_what_moves_while_it_is_written_is_written_the_next_time(database: Database) -> None:
+    course = await course_with(database, 10)
+    markers = Markers(database, Told().tell)
+    markers.move(ANA, course, 4)
+    writing = asyncio.create_task(markers.write())
+    await asyncio.sleep(0)
+    markers.move(ANA, course, 5)
+    await writing
+    assert await markers.find(ANA, course) == 5
+    await markers.write()
+    assert await find_markers(database, [(ANA, course)]) == {(ANA, course): 5}
+
+
+@pytest.mark.parametrize("count", [0, 1, READERS_PER_PAYLOAD, 3 * READERS_PER_PAYLOAD - 1])
+def test_what_is_told_comes_out_of_its_payloads(count: int) -> None:
+    epoch = "0123456789abcdef"
+    seqs = {2**31 - 1 - number: 2**53 - number for number in range(count)}
+    payloads = list(encode_readers(epoch, seqs))
+    assert all(len(payload) <= MAX_PAYLOAD_BYTES for payload in payloads)
+    decoded: dict[int, int] = {}
+    for payload in payloads:
+        readers = decode_payload(payload, epoch)
+        assert isinstance(readers, Readers)
+        decoded |= readers.seqs
+        assert decode_payload(payload, "f" * 16) is None
+    assert decoded == seqs
+
+
+# On real sockets.
+
+
+@pytest.fixture
+async def server(postgres: Postgres) -> AsyncIterator[Server]:
+    url = await postgres.create_chat_database(demo=True)
+    async with open_server(settings_for(url, limits_messages_per_second=0)) as opened:
+        yield opened
+
+
+async def greeted(person: Person, course: int = 1, *, query: str = "") -> tuple[Chatter, int]:
+    """A full socket of `person`, and how far the server says that she has read."""
+    chatter = await person.enter(course, query=query)
+    return chatter, (await chatter.receive_until("welcome"))["state"]["read"]
+
+
+async def say(chatter: Chatter, count: int, start: int = 0) -> None:
+    for number in range(start, start + count):
+        await chatter.say(f"{number}", id=f"{number}")
+        await chatter.receive_until("ack", id=f"{number}")
+
+
+async def unread(person: Person) -> list[str]:
+    """The counts on the page of her courses, as they are read out."""
+    _, page, _ = await person.get("/students/courses/")
+    return re.findall(r'<span class="unseen">(\d+ unread messages?)</span>', page)
+
+
+async def frames_until(chatter: Chatter, text: str) -> list[dict[str, Any]]:
+    """All frames that come before the message `text`."""
+    frames = []
+    async with asyncio.timeout(TIMEOUT_S):
+        while (frame := await chatter.receive_any()).get("message") != text:
+            frames.append(frame)
+    return frames
+
+
+async def test_only_the_other_windows_of_the_reader_are_told(server: Server) -> None:
+    async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
+        (one, _), (two, _), (other, _) = await greeted(ana), await greeted(ana), await greeted(luis)
+        basic = await ana.enter(basic=True)
+        await say(other, 3)
+        await one.events(3)
+        await one.send({"type": "read", "seq": 2})
+        assert await two.receive_until("read") == {"type": "read", "seq": 2}
+        # What the second has been told it need not be told again, and the first not what it has said itself.
+        await two.send({"type": "read", "seq": 3})
+        assert await one.receive_until("read") == {"type": "read", "seq": 3}
+        await say(other, 1, start=3)
+        for chatter in (one, two, other, basic):
+            assert [f for f in await frames_until(chatter, "3") if f["type"] == "read"] == []
+
+
+async def test_what_is_beyond_the_head_or_was_read_before_is_ignored(server: Server) -> None:
+    async with Person(server.url, "ana") as ana:
+        (one, _), (two, _) = await greeted(ana), await greeted(ana)
+        await say(one, 5)
+        for seq in (6, 2**53, 4, 4, 3, 1):
+            await one.send({"type": "read", "seq": seq})
+        assert (await two.receive_until("read"))["seq"] == 4
+        await two.send({"type": "read", "seq": 2})
+        await one.send({"type": "read", "seq": 5})
+        assert (await two.receive_until("read"))["seq"] == 5
+        assert (await greeted(ana))[1] == 5
+
+
+@pytest.mark.parametrize("seq", [0, -1, 2**53 + 1, 2**64, 1.5, "1", None, True, [1], {}])
+async def test_a_seq_that_is_none_is_a_bad_request(server: Server, seq: object) -> None:
+    async with Person(server.url, "ana") as ana:
+        chatter, _ = await greeted(ana)
+        await chatter.send({"type": "read", "seq": seq})
+        assert (await chatter.receive_until("error"))["code"] == "bad_request"
+        await chatter.send({"type": "read"})
+        assert (await chatter.receive_until("error"))["code"] == "bad_request"
+        assert (await greeted(ana))[1] == 0
+
+
+async def test_of_a_flood_the_last_is_what_counts_and_the_others_hear_little_of_it(server: Server) -> None:
+    async with Person(server.url, "profe") as profe:
+        (one, _), (two, _) = await greeted(profe), await greeted(profe)
+        await say(one, 60)
+        for seq in range(1, 61):
+            await one.send({"type": "read", "seq": seq})
+        told = 1
+        while (await two.receive_until("read"))["seq"] != 60:
+            told += 1
+        assert told <= 5
+        assert (await greeted(profe))[1] == 60
+
+
+async def test_how_far_she_has_read_outlives_the_server(postgres: Postgres) -> None:
+    settings = settings_for(await postgres.create_chat_database(demo=True))
+    async with open_server(settings) as server, Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
+        chatter, read = await greeted(ana)
+        assert read == 0
+        other, _ = await greeted(luis)
+        await say(other, 3)
+        await chatter.events(3)
+        assert await unread(ana) == ["3 unread messages"]
+        await chatter.send({"type": "read", "seq": 2})
+        _, read = await greeted(ana)
+        # What she has just read is known on her next page, though it is not written yet.
+        assert read == 2
+        assert await unread(ana) == ["1 unread message"]
+        assert await unread(luis) == ["3 unread messages"]
+    async with open_server(settings) as server, Person(server.url, "ana") as ana:
+        assert (await greeted(ana))[1] == 2
+        assert await unread(ana) == ["1 unread message"]
+        chatter, _ = await greeted(ana, query="?after=0")
+        await chatter.events(3)
+        await chatter.send({"type": "read", "seq": 3})
+        while (await greeted(ana))[1] != 3:
+            pass
+        assert await unread(ana) == []
+
+
+async def test_who_come_at_once_share_the_question_how_far_they_have_read(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = 0
+    fetch = Database.fetch
+
+    async def count(database: Database, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        nonlocal questions
+        questions += "educa_chat.marker" in sql
+        return await fetch(database, sql, *arguments)
+
+    monkeypatch.setattr(Database, "fetch", count)
+    markers = server.app[MARKERS]
+    database = server.app[DATABASE]
+    course, names = await add_room(database, 40)
+    ids = await database.fetch("select id from auth_user where username = any ($1::text[])", names)
+    assert await asyncio.gather(*(markers.find(row["id"], course) for row in ids)) == [0] * 40
+    assert questions == 1
