@@ -7,6 +7,7 @@ import { plural, text } from './strings.js';
 
 const GROUP_WITHIN = 5 * 60_000;
 const BOTTOM = 40;
+const ABOVE_LINE = 16;
 const READ_OUT_AT_ONCE = 3;
 const READ_OUT_AFTER = 400;
 
@@ -40,6 +41,12 @@ export class LogView {
   /** @type {Row | undefined} the one that Tab leads to */
   #reachable;
 
+  /** Above the first message of others behind a seq. */
+  #line = lineElement();
+  #lineAfter = Infinity;
+  /** @type {Row | undefined} the one below the line; undefined: there is no line */
+  #belowLine;
+
   #atBottom = true;
 
   /** Where the log was scrolled to when it was last looked at. */
@@ -57,17 +64,20 @@ export class LogView {
 
   #own;
   #onAction;
+  #onBottom;
   #topWatch;
 
   /**
    * @param {object} reader
    * @param {string} reader.user
    * @param {() => void} reader.onTop  the reader nears the oldest message
+   * @param {() => void} reader.onBottom  the reader has come to the newest message
    * @param {(action: Action, id: string) => void} reader.onAction
    */
-  constructor({ user, onTop, onAction }) {
+  constructor({ user, onTop, onBottom, onAction }) {
     this.#own = user;
     this.#onAction = onAction;
+    this.#onBottom = onBottom;
     this.#log.addEventListener('scroll', () => this.#scrolled(), { passive: true });
     this.#log.addEventListener('keydown', (event) => this.#move(event));
     this.#log.addEventListener('focusin', (event) => this.#makeReachable(this.#rowOf(event.target)));
@@ -92,6 +102,11 @@ export class LogView {
     return first;
   }
 
+  /** Whether the newest message is in view. */
+  get isAtBottom() {
+    return this.#atBottom;
+  }
+
   /**
    * Shows these messages and nothing else.
    *
@@ -103,7 +118,8 @@ export class LogView {
       element.remove();
     }
     for (const rows of [this.#rows, this.#stored, this.#unstored]) rows.clear();
-    this.#reachable = undefined;
+    this.#reachable = this.#belowLine = undefined;
+    this.#line.remove();
     for (const message of messages) this.#insert(message);
     this.#log.ariaBusy = 'false';
     this.#scrollDown();
@@ -116,6 +132,7 @@ export class LogView {
       this.#stored.clear();
       for (const message of messages) this.#insert(message, newer[0]?.[1] ?? this.#firstUnstored());
       for (const [seq, row] of newer) this.#stored.set(seq, row);
+      if (this.#belowLine) this.#placeLine();
     });
   }
 
@@ -169,6 +186,25 @@ export class LogView {
         if (other.message.reply_to === seq) this.#render(other);
       }
     });
+  }
+
+  /**
+   * Draws a line above the first message of others behind `after`; where there is none, nothing is new.
+   *
+   * @param {number} after
+   */
+  drawLine(after) {
+    this.#lineAfter = after;
+    this.#keepingPlace(() => this.#placeLine());
+    if (!this.#belowLine) this.#unseen = 0;
+    this.#showWayDown();
+  }
+
+  /** Shows the line, if there is one, and what is new below it. */
+  goToLine() {
+    if (!this.#belowLine) return;
+    this.#log.scrollTop = this.#line.offsetTop - ABOVE_LINE;
+    this.#lookWhere();
   }
 
   /** Asks for older messages as soon as the reader is near the oldest one, be it now. */
@@ -254,7 +290,8 @@ export class LogView {
       row.divider?.remove();
       row.divider = undefined;
     }
-    row.element.classList.toggle('grouped', !opensDay && continues(previous.message, row.message));
+    const opensPart = opensDay || row === this.#belowLine;
+    row.element.classList.toggle('grouped', !opensPart && continues(previous.message, row.message));
   }
 
   /**
@@ -264,7 +301,7 @@ export class LogView {
    */
   #neighbour(row, direction) {
     let element = row.element[direction];
-    while (element?.classList.contains('day')) element = element[direction];
+    while (element && !element.classList.contains('message')) element = element[direction];
     return this.#rowOf(element);
   }
 
@@ -282,6 +319,17 @@ export class LogView {
   #firstUnstored() {
     const [first] = this.#unstored.values();
     return first;
+  }
+
+  #placeLine() {
+    const before = this.#belowLine;
+    this.#belowLine = [...this.#stored.values()].find(
+      ({ message }) => message.seq > this.#lineAfter && message.user !== this.#own,
+    );
+    this.#line.remove();
+    this.#belowLine?.element.before(this.#line);
+    this.#arrange(before);
+    this.#arrange(this.#belowLine);
   }
 
   #renameDaysAtMidnight() {
@@ -344,18 +392,23 @@ export class LogView {
 
   #scrolled() {
     // What has changed in this frame moved the rows; where they belong is known.
-    if (this.#frame) return;
+    if (!this.#frame) this.#lookWhere();
+  }
+
+  #lookWhere() {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
     this.#lastTop = scrollTop;
     this.#atBottom = scrollHeight - scrollTop - clientHeight < BOTTOM;
     this.#place = this.#atBottom ? null : this.#findPlace();
     this.#showWayDown();
+    if (this.#atBottom) this.#onBottom();
   }
 
   #scrollDown() {
     this.#atBottom = true;
     this.#restorePlace();
     this.#showWayDown();
+    this.#onBottom();
   }
 
   #showWayDown() {
@@ -418,6 +471,13 @@ export class LogView {
       this.#readOut = undefined;
     }, READ_OUT_AFTER);
   }
+}
+
+function lineElement() {
+  const line = make('div', 'new-line', text('log.new'));
+  line.role = 'separator';
+  line.ariaLabel = text('log.new');
+  return line;
 }
 
 /**

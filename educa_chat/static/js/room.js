@@ -13,6 +13,7 @@ import { Outbox } from './outbox.js';
 import { pageData } from './page-data.js';
 import { Status } from './status.js';
 import { text } from './strings.js';
+import { Unread } from './unread.js';
 import { followViewport } from './viewport.js';
 
 const PAGE = 50;
@@ -35,6 +36,7 @@ const status = new Status(signInUrl());
 const log = new LogView({
   user,
   onTop: loadOlder,
+  onBottom: () => unread.look(),
   onAction: (action, id) => {
     if (action === 'retry') outbox.retry(id);
     else if (action === 'discard') outbox.discard(id);
@@ -62,6 +64,12 @@ const outbox = new Outbox(place, {
   onGone: (id) => log.removeUnstored(id),
 });
 
+const unread = new Unread({
+  log,
+  newest: () => position?.seq ?? 0,
+  tell: (seq) => connection.send({ type: 'read', seq }),
+});
+
 const composer = new Composer({ place, onMessage: (message) => outbox.add(message) });
 
 /** @type {Record<string, ((event: Frame) => void) | undefined>} */
@@ -83,7 +91,7 @@ const signals = {
   error: (refusal) => outbox.refused(/** @type {any} */ (refusal)),
   presence: () => {},
   typing: () => {},
-  read: () => {},
+  read: ({ seq }) => unread.moved(seq),
 };
 
 followViewport();
@@ -103,6 +111,7 @@ function showNewest({ messages, head, epoch, more }) {
   for (const message of messages) {
     if (message.user === user) outbox.stored(message.id);
   }
+  unread.startOver();
   log.replace(messages);
   showUnstored();
   if (more) log.watchTop();
@@ -153,15 +162,17 @@ function advance(event) {
   if (!position || event.seq <= position.seq) return;
   position = { ...position, seq: event.seq, datetime: event.datetime };
   events[event.type]?.(event);
+  unread.look();
 }
 
 /** @param {Frame} welcome */
-function welcome({ me, limits }) {
+function welcome({ me, limits, state }) {
   // Someone else has signed in with this browser: what waits here is not theirs to say.
   if (me.user !== user) return connection.stop('other-user');
   reader = { name: me.name, role: me.role };
   composer.limitTo(limits.message_length);
   connection.welcomed();
+  unread.welcomed(state.read);
 }
 
 /** What is shown and what the server has may have nothing in common any more. */
@@ -183,6 +194,7 @@ function acknowledged({ id, seq, datetime }) {
 function said(message) {
   if (message.user === user) outbox.stored(message.id);
   log.append(/** @type {any} */ (message));
+  unread.arrived(message.seq, message.user === user);
 }
 
 async function isBehind() {

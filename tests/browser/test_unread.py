@@ -1,0 +1,163 @@
+"""What a reader has not read yet, in a real browser: the line, the counts, and her other windows."""
+
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import TIMEOUT_MS, Desk, say, until
+from tests.serving import Chatter, Person, Server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+LINE = "#chat [role=separator]"
+COURSES = "/students/courses/"
+ROOM = "/chat/room/1/"
+
+
+async def speak(chatter: Chatter, first: int, last: int) -> None:
+    for number in range(first, last + 1):
+        await chatter.say(f"number {number}", id=f"{number}")
+        await chatter.receive_until("ack", id=f"{number}")
+
+
+async def turn(page: Page, *, hidden: bool) -> None:
+    """Let the reader turn to another tab, or back to this one."""
+    await page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+            document.dispatchEvent(new Event('visibilitychange'));
+        }""",
+        hidden,
+    )
+
+
+async def until_read(server: Server, username: str, seq: int) -> None:
+    """Wait until the server knows that `username` has read up to `seq`."""
+    async with Person(server.url, username) as person:
+
+        async def is_read() -> bool:
+            socket = await person.enter()
+            welcome = await socket.receive_until("welcome")
+            await socket.socket.close()
+            return bool(welcome["state"]["read"] == seq)
+
+        await until(is_read)
+
+
+async def below_line(page: Page) -> str:
+    """The text of the message below the line."""
+    text: str = await page.locator(f"{LINE} + .message .body").inner_text()
+    return text
+
+
+async def test_who_comes_back_finds_what_is_new_counted_and_below_a_line(desk: Desk) -> None:
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        await speak(socket, 1, 20)
+        ana = await desk.sit_down("ana", COURSES)
+        await expect(ana.get_by_text("20 unread messages")).to_have_count(1)
+        await ana.goto(desk.server.url + ROOM)
+        # Who was never here before finds the newest, and no line.
+        await expect(ana.locator("#chat .message").last).to_be_in_viewport()
+        await until_read(desk.server, "ana", 20)
+        await expect(ana.locator(LINE)).to_have_count(0)
+        await ana.goto(desk.server.url + COURSES)
+        await expect(ana.get_by_role("link", name="Introducción")).to_be_visible()
+        await expect(ana.locator(".unread")).to_have_count(0)
+        await speak(socket, 21, 50)
+        await ana.reload()
+        await expect(ana.locator(".unread [aria-hidden]")).to_have_text("30")
+        await ana.goto(desk.server.url + ROOM)
+        line = ana.locator(LINE)
+        await expect(line).to_be_in_viewport()
+        await expect(line).to_have_accessible_name("New messages")
+        assert await below_line(ana) == "number 21"
+        await expect(ana.locator("#chat .message").last).not_to_be_in_viewport()
+        await ana.locator("#to-newest").click()
+        await until_read(desk.server, "ana", 50)
+        await ana.reload()
+        await expect(ana.locator("#chat .message").last).to_be_in_viewport()
+        await expect(line).to_have_count(0)
+
+
+async def test_older_unread_messages_come_below_the_line_as_they_load(desk: Desk) -> None:
+    async with Person(desk.server.url, "luis") as luis, Person(desk.server.url, "ana") as ana:
+        socket, reader = await luis.enter(), await ana.enter()
+        await speak(socket, 1, 70)
+        await reader.events(70)
+        await reader.send({"type": "read", "seq": 15})
+        page = await desk.sit_down("ana")
+        await expect(page.locator("#chat .message")).to_have_count(70)
+        await expect(page.locator(LINE)).to_have_count(1)
+        assert await below_line(page) == "number 16"
+
+
+async def test_what_the_other_window_reads_is_new_in_none(desk: Desk) -> None:
+    here = await desk.sit_down("ana")
+    there = await here.context.new_page()
+    await there.goto(desk.server.url + ROOM)
+    title = await there.title()
+    for page in (here, there):
+        await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+        await turn(page, hidden=True)
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        await speak(socket, 1, 3)
+    for page in (here, there):
+        await expect(page).to_have_title(f"(3) {title}")
+        await expect(page.locator(LINE)).to_have_count(1)
+        assert await below_line(page) == "number 1"
+    await turn(here, hidden=False)
+    await expect(here).to_have_title(title)
+    # The one that is looked at still shows where she was; the other has nothing new any more.
+    await expect(there).to_have_title(title)
+    await expect(there.locator(LINE)).to_have_count(0)
+    await expect(here.locator(LINE)).to_have_count(1)
+    await until_read(desk.server, "ana", 3)
+    await say(here, "I see")
+    await expect(here.locator(LINE)).to_have_count(0)
+
+
+async def test_what_nobody_looks_at_is_not_read(desk: Desk) -> None:
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+    sent: list[str] = []
+    session = await page.context.new_cdp_session(page)
+    session.on("Network.webSocketFrameSent", lambda event: sent.append(event["response"]["payloadData"]))
+    await session.send("Network.enable")
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        await turn(page, hidden=True)
+        await speak(socket, 1, 50)
+        await expect(page.locator("#chat .message")).to_have_count(50)
+        await turn(page, hidden=False)
+        # She is at the line, and there is more below than fits.
+        await expect(page.locator(LINE)).to_be_in_viewport()
+        await expect(page.locator("#chat .message").last).not_to_be_in_viewport()
+        await speak(socket, 51, 52)
+        await expect(page.get_by_role("button", name="2 new messages")).to_be_visible()
+        assert not sent
+        await page.locator("#to-newest").click()
+        await until_read(desk.server, "ana", 52)
+        # Of much at once she tells the newest, and that rarely.
+        await speak(socket, 53, 72)
+        await until_read(desk.server, "ana", 72)
+    assert len(sent) < 10
+    assert all(re.fullmatch(r'\{"type":"read","seq":\d+\}', frame) for frame in sent)
+
+
+@pytest.mark.parametrize("width", [1100, 360])
+async def test_the_line_and_the_counts_fit_on_wide_and_narrow_screens(desk: Desk, width: int) -> None:
+    async with Person(desk.server.url, "luis") as luis, Person(desk.server.url, "ana") as ana:
+        socket, reader = await luis.enter(), await ana.enter()
+        await speak(socket, 1, 9)
+        await reader.events(9)
+        await reader.send({"type": "read", "seq": 4})
+    page = await desk.sit_down("ana", COURSES, viewport={"width": width, "height": 700}, locale="es")
+    await expect(page.get_by_text("5 mensajes sin leer")).to_have_count(1)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    await page.goto(desk.server.url + ROOM)
+    await expect(page.locator(LINE)).to_have_accessible_name("Mensajes nuevos")
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
