@@ -11,6 +11,7 @@ import pytest
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.handlers.keys import DATABASE, MARKERS
+from educa_chat.handlers.websocket import REFUSALS_BURST, REFUSALS_PER_SECOND
 from educa_chat.markers import Markers
 from educa_chat.payload import READERS_PER_PAYLOAD, Readers, decode_payload, encode_readers
 from educa_chat.storage.log import Log
@@ -259,6 +260,17 @@ async def test_of_a_flood_the_last_is_what_counts_and_the_others_hear_little_of_
             told += 1
         assert told <= 5
         assert (await greeted(profe))[1] == 60
+
+
+async def test_who_floods_with_how_far_she_has_read_is_read_slowly(server: Server) -> None:
+    async with Person(server.url, "profe") as profe:
+        chatter, _ = await greeted(profe)
+        await say(chatter, 1)
+        begun = asyncio.get_running_loop().time()
+        for _ in range(REFUSALS_BURST + 2 * REFUSALS_PER_SECOND):
+            await chatter.send({"type": "read", "seq": 1})
+        await say(chatter, 1, start=1)
+        assert asyncio.get_running_loop().time() - begun > 1
 
 
 async def test_how_far_she_has_read_outlives_the_server(postgres: Postgres) -> None:
