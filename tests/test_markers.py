@@ -18,6 +18,7 @@ from educa_chat.storage.log import Log
 from educa_chat.storage.markers import find_markers
 from educa_chat.storage.pool import Database
 from tests.conftest import Postgres
+from tests.processes import free_port
 from tests.serving import TIMEOUT_S, Chatter, Person, Server, add_person, add_room, open_server, settings_for
 
 ANA, LUIS = 1, 2
@@ -223,6 +224,16 @@ async def test_only_the_other_windows_of_the_reader_are_told(server: Server) -> 
         await say(other, 1, start=3)
         for chatter in (one, two, other, basic):
             assert [f for f in await frames_until(chatter, "3") if f["type"] == "read"] == []
+
+
+async def test_her_windows_here_know_it_though_redis_is_dead(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    settings = settings_for(url, bus_url=f"redis://127.0.0.1:{free_port()}")
+    async with open_server(settings) as server, Person(server.url, "ana") as ana:
+        (one, _), (two, _) = await greeted(ana), await greeted(ana)
+        await say(one, 1)
+        await one.send({"type": "read", "seq": 1})
+        assert await two.receive_until("read") == {"type": "read", "seq": 1}
 
 
 async def test_what_is_beyond_the_head_or_was_read_before_is_ignored(server: Server) -> None:
