@@ -18,7 +18,6 @@ from educa_chat.protocol import (
     ChatMessage,
     Close,
     Closed,
-    Command,
     Delete,
     Deleted,
     Edit,
@@ -76,7 +75,7 @@ class Chat:
 
     def obey(
         self,
-        command: Command,
+        command: Stored | Typing,
         visitor: Visitor,
         membership: Membership,
         settle: Callable[[str, Outcome], None],
