@@ -50,7 +50,8 @@ FILL = f"""
     ),
     event as (
         insert into educa_chat.event (course, seq, kind, actor, client_id, at, said, student, instructor, basic)
-        select course, seq, case seq % 100 when 0 then 5 else 1 end, 1 + seq % {USERS}, course || ':' || seq, now(), seq, '{{"seq":0}}', null, '{{}}'
+        select course, seq, case seq % 100 when 0 then 5 else 1 end, 1 + seq % {USERS}, course || ':' || seq, now(),
+            seq, '{{"seq":0}}', null, '{{}}'
         from said
     )
     insert into educa_chat.message (course, seq, author, client_id, username, name, instructor, at, body, html)
