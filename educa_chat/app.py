@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
 from cryptography.fernet import Fernet
 
+from educa_chat import markup
 from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
 from educa_chat.handlers import accounts, api, health, keys, pages, static, websocket
@@ -147,6 +148,7 @@ def _route(app: web.Application, settings: Settings) -> None:
 
 async def _resources(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
+    markup.prepare()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.database.url, settings.database.pool_size))
         if settings.server.mode == "development":

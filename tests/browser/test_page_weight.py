@@ -59,7 +59,7 @@ async def test_the_room_with_its_history_is_light_and_its_files_come_once(desk: 
     cold = await load(page, server.url + ROOM_PATH)
     files = {path: size for path, size in cold.items() if path.startswith(PATH)}
     assert sum(path.endswith(".js") for path in files) > 10
-    assert sum(path.endswith(".css") for path in files) == 2
+    assert sum(path.endswith(".css") for path in files) == 3
     assert sum(cold.values()) <= LIMIT_BYTES, cold
     warm = await load(page, server.url + ROOM_PATH)
     assert {path: size for path, size in warm.items() if path.startswith(PATH) and size} == {}

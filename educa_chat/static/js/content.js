@@ -1,9 +1,68 @@
 /** From the server's rendering of a message to the nodes that are shown. */
 
-/** Copied without attributes; what is not listed is replaced by what it holds. */
-const ELEMENTS = new Set(['BR', 'P', 'CODE', 'PRE', 'EM', 'STRONG', 'DEL', 'UL', 'OL', 'LI', 'BLOCKQUOTE']);
-const NOT_TEXT = new Set(['SCRIPT', 'STYLE', 'TEMPLATE', 'NOSCRIPT']);
+/**
+ * What may be shown, as the server has it in `markup/allowed.py`: elements with their attributes, by namespace, and
+ * classes. What is not listed is replaced by what it holds.
+ *
+ * @type {Record<string, Record<string, string[]>>}
+ */
+const ELEMENTS = {
+  'http://www.w3.org/1999/xhtml': {
+    a: ['href', 'title'],
+    blockquote: [],
+    br: [],
+    code: [],
+    em: [],
+    hr: [],
+    li: ['value'],
+    ol: [],
+    p: [],
+    pre: [],
+    s: [],
+    span: ['class'],
+    strong: [],
+    table: [],
+    tbody: [],
+    td: ['class'],
+    th: ['class'],
+    thead: [],
+    tr: [],
+    ul: [],
+  },
+  'http://www.w3.org/1998/Math/MathML': {
+    math: ['display'],
+    menclose: ['notation'],
+    mfrac: ['linethickness'],
+    mi: ['mathvariant'],
+    mn: ['mathvariant'],
+    mo: [
+      'accent', 'fence', 'form', 'largeop', 'lspace', 'mathvariant', 'maxsize', 'minsize', 'movablelimits',
+      'rspace', 'separator', 'stretchy',
+    ],
+    mover: ['accent'],
+    mpadded: ['depth', 'height', 'lspace', 'voffset', 'width'],
+    mphantom: [],
+    mroot: [],
+    mrow: [],
+    mspace: ['depth', 'linebreak', 'width'],
+    msqrt: [],
+    mstyle: ['displaystyle', 'scriptlevel'],
+    msub: [],
+    msubsup: [],
+    msup: [],
+    mtable: ['columnlines', 'columnspacing', 'displaystyle', 'rowlines', 'rowspacing'],
+    mtd: ['columnalign'],
+    mtext: ['mathvariant'],
+    mtr: [],
+    munder: [],
+    munderover: [],
+  },
+};
+const CLASSES = new Set([
+  'c', 'center', 'gd', 'gi', 'gp', 'k', 'kt', 'left', 'm', 'na', 'nb', 'nc', 'nd', 'nf', 'nt', 'o', 'right', 's',
+]);
 const SCHEMES = new Set(['http:', 'https:', 'mailto:']);
+const NOT_TEXT = new Set(['script', 'style', 'template', 'noscript']);
 
 /**
  * The server's HTML is safe already. It is rebuilt all the same, so that one mistake there is not enough.
@@ -27,7 +86,7 @@ function copy(source, target) {
   for (const node of source.childNodes) {
     if (node instanceof Text) {
       target.appendChild(document.createTextNode(node.data));
-    } else if (node instanceof Element && !NOT_TEXT.has(node.nodeName)) {
+    } else if (node instanceof Element && !NOT_TEXT.has(node.localName)) {
       const element = emptyCopy(node);
       copy(node, element ? target.appendChild(element) : target);
     }
@@ -36,21 +95,26 @@ function copy(source, target) {
 
 /**
  * @param {Element} element
- * @returns {HTMLElement | null} null where its content alone may be shown
+ * @returns {Element | null} null where its content alone may be shown
  */
-function emptyCopy(element) {
-  if (element.nodeName === 'A') return link(element.getAttribute('href') ?? '');
-  return ELEMENTS.has(element.nodeName) ? document.createElement(element.nodeName) : null;
+function emptyCopy({ namespaceURI, localName, attributes }) {
+  const elements = ELEMENTS[namespaceURI ?? ''] ?? {};
+  if (!Object.hasOwn(elements, localName)) return null;
+  const element = document.createElementNS(namespaceURI, localName);
+  for (const { name, value } of attributes) {
+    if (elements[localName].includes(name) && (name !== 'class' || CLASSES.has(value))) element.setAttribute(name, value);
+  }
+  return element instanceof HTMLAnchorElement ? asLink(element) : element;
 }
 
-/** @param {string} href */
-function link(href) {
+/** @param {HTMLAnchorElement} anchor */
+function asLink(anchor) {
+  const href = anchor.getAttribute('href') ?? '';
   const url = URL.canParse(href) ? new URL(href) : null;
   // A user name in front of the host is there to deceive: https://bank.example@evil.example
   if (!url || !SCHEMES.has(url.protocol) || url.username || url.password) return null;
-  const anchor = document.createElement('a');
   anchor.href = url.href;
   anchor.target = '_blank';
-  anchor.rel = 'noopener noreferrer nofollow';
+  anchor.rel = 'noopener noreferrer nofollow ugc';
   return anchor;
 }

@@ -1,0 +1,126 @@
+"""A block of code, coloured by Pygments: one class for each kind of token that a reader tells apart."""
+
+import time
+from functools import cache
+from html import escape
+from itertools import groupby
+
+from pygments.lexer import Lexer
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Comment, Generic, Keyword, Name, Number, Operator, String, _TokenType
+
+LENGTH = 2000
+"""More than this in one message is not coloured."""
+
+CPU_S = 0.006
+"""What takes longer is not coloured either. Ordinary code of the greatest length takes half of it; what does not fit a
+language makes Pygments try its expressions at each sign, up to the end of the text, which no count foretells."""
+
+CLASSES = {
+    Comment: "c",
+    Keyword: "k",
+    Keyword.Type: "kt",
+    Name.Builtin: "nb",
+    Name.Class: "nc",
+    Name.Decorator: "nd",
+    Name.Function: "nf",
+    Name.Tag: "nt",
+    Name.Attribute: "na",
+    Number: "m",
+    Operator: "o",
+    String: "s",
+    Generic.Deleted: "gd",
+    Generic.Inserted: "gi",
+    Generic.Prompt: "gp",
+}
+"""Pygments' own short names."""
+
+# Those of courses. Each was searched for what keeps it busy.
+LANGUAGES = frozenset(
+    [
+        "bash",
+        "c",
+        "c#",
+        "c++",
+        "cpp",
+        "cs",
+        "csharp",
+        "css",
+        "diff",
+        "go",
+        "haskell",
+        "hs",
+        "html",
+        "java",
+        "javascript",
+        "js",
+        "json",
+        "kotlin",
+        "latex",
+        "matlab",
+        "php",
+        "py",
+        "pycon",
+        "python",
+        "python3",
+        "r",
+        "rs",
+        "rust",
+        "sh",
+        "shell",
+        "sql",
+        "tex",
+        "toml",
+        "ts",
+        "typescript",
+        "xml",
+        "yaml",
+        "yml",
+    ]
+)
+_PLAIN = frozenset({"text", "txt", "plain"})
+
+
+def is_known(language: str) -> bool:
+    """Whether `language` says what a block is written in, and is no part of it."""
+    return language.lower() in LANGUAGES or language.lower() in _PLAIN
+
+
+def to_html(text: str, language: str) -> str:
+    """`text` as escaped HTML, with a `span` of one of CLASSES around what `language` gives a meaning."""
+    return _coloured(text, _lexer(language.lower())) if language.lower() in LANGUAGES else escape(text, quote=False)
+
+
+def prepare() -> None:
+    """Load the languages, each of which would take up to a tenth of a second when it is first met."""
+    for language in LANGUAGES:
+        _lexer(language)
+
+
+def _coloured(text: str, lexer: Lexer) -> str:
+    ends = time.thread_time() + CPU_S
+    tokens: list[tuple[str, str]] = []
+    for kind, value in lexer.get_tokens(text):
+        if time.thread_time() > ends:
+            return escape(text, quote=False)
+        tokens.append((_class_of(kind), value))
+    alike = groupby(tokens, key=lambda token: token[0])
+    return "".join(_span(name, "".join(value for _, value in group)) for name, group in alike)
+
+
+def _span(name: str, value: str) -> str:
+    return f'<span class="{name}">{escape(value, quote=False)}</span>' if name else escape(value, quote=False)
+
+
+@cache
+def _lexer(language: str) -> Lexer:
+    return get_lexer_by_name(language, stripnl=False, ensurenl=False)
+
+
+@cache
+def _class_of(kind: _TokenType) -> str:
+    while kind.parent is not None:
+        if kind in CLASSES:
+            return CLASSES[kind]
+        kind = kind.parent
+    return ""

@@ -1,0 +1,195 @@
+"""Markdown as a chat has it: CommonMark with tables, strikethrough, formulas and bare links; no HTML, no images."""
+
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+
+from educa_chat.markup import code, formulas
+from educa_chat.markup.links import bare_url, is_good
+
+# What is over these is not shown as markup. They keep the worst message that was found under 20 ms; a message that
+# people write has a tenth of it.
+LINES = 300
+MARKS = 600
+BRACKETS = 60
+FORMULA_LENGTH = 600
+
+_BLOCK_RULES = ["table", "fence", "blockquote", "hr", "list", "heading"]
+_INLINE_RULES = ["newline", "escape", "backticks", "strikethrough", "emphasis", "link", "autolink"]
+# Left out: `image`, so that one is a link after its exclamation mark; `entity`, `code` (by indentation), `lheading` and
+# `reference`, because in a chat they are rather an accident, and a reference's definition would vanish; HTML.
+
+_MARK = re.compile(r"[!#$%&*+:<=>@\[\\\]^_`{}~-]")
+_WORTH_READING = re.compile(r"[^\s!-/:-@\[-`{-~]")
+_EMPTY = re.compile(r"<(p|li|blockquote|a|em|strong|s)\b[^>]*>\s*</\1>|<a href=\"\"")
+
+_FORMULA = re.compile(r"\$\$((?:[^$\\]|\\.)+)\$\$|\$(?!\s)((?:[^$\\\n]|\\.)+)(?<!\s)\$(?![\w$])", re.DOTALL)
+_URL_SCHEME = re.compile(r"https?$")
+
+
+class TooMuch(Exception):
+    """The text is not for this parser: it would take too long, or not all of it would be shown."""
+
+
+def to_html(text: str) -> str:
+    """`text` as HTML, which is yet to be sanitised. Raises TooMuch."""
+    if text.count("\n") > LINES:
+        raise TooMuch
+    html: str = _parser.render(text, {"code": 0, "formulas": 0})
+    if _EMPTY.search(html):
+        raise TooMuch
+    return html
+
+
+class _Parser(MarkdownIt):
+    def validateLink(self, url: str) -> bool:  # noqa: N802 it is theirs
+        return is_good(url)
+
+    def normalizeLinkText(self, link: str) -> str:  # noqa: N802
+        return link
+
+
+class _Renderer(RendererHTML):
+    """The HTML of each token, with no white space of its own: in a message that is shown."""
+
+    def renderToken(  # noqa: N802
+        self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType
+    ) -> str:
+        return super().renderToken(tokens, idx, options, env).strip("\n")
+
+    def softbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return "<br>"
+
+    hardbreak = softbreak
+
+    def heading_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        # A heading of a message is none of the page.
+        return "<p><strong>"
+
+    def heading_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return "</strong></p>"
+
+    def list_item_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        # Who answers questions 1, 3 and 4 means these numbers, which CommonMark would count anew.
+        number = tokens[idx].info
+        return f'<li value="{int(number)}">' if number else "<li>"
+
+    def th_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        token = tokens[idx]
+        alignment = str(token.attrGet("style") or "").removeprefix("text-align:")
+        return f'<{token.tag} class="{alignment}">' if alignment else f"<{token.tag}>"
+
+    td_open = th_open
+
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        token = tokens[idx]
+        language, text = token.info.strip(), token.content
+        if language and not code.is_known(language):
+            # Most likely it is what they wanted to show.
+            language, text = "", f"{token.info}\n{text}"
+        env["code"] += len(text)
+        if env["code"] > code.LENGTH:
+            language = ""
+        return f"<pre><code>{code.to_html(text.rstrip(chr(10)), language)}</code></pre>"
+
+    def formula(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        token = tokens[idx]
+        env["formulas"] += len(token.content)
+        if env["formulas"] > FORMULA_LENGTH:
+            raise TooMuch
+        html = formulas.to_mathml(token.content, display=token.markup == "$$")
+        return html or escape(f"{token.markup}{token.content}{token.markup}").replace("\n", "<br>")
+
+    def formula_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return f"<p>{self.formula(tokens, idx, options, env)}</p>"
+
+
+def _formula_inline(state: StateInline, silent: bool) -> bool:
+    """A formula between dollars. `$5 and $10`, `$HOME/$USER` and `5$` have none."""
+    start = state.pos
+    if state.src[start] != "$" or (start and state.src[start - 1].isalnum()):
+        return False
+    found = _FORMULA.match(state.src, start, state.posMax)
+    if not found:
+        return False
+    if not silent:
+        token = state.push("formula", "math", 0)
+        token.content, token.markup = (found[1], "$$") if found[1] else (found[2], "$")
+    state.pos = found.end()
+    return True
+
+
+def _formula_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    """A formula that has its lines for itself, from `$$` to `$$`."""
+    lines: list[str] = []
+    for line in range(start_line, end_line):
+        if state.isEmpty(line) or state.sCount[line] < state.blkIndent:
+            return False
+        text = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
+        if line == start_line:
+            if not text.startswith("$$"):
+                return False
+            text = text[2:]
+        text, ends, rest = text.partition("$$")
+        lines.append(text)
+        if ends:
+            content = "\n".join(lines).strip()
+            if rest.strip() or not content:
+                return False
+            if not silent:
+                state.line = line + 1
+                token = state.push("formula_block", "math", 0)
+                token.content, token.markup, token.block = content, "$$", True
+                token.map = [start_line, state.line]
+            return True
+    return False
+
+
+def _bare_link(state: StateInline, silent: bool) -> bool:
+    """A URL that stands by itself."""
+    if state.linkLevel > 0 or not state.src.startswith("://", state.pos):
+        return False
+    scheme = _URL_SCHEME.search(state.pending)
+    url = bare_url(state.src[: state.posMax], state.pos - len(scheme[0])) if scheme else None
+    if not scheme or not url:
+        return False
+    if not silent:
+        state.pending = state.pending[: scheme.start()]
+        state.push("link_open", "a", 1).attrs = {"href": state.md.normalizeLink(url)}
+        state.push("text", "", 0).content = url
+        state.push("link_close", "a", -1)
+    state.pos += len(url) - len(scheme[0])
+    return True
+
+
+def _check(state: StateCore) -> None:
+    """Refuse what would keep the inline rules busy, and what the block rules have dropped: what is nested too deep, and
+    the cells of a row that is longer than its table's head."""
+    inline = [token.content for token in state.tokens if token.type == "inline"]
+    if sum(len(_MARK.findall(text)) for text in inline) > MARKS or sum(text.count("[") for text in inline) > BRACKETS:
+        raise TooMuch
+    kept = (f"{token.info}{token.content}" for token in state.tokens)
+    if sum(len(_WORTH_READING.findall(text)) for text in kept) != len(_WORTH_READING.findall(state.src)):
+        raise TooMuch
+
+
+def _make_parser() -> MarkdownIt:
+    parser = _Parser("zero", {"maxNesting": 12}, renderer_cls=_Renderer)
+    parser.enable([*_BLOCK_RULES, *_INLINE_RULES])
+    parser.core.ruler.before("inline", "check", _check)
+    parser.block.ruler.before("fence", "formula", _formula_block, {"alt": ["paragraph", "blockquote", "list"]})
+    parser.inline.ruler.before("escape", "formula", _formula_inline)
+    parser.inline.ruler.before("escape", "bare_link", _bare_link)
+    return parser
+
+
+_parser: Any = _make_parser()

@@ -1,0 +1,1 @@
+"""What the markup is tried with."""

@@ -1,0 +1,245 @@
+"""What people write is shown as markup, is harmless whatever it is, and costs little whatever it is."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+import educa_chat
+from educa_chat.markup import HTML_BYTES, code, render
+from educa_chat.markup.allowed import CLASSES, HTML, MATHML
+from educa_chat.markup.links import REL, SCHEMES
+from tests.markup import costly, hostile
+
+STATIC = Path(educa_chat.__file__).parent / "static"
+ADDED = {"rel", "target"}
+
+
+def body(html: str) -> LexborNode:
+    """`html` as a browser's parser (HTML Standard §13.2) understands it."""
+    node = LexborHTMLParser(f"<!doctype html><body>{html}").body
+    assert node is not None
+    return node
+
+
+def elements(html: str) -> Iterator[LexborNode]:
+    return (node for node in body(html).traverse(include_text=False) if node.tag != "body")
+
+
+def text_of(html: str) -> str:
+    return body(html.replace("<br>", "\n")).text()
+
+
+def assert_harmless(html: str) -> None:
+    assert len(html.encode()) <= HTML_BYTES
+    assert "<!--" not in html
+    for element in elements(html):
+        assert element.tag in HTML.keys() | MATHML.keys(), element.html
+        allowed = HTML.get(element.tag or "") or MATHML.get(element.tag or "") or set()
+        for name, value in element.attributes.items():
+            assert name in allowed | (ADDED if element.tag == "a" else set()), element.html
+            if name == "class":
+                assert value in CLASSES
+        if element.tag == "a":
+            url = element.attributes["href"] or ""
+            assert urlsplit(url).scheme in SCHEMES
+            assert "@" not in urlsplit(url).netloc
+            assert element.attributes["rel"] == REL
+            assert element.attributes["target"] == "_blank"
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("**bold** and *it* and __bold__ and _it_",
+        "<p><strong>bold</strong> and <em>it</em> and <strong>bold</strong> and <em>it</em></p>"),
+        ("~~gone~~", "<p><s>gone</s></p>"),
+        ("`<b> **x**`", "<p><code>&lt;b&gt; **x**</code></p>"),
+        ("*a*\nb", "<p><em>a</em><br>b</p>"),
+        ("*a*\n\nb", "<p><em>a</em></p><p>b</p>"),
+        ("# a *b*", "<p><strong>a <em>b</em></strong></p>"),
+        ("- a\n- b\n  - c", "<ul><li>a</li><li>b<ul><li>c</li></ul></li></ul>"),
+        ("1. a\n3. c", '<ol><li value="1">a</li><li value="3">c</li></ol>'),
+        ("> a\n> b", "<blockquote><p>a<br>b</p></blockquote>"),
+        (
+            "|a|b|\n|-|-:|\n|1||",
+            '<table><thead><tr><th>a</th><th class="right">b</th></tr></thead>'
+            '<tbody><tr><td>1</td><td class="right"></td></tr></tbody></table>',
+        ),
+        ("```\n a\n\n  b\n```", "<pre><code> a\n\n  b</code></pre>"),
+        ("```py\nx = 1  # y\n```",
+        '<pre><code>x <span class="o">=</span> <span class="m">1</span>  <span class="c"># y</span></code></pre>'),
+        ("```hello there\nx\n```", "<pre><code>hello there\nx</code></pre>"),
+        ("$a^2$", '<p><math display="inline"><mrow><msup><mi>a</mi><mn>2</mn></msup></mrow></math></p>'),
+        ("$$\na\n+ b\n$$", '<p><math display="block"><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow></math></p>'),
+        ("is $$x$$ so?", '<p>is <math display="block"><mrow><mi>x</mi></mrow></math> so?</p>'),
+    ],
+)  # fmt: skip
+def test_what_is_markdown_is_shown_as_such(text: str, html: str) -> None:
+    assert render(text) == html
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2 * 3 * 4", "snake_case_name and __init__x", "$5 and $10", "$5-$10", "it costs 5$, not 6$", "$HOME/$USER",
+        "#1", "#", "##",
+        "1.", "1. ", "-", "+", "*", ">", "+1", "-5", "2024.", "a\nb", "  a  b", "a\n    b", "&lt; &amp; &copy;",
+        "<b>x</b>", "<3",
+        "text\n---x", "text\n===", "[1]: https", "[note]: remember", "a | b", "`", "``", "**", "* *", "$", "$$",
+        "$ x $", "$$ $$",
+        "[x](javascript:alert(1))", "[x]()", "![x](data:image/png;base64,AAAA)", "[]", "[ ]", "~", "~x~", "\\",
+        "C:\\new",
+        "$\\frac{$", "$a_b_c$", "$50% off$", "$\\href{x}{y}$", "$\\phantom{x}$", "$\\newcommand{\\x}{y}$",
+        "$\\text{a$", "$$\nx",
+        "|a|\n|-|\n|1|2|", ">" * 30 + " x", "- " * 30 + "x", "[]" * 40, "[" * 4000, "*a" * 2000,
+        "\n".join("> x" for _ in range(1000)),
+        "a" + "\n" * 3900 + "*b*", "$" + "\\frac{" * 500 + "$", "<!-- x -->", "<https:x>",
+    ],
+)  # fmt: skip
+def test_what_is_none_reads_as_typed(text: str) -> None:
+    assert text_of(render(text)).split() == text.split()
+
+
+@pytest.mark.parametrize("markup", ["", "*x* "])
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("see https://example.org.", "https://example.org"),
+        ("(http://example.org/a_b_c?d=1&e=2#f)", "http://example.org/a_b_c?d=1&e=2#f"),
+        ("xhttps://example.org", None),
+        ("https://good.example@evil.example", None),
+        ("https://", None),
+        ("ftp://example.org javascript://example.org", None),
+    ],
+)
+def test_a_good_url_becomes_a_link_by_the_same_rule_with_and_without_markup(
+    text: str, url: str | None, markup: str
+) -> None:
+    html = render(markup + text)
+    links = [element for element in elements(html) if element.tag == "a"]
+    assert [(link.attributes["href"], link.text()) for link in links] == ([(url, url)] if url else [])
+    assert text in text_of(html)
+    assert_harmless(html)
+
+
+@pytest.mark.parametrize("text", hostile.MESSAGES)
+def test_what_is_hostile_comes_out_harmless(text: str) -> None:
+    assert_harmless(render(text))
+
+
+@given(st.text(max_size=400))
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_written_comes_out_harmless(text: str) -> None:
+    assert_harmless(render(text))
+
+
+PIECES = st.sampled_from(
+    [unit for unit in {*costly.UNITS, *costly.HEADS} if unit]
+    + [f"${formula}$" for formula in costly.FORMULAS]
+    + hostile.MESSAGES
+)
+
+
+@given(st.lists(PIECES, max_size=30).map("".join))
+@settings(max_examples=600, deadline=None)
+def test_whatever_is_put_together_comes_out_harmless(text: str) -> None:
+    assert_harmless(render(text[:4000]))
+
+
+LATEX = st.sampled_from([*costly.FORMULAS, "{", "}", " ", "_", "^", "x", "1"])
+
+
+@given(st.lists(LATEX, max_size=25).map("".join))
+@settings(max_examples=600, deadline=None)
+def test_whatever_is_between_dollars_comes_out_harmless(latex: str) -> None:
+    assert_harmless(render(f"${latex}$"))
+
+
+@given(st.text(st.characters(exclude_characters="*_`~$[\\|<\r", exclude_categories=["Cs", "Cc"]), max_size=200))
+def test_a_plain_message_is_shown_as_it_is(text: str) -> None:
+    if not re.match(r"[ \t]*(?:[>#+-]|\d)", text):
+        assert text_of(render(text)) == text
+
+
+@given(st.lists(st.sampled_from([*costly.UNITS, "word", "x1", " ", "\n", "\n\n"]), max_size=20).map("".join))
+@settings(max_examples=600, deadline=None)
+def test_no_word_is_lost(text: str) -> None:
+    html = render(text)
+    hidden = " ".join(
+        f"{e.attributes.get('href', '')} {e.attributes.get('title', '')} {e.attributes.get('value', '')}"
+        for e in elements(html)
+    )
+    shown = text_of(html) + hidden
+    assert sum(map(str.isalnum, shown)) >= sum(map(str.isalnum, re.sub(r"\$[^$]*\$|`py(thon)?", "", text)))
+
+
+def test_html_over_its_limit_gives_way_to_what_was_typed() -> None:
+    assert render("**x** " + "<" * 3990 + ">").count("&lt;") == 3990
+    text = "https://a.b " * 333
+    assert render(text) == text
+    assert_harmless(render("*a*" * 1333))
+    assert_harmless(render('"' * 4000))
+
+
+def test_more_code_than_is_coloured_is_shown_without_colour() -> None:
+    text = "x = 1\n" * 200
+    assert render(f"```python\n{text}```") == f"<pre><code>{text.rstrip()}</code></pre>"
+
+
+# Far below these is a tenth of a second, in which a process can't do anything else. The worst found is about 20 ms.
+LIMIT_S = 0.1
+
+
+@pytest.mark.parametrize("language", [None, *sorted(code.LANGUAGES)])
+def test_nothing_keeps_the_server_busy(language: str | None) -> None:
+    for text in costly.messages() if language is None else costly.code_messages(language):
+        began = time.process_time()
+        html = render(text)
+        assert time.process_time() - began < LIMIT_S, (text[:60], len(text))
+        assert len(html.encode()) <= HTML_BYTES
+
+
+def test_the_page_allows_what_the_server_allows() -> None:
+    script = (STATIC / "js" / "content.js").read_text(encoding="utf-8")
+    listed = script.partition("const ELEMENTS = ")[2].partition(";\n")[0]
+    quoted = re.sub(r"(\w+): \[", r'"\1": [', listed.replace("'", '"'))
+    parsed = json.loads(re.sub(r",(\s*[\]}])", r"\1", quoted))
+    assert {name: set(attributes) for name, attributes in parsed["http://www.w3.org/1999/xhtml"].items()} == HTML
+    assert {
+        name: set(attributes) for name, attributes in parsed["http://www.w3.org/1998/Math/MathML"].items()
+    } == MATHML
+    assert set(re.findall(r"'([^']+)'", script.partition("const CLASSES = ")[2].partition(";\n")[0])) == CLASSES
+    schemes = set(re.findall(r"'([^']+)'", script.partition("const SCHEMES = ")[2].partition(";\n")[0]))
+    assert schemes == {f"{scheme}:" for scheme in SCHEMES}
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2) of `#rrggbb`."""
+    channels = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_code_has_contrast_enough_to_be_read(scheme: str) -> None:
+    style = (STATIC / "css" / "markup.css").read_text(encoding="utf-8")
+    light, _, dark = style.partition("@media (prefers-color-scheme: dark)")
+    colours = dict(re.findall(r"--code-([a-z]+): (#[0-9a-f]{6});", light if scheme == "light" else dark))
+    background = luminance(colours.pop("background"))
+    assert len(colours) >= 9
+    for name, colour in colours.items():
+        darker, lighter = sorted([background, luminance(colour)])
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, name
+
+
+def test_each_class_of_code_has_a_look() -> None:
+    style = (STATIC / "css" / "markup.css").read_text(encoding="utf-8")
+    assert {name for name in CLASSES if not re.search(rf"\.{name}\b", style)} == {"left"}
