@@ -13,13 +13,18 @@ from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 import educa_chat
-from educa_chat.markup import HTML_BYTES, code, render
+from educa_chat.markup import HTML_BYTES, code, prepare, render
 from educa_chat.markup.allowed import CLASSES, HTML, MATHML
 from educa_chat.markup.links import REL, SCHEMES
 from tests.markup import costly, hostile
 
 STATIC = Path(educa_chat.__file__).parent / "static"
 ADDED = {"rel", "target"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    prepare()
 
 
 def body(html: str) -> LexborNode:
@@ -89,7 +94,8 @@ def test_what_is_markdown_is_shown_as_such(text: str, html: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "2 * 3 * 4", "snake_case_name and __init__x", "$5 and $10", "$5-$10", "it costs 5$, not 6$", "$HOME/$USER",
+        "2 * 3 * 4", "3*4*5 = 60, f(3)*4, x**2 + y**2", "snake_case_name and __init__x", "$5 and $10", "$5-$10",
+        "it costs 5$, not 6$", "$HOME/$USER",
         "#1", "#", "##",
         "1.", "1. ", "-", "+", "*", ">", "+1", "-5", "2024.", "a\nb", "  a  b", "a\n    b", "&lt; &amp; &copy;",
         "<b>x</b>", "<3",
@@ -190,7 +196,7 @@ def test_html_over_its_limit_gives_way_to_what_was_typed() -> None:
 
 
 def test_more_code_than_is_coloured_is_shown_without_colour() -> None:
-    text = "x = 1\n" * 200
+    text = "x = 1  # one\n" * 180
     assert render(f"```python\n{text}```") == f"<pre><code>{text.rstrip()}</code></pre>"
 
 

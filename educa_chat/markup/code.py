@@ -12,7 +12,7 @@ from pygments.token import Comment, Generic, Keyword, Name, Number, Operator, St
 LENGTH = 2000
 """More than this in one message is not coloured."""
 
-CPU_S = 0.006
+CPU_S = 0.004
 """What takes longer is not coloured either. Ordinary code of the greatest length takes half of it; what does not fit a
 language makes Pygments try its expressions at each sign, up to the end of the text, which no count foretells."""
 
@@ -86,26 +86,26 @@ def is_known(language: str) -> bool:
     return language.lower() in LANGUAGES or language.lower() in _PLAIN
 
 
-def to_html(text: str, language: str) -> str:
-    """`text` as escaped HTML, with a `span` of one of CLASSES around what `language` gives a meaning."""
-    return _coloured(text, _lexer(language.lower())) if language.lower() in LANGUAGES else escape(text, quote=False)
+def to_html(text: str, language: str, until_s: float) -> str:
+    """`text` as escaped HTML, with a `span` of one of CLASSES around what `language` gives a meaning.
+
+    From `until_s` of this thread's time on it has none.
+    """
+    if language.lower() not in LANGUAGES:
+        return escape(text, quote=False)
+    tokens: list[tuple[str, str]] = []
+    for kind, value in _lexer(language.lower()).get_tokens(text):
+        if time.thread_time() > until_s:
+            return escape(text, quote=False)
+        tokens.append((_class_of(kind), value))
+    alike = groupby(tokens, key=lambda token: token[0])
+    return "".join(_span(name, "".join(value for _, value in group)) for name, group in alike)
 
 
 def prepare() -> None:
     """Load the languages, each of which would take up to a tenth of a second when it is first met."""
     for language in LANGUAGES:
         _lexer(language)
-
-
-def _coloured(text: str, lexer: Lexer) -> str:
-    ends = time.thread_time() + CPU_S
-    tokens: list[tuple[str, str]] = []
-    for kind, value in lexer.get_tokens(text):
-        if time.thread_time() > ends:
-            return escape(text, quote=False)
-        tokens.append((_class_of(kind), value))
-    alike = groupby(tokens, key=lambda token: token[0])
-    return "".join(_span(name, "".join(value for _, value in group)) for name, group in alike)
 
 
 def _span(name: str, value: str) -> str:

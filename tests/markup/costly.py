@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 LENGTH = 4000
-CODE_LENGTH = 1000
+CODE_LENGTH = 2000
 
 # What is repeated until a message is full.
 UNITS = [

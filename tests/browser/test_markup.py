@@ -1,0 +1,82 @@
+"""Hostile messages in the real page: shown under its policy, they do nothing."""
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page, Request, expect
+
+from tests.browser.conftest import Desk
+from tests.markup.hostile import MESSAGES
+from tests.serving import Person, Server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+FORBIDDEN = (
+    "script, style, link, meta, base, img, svg, iframe, object, embed, form, input, button, textarea,"
+    "[id], [name], [style]"
+)
+SHOWN = """
+() => ({
+  ran: globalThis.ran,
+  forbidden: [...document.querySelectorAll('#chat .body')].flatMap(
+    (body) => [...body.querySelectorAll(FORBIDDEN)].map((element) => element.outerHTML)),
+  handlers: [...document.querySelectorAll('#chat .body *')].filter(
+    (element) => element.getAttributeNames().some((name) => name.startsWith('on') || name.includes(':'))).length,
+  links: [...document.querySelectorAll('#chat .body a')].map((link) => [link.protocol, link.target, link.rel]),
+  ids: [...document.querySelectorAll('[id]')].filter(
+    (element) => document.getElementById(element.id) !== element).length,
+  log: document.getElementById('chat').getAttribute('role') + document.getElementById('chat').localName,
+  width: document.documentElement.scrollWidth - innerWidth,
+})
+""".replace("FORBIDDEN", repr(FORBIDDEN))
+
+
+async def seed(server: Server, texts: list[str]) -> None:
+    async with Person(server.url, "luis") as luis:
+        socket = await luis.enter()
+        for number, text in enumerate(texts):
+            await socket.say(text, id=f"{number}")
+        for number in range(len(texts)):
+            await socket.receive_until("ack", id=f"{number}")
+
+
+async def look(page: Page) -> None:
+    shown = await page.evaluate(SHOWN)
+    assert shown["ran"] is None
+    assert shown["forbidden"] == []
+    assert shown["handlers"] == 0
+    assert shown["ids"] == 0
+    assert shown["log"] == await page.evaluate("window.before")
+    assert shown["width"] <= 0
+    assert shown["links"]
+    for protocol, target, rel in shown["links"]:
+        assert protocol in ("http:", "https:", "mailto:")
+        assert (target, rel) == ("_blank", "noopener noreferrer nofollow ugc")
+
+
+async def test_the_hostile_run_nothing_ask_nobody_and_take_no_place(desk: Desk) -> None:
+    page = await desk.sit_down("ana")
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        asked.append(request.url)
+
+    page.on("request", note)
+    await page.context.add_init_script(
+        "addEventListener('DOMContentLoaded', () => {"
+        " const log = document.getElementById('chat'); window.before = log.getAttribute('role') + log.localName });"
+        "addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective}`));"
+    )
+    await page.reload()
+    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+    await seed(desk.server, MESSAGES)
+    await expect(page.locator("#chat .message")).to_have_count(len(MESSAGES))
+    await look(page)
+    for body in await page.locator("#chat .body a").all():
+        await body.dispatch_event("mouseover")
+        await body.dispatch_event("focus")
+    await page.reload()
+    await expect(page.locator("#chat .message")).to_have_count(50)
+    await look(page)
+    await asyncio.gather(*(page.wait_for_load_state(state) for state in ("load", "networkidle")))
+    assert [url for url in asked if not url.startswith(desk.server.url)] == []
