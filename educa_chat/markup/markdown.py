@@ -20,7 +20,7 @@ from educa_chat.markup.links import bare_url, is_good
 # What is over these is not shown as markup. They keep the worst message that was found under 20 ms; a message that
 # people write has a tenth of it.
 LINES = 200
-MARKS = 400
+PARTS = 600
 BRACKETS = 60
 FORMULA_LENGTH = 400
 
@@ -190,7 +190,9 @@ def _check(state: StateCore) -> None:
     """Refuse what would keep the inline rules busy, and what the block rules have dropped: what is nested too deep, and
     the cells of a row that is longer than its table's head."""
     inline = [token.content for token in state.tokens if token.type == "inline"]
-    if sum(len(_MARK.findall(text)) for text in inline) > MARKS or sum(text.count("[") for text in inline) > BRACKETS:
+    if len(state.tokens) + sum(len(_MARK.findall(text)) for text in inline) > PARTS:
+        raise TooMuch
+    if sum(text.count("[") for text in inline) > BRACKETS:
         raise TooMuch
     kept = (f"{token.info}{token.content}" for token in state.tokens)
     if sum(len(_WORTH_READING.findall(text)) for text in kept) != len(_WORTH_READING.findall(state.src)):

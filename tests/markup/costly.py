@@ -94,14 +94,14 @@ def repeated(unit: str, head: str = "", tail: str = "", length: int = LENGTH) ->
     return head + (unit * length)[: max(length - len(head) - len(tail), 0)] + tail
 
 
-def messages(formula_lengths: tuple[int, ...] = (60, 120, 240, 600, LENGTH)) -> Iterator[str]:
+def messages() -> Iterator[str]:
     """What is made of the parts above, of the greatest length and of lengths near the limits."""
     for unit in UNITS:
         for head in HEADS:
-            for length in (60, 300, 600, 1200, LENGTH):
+            for length in (600, LENGTH):
                 yield repeated(unit, head, length=length)
     for unit in FORMULAS:
-        for length in formula_lengths:
+        for length in (120, 400, LENGTH):
             yield repeated(unit, "$", "$", length)
             yield repeated(unit, "$x", "}" * (length // 4) + "$", length)
 
