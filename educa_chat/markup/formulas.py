@@ -10,12 +10,12 @@ from latex2mathml.converter import convert_to_element
 _DEPTH = 100
 _DEEPER = re.compile(r"[\\{^_]")
 
-# What would not be seen, or not where it belongs; characters by their number; definitions and `\sideset`, which grow without end;
-# spaces of no plain width.
+# What would not be seen, or not where it belongs; characters by their number;
+# spaces of no plain width; definitions and `\sideset`, whose cost grows without end when they are nested.
 _REFUSED = re.compile(
     r"""(?<!\\)% | &\# | \\(?: href | style | class | [a-z]*color(?:box)? | [hv]?phantom | leftroot | uproot
-        | mathchoice | (?:re)?newcommand | def | unicode | rule | raise | lower | move(?:left|right) | skew | sideset | smash
-        | [a-z]*[lrc]lap | shove(?:left|right)
+        | mathchoice | (?:re)?newcommand | def | unicode | rule | raise | lower | move(?:left|right) | skew | sideset
+        | smash | [a-z]*[lrc]lap | shove(?:left|right)
         | (?:[hm]space | [hm]skip | m?kern)\s* (?!\{?\s*\d(?:\.\d+)?\s*(?:em|ex|mu|pt|mm|cm)\b) )(?![a-zA-Z])""",
     re.VERBOSE,
 )
