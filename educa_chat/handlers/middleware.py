@@ -31,6 +31,8 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+_PARTS = ("text/javascript", "text/css")
+"""What is no document and has no policy of its own; thirty times the policy would be a sixth of a page's bytes."""
 _CODES = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
 
 
@@ -38,6 +40,9 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """Send the request's id with every answer, and what keeps a page to itself (CSP Level 3 among it) with a page."""
     response.headers["X-Request-ID"] = request[_ID]
     if response.status == 101:
+        return
+    if response.content_type in _PARTS:
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
         return
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)

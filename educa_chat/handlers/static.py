@@ -12,6 +12,7 @@ from aiohttp import web
 PATH = "/static/"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """By suffix; a file of another one is not for browsers."""
+_DOCUMENTATION = re.compile(rb"^[ \t]*/\*\*(?:[^*]|\*(?!/))*\*/$", re.MULTILINE)
 _A_YEAR_S = 365 * 86400
 
 
@@ -74,4 +75,10 @@ def _read(folder: Traversable, parent: str) -> Iterator[tuple[str, str, bytes]]:
         if entry.is_dir():
             yield from _read(entry, f"{parent}{entry.name}/")
         elif type := _TYPES.get("." + entry.name.rpartition(".")[2]):
-            yield f"{parent}{entry.name}", type, entry.read_bytes()
+            content = entry.read_bytes()
+            yield f"{parent}{entry.name}", type, _undocumented(content) if type == "text/javascript" else content
+
+
+def _undocumented(module: bytes) -> bytes:
+    """`module` without its JSDoc, a fifth of all that a room page would load; its lines keep their numbers."""
+    return _DOCUMENTATION.sub(lambda comment: b"\n" * comment[0].count(b"\n"), module)

@@ -1,34 +1,77 @@
+/** @import { ShownMessage } from './message-view.js' */
+
+import { excerptOf } from './message-view.js';
 import { byId } from './page-data.js';
 import * as storage from './storage.js';
-import { plural } from './strings.js';
+import { plural, text } from './strings.js';
 
 const NEAR_LIMIT = 0.9;
 const touch = matchMedia('(pointer: coarse)');
 
-/** Where the reader writes. What is not sent yet is kept as a draft. */
+/**
+ * @typedef {{seq: number, name: string, excerpt: string}} Quoted  what is replied to
+ * @typedef {{seq: number, before: string, message: string}} Edit  of what was said, and what it is to be
+ * @typedef {{message: string, reply_to?: number, question?: true}} Said
+ */
+
+/** Where the reader writes. What is not sent yet is kept as a draft, with what it replies to; so is an edit. */
 export class Composer {
   #limit = 0;
+  /** @type {Quoted | null} */
+  #reply;
+  /** @type {Edit | null} */
+  #edit;
+  /** When the next message may be sent. */
+  #heldUntil = 0;
+  /** @type {number | undefined} */
+  #tick;
+
   #form = byId('chat-input');
   #input = /** @type {HTMLTextAreaElement} */ (byId('chat-message-input'));
+  #submit = byId('chat-message-submit');
+  #ask = byId('composer-ask');
+  #about = byId('composer-about');
   #count = byId('composer-count');
-  #draft;
+  #wait = byId('composer-wait');
+  #closed = byId('composer-closed');
+  #place;
   #onMessage;
+  #onEdit;
+  #onEditLast;
+  #onTyping;
 
   /**
    * @param {object} how
    * @param {string} how.place  the part of the storage that is its own
-   * @param {(message: string) => void} how.onMessage
+   * @param {(said: Said) => void} how.onMessage
+   * @param {(target: number, message: string) => void} how.onEdit
+   * @param {() => void} how.onEditLast  the reader wants to edit her last message
+   * @param {() => void} how.onTyping
    */
-  constructor({ place, onMessage }) {
-    this.#draft = `draft:${place}`;
+  constructor({ place, onMessage, onEdit, onEditLast, onTyping }) {
+    this.#place = place;
     this.#onMessage = onMessage;
-    this.#input.value ||= storage.read(this.#draft) ?? '';
+    this.#onEdit = onEdit;
+    this.#onEditLast = onEditLast;
+    this.#onTyping = onTyping;
+    this.#reply = storage.readObject(`reply:${place}`);
+    this.#edit = storage.readObject(`edit:${place}`);
+    this.#input.value ||= this.#edit?.message ?? this.#draft;
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault();
       this.#send();
     });
     this.#input.addEventListener('keydown', (event) => this.#key(event));
-    this.#input.addEventListener('input', () => this.#changed());
+    this.#input.addEventListener('input', () => {
+      this.#changed();
+      if (this.#input.value.trim() && !this.#edit) this.#onTyping();
+    });
+    this.#ask.addEventListener('click', () => {
+      this.#askIs(this.#ask.ariaPressed !== 'true');
+      this.#input.focus();
+    });
+    byId('composer-leave').addEventListener('click', () => this.#leave());
+    this.#showAbout();
     // On a phone the focus would open the keyboard over the messages.
     if (!touch.matches) this.#input.focus();
   }
@@ -44,11 +87,45 @@ export class Composer {
     this.#form.inert = !isOpen;
   }
 
+  /** @param {string} reason  why nothing may be written, '' when it may; what was written is kept */
+  close(reason) {
+    if (this.#closed.textContent === reason) return;
+    this.#closed.textContent = reason;
+    this.#form.classList.toggle('closed', reason !== '');
+    this.#show();
+  }
+
+  /** @param {number} time  before which no message is sent */
+  holdUntil(time) {
+    this.#heldUntil = time;
+    this.#showWait();
+  }
+
+  /** @param {ShownMessage} message */
+  reply({ seq, name, message }) {
+    if (this.#edit) this.#leave();
+    this.#reply = { seq, name, excerpt: excerptOf(message) };
+    storage.write(`reply:${this.#place}`, JSON.stringify(this.#reply));
+    this.#showAbout();
+    this.#input.focus();
+  }
+
+  /** @param {ShownMessage} message  one of the reader's own */
+  edit({ seq, message }) {
+    this.#edit = { seq, before: message, message };
+    this.#fill(message);
+  }
+
   /** @param {KeyboardEvent} event */
   #key(event) {
     // Safari ends a composition before the key that ended it; 229 tells it from a real Enter.
-    const composing = event.isComposing || event.keyCode === 229;
-    if (event.key !== 'Enter' || event.shiftKey || event.altKey || composing) return;
+    if (event.isComposing || event.keyCode === 229) return;
+    if (event.key === 'Escape') this.#leave();
+    if (event.key === 'ArrowUp' && !this.#input.value && !this.#edit) {
+      event.preventDefault();
+      this.#onEditLast();
+    }
+    if (event.key !== 'Enter' || event.shiftKey || event.altKey) return;
     if (touch.matches && !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     this.#send();
@@ -58,15 +135,84 @@ export class Composer {
     const message = this.#input.value.trim();
     this.#input.focus();
     if (!message || lengthOf(message) > this.#limit) return;
-    this.#onMessage(message);
-    this.#input.value = '';
+    if (this.#edit) {
+      const { seq, before } = this.#edit;
+      this.#leave();
+      if (message !== before) this.#onEdit(seq, message);
+      return;
+    }
+    if (this.#heldUntil > Date.now()) return;
+    this.#onMessage({
+      message,
+      ...(this.#reply && { reply_to: this.#reply.seq }),
+      ...(this.#ask.ariaPressed === 'true' && { question: true }),
+    });
+    this.#askIs(false);
+    this.#forgetReply();
+    this.#fill('');
+  }
+
+  /** Goes back from an edit to the draft, or from a reply to a message that is none. */
+  #leave() {
+    if (this.#edit) {
+      this.#edit = null;
+      storage.remove(`edit:${this.#place}`);
+      this.#fill(this.#draft);
+    } else {
+      this.#forgetReply();
+      this.#showAbout();
+      this.#input.focus();
+    }
+  }
+
+  #forgetReply() {
+    this.#reply = null;
+    storage.remove(`reply:${this.#place}`);
+  }
+
+  get #draft() {
+    return storage.read(`draft:${this.#place}`) ?? '';
+  }
+
+  /** @param {string} value */
+  #fill(value) {
+    this.#input.value = value;
     this.#changed();
+    this.#showAbout();
+    this.#input.focus();
+    this.#input.setSelectionRange(value.length, value.length);
   }
 
   #changed() {
-    if (this.#input.value) storage.write(this.#draft, this.#input.value);
-    else storage.remove(this.#draft);
+    const { value } = this.#input;
+    const draft = `draft:${this.#place}`;
+    if (this.#edit) storage.write(`edit:${this.#place}`, JSON.stringify({ ...this.#edit, message: value }));
+    else if (value) storage.write(draft, value);
+    else storage.remove(draft);
     this.#show();
+  }
+
+  /** @param {boolean} isQuestion */
+  #askIs(isQuestion) {
+    this.#ask.ariaPressed = String(isQuestion);
+  }
+
+  #showAbout() {
+    this.#about.hidden = !this.#edit && !this.#reply;
+    this.#ask.hidden = this.#edit !== null;
+    const [title, excerpt] = /** @type {NodeListOf<HTMLElement>} */ (this.#about.querySelectorAll('bdi'));
+    title.textContent = this.#edit ? text('composer.edit') : text('composer.reply', { name: this.#reply?.name ?? '' });
+    excerpt.textContent = this.#edit ? excerptOf(this.#edit.before) : this.#reply?.excerpt ?? '';
+    this.#showWait();
+  }
+
+  #showWait() {
+    clearTimeout(this.#tick);
+    const left = Math.ceil((this.#heldUntil - Date.now()) / 1000);
+    const waits = left > 0 && !this.#edit;
+    this.#submit.ariaDisabled = waits ? 'true' : null;
+    this.#wait.textContent = waits ? plural('composer.wait', left) : '';
+    if (waits) this.#tick = setTimeout(() => this.#showWait(), 1000);
   }
 
   #show() {

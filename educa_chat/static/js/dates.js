@@ -3,13 +3,31 @@
 import { locale, text } from './strings.js';
 
 const timeFormat = new Intl.DateTimeFormat(locale, { timeStyle: 'short' });
+const momentFormat = new Intl.DateTimeFormat(locale, { dateStyle: 'long', timeStyle: 'short' });
 const exactFormat = new Intl.DateTimeFormat(locale, { dateStyle: 'full', timeStyle: 'medium' });
 const dayFormat = new Intl.DateTimeFormat(locale, { weekday: 'long', day: 'numeric', month: 'long' });
 const dayOfOtherYearFormat = new Intl.DateTimeFormat(locale, { dateStyle: 'long' });
 
+/** @type {[unit: string, seconds: number][]} */
+const DURATIONS = [['hour', 3600], ['minute', 60], ['second', 1]];
+
 /** @param {string | Date} datetime */
 export function timeOf(datetime) {
   return timeFormat.format(new Date(datetime));
+}
+
+/**
+ * @param {string} datetime
+ * @returns {string} with the day, where that is not today
+ */
+export function momentOf(datetime) {
+  return isSameDay(datetime, new Date().toISOString()) ? timeOf(datetime) : momentFormat.format(new Date(datetime));
+}
+
+/** @param {number} seconds */
+export function durationOf(seconds) {
+  const [unit, length] = /** @type {[string, number]} */ (DURATIONS.find(([, length]) => seconds % length === 0));
+  return new Intl.NumberFormat(locale, { style: 'unit', unit, unitDisplay: 'long' }).format(seconds / length);
 }
 
 /** @param {string} datetime */

@@ -1,4 +1,4 @@
-/** @import { Page } from './protocol.js' */
+/** @import { Message, Page } from './protocol.js' */
 
 const WITHIN = 15_000;
 
@@ -39,4 +39,15 @@ export async function loadMessages(room, { limit, before }) {
   if (response.ok) return response.json();
   const seconds = Number(response.headers.get('Retry-After'));
   throw new ApiRefusal(response.status, seconds > 0 ? seconds * 1000 : 0);
+}
+
+/**
+ * @param {number | string} room
+ * @param {number} seq
+ * @returns {Promise<Message | undefined>} none where there is no such message
+ * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ */
+export async function loadMessage(room, seq) {
+  const { messages } = await loadMessages(room, { limit: 1, before: seq + 1 });
+  return messages.find((message) => message.seq === seq);
 }

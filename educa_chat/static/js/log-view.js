@@ -1,7 +1,7 @@
-/** @import { ShownMessage } from './message-view.js' */
+/** @import { Around, ShownMessage } from './message-view.js' */
 
 import { dayOf, isSameDay, untilMidnight } from './dates.js';
-import { make, messageElement } from './message-view.js';
+import { make, messageElement, reach } from './message-view.js';
 import { byId } from './page-data.js';
 import { plural, text } from './strings.js';
 
@@ -10,14 +10,13 @@ const BOTTOM = 40;
 const ABOVE_LINE = 16;
 const READ_OUT_AT_ONCE = 3;
 const READ_OUT_AFTER = 400;
+const SHOWN_FOR = 2000;
 
 /**
  * @typedef {object} Row  A message and what stands for it on the page.
  * @property {ShownMessage} message
  * @property {HTMLElement} element
  * @property {HTMLElement} [divider]  in front of the first message of a day
- *
- * @typedef {'retry' | 'copy' | 'discard'} Action
  */
 
 /**
@@ -47,6 +46,9 @@ export class LogView {
   /** @type {Row | undefined} the one below the line; undefined: there is no line */
   #belowLine;
 
+  /** What of the rows is shown. */
+  #selector = '.message';
+
   #atBottom = true;
 
   /** Where the log was scrolled to when it was last looked at. */
@@ -63,6 +65,8 @@ export class LogView {
   #readOut;
 
   #own;
+  #nameOf;
+  #expected;
   #onAction;
   #onBottom;
   #topWatch;
@@ -70,12 +74,16 @@ export class LogView {
   /**
    * @param {object} reader
    * @param {string} reader.user
+   * @param {(user: string) => string} reader.nameOf
+   * @param {(message: ShownMessage) => ShownMessage} reader.expected  as it will stand when what waits is stored
    * @param {() => void} reader.onTop  the reader nears the oldest message
    * @param {() => void} reader.onBottom  the reader has come to the newest message
-   * @param {(action: Action, id: string) => void} reader.onAction
+   * @param {(action: string, message: ShownMessage, button: HTMLButtonElement) => void} reader.onAction
    */
-  constructor({ user, onTop, onBottom, onAction }) {
+  constructor({ user, nameOf, expected, onTop, onBottom, onAction }) {
     this.#own = user;
+    this.#nameOf = nameOf;
+    this.#expected = expected;
     this.#onAction = onAction;
     this.#onBottom = onBottom;
     this.#log.addEventListener('scroll', () => this.#scrolled(), { passive: true });
@@ -107,16 +115,28 @@ export class LogView {
     return this.#atBottom;
   }
 
+  /** @param {number} seq */
+  messageAt(seq) {
+    return this.#stored.get(seq)?.message;
+  }
+
+  /** @param {Element} element */
+  messageOf(element) {
+    return this.#rowOf(element)?.message;
+  }
+
+  /** @returns {ShownMessage | undefined} the reader's last one */
+  get lastOwn() {
+    return [...this.#stored.values()].map(({ message }) => message).findLast(({ user }) => user === this.#own);
+  }
+
   /**
    * Shows these messages and nothing else.
    *
    * @param {ShownMessage[]} messages
    */
   replace(messages) {
-    for (const { divider, element } of this.#rows.values()) {
-      divider?.remove();
-      element.remove();
-    }
+    while (this.#top.nextElementSibling) this.#top.nextElementSibling.remove();
     for (const rows of [this.#rows, this.#stored, this.#unstored]) rows.clear();
     this.#reachable = this.#belowLine = undefined;
     this.#line.remove();
@@ -131,7 +151,11 @@ export class LogView {
       const newer = [...this.#stored];
       this.#stored.clear();
       for (const message of messages) this.#insert(message, newer[0]?.[1] ?? this.#firstUnstored());
-      for (const [seq, row] of newer) this.#stored.set(seq, row);
+      for (const [seq, row] of newer) {
+        this.#stored.set(seq, row);
+        // What it replies to may be here now.
+        if (row.message.reply_to && row.message.reply_to < newer[0][0]) this.#render(row);
+      }
       if (this.#belowLine) this.#placeLine();
     });
   }
@@ -174,16 +198,17 @@ export class LogView {
 
   /**
    * @param {number} seq
-   * @param {Partial<ShownMessage>} change
+   * @param {(message: ShownMessage) => ShownMessage} [change]  none where only what waits is another
    */
-  change(seq, change) {
+  change(seq, change = (message) => message) {
     const row = this.#stored.get(seq);
     if (!row) return;
-    Object.assign(row.message, change);
+    row.message = change(row.message);
     this.#keepingPlace(() => {
       this.#render(row);
+      // Its head stands above its replies, and a question looks as its answers let it look.
       for (const other of this.#stored.values()) {
-        if (other.message.reply_to === seq) this.#render(other);
+        if (other.message.reply_to === seq || other.message.seq === row.message.reply_to) this.#render(other);
       }
     });
   }
@@ -205,6 +230,40 @@ export class LogView {
     if (!this.#belowLine) return;
     this.#log.scrollTop = this.#line.offsetTop - ABOVE_LINE;
     this.#lookWhere();
+  }
+
+  /**
+   * Leads to a message.
+   *
+   * @param {number} seq
+   * @returns {boolean} false where it is not here
+   */
+  show(seq) {
+    const row = this.#stored.get(seq);
+    if (!row) return false;
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    row.element.scrollIntoView({ block: 'center', behavior: 'instant' });
+    row.element.focus({ preventScroll: true });
+    row.element.classList.add('shown');
+    setTimeout(() => row.element.classList.remove('shown'), SHOWN_FOR);
+    this.#scrolled();
+    return true;
+  }
+
+  /** @param {string} words  on the room, between its messages */
+  remark(words) {
+    this.#keepingPlace(() => {
+      const next = this.#firstUnstored();
+      this.#log.insertBefore(make('p', 'remark', words), next?.divider ?? next?.element ?? null);
+    });
+  }
+
+  /** @param {boolean} isOn  shows nothing but questions that nobody has answered */
+  showUnanswered(isOn) {
+    this.#selector = isOn ? '.message.unanswered' : '.message';
+    this.#log.classList.toggle('only-unanswered', isOn);
+    this.#scrollDown();
   }
 
   /** Asks for older messages as soon as the reader is near the oldest one, be it now. */
@@ -256,22 +315,36 @@ export class LogView {
   /** @param {Row} row */
   #render(row) {
     const element = this.#elementOf(row.message);
-    const hadFocus = row.element.contains(document.activeElement);
+    const focused = row.element.contains(document.activeElement) ? document.activeElement : null;
+    const tools = row.element.querySelector('.tools');
+    if (tools && !row.message.deleted) element.append(tools);
+    if (row.element.classList.contains('shown')) element.classList.add('shown');
     row.element.replaceWith(element);
     this.#rows.delete(row.element);
     this.#rows.set(element, row);
     row.element = element;
     this.#arrange(row);
     if (row === this.#reachable) this.#makeReachable(row);
-    if (hadFocus) element.focus({ preventScroll: true });
+    if (focused instanceof HTMLElement) counterpart(focused, element).focus({ preventScroll: true });
   }
 
   /** @param {ShownMessage} message */
   #elementOf(message) {
-    return messageElement(message, {
-      isOwn: message.user === this.#own,
-      target: message.reply_to ? this.#stored.get(message.reply_to)?.message : undefined,
-    });
+    return messageElement(this.#expected(message), this.#aroundOf(message));
+  }
+
+  /**
+   * @param {ShownMessage} message
+   * @returns {Around}
+   */
+  #aroundOf({ seq, reply_to: target, question }) {
+    const stored = [...(question ? this.#stored.values() : [])].map(({ message }) => this.#expected(message));
+    return {
+      reader: this.#own,
+      nameOf: this.#nameOf,
+      target: target ? this.#stored.get(target)?.message : undefined,
+      isAnswered: stored.some(({ reply_to: replied, answered, deleted }) => replied === seq && answered && !deleted),
+    };
   }
 
   /**
@@ -301,7 +374,7 @@ export class LogView {
    */
   #neighbour(row, direction) {
     let element = row.element[direction];
-    while (element && !element.classList.contains('message')) element = element[direction];
+    while (element && !element.matches('.message')) element = element[direction];
     return this.#rowOf(element);
   }
 
@@ -312,7 +385,9 @@ export class LogView {
   }
 
   #last() {
-    return this.#rowOf(this.#log.lastElementChild);
+    let element = this.#log.lastElementChild;
+    while (element && !element.matches('.message')) element = element.previousElementSibling;
+    return this.#rowOf(element);
   }
 
   /** @returns {Row | undefined} */
@@ -372,7 +447,7 @@ export class LogView {
 
   /** The first row that is to be seen, and where. */
   #findPlace() {
-    const elements = /** @type {NodeListOf<HTMLElement>} */ (this.#log.querySelectorAll('.message'));
+    const elements = /** @type {NodeListOf<HTMLElement>} */ (this.#log.querySelectorAll(this.#selector));
     let low = 0;
     let high = elements.length;
     while (low < high) {
@@ -425,15 +500,12 @@ export class LogView {
   #move(event) {
     const row = this.#rowOf(event.target);
     if (!row || event.altKey || event.ctrlKey || event.metaKey) return;
-    const goal = {
-      ArrowUp: () => this.#neighbour(row, 'previousElementSibling'),
-      ArrowDown: () => this.#neighbour(row, 'nextElementSibling'),
-      Home: () => this.#rowOf(this.#log.querySelector('.message')),
-      End: () => this.#last(),
-    }[event.key];
-    if (!goal) return;
+    const elements = /** @type {NodeListOf<HTMLElement>} */ (this.#log.querySelectorAll(this.#selector));
+    const place = [...elements].indexOf(row.element);
+    const goal = { ArrowUp: place - 1, ArrowDown: place + 1, Home: 0, End: elements.length - 1 }[event.key];
+    if (goal === undefined) return;
     event.preventDefault();
-    goal()?.element.focus();
+    elements[goal]?.focus();
   }
 
   /** @param {Row | undefined} row */
@@ -449,7 +521,7 @@ export class LogView {
     const button = event.target instanceof Element ? event.target.closest('button') : null;
     const row = this.#rowOf(button);
     if (!row || !button?.dataset.action) return;
-    this.#onAction(/** @type {Action} */ (button.dataset.action), row.message.id);
+    this.#onAction(button.dataset.action, row.message, button);
     if (button.dataset.action === 'copy') button.textContent = text('message.copied');
   }
 
@@ -486,14 +558,17 @@ function lineElement() {
  */
 function continues(previous, message) {
   const pause = Date.parse(message.datetime) - Date.parse(previous.datetime);
-  return previous.user === message.user && Math.abs(pause) < GROUP_WITHIN && !message.reply_to;
+  return previous.user === message.user && Math.abs(pause) < GROUP_WITHIN && !message.reply_to && !message.question;
 }
 
 /**
- * @param {HTMLElement} message
- * @param {0 | -1} tabIndex
+ * @param {HTMLElement} focused  in the element that `element` stands in for
+ * @param {HTMLElement} element
+ * @returns {HTMLElement} what is to have the focus now
  */
-function reach(message, tabIndex) {
-  message.tabIndex = tabIndex;
-  for (const link of message.querySelectorAll('a')) link.tabIndex = tabIndex;
+function counterpart(focused, element) {
+  if (element.contains(focused)) return focused;
+  const { action, value } = focused.dataset;
+  const buttons = [...element.querySelectorAll('button')];
+  return buttons.find(({ dataset }) => action && dataset.action === action && dataset.value === value) ?? element;
 }

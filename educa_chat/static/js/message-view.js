@@ -2,6 +2,7 @@
 
 import { contentOf } from './content.js';
 import { exactTimeOf, timeOf } from './dates.js';
+import { chipsOf } from './reactions.js';
 import { text } from './strings.js';
 
 const DISCS = 8;
@@ -20,27 +21,48 @@ const EXCERPT = 120;
 let made = 0;
 
 /**
+ * @typedef {object} Around  What a message's look takes besides the message.
+ * @property {string} reader
+ * @property {(user: string) => string} nameOf
+ * @property {ShownMessage} [target]  the message that it replies to, where that is shown
+ * @property {boolean} isAnswered  by a reply that is shown
+ */
+
+/**
  * @param {ShownMessage} message
- * @param {{isOwn: boolean, target?: ShownMessage}} around  `target` is the message that it replies to
+ * @param {Around} around
  * @returns {HTMLElement}
  */
-export function messageElement(message, { isOwn, target }) {
+export function messageElement(message, around) {
+  const isOwn = message.user === around.reader;
   const head = headOf(message);
-  const body = bodyOf(message, target);
+  const body = bodyOf(message, around.target);
+  const foot = footOf(message, around);
   const element = make('article', `message ${isOwn ? 'me' : 'other'}`);
   if (message.state) element.classList.add(message.state);
   if (message.deleted) element.classList.add('deleted');
   if (!isOwn) element.append(discOf(message));
   element.append(head, body);
+  if (foot.hasChildNodes()) element.append(foot);
+  if (isOpenQuestion(message, around)) element.classList.add('unanswered');
   if (message.state) element.append(noteOf(message));
-  element.tabIndex = -1;
   // A message that gets the focus is read out as a whole.
   made += 1;
   head.id = `head-${made}`;
   body.id = `body-${made}`;
-  element.setAttribute('aria-labelledby', `${head.id} ${body.id}`);
-  for (const link of element.querySelectorAll('a')) link.tabIndex = -1;
+  foot.id = `foot-${made}`;
+  element.setAttribute('aria-labelledby', `${head.id} ${body.id} ${foot.id}`);
+  reach(element, -1);
   return element;
+}
+
+/**
+ * @param {HTMLElement} message
+ * @param {0 | -1} tabIndex  of the message and of what in it takes the focus
+ */
+export function reach(message, tabIndex) {
+  message.tabIndex = tabIndex;
+  for (const one of message.querySelectorAll('a, .quote, .chip')) /** @type {HTMLElement} */ (one).tabIndex = tabIndex;
 }
 
 /** @param {ShownMessage} message */
@@ -68,15 +90,27 @@ function bodyOf(message, target) {
     body.append(text('message.deleted'));
     return body;
   }
-  if (target) body.append(quoteOf(target));
+  if (message.reply_to) body.append(quoteOf(message.reply_to, target));
   body.append(contentOf(message.html, message.message));
   if (message.edited) body.append(' ', make('span', 'edited', text('message.edited')));
   return body;
 }
 
-/** @param {ShownMessage} target */
-function quoteOf(target) {
-  const quote = make('span', 'quote');
+/**
+ * The head of the message that is replied to, which leads there.
+ *
+ * @param {number} seq
+ * @param {ShownMessage | undefined} target
+ */
+function quoteOf(seq, target) {
+  const quote = make('button', 'quote');
+  quote.type = 'button';
+  quote.dataset.action = 'show';
+  quote.dataset.value = String(seq);
+  if (!target) {
+    quote.append(text('message.reply_to_earlier'));
+    return quote;
+  }
   quote.append(make('span', 'unseen', text('message.reply', { name: target.name })));
   const name = make('bdi', 'quote-name', target.name);
   name.ariaHidden = 'true';
@@ -85,8 +119,39 @@ function quoteOf(target) {
 }
 
 /** @param {string} message */
-function excerptOf(message) {
+export function excerptOf(message) {
   return [...message.slice(0, 2 * EXCERPT)].slice(0, EXCERPT).join('').replace(/\s+/g, ' ');
+}
+
+/**
+ * What has become of it, and what others think of it.
+ *
+ * @param {ShownMessage} message
+ * @param {Around} around
+ */
+function footOf(message, around) {
+  const foot = make('div', 'foot');
+  if (message.deleted) return foot;
+  const marks = {
+    question: message.question && !around.isAnswered,
+    answered: message.question && around.isAnswered,
+    answer: message.answered,
+    endorsed: message.endorsed,
+    pinned: message.pinned,
+  };
+  for (const [mark, isOn] of Object.entries(marks)) {
+    if (isOn) foot.append(make('span', `mark ${mark}`, text(`mark.${mark}`)));
+  }
+  foot.append(...chipsOf(message, around));
+  return foot;
+}
+
+/**
+ * @param {ShownMessage} message
+ * @param {Around} around
+ */
+function isOpenQuestion({ question, deleted }, { isAnswered }) {
+  return question && !deleted && !isAnswered;
 }
 
 /** @param {ShownMessage} message */
@@ -106,8 +171,8 @@ function noteOf({ state, note = '' }) {
   return footer;
 }
 
-/** @param {ShownMessage} message */
-function discOf({ user, name }) {
+/** @param {{user: string, name: string}} person */
+export function discOf({ user, name }) {
   const disc = make('span', `avatar disc-${hash(user) % DISCS}`, initialsOf(name));
   disc.ariaHidden = 'true';
   return disc;

@@ -1,4 +1,4 @@
-/** @import { Refusal } from './protocol.js' */
+/** @import { Command, Refusal } from './protocol.js' */
 
 import * as storage from './storage.js';
 
@@ -7,17 +7,17 @@ const TRIES = 5;
 const PASSING = new Set(['rate_limited', 'slow_mode', 'unavailable']);
 
 /**
- * @typedef {object} Entry  What the reader has said and the room has not yet stored.
+ * @typedef {object} Entry  What the reader has asked for and the room has not yet stored.
  * @property {string} id
- * @property {string} message
- * @property {string} datetime  when it was written
- * @property {string} [failure]  the code of the error that it was given up for
+ * @property {Command} command
+ * @property {string} datetime  when it was given
+ * @property {Refusal} [failure]  what it was given up for
  * @property {number} tries
  * @property {number} [dueAt]  when it is tried again, where that is later
  */
 
 /**
- * Sends one message after the other, each until it is stored, so that they keep their order; what waits survives a
+ * Sends one command after the other, each until it is stored, so that they keep their order; what waits survives a
  * reload. Each is stored under a key of its own: several windows of one person may share them, and a message that two
  * of them send is still one message, because its id is the same.
  */
@@ -56,8 +56,8 @@ export class Outbox {
 
   /** Takes up what an earlier page has left. */
   restore() {
-    const entries = storage.keysOf(this.#place).map((key) => parse(storage.read(key)));
-    for (const entry of entries.filter((entry) => entry !== null).sort(byTime)) {
+    const entries = storage.keysOf(this.#place).map((key) => storage.readObject(key));
+    for (const entry of entries.filter((entry) => entry?.command).sort(byTime)) {
       this.#entries.set(entry.id, entry);
     }
   }
@@ -67,10 +67,19 @@ export class Outbox {
     return this.#entries.values();
   }
 
-  /** @param {string} message */
-  add(message) {
+  /**
+   * @param {number} seq
+   * @returns {Command[]} what is on its way to happen to this message
+   */
+  commandsOn(seq) {
+    const waiting = [...this.#entries.values()].filter(({ failure }) => !failure);
+    return waiting.map(({ command }) => command).filter(({ target }) => target === seq);
+  }
+
+  /** @param {Command} command */
+  add(command) {
     /** @type {Entry} */
-    const entry = { id: newId(), message, datetime: new Date().toISOString(), tries: 0 };
+    const entry = { id: newId(), command, datetime: new Date().toISOString(), tries: 0 };
     this.#entries.set(entry.id, entry);
     this.#changed(entry);
     this.#sendNext();
@@ -99,14 +108,15 @@ export class Outbox {
   }
 
   /** @param {Refusal} refusal */
-  refused({ id = '', code, retry_after: seconds }) {
+  refused(refusal) {
+    const { id = '', code, retry_after: seconds } = refusal;
     const entry = this.#entries.get(id);
     if (!entry) return;
     entry.tries += 1;
     if (PASSING.has(code) && entry.tries < TRIES) {
       entry.dueAt = Date.now() + (seconds ?? 2 ** entry.tries) * 1000;
     } else {
-      entry.failure = code;
+      entry.failure = refusal;
     }
     this.#changed(entry);
     if (this.#sent === id) this.#goOn();
@@ -131,7 +141,7 @@ export class Outbox {
 
   /** @param {string} id */
   messageOf(id) {
-    return this.#entries.get(id)?.message ?? '';
+    return this.#entries.get(id)?.command.message ?? '';
   }
 
   /** @param {string} id */
@@ -150,12 +160,15 @@ export class Outbox {
   #sendNext() {
     if (this.#sent) return;
     clearTimeout(this.#timer);
-    const next = [...this.#entries.values()].find(({ failure }) => !failure);
+    const waiting = [...this.#entries.values()].filter(({ failure }) => !failure);
+    // Messages keep their order and so does the rest; but who must wait before she says more may do the rest at once.
+    const firsts = [waiting.find(isMessage), waiting.find((entry) => !isMessage(entry))].filter((one) => one !== undefined);
+    const next = firsts.sort(byDue)[0];
     if (!next) return;
     const wait = (next.dueAt ?? 0) - Date.now();
     if (wait > 0) {
       this.#timer = setTimeout(() => this.#sendNext(), wait);
-    } else if (this.#send({ type: 'message', id: next.id, message: next.message })) {
+    } else if (this.#send({ ...next.command, id: next.id })) {
       this.#sent = next.id;
       this.#timer = setTimeout(this.#onOverdue, ACK_WITHIN);
     }
@@ -166,6 +179,11 @@ export class Outbox {
     storage.write(this.#place + entry.id, JSON.stringify(entry));
     this.#onChange(entry);
   }
+}
+
+/** @param {Entry} entry */
+export function isMessage({ command }) {
+  return command.type === 'message';
 }
 
 function newId() {
@@ -179,21 +197,17 @@ function hex(byte) {
 }
 
 /**
- * @param {string | null} text
- * @returns {Entry | null}
+ * @param {Entry} one
+ * @param {Entry} other
  */
-function parse(text) {
-  try {
-    return JSON.parse(text ?? 'null');
-  } catch {
-    return null;
-  }
+function byTime(one, other) {
+  return one.datetime < other.datetime ? -1 : 1;
 }
 
 /**
  * @param {Entry} one
  * @param {Entry} other
  */
-function byTime(one, other) {
-  return one.datetime < other.datetime ? -1 : 1;
+function byDue(one, other) {
+  return (one.dueAt ?? 0) - (other.dueAt ?? 0) || byTime(one, other);
 }

@@ -13,6 +13,14 @@
  * @property {number | null} [reply_to]
  * @property {boolean} [edited]
  * @property {boolean} [deleted]
+ * @property {boolean} [pinned]
+ * @property {boolean} [question]
+ * @property {boolean} [answered]  marked as the answer to what it replies to
+ * @property {boolean} [endorsed]  by an instructor
+ * @property {{emoji: string, users: string[]}[]} [reactions]
+ *
+ * @typedef {{type: string, target?: number, message?: string} & Record<string, any>} Command  What the reader asks for,
+ *     without the id.
  *
  * @typedef {object} Page  What the API answers.
  * @property {Message[]} messages  the oldest first

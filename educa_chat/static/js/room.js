@@ -1,22 +1,34 @@
 /** The room page: what the server says goes into the log, what the reader says into the outbox. */
 
-/** @import { Frame, Page } from './protocol.js' */
+/** @import { Command, Frame, Page } from './protocol.js' */
 /** @import { Entry } from './outbox.js' */
 /** @import { ShownMessage } from './message-view.js' */
 
+import { Actions, isEditable } from './actions.js';
+import { ClassBar } from './class-bar.js';
 import { Composer } from './composer.js';
 import { Connection } from './connection.js';
 import { timeOf } from './dates.js';
-import { loadMessages } from './history.js';
+import { loadMessage, loadMessages } from './history.js';
 import { LogView } from './log-view.js';
-import { Outbox } from './outbox.js';
-import { pageData } from './page-data.js';
+import { CHANGING, changed, expected } from './message-state.js';
+import { Notice } from './notice.js';
+import { Outbox, isMessage } from './outbox.js';
+import { byId, pageData } from './page-data.js';
+import { People } from './people.js';
+import { Pins } from './pins.js';
+import { ask } from './popover.js';
+import { ReactionPicker } from './reactions.js';
+import { RoomRules } from './room-rules.js';
 import { Status } from './status.js';
 import { text } from './strings.js';
+import { TypingLine, typingTeller } from './typing.js';
 import { Unread } from './unread.js';
 import { followViewport } from './viewport.js';
 
 const PAGE = 50;
+const LARGEST_PAGE = 200;
+const FARTHEST_PAGES = 25;
 const CATCH_UP_WITHIN = 2000;
 const WORTH_A_WORD = 10_000;
 
@@ -32,16 +44,48 @@ const place = `${user}:${room}`;
 let position = null;
 
 const status = new Status(signInUrl());
+const notice = new Notice();
+const people = new People(user);
+const typing = new TypingLine();
+const picker = new ReactionPicker();
+const unanswered = byId('unanswered');
+
+/**
+ * What a button in a message does, or an item of its menu.
+ *
+ * @type {Record<string, (message: ShownMessage, button: HTMLElement) => unknown>}
+ */
+const acts = {
+  retry: ({ id }) => outbox.retry(id),
+  discard: ({ id }) => outbox.discard(id),
+  copy: ({ message }) => copy(message),
+  show: (_, { dataset }) => show(Number(dataset.value)),
+  more: (message, button) => actions.open(message, button),
+  reply: (message) => composer.reply(message),
+  react: (message, button) => {
+    if (button.dataset.value) react(message, button.dataset.value);
+    else picker.open(button, (emoji) => react(message, emoji));
+  },
+  edit: (message) => composer.edit(message),
+  delete: async ({ seq }) => (await ask(dialog('delete-dialog'))) && outbox.add({ type: 'delete', target: seq }),
+  pin: ({ seq, pinned }) => outbox.add({ type: 'pin', target: seq, on: !pinned }),
+  answer: ({ seq, answered }) => outbox.add({ type: 'answer', target: seq, on: !answered }),
+  question: ({ seq, question }) => outbox.add({ type: 'question', target: seq, on: !question }),
+  endorse: ({ seq, endorsed }) => outbox.add({ type: 'endorse', target: seq, on: !endorsed }),
+  mute: async ({ user: student }) => {
+    const minutes = await ask(dialog('mute-dialog'));
+    if (minutes) outbox.add({ type: 'mute', user: student, minutes: Number(minutes) });
+  },
+};
 
 const log = new LogView({
   user,
-  onTop: loadOlder,
+  nameOf: (name) => people.nameOf(name),
+  expected: (message) => outbox.commandsOn(message.seq).reduce((now, command) => expected(now, command, user), message),
+  // A short list of questions is no reason to load everything that was ever said.
+  onTop: () => showsUnanswered() || loadOlder(),
   onBottom: () => unread.look(),
-  onAction: (action, id) => {
-    if (action === 'retry') outbox.retry(id);
-    else if (action === 'discard') outbox.discard(id);
-    else copy(outbox.messageOf(id));
-  },
+  onAction: (action, message, button) => acts[action](message, button),
 });
 
 const connection = new Connection({
@@ -60,7 +104,7 @@ const connection = new Connection({
 const outbox = new Outbox(place, {
   send: (frame) => connection.send(frame),
   onOverdue: () => connection.reconnect(),
-  onChange: (entry) => log.showUnstored(shown(entry)),
+  onChange: showEntry,
   onGone: (id) => log.removeUnstored(id),
 });
 
@@ -70,13 +114,57 @@ const unread = new Unread({
   tell: (seq) => connection.send({ type: 'read', seq }),
 });
 
-const composer = new Composer({ place, onMessage: (message) => outbox.add(message) });
+const composer = new Composer({
+  place,
+  onMessage: (said) => {
+    showUnanswered(false);
+    outbox.add({ type: 'message', ...said });
+  },
+  onEdit: (target, message) => outbox.add({ type: 'edit', target, message }),
+  onEditLast: () => {
+    const last = log.lastOwn;
+    if (last && isEditable(last, who)) composer.edit(last);
+  },
+  onTyping: typingTeller(() => connection.send({ type: 'typing' })),
+});
+
+const rules = new RoomRules({
+  user,
+  isInstructor: reader.role === 'instructor',
+  nameOf: (name) => people.nameOf(name),
+  onChange: showRules,
+});
+const classBar = new ClassBar((command) => outbox.add(command));
+
+const who = {
+  user,
+  get isInstructor() {
+    return rules.isInstructor;
+  },
+  get mayWrite() {
+    return rules.mayWrite;
+  },
+  authorOf: (/** @type {number} */ seq) => log.messageAt(seq)?.user,
+};
+
+const actions = new Actions({
+  who,
+  messageOf: (element) => log.messageOf(element),
+  onAction: (action, message, anchor) => acts[action](message, anchor),
+});
+
+const pins = new Pins({
+  find: async (seq) => log.messageAt(seq) ?? loadMessage(room, seq),
+  onShow: show,
+});
 
 /** @type {Record<string, ((event: Frame) => void) | undefined>} */
 const events = {
   chat_message: said,
-  edited: ({ target, message, html }) => log.change(target, { message, html, edited: true }),
-  deleted: ({ target }) => log.change(target, { message: '', html: '', deleted: true }),
+  ...Object.fromEntries(CHANGING.map((type) => [type, change])),
+  closed: ruled,
+  slowed: ruled,
+  muted: ruled,
 };
 
 /**
@@ -88,12 +176,13 @@ const signals = {
   welcome,
   reset: startOver,
   ack: acknowledged,
-  error: (refusal) => outbox.refused(/** @type {any} */ (refusal)),
-  presence: () => {},
-  typing: () => {},
+  error: refused,
+  presence: (signal) => people.show(signal),
+  typing: (signal) => signal.user !== user && typing.show(signal),
   read: ({ seq }) => unread.moved(seq),
 };
 
+unanswered.addEventListener('click', () => showUnanswered(!showsUnanswered()));
 followViewport();
 composer.limitTo(pageData('limits').message_length);
 outbox.restore();
@@ -112,8 +201,10 @@ function showNewest({ messages, head, epoch, more }) {
     if (message.user === user) outbox.stored(message.id);
   }
   unread.startOver();
+  people.learn(messages);
   log.replace(messages);
   showUnstored();
+  showRules();
   if (more) log.watchTop();
   else log.showBeginning();
   const last = messages.at(-1);
@@ -121,19 +212,79 @@ function showNewest({ messages, head, epoch, more }) {
 }
 
 function showUnstored() {
-  for (const entry of outbox.entries()) log.showUnstored(shown(entry));
+  for (const entry of outbox.entries()) {
+    if (isMessage(entry)) log.showUnstored(shown(entry));
+  }
 }
 
-async function loadOlder() {
+/** @returns {Promise<boolean>} whether there may be more now than there was */
+async function loadOlder(limit = PAGE) {
   const before = log.oldest;
   const epoch = position?.epoch;
-  const page = await loadMessages(room, { limit: PAGE, before }).catch(() => null);
+  const page = await loadMessages(room, { limit, before }).catch(() => null);
   // Meanwhile the log may have been replaced, by another part or another history.
-  if (log.oldest !== before || position?.epoch !== epoch) return;
-  if (!page) return log.showOlderFailed();
+  if (log.oldest !== before || position?.epoch !== epoch) return true;
+  if (!page) {
+    log.showOlderFailed();
+    return false;
+  }
+  people.learn(page.messages);
   log.prepend(page.messages);
   if (page.more) log.watchTop();
   else log.showBeginning();
+  return page.messages.length > 0;
+}
+
+/**
+ * Leads to a message, over those between it and what is shown.
+ *
+ * @param {number} seq
+ */
+async function show(seq) {
+  showUnanswered(false);
+  for (let pages = 0; !log.show(seq); pages += 1) {
+    const isFarther = log.oldest > seq && pages < FARTHEST_PAGES && (await loadOlder(LARGEST_PAGE));
+    if (!isFarther) return notice.tell(text('log.not_found'));
+  }
+}
+
+function showsUnanswered() {
+  return unanswered.ariaPressed === 'true';
+}
+
+/** @param {boolean} isOn */
+function showUnanswered(isOn) {
+  if (showsUnanswered() === isOn) return;
+  unanswered.ariaPressed = String(isOn);
+  log.showUnanswered(isOn);
+  if (!isOn && byId('beginning').hidden) log.watchTop();
+}
+
+/**
+ * @param {ShownMessage} message
+ * @param {string} emoji
+ */
+function react(message, emoji) {
+  const now = outbox.commandsOn(message.seq).reduce((state, command) => expected(state, command, user), message);
+  const isOn = now.reactions?.some((one) => one.emoji === emoji && one.users.includes(user));
+  outbox.add({ type: 'react', target: message.seq, emoji, on: !isOn });
+}
+
+/** @param {Frame} event */
+function change(event) {
+  log.change(event.target, (message) => changed(message, event));
+  pins.apply(event);
+}
+
+/** @param {Frame} event */
+function ruled(event) {
+  log.remark(rules.apply(event));
+}
+
+function showRules() {
+  composer.close(rules.reason);
+  composer.holdUntil(rules.nextMessageAt(log.lastOwn?.datetime));
+  classBar.show(rules);
 }
 
 function signInUrl() {
@@ -165,12 +316,15 @@ function advance(event) {
   unread.look();
 }
 
-/** @param {Frame} welcome */
-function welcome({ me, limits, state }) {
+/** @param {Frame} frame */
+function welcome(frame) {
+  const { me, limits, state } = frame;
   // Someone else has signed in with this browser: what waits here is not theirs to say.
   if (me.user !== user) return connection.stop('other-user');
   reader = { name: me.name, role: me.role };
   composer.limitTo(limits.message_length);
+  rules.begin(frame);
+  pins.replace(state.pinned ?? []);
   connection.welcomed();
   unread.welcomed(state.read);
 }
@@ -186,15 +340,41 @@ function acknowledged({ id, seq, datetime }) {
   const entry = outbox.stored(id);
   if (!entry || !position) return;
   // The event itself comes next, unless it has been here already.
-  if (seq <= position.seq) log.removeUnstored(id);
+  const isHere = seq <= position.seq;
+  if (!isMessage(entry)) {
+    if (isHere) log.change(entry.command.target ?? 0);
+  } else if (isHere) log.removeUnstored(id);
   else log.showUnstored({ ...shown(entry), datetime, state: undefined });
+}
+
+/** @param {Frame} refusal */
+function refused(refusal) {
+  if (refusal.code === 'slow_mode') composer.holdUntil(Date.now() + (refusal.retry_after ?? 0) * 1000);
+  outbox.refused(/** @type {any} */ (refusal));
+}
+
+/** @param {Entry} entry  that is new, or stands otherwise than before */
+function showEntry(entry) {
+  const { command, failure } = entry;
+  if (isMessage(entry)) log.showUnstored(shown(entry));
+  else log.change(command.target ?? 0);
+  if (isMessage(entry) || !failure) return;
+  // Nothing of it is left on the page, but for a text that somebody has written.
+  outbox.discard(entry.id);
+  log.change(command.target ?? 0);
+  classBar.show(rules);
+  const written = command.message;
+  notice.tell(failure.message, written ? { label: text('notice.copy'), onClick: () => copy(written) } : undefined);
 }
 
 /** @param {Frame} message */
 function said(message) {
+  people.learn([/** @type {any} */ (message)]);
+  typing.stop(message.user);
   if (message.user === user) outbox.stored(message.id);
   log.append(/** @type {any} */ (message));
   unread.arrived(message.seq, message.user === user);
+  if (message.user === user) composer.holdUntil(rules.nextMessageAt(message.datetime));
 }
 
 async function isBehind() {
@@ -209,17 +389,19 @@ async function isBehind() {
  * @param {Entry} entry
  * @returns {ShownMessage}
  */
-function shown({ id, message, datetime, failure, dueAt }) {
+function shown({ id, command, datetime, failure, dueAt }) {
   return {
     ...reader,
     id,
     seq: 0,
     user,
     datetime,
-    message,
+    message: command.message ?? '',
     html: '',
+    reply_to: command.reply_to,
+    question: command.question,
     state: failure ? 'failed' : 'pending',
-    note: failure ? reason(failure) : delay(dueAt),
+    note: failure ? reason(failure.code) : delay(dueAt),
   };
 }
 
@@ -232,6 +414,11 @@ function delay(dueAt = 0) {
 function reason(failure) {
   const key = `failure.${failure}`;
   return text(key) === key ? text('failure.other') : text(key);
+}
+
+/** @param {string} id */
+function dialog(id) {
+  return /** @type {HTMLDialogElement} */ (byId(id));
 }
 
 /** @param {string} message */

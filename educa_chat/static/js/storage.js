@@ -16,6 +16,18 @@ export function read(key) {
 
 /**
  * @param {string} key
+ * @returns {any} what was written as JSON; null when it is not there, or is none
+ */
+export function readObject(key) {
+  try {
+    return JSON.parse(read(key) ?? 'null');
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * @param {string} key
  * @param {string} value
  */
 export function write(key, value) {

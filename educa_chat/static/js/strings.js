@@ -8,6 +8,7 @@ export const locale = navigator.languages.find((tag) => tag.split('-')[0] === la
 
 const pluralRules = new Intl.PluralRules(language);
 const numbers = new Intl.NumberFormat(locale);
+const lists = new Intl.ListFormat(locale);
 
 /**
  * @param {string} key  such as `status.connected`
@@ -26,6 +27,11 @@ export function text(key, values = {}) {
 export function plural(key, count) {
   const forms = lookUp(key);
   return fill(forms[pluralRules.select(count)] ?? forms.other, { count: numbers.format(count) });
+}
+
+/** @param {string[]} names */
+export function listOf(names) {
+  return lists.format(names);
 }
 
 /** @param {string} key */

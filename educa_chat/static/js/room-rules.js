@@ -1,0 +1,106 @@
+/** @import { Frame } from './protocol.js' */
+
+import { durationOf, momentOf } from './dates.js';
+import { text } from './strings.js';
+
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** Who may write in the room, how often, and until when not. */
+export class RoomRules {
+  isInstructor = false;
+  isClosed = false;
+  slowSeconds = 0;
+  /** @type {string | null} */
+  mutedUntil = null;
+
+  /** @type {number | undefined} until the reader may write again */
+  #timer;
+  #user;
+  #nameOf;
+  #onChange;
+
+  /**
+   * @param {object} ways
+   * @param {string} ways.user
+   * @param {boolean} ways.isInstructor
+   * @param {(user: string) => string} ways.nameOf
+   * @param {() => void} ways.onChange
+   */
+  constructor({ user, isInstructor, nameOf, onChange }) {
+    this.#user = user;
+    this.isInstructor = isInstructor;
+    this.#nameOf = nameOf;
+    this.#onChange = onChange;
+  }
+
+  /** @param {Frame} welcome */
+  begin({ me, limits, state }) {
+    this.isInstructor = me.role === 'instructor';
+    this.isClosed = Boolean(state.closed);
+    this.slowSeconds = limits.slow_seconds ?? 0;
+    this.mutedUntil = limits.muted_until ?? null;
+    this.#changed();
+  }
+
+  /**
+   * @param {Frame} event  `closed`, `slowed` or `muted`
+   * @returns {string} a word on it to who is in the room
+   */
+  apply(event) {
+    const words = this.#fold(event);
+    this.#changed();
+    return words;
+  }
+
+  /** Why the reader may not write now; '' when she may. */
+  get reason() {
+    if (this.isInstructor) return '';
+    if (this.#isMuted) return text('rule.muted_you', { time: momentOf(this.mutedUntil ?? '') });
+    return this.isClosed ? text('rule.closed') : '';
+  }
+
+  get mayWrite() {
+    return !this.reason;
+  }
+
+  /**
+   * @param {string | undefined} said  when the reader's last message was stored, by the server's clock
+   * @returns {number} when the next may be, by this one's
+   */
+  nextMessageAt(said) {
+    if (this.isInstructor || !this.slowSeconds || !said) return 0;
+    // A clock that is wrong must not make her wait for longer than the room wants.
+    return Math.min(Date.parse(said), Date.now()) + this.slowSeconds * 1000;
+  }
+
+  get #isMuted() {
+    return this.mutedUntil !== null && Date.parse(this.mutedUntil) > Date.now();
+  }
+
+  /** @param {Frame} event */
+  #fold(event) {
+    if (event.type === 'closed') {
+      this.isClosed = event.on;
+      return text(event.on ? 'rule.closed' : 'rule.open');
+    }
+    if (event.type === 'slowed') {
+      this.slowSeconds = event.seconds;
+      return event.seconds ? text('rule.slow', { time: durationOf(event.seconds) }) : text('rule.not_slow');
+    }
+    const isReader = event.target_user === this.#user;
+    if (isReader) this.mutedUntil = event.until;
+    const time = event.until ? momentOf(event.until) : '';
+    const name = this.#nameOf(event.target_user);
+    if (isReader) return text(time ? 'rule.muted_you' : 'rule.unmuted_you', { time });
+    return text(time ? 'rule.muted' : 'rule.unmuted', { name, time });
+  }
+
+  #changed() {
+    clearTimeout(this.#timer);
+    if (this.#isMuted) {
+      const left = Date.parse(this.mutedUntil ?? '') - Date.now();
+      this.#timer = setTimeout(() => this.#changed(), Math.min(left + 500, LONGEST_TIMER));
+    }
+    this.#onChange();
+  }
+}
