@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.browser.conftest import TIMEOUT_MS, Desk
+from tests.browser.conftest import TIMEOUT_MS, Desk, say
 from tests.serving import Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -189,3 +189,191 @@ async def test_a_long_press_opens_the_menu_and_a_finger_hits_every_item(desk: De
     ):
         assert min(box["width"], box["height"]) >= 44, box
     assert await ana.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+async def test_arrow_up_edits_ones_last_message_and_escape_leaves_it(desk: Desk) -> None:
+    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    await say(ana, "the frist")
+    await expect(message(luis, "the frist")).to_be_visible()
+    await ana.press("#chat-message-input", "ArrowUp")
+    await expect(ana.locator("#composer-about")).to_contain_text("Edit your message")
+    await expect(ana.locator("#chat-message-input")).to_have_value("the frist")
+    await ana.fill("#chat-message-input", "nonsense")
+    await ana.press("#chat-message-input", "Escape")
+    await expect(ana.locator("#chat-message-input")).to_have_value("")
+    await ana.press("#chat-message-input", "ArrowUp")
+    await ana.fill("#chat-message-input", "the first")
+    await ana.press("#chat-message-input", "Enter")
+    await expect(ana.locator("#chat-message-input")).to_have_value("")
+    for page in (ana, luis):
+        await expect(page.locator("#chat .message .body")).to_have_text("the first (edited)")
+        await expect(page.locator("#chat .pending")).to_have_count(0)
+    await luis.reload()
+    await expect(luis.locator("#chat .message .body")).to_have_text("the first (edited)")
+
+
+async def test_an_edit_that_is_refused_is_told_and_its_text_is_not_lost(desk: Desk) -> None:
+    ana = await desk.sit_down("ana")
+    await say(ana, "the first")
+    await expect(message(ana, "the first")).to_be_visible()
+    await expect(ana.locator("#chat .pending")).to_have_count(0)
+    await ana.press("#chat-message-input", "ArrowUp")
+    await ana.fill("#chat-message-input", "the second")
+    async with Person(desk.server.url, "profe") as profe:
+        socket = await profe.enter()
+        await socket.send({"type": "delete", "id": "d", "target": 1})
+        await socket.receive_until("ack", id="d")
+    await expect(ana.locator("#chat .deleted")).to_have_count(1)
+    await ana.press("#chat-message-input", "Enter")
+    notice = ana.locator("#notice")
+    await expect(notice).to_contain_text("The message that this is about is not there.")
+    await expect(notice.get_by_role("button", name="Copy what you wrote")).to_be_visible()
+    await expect(ana.locator("#chat .message")).to_have_text(re.compile("This message was deleted."))
+
+
+async def test_delete_asks_once_and_leaves_a_tombstone(desk: Desk) -> None:
+    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    await say(ana, "by mistake")
+    await expect(message(luis, "by mistake")).to_be_visible()
+    await act(ana, "by mistake", "Delete…")
+    dialog = ana.get_by_role("dialog", name="Delete this message?")
+    await dialog.get_by_role("button", name="Cancel").click()
+    await expect(dialog).to_be_hidden()
+    await act(ana, "by mistake", "Delete…")
+    await dialog.get_by_role("button", name="Delete").click()
+    for page in (ana, luis):
+        await expect(page.locator("#chat .message .body")).to_have_text("This message was deleted.")
+    await luis.locator("#chat .message .body").hover()
+    await expect(luis.get_by_role("toolbar")).to_have_count(0)
+
+
+async def test_reactions_are_counted_with_names_and_ones_own_is_marked(desk: Desk) -> None:
+    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    await say(ana, "done!")
+    await act(luis, "done!", "React")
+    await luis.get_by_role("button", name="🎉", exact=True).click()
+    chip = message(ana, "done!").locator(".chip")
+    await expect(chip).to_have_text("🎉 1")
+    await expect(chip).to_have_accessible_name("🎉 by Luis Ortega")
+    await expect(chip).to_have_attribute("aria-pressed", "false")
+    await chip.click()
+    await expect(chip).to_have_text("🎉 2")
+    await expect(chip).to_have_attribute("aria-pressed", "true")
+    await expect(chip).to_have_accessible_name("🎉 by You and Luis Ortega")
+    await expect(message(luis, "done!").locator(".chip")).to_have_attribute("title", "You and Ana Morales")
+    await chip.click()
+    await expect(message(luis, "done!").locator(".chip")).to_have_text("🎉 1")
+    await act(luis, "done!", "React")
+    await luis.get_by_label("Any other emoji").fill("no emoji")
+    await luis.keyboard.press("Enter")
+    await expect(luis.get_by_label("Any other emoji")).to_have_attribute("aria-invalid", "true")
+    await luis.get_by_label("Any other emoji").fill("🦉")
+    await luis.keyboard.press("Enter")
+    await expect(chip).to_have_text(["🎉 1", "🦉 1"])
+    await ana.reload()
+    await expect(chip).to_have_text(["🎉 1", "🦉 1"])
+
+
+async def test_what_is_done_without_a_network_is_shown_and_stored_later(desk: Desk) -> None:
+    await seed(desk.server, 1)
+    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
+    await ana.context.set_offline(True)
+    await act(ana, "number 1", "React")
+    await ana.get_by_role("button", name="👍").click()
+    await expect(message(ana, "number 1").locator(".chip")).to_have_text("👍 1")
+    await ana.context.set_offline(False)
+    await expect(message(luis, "number 1").locator(".chip")).to_have_text("👍 1")
+    await expect(message(ana, "number 1").locator(".chip")).to_have_text("👍 1")
+
+
+async def test_a_pinned_message_stands_in_a_bar_that_leads_to_it(desk: Desk) -> None:
+    await seed(desk.server, 120)
+    profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
+    await act(profe, "number 118", "Pin")
+    for page in (profe, ana):
+        await expect(page.get_by_role("navigation", name="Pinned messages")).to_contain_text("number 118")
+    await act(profe, "number 117", "Pin")
+    pins = ana.get_by_role("navigation", name="Pinned messages").get_by_role("button")
+    await expect(pins).to_have_text([re.compile("number 118"), re.compile("number 117")])
+    async with Person(desk.server.url, "profe") as person:
+        socket = await person.enter()
+        await socket.send({"type": "pin", "id": "far", "target": 3, "on": True})
+        await socket.receive_until("ack", id="far")
+    await expect(pins).to_have_count(3)
+    await ana.reload()
+    await expect(pins).to_have_count(3)
+    await pins.last.click()
+    await expect(message(ana, "number 3")).to_be_in_viewport()
+    await act(profe, "number 118", "Unpin")
+    await expect(pins).to_have_count(2)
+
+
+async def test_a_question_is_found_until_it_is_answered(desk: Desk) -> None:
+    await seed(desk.server, 3)
+    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    await ana.click("#composer-ask")
+    await say(ana, "why is it so?")
+    await expect(message(ana, "why is it so?").locator(".mark")).to_have_text("Question")
+    await luis.get_by_role("button", name="Unanswered questions").click()
+    await expect(luis.locator("#chat .message:visible")).to_have_count(1)
+    await luis.get_by_role("button", name="Unanswered questions").click()
+    await act(luis, "why is it so?", "Reply")
+    await luis.keyboard.type("because of this")
+    await luis.keyboard.press("Enter")
+    await act(ana, "because of this", "Mark as the answer")
+    for page in (ana, luis):
+        await expect(message(page, "because of this").locator(".mark")).to_have_text("Answer")
+        await expect(message(page, "why is it so?").locator(".mark")).to_have_text("Answered")
+    await luis.get_by_role("button", name="Unanswered questions").click()
+    await expect(luis.get_by_text("No question is waiting")).to_be_visible()
+    await luis.reload()
+    await expect(message(luis, "why is it so?").locator(".mark")).to_have_text("Answered")
+    profe = await desk.sit_down("profe")
+    await act(profe, "because of this", "Endorse")
+    await expect(message(luis, "because of this").locator(".mark")).to_have_text(["Answer", "Endorsed by a teacher"])
+
+
+async def test_a_closed_room_says_why_nobody_writes_and_keeps_the_draft(desk: Desk) -> None:
+    profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
+    await expect(ana.locator("#class-button")).to_be_hidden()
+    await ana.fill("#chat-message-input", "half a thou")
+    await profe.click("#class-button")
+    await profe.get_by_role("switch", name="Announcements only").click()
+    for page in (profe, ana):
+        await expect(page.locator("#chat .remark")).to_have_text("Announcements only: only teachers may write.")
+    await expect(ana.locator("#composer-closed")).to_be_visible()
+    await expect(ana.locator("#chat-message-input")).to_be_hidden()
+    await ana.reload()
+    await expect(ana.locator("#composer-closed")).to_have_text("Announcements only: only teachers may write.")
+    await profe.get_by_role("switch", name="Announcements only").click()
+    await expect(ana.locator("#chat-message-input")).to_have_value("half a thou")
+
+
+async def test_slow_mode_shows_the_seconds_that_are_left_and_holds_the_message(desk: Desk) -> None:
+    profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
+    await profe.click("#class-button")
+    await profe.get_by_label("Slow mode").select_option("5 minutes")
+    await expect(ana.locator("#chat .remark")).to_have_text("Slow mode: everybody may write once in 5 minutes.")
+    await say(ana, "the first")
+    await expect(ana.locator("#composer-wait")).to_have_text(re.compile(r"Slow mode: \d+ seconds left"))
+    await say(ana, "the second")
+    await expect(ana.locator("#chat-message-input")).to_have_value("the second")
+    await ana.reload()
+    await expect(ana.locator("#composer-wait")).to_have_text(re.compile(r"Slow mode: \d+ seconds left"))
+    await profe.get_by_label("Slow mode").select_option("Off")
+    await expect(ana.locator("#composer-wait")).to_have_text("")
+    await ana.press("#chat-message-input", "Enter")
+    await expect(message(profe, "the second")).to_be_visible()
+
+
+async def test_who_is_muted_is_told_until_when_and_may_write_when_it_is_lifted(desk: Desk) -> None:
+    profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
+    await say(ana, "hello hello hello")
+    await act(profe, "hello hello hello", "Mute the student…")
+    await profe.get_by_role("dialog").get_by_role("button", name="10 minutes").click()
+    await expect(profe.locator("#chat .remark")).to_have_text(re.compile(r"Ana Morales may not write until \d\d:\d\d."))
+    await expect(ana.locator("#composer-closed")).to_have_text(re.compile(r"You may write again at \d\d:\d\d."))
+    await act(profe, "hello hello hello", "Mute the student…")
+    await profe.get_by_role("dialog").get_by_role("button", name="May write again").click()
+    await expect(ana.locator("#chat-message-input")).to_be_visible()

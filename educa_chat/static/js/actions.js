@@ -79,7 +79,10 @@ export class Actions {
     this.#tools.ariaLabel = text('action.toolbar');
     this.#tools.append(...['react', 'reply', 'more'].map((name) => toolOf(/** @type {Icon} */ (name))));
     this.#tools.addEventListener('keydown', (event) => this.#moveInTools(event));
-    this.#log.addEventListener('pointerover', (event) => this.#pointedAt(event));
+    // Unlike `pointerover` it does not come when the log moves below a pointer that was left there.
+    this.#log.addEventListener('pointermove', ({ target, pointerType }) => {
+      if (pointerType !== 'touch') this.#lay(messageAround(target));
+    });
     this.#log.addEventListener('focusin', ({ target }) => this.#lay(messageAround(target)));
     this.#log.addEventListener('pointerdown', (event) => this.#pressed(event));
     this.#log.addEventListener('contextmenu', (event) => this.#contextMenu(event));
@@ -129,13 +132,6 @@ export class Actions {
   #offeredOn(message) {
     if (!message.seq || message.deleted) return [];
     return ACTIONS.filter(({ may }) => may(message, this.#who));
-  }
-
-  /** @param {PointerEvent} event */
-  #pointedAt({ target, pointerType }) {
-    // Who goes through the log by keyboard keeps the toolbar, wherever the pointer was left.
-    if (pointerType === 'touch' || this.#log.querySelector(':focus-visible')) return;
-    this.#lay(messageAround(target));
   }
 
   /** @param {HTMLElement | null} element */

@@ -141,6 +141,7 @@ export class LogView {
     this.#reachable = this.#belowLine = undefined;
     this.#line.remove();
     for (const message of messages) this.#insert(message);
+    this.#renderWhere(({ question }) => question);
     this.#log.ariaBusy = 'false';
     this.#scrollDown();
   }
@@ -151,11 +152,10 @@ export class LogView {
       const newer = [...this.#stored];
       this.#stored.clear();
       for (const message of messages) this.#insert(message, newer[0]?.[1] ?? this.#firstUnstored());
-      for (const [seq, row] of newer) {
-        this.#stored.set(seq, row);
-        // What it replies to may be here now.
-        if (row.message.reply_to && row.message.reply_to < newer[0][0]) this.#render(row);
-      }
+      for (const [seq, row] of newer) this.#stored.set(seq, row);
+      // A question is here now with its answer, and what is replied to with the reply.
+      const first = newer[0]?.[0] ?? 0;
+      this.#renderWhere(({ seq, question, reply_to: target }) => (seq < first ? question : target && target < first));
       if (this.#belowLine) this.#placeLine();
     });
   }
@@ -207,9 +207,7 @@ export class LogView {
     this.#keepingPlace(() => {
       this.#render(row);
       // Its head stands above its replies, and a question looks as its answers let it look.
-      for (const other of this.#stored.values()) {
-        if (other.message.reply_to === seq || other.message.seq === row.message.reply_to) this.#render(other);
-      }
+      this.#renderWhere((other) => other.reply_to === seq || other.seq === row.message.reply_to);
     });
   }
 
@@ -266,6 +264,11 @@ export class LogView {
     this.#scrollDown();
   }
 
+  /** Names have become known of people whose reactions are shown. */
+  renameReaders() {
+    this.#keepingPlace(() => this.#renderWhere(({ reactions }) => reactions?.length));
+  }
+
   /** Asks for older messages as soon as the reader is near the oldest one, be it now. */
   watchTop() {
     this.#olderRetry.hidden = true;
@@ -310,6 +313,11 @@ export class LogView {
     row.element.remove();
     this.#arrange(next);
     if (row === this.#reachable) this.#makeReachable(this.#last());
+  }
+
+  /** @param {(message: ShownMessage) => unknown} condition */
+  #renderWhere(condition) {
+    for (const row of this.#stored.values()) if (condition(row.message)) this.#render(row);
   }
 
   /** @param {Row} row */

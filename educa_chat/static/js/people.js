@@ -12,22 +12,36 @@ export class People {
   #tooMany = byId('people-too-many');
   /** @type {Map<string, string>} */
   #names = new Map();
+  /** @type {Set<string>} who had to be shown without a name */
+  #nameless = new Set();
 
   #reader;
+  #onNamed;
 
-  /** @param {string} reader */
-  constructor(reader) {
+  /**
+   * @param {string} reader
+   * @param {() => void} onNamed  somebody who was shown without a name has one now
+   */
+  constructor(reader, onNamed) {
     this.#reader = reader;
+    this.#onNamed = onNamed;
   }
 
   /** @param {Iterable<{user: string, name: string}>} people */
   learn(people) {
-    for (const { user, name } of people) this.#names.set(user, name);
+    let isNamed = false;
+    for (const { user, name } of people) {
+      this.#names.set(user, name);
+      isNamed = this.#nameless.delete(user) || isNamed;
+    }
+    if (isNamed) this.#onNamed();
   }
 
   /** @param {string} user */
   nameOf(user) {
-    return this.#names.get(user) ?? user;
+    const name = this.#names.get(user);
+    if (name === undefined) this.#nameless.add(user);
+    return name ?? user;
   }
 
   /**

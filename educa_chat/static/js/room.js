@@ -45,7 +45,7 @@ let position = null;
 
 const status = new Status(signInUrl());
 const notice = new Notice();
-const people = new People(user);
+const people = new People(user, () => log.renameReaders());
 const typing = new TypingLine();
 const picker = new ReactionPicker();
 const unanswered = byId('unanswered');
