@@ -26,8 +26,15 @@ install: .venv/installed
 run: install
 	@$(BIN)/educa-chat serve --config $(CONFIG) --port $(PORT) --demo
 
-test: .venv/installed-for-tests
+test: .venv/installed-for-tests build/axe.min.js
 	$(BIN)/python -m pytest $(TESTS)
+
+# What looks for barriers in the pages.
+build/axe.min.js:
+	mkdir -p $(@D)
+	@if command -v npm >/dev/null; then npm pack --silent --pack-destination $(@D) axe-core@4 >/dev/null \
+	&& tar -xzf $(@D)/axe-core-*.tgz -C $(@D) --strip-components 1 package/axe.min.js; \
+	else echo "SKIPPED: the look for barriers in the pages, for there is no npm"; fi
 
 check: .venv/installed-for-checks
 	$(BIN)/ruff format --check $(SOURCES)

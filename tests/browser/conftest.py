@@ -23,7 +23,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-TIMEOUT_MS = 4_000
+TIMEOUT_MS = 10_000
 
 
 def find_chromium() -> str | None:

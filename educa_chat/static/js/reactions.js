@@ -30,7 +30,7 @@ export function chipsOf({ reactions = [] }, { reader, nameOf }) {
     chip.dataset.value = emoji;
     chip.ariaPressed = String(isMine);
     chip.title = listOf(names);
-    chip.ariaLabel = text('reaction.by', { emoji, names: listOf(names) });
+    chip.ariaLabel = text('reaction.by', { emoji: `${emoji} ${users.length}`, names: listOf(names) });
     return chip;
   });
 }
