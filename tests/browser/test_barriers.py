@@ -1,0 +1,89 @@
+"""The room page has no barrier that axe-core finds, with everything in it that people do with messages."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import Desk
+from tests.browser.test_talking import PHONE, message
+from tests.conftest import required
+from tests.serving import Person, Server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+AXE = Path(__file__).parents[2] / "build" / "axe.min.js"
+
+
+@pytest.fixture
+def axe() -> str:
+    if not AXE.exists():
+        if required("axe"):
+            pytest.fail("EDUCA_CHAT_REQUIRE wants axe-core: `make build/axe.min.js`")
+        pytest.skip("there is no axe-core: `make build/axe.min.js` fetches it")
+    return AXE.read_text(encoding="utf-8")
+
+
+async def barriers(page: Page, axe: str) -> list[str]:
+    await page.evaluate(axe)
+    found: list[dict[str, Any]] = await page.evaluate("axe.run().then(found => found.violations)")
+    return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
+
+
+async def talk(server: Server) -> None:
+    async with Person(server.url, "luis") as student, Person(server.url, "profe") as teacher:
+        luis, profe = await student.enter(), await teacher.enter()
+        commands = [
+            (luis, {"type": "message", "message": "why is it so? https://example.org/ `code`", "question": True}),
+            (profe, {"type": "message", "message": "because of this", "reply_to": 1}),
+            (luis, {"type": "answer", "target": 2, "on": True}),
+            (luis, {"type": "react", "target": 2, "emoji": "🎉", "on": True}),
+            (profe, {"type": "pin", "target": 2, "on": True}),
+            (luis, {"type": "message", "message": "by mistake"}),
+            (luis, {"type": "delete", "target": 6}),
+            (luis, {"type": "message", "message": "the frist"}),
+            (luis, {"type": "edit", "target": 8, "message": "the first"}),
+            (profe, {"type": "endorse", "target": 8, "on": True}),
+            (luis, {"type": "message", "message": "who knows?", "question": True}),
+            (profe, {"type": "slow", "seconds": 30}),
+        ]
+        for number, (socket, command) in enumerate(commands):
+            await socket.send({**command, "id": f"{number}"})
+            await socket.receive_until("ack", id=f"{number}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
+async def test_axe_finds_no_barrier_in_the_room(desk: Desk, axe: str, scheme: str, device: dict[str, Any]) -> None:
+    await talk(desk.server)
+    page = await desk.sit_down("profe", color_scheme=scheme, reduced_motion="reduce", **device)
+    await expect(page.locator("#people-button")).to_be_visible()
+    await expect(message(page, "the first")).to_be_visible()
+    await expect(page.locator("#pins")).to_be_visible()
+    assert await barriers(page, axe) == []
+    await message(page, "the first").focus()
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("ArrowLeft")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("menu")).to_be_visible()
+    assert await barriers(page, axe) == []
+    await page.get_by_role("menuitem", name="React").click()
+    await expect(page.locator("#reaction-picker")).to_be_visible()
+    assert await barriers(page, axe) == []
+    await page.keyboard.press("Escape")
+    for button, panel in (("#people-button", "#people"), ("#class-button", "#class-bar")):
+        await page.click(button)
+        await expect(page.locator(panel)).to_be_visible()
+        assert await barriers(page, axe) == []
+        await page.keyboard.press("Escape")
+
+
+async def test_axe_finds_no_barrier_where_nobody_may_write(desk: Desk, axe: str) -> None:
+    async with Person(desk.server.url, "profe") as teacher:
+        profe = await teacher.enter()
+        await profe.send({"type": "close", "id": "c", "on": True})
+        await profe.receive_until("ack", id="c")
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#composer-closed")).not_to_be_empty()
+    assert await barriers(page, axe) == []
