@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from tests.browser.conftest import Desk
 from tests.browser.test_talking import PHONE, message
 from tests.conftest import required
-from tests.serving import Person, Server
+from tests.serving import Chatter, Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -34,7 +34,7 @@ async def barriers(page: Page, axe: str) -> list[str]:
 async def talk(server: Server) -> None:
     async with Person(server.url, "luis") as student, Person(server.url, "profe") as teacher:
         luis, profe = await student.enter(), await teacher.enter()
-        commands = [
+        commands: list[tuple[Chatter, dict[str, Any]]] = [
             (luis, {"type": "message", "message": "why is it so? https://example.org/ `code`", "question": True}),
             (profe, {"type": "message", "message": "because of this", "reply_to": 1}),
             (luis, {"type": "answer", "target": 2, "on": True}),
