@@ -43,6 +43,7 @@ from educa_chat.storage.courses import find_memberships
 from educa_chat.storage.log import Appender, Log
 from educa_chat.storage.migrate import migrate, require_current_schema
 from educa_chat.storage.pool import open_database
+from educa_chat.storage.search import keep_index
 from educa_chat.storage.sessions import Visitor
 from educa_chat.storage.standings import find_standings
 from educa_chat.tasks import running
@@ -85,6 +86,7 @@ def build_app(settings: Settings) -> web.Application:
     app[keys.REFUSALS] = RateLimit(websocket.REFUSALS_PER_SECOND, websocket.REFUSALS_BURST)
     app[keys.HANDSHAKES] = asyncio.Semaphore(websocket.HANDSHAKES_AT_ONCE)
     app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
+    app[keys.SEARCHES] = RateLimit(api.SEARCHES_PER_SECOND, api.SEARCHES_BURST)
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(connections.note_upgrade)
     for language, catalogue in app[keys.TRANSLATIONS].items():
@@ -134,6 +136,7 @@ def _route(app: web.Application, settings: Settings) -> None:
             web.get("/chat/room/{course}/audit/", pages.audit),
             web.get("/ws/chat/room/{course}/", websocket.room_socket, allow_head=False),
             web.get("/api/rooms/{course}/messages", api.messages),
+            web.get("/api/rooms/{course}/search", api.found_messages),
             web.get("/health/live", health.live),
             web.get("/health/ready", health.ready),
             web.get("/metrics", health.metrics),
@@ -201,6 +204,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         await stack.enter_async_context(markers.open())
         await stack.enter_async_context(running(appender.run(), "appender"))
         await stack.enter_async_context(sockets.open())
+        await stack.enter_async_context(running(keep_index(database), "index of the search"))
         await stack.enter_async_context(running(heartbeat.run(), "heartbeat of the sockets"))
         yield
 

@@ -1,5 +1,6 @@
-"""JSON over HTTP: the history of a room."""
+"""JSON over HTTP: the history of a room, and the search in it."""
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -7,17 +8,21 @@ import msgspec
 from aiohttp import web
 
 from educa_chat.handlers.access import api_visitor, course_id, membership_of
-from educa_chat.handlers.keys import DATABASE, HUB
+from educa_chat.handlers.keys import DATABASE, HUB, SEARCHES
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.protocol import MAX_SEQ
-from educa_chat.storage.messages import Message, read_page
+from educa_chat.storage.messages import Message, Page, read_page
+from educa_chat.storage.search import Found, search
 
 PAGE = 50
 MAX_PAGE = 200
+MAX_QUERY = 200
+SEARCHES_PER_SECOND = 2
+SEARCHES_BURST = 10
 
 
 class MessagesAnswer(msgspec.Struct):
-    """A page of a room's history, oldest first; the head is of the same moment."""
+    """A page of a room's history, oldest first, or what was found, best first; the head is of the same moment."""
 
     messages: Sequence[Message]
     head: int
@@ -42,6 +47,22 @@ async def messages(request: web.Request) -> web.Response:
         limit=min(PAGE if limit is None else limit, MAX_PAGE),
         only_unanswered=only == "unanswered",
     )
+    return _answer(request, page)
+
+
+async def found_messages(request: web.Request) -> web.Response:
+    course = course_id(request)
+    visitor = await api_visitor(request)
+    await membership_of(request, visitor, course)
+    words = request.query.get("q", "")
+    if not words.strip() or len(words) > MAX_QUERY or not _is_storable(words):
+        raise web.HTTPBadRequest
+    if wait_s := request.app[SEARCHES].take(visitor.user_id):
+        raise web.HTTPTooManyRequests(headers={"Retry-After": str(math.ceil(wait_s))})
+    return _answer(request, await search(request.app[DATABASE], course, words))
+
+
+def _answer(request: web.Request, page: Page | Found) -> web.Response:
     answer = MessagesAnswer(page.messages, page.head, request.app[HUB].epoch, page.more)
     response = web.Response(
         body=msgspec.json.encode(answer),
@@ -63,3 +84,8 @@ def query_number(request: web.Request, name: str) -> int | None:
     if not re.fullmatch(r"[0-9]{1,16}", text, re.ASCII) or int(text) > MAX_SEQ:
         raise web.HTTPBadRequest
     return int(text)
+
+
+def _is_storable(text: str) -> bool:
+    """Whether Postgres takes it: neither NUL nor half of a pair of surrogates is a character there."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

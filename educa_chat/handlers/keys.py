@@ -56,6 +56,8 @@ REFUSALS = web.AppKey("REFUSALS", RateLimit)
 """Commands that were refused, by socket."""
 STRIKES = web.AppKey("STRIKES", RateLimit)
 """Rules that were broken, by socket."""
+SEARCHES = web.AppKey("SEARCHES", RateLimit)
+"""Searches, by user."""
 SESSION_ID: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.AppKey("SESSION_ID")
 """Reads the session id that a request came with."""
 CSRF_KEY = web.AppKey("CSRF_KEY", bytes)

@@ -6,7 +6,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -33,7 +33,16 @@ _HEADERS = {
 }
 _PARTS = ("text/javascript", "text/css")
 """What is no document and has no policy of its own; thirty times the policy would be a sixth of a page's bytes."""
-_CODES = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
+_CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    429: "rate_limited",
+    503: "unavailable",
+}
+_KEPT = ("Allow", "Retry-After")
+"""The headers of an HTTPException that its answer has too."""
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -133,7 +142,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException as answer:
         if answer.status < 400:
             raise
-        return _answer(request, answer.status, answer.headers.get("Allow"))
+        return _answer(request, answer.status, {name: answer.headers[name] for name in _KEPT if name in answer.headers})
     except DatabaseUnavailable as error:
         logger.warning("%s: %s", request.rel_url.raw_path, error)
         return _answer(request, 503)
@@ -145,13 +154,12 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _answer(request, 500)
 
 
-def _answer(request: web.Request, status: int, allow: str | None = None) -> web.Response:
+def _answer(request: web.Request, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
     if request.path.startswith(("/api/", "/ws/", "/health/")):
         response = _json_answer(request, status)
     else:
         response = render_anonymous(request, "error.html", status=status)
-    if allow:
-        response.headers["Allow"] = allow
+    response.headers.update(headers or {})
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
@@ -164,6 +172,7 @@ def _json_answer(request: web.Request, status: int) -> web.Response:
         401: _("You are not signed in."),
         403: _("This is not open to you."),
         404: _("There is nothing here."),
+        429: _("That was too much in a short time. Please try again in a moment."),
         503: _("The database can't be reached. Please try again in a moment."),
     }
     error = {

@@ -7,6 +7,17 @@ import msgspec
 
 from educa_chat.storage.pool import Database
 
+_REACTIONS_OF_M = (
+    "(select json_agg(json_build_object('emoji', emoji, 'users', users) order by first)"
+    " from (select emoji, array_agg(username order by event) as users, min(event) as first"
+    "  from educa_chat.reaction where course = m.course and seq = m.seq group by emoji) r)"
+)
+COLUMNS = (
+    "m.seq, m.client_id, m.username, m.name, m.instructor, m.at, m.body, m.html, m.reply_to, m.edited, m.deleted,"
+    f" m.pinned, m.question, m.answered, m.answers, m.endorsed, {_REACTIONS_OF_M} as reactions"
+)
+"""What `message_of` takes of `educa_chat.message m`."""
+
 
 class Reaction(msgspec.Struct, frozen=True):
     """An emoji on a message, and whose it is, by username."""
@@ -71,21 +82,19 @@ async def read_page(
     bound = after if after is not None else before if before is not None else 2**63 - 1
     rows = await database.fetch(
         "select r.head, m.* from (select coalesce(max(head), 0) as head from educa_chat.room where course = $1) r"
-        " left join lateral (select m.seq, m.client_id, m.username, m.name, m.instructor, m.at, m.body, m.html,"
-        " m.reply_to, m.edited, m.deleted, m.pinned, m.question, m.answered, m.answers, m.endorsed,"
-        f" {_REACTIONS_OF_M} as reactions from educa_chat.message m where m.course = $1 and {condition}"
+        f" left join lateral (select {COLUMNS} from educa_chat.message m where m.course = $1 and {condition}"
         f" order by m.seq {direction} limit $3) m on true order by m.seq {direction}",
         course,
         bound,
         limit + 1,
     )
-    messages = [_message(*row[1:]) for row in rows[:limit] if row["seq"] is not None]
+    messages = [message_of(*row[1:]) for row in rows[:limit] if row["seq"] is not None]
     if direction == "desc":
         messages.reverse()
     return Page(messages, rows[0]["head"], len(rows) > limit)
 
 
-def _message(
+def message_of(
     seq: int,
     client_id: str,
     username: str,
@@ -104,6 +113,7 @@ def _message(
     endorsed: bool,
     reactions: str | None,
 ) -> Message:
+    """The message of a row with `COLUMNS`."""
     return Message(
         seq=seq,
         id=client_id,
@@ -123,10 +133,3 @@ def _message(
         endorsed=endorsed,
         reactions=[] if reactions is None else _REACTIONS.decode(reactions),
     )
-
-
-_REACTIONS_OF_M = (
-    "(select json_agg(json_build_object('emoji', emoji, 'users', users) order by first)"
-    " from (select emoji, array_agg(username order by event) as users, min(event) as first"
-    "  from educa_chat.reaction where course = m.course and seq = m.seq group by emoji) r)"
-)

@@ -1,0 +1,86 @@
+"""The search in a room, and the index that it looks into.
+
+The index follows the log in the background, a second behind. So what it says is checked against the messages as they
+stand now: it can miss what was just said, but never bring back what was edited away or deleted.
+"""
+
+import asyncio
+import logging
+from time import monotonic
+from typing import NamedTuple
+
+from educa_chat.errors import DatabaseUnavailable
+from educa_chat.storage.messages import COLUMNS, Message, message_of
+from educa_chat.storage.pool import Database
+
+logger = logging.getLogger(__name__)
+
+FOUND = 50
+"""How many messages are found at most."""
+RANKED = 1000
+"""How many of the newest matches are ranked: a word that is everywhere has no better message further back."""
+BATCH = 200
+PAUSE_S = 1.0
+"""Between two looks for what is new."""
+REST = 3
+"""While there is more, the index rests so many times as long as it works: the appends go first."""
+
+
+class Found(NamedTuple):
+    """The messages that match, best first, and where the room's log ended at that moment."""
+
+    messages: list[Message]
+    head: int
+    more: bool
+    """Whether others match as well."""
+
+
+async def search(database: Database, course: int, words: str) -> Found:
+    """The messages of `course` that match, in the syntax of Postgres' `websearch_to_tsquery`.
+
+    Accents make no difference, and words match by their stems in any language of the site. All `words` are
+    taken but those with a NUL or a lone surrogate, which are no text to Postgres.
+    """
+    rows = await database.fetch(
+        f"select r.head, {COLUMNS}"
+        " from (select coalesce(max(head), 0) as head, educa_chat.search_query($2) as query"
+        "  from educa_chat.room where course = $1) r"
+        " left join lateral ("
+        "  select m.*"
+        "  from ("
+        "   select newest.seq, ts_rank(newest.words, r.query, 1) as rank"
+        "   from ("
+        # The slices come newest first, and none is looked into once there are enough.
+        "    select entry.seq, entry.words"
+        "    from generate_series(educa_chat.search_slice(r.head), 0, -1) slice cross join lateral ("
+        "     select seq, words from educa_chat.search_entry"
+        # As two conditions: in the index each then skips what the other leaves out, which the parts of one don't.
+        "     where words @@ educa_chat.search_slice_query($1, slice) and words @@ r.query order by seq desc limit $3"
+        "    ) entry limit $3"
+        "   ) newest"
+        "   order by rank desc, seq desc"
+        "  ) best"
+        # One by one, in their order: to make the words of a message costs more than to find it.
+        "  cross join lateral (select * from educa_chat.message where course = $1 and seq = best.seq limit 1) m"
+        "  where not m.deleted and educa_chat.search_words(m.body) @@ r.query"
+        "  order by best.rank desc, best.seq desc limit $4"
+        " ) m on true",
+        course,
+        words,
+        RANKED,
+        FOUND + 1,
+    )
+    messages = [message_of(*row[1:]) for row in rows[:FOUND] if row["seq"] is not None]
+    return Found(messages, rows[0]["head"], len(rows) > FOUND)
+
+
+async def keep_index(database: Database) -> None:
+    """Index what is said and what is changed, for ever. Of several processes one works and the others look on."""
+    while True:
+        started = monotonic()
+        try:
+            indexed: int = await database.fetchval("select educa_chat.index_messages($1)", BATCH)
+        except DatabaseUnavailable as error:
+            logger.warning("the search falls behind: %s", error)
+            indexed = 0
+        await asyncio.sleep(PAUSE_S if indexed < BATCH else REST * (monotonic() - started))

@@ -1,0 +1,124 @@
+"""The search through the API: who may ask, what may be asked, and how often."""
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from yarl import URL
+
+from educa_chat.handlers.api import MAX_QUERY, SEARCHES_BURST
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.storage.courses import enrol, unenrol
+from tests.handlers.test_pages import MISSING, WRONG_IDS
+from tests.serving import TIMEOUT_S, Person, Server, add_person, add_room
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def search(person: Person, course: int, words: str) -> dict[str, Any]:
+    status, body, _ = await person.get(f"/api/rooms/{course}/search?q={quote(words)}")
+    assert status == 200, body
+    answer: dict[str, Any] = json.loads(body)
+    return answer
+
+
+async def search_until_found(person: Person, course: int, words: str) -> dict[str, Any]:
+    """The answer of the first search that finds something."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while not (answer := await search(person, course, words))["messages"]:
+            await asyncio.sleep(0.6)
+    return answer
+
+
+async def test_what_was_said_is_found_in_the_form_of_the_history(server: Server) -> None:
+    course, (ana, luis) = await add_room(server.app[DATABASE])
+    async with Person(server.url, ana) as one, Person(server.url, luis) as other:
+        socket = await one.enter(course)
+        await socket.say("The función is continuous", id="a")
+        await socket.say("Another thing", id="b")
+        await socket.receive_until("ack", id="b")
+        found = await search_until_found(other, course, "funcion")
+        page = await other.messages(course)
+        assert found["messages"] == page["messages"][:1]
+        assert {name: found[name] for name in ("head", "epoch", "more")} == {
+            "head": page["head"],
+            "epoch": page["epoch"],
+            "more": False,
+        }
+
+
+async def test_nobody_finds_what_was_said_in_another_room(server: Server) -> None:
+    database = server.app[DATABASE]
+    (mine, (ana,)), (other, (berta,)) = await add_room(database, 1), await add_room(database, 1)
+    async with Person(server.url, ana) as one, Person(server.url, berta) as two:
+        for person, course, text in ((one, mine, "my words"), (two, other, "your words")):
+            await (await person.enter(course)).say(text, id="a")
+        assert [m["message"] for m in (await search_until_found(two, other, "words"))["messages"]] == ["your words"]
+        assert [m["message"] for m in (await search_until_found(one, mine, "words"))["messages"]] == ["my words"]
+        assert (await one.get(f"/api/rooms/{other}/search?q=words"))[0] == 403
+
+
+@pytest.mark.parametrize("query", ["?q=words", "?q=", ""])
+async def test_the_checks_come_in_the_order_of_the_api(server: Server, query: str) -> None:
+    async with Person(server.url) as anonymous, Person(server.url, "marta") as stranger:
+        for wrong in WRONG_IDS:
+            assert (await anonymous.get(f"/api/rooms/{quote(wrong)}/search{query}"))[0] == 403
+        status, body, _ = await anonymous.get(f"/api/rooms/1/search{query}")
+        assert (status, json.loads(body)["error"]["code"]) == (401, "unauthorized")
+        of_others, none = [await stranger.get(f"/api/rooms/{course}/search{query}") for course in (1, MISSING)]
+        assert (of_others[0], of_others[1]) == (none[0], none[1])
+        assert of_others[0] == 403
+
+
+async def test_who_leaves_the_course_searches_no_more(server: Server) -> None:
+    username = await add_person(server.app[DATABASE], 1)
+    async with Person(server.url, username) as student:
+        await search(student, 1, "words")
+        await unenrol(server.app[DATABASE], username, 1)
+        assert (await student.get("/api/rooms/1/search?q=words"))[0] == 403
+        await enrol(server.app[DATABASE], username, 1)
+        await search(student, 1, "words")
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?q=", "?q=%20%09", "?q=" + "x" * (MAX_QUERY + 1), "?q=" + "x" * 6000, "?q=a%00b", "?words=a"]
+)
+async def test_a_query_that_is_none_is_refused_and_not_counted(server: Server, query: str) -> None:
+    username = await add_person(server.app[DATABASE], 1)
+    async with Person(server.url, username) as student:
+        for _ in range(SEARCHES_BURST + 2):
+            status, body, _ = await student.get(f"/api/rooms/1/search{query}")
+            assert (status, json.loads(body)["error"]["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["%ED%A0%80", "%FF%FE", "%", "%2", "%C3%28", "-" * 200, "%F0%9F%98%80" * 200, "'%22%5C%3B--", "%EF%BF%BF", "+"],
+)
+async def test_hostile_bytes_in_a_query_get_an_answer(server: Server, raw: str) -> None:
+    username = await add_person(server.app[DATABASE], 1)
+    async with Person(server.url, username) as student:
+        url = URL(f"{server.url}/api/rooms/1/search?q={raw}", encoded=True)
+        async with student.http.get(url) as response:
+            assert response.status in (200, 400)
+
+
+async def test_a_search_of_the_longest_query_is_answered(server: Server) -> None:
+    username = await add_person(server.app[DATABASE], 1)
+    async with Person(server.url, username) as student:
+        assert (await search(student, 1, "ñ" * MAX_QUERY))["messages"] == []
+
+
+async def test_who_searches_too_often_is_told_when_to_come_back_and_others_are_not_held_up(server: Server) -> None:
+    course, (ana, luis) = await add_room(server.app[DATABASE])
+    async with Person(server.url, ana) as one, Person(server.url, luis) as other:
+        answers = [await one.get(f"/api/rooms/{course}/search?q=words") for _ in range(SEARCHES_BURST + 10)]
+        refused = [answer for answer in answers if answer[0] != 200]
+        assert [answer[0] for answer in answers[:SEARCHES_BURST]] == [200] * SEARCHES_BURST
+        assert refused
+        for status, body, headers in refused:
+            assert (status, json.loads(body)["error"]["code"]) == (429, "rate_limited")
+            assert int(headers["Retry-After"]) >= 1
+        await search(other, course, "words")

@@ -1,0 +1,307 @@
+"""The search in a room: what it finds, in which order, and that it never brings back what is gone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from educa_chat.storage.pool import Database, open_database
+from educa_chat.storage.search import BATCH, FOUND, keep_index, search
+from educa_chat.tasks import running
+from tests.conftest import Postgres
+from tests.serving import TIMEOUT_S, add_room
+from tests.storage.test_plans import ExplainingDatabase, nodes
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def database(postgres: Postgres) -> AsyncIterator[Database]:
+    async with open_database(await postgres.create_chat_database(demo=True), 5) as opened:
+        yield opened
+
+
+async def new_room(database: Database, *bodies: str) -> int:
+    """A room of its own in which this has been said."""
+    course, _ = await add_room(database, 0)
+    await database.execute("insert into educa_chat.room (course) values ($1)", course)
+    await say(database, course, bodies)
+    return course
+
+
+async def say(database: Database, course: int, bodies: Sequence[str]) -> None:
+    await database.execute(
+        "with said as ("
+        "  update educa_chat.room set head = head + cardinality($2::text[]) where course = $1 returning head)"
+        " insert into educa_chat.message"
+        " (course, seq, author, client_id, username, name, instructor, at, body, html)"
+        " select $1, head - cardinality($2) + place, 1, place, 'ana', 'Ana', false, now(), body, ''"
+        " from said, unnest($2) with ordinality b (body, place)",
+        course,
+        bodies,
+    )
+
+
+async def index(database: Database) -> None:
+    """Index all there is."""
+    while await database.fetchval("select educa_chat.index_messages($1)", BATCH):
+        pass
+
+
+async def found(database: Database, course: int, words: str) -> list[str]:
+    return [message.message for message in (await search(database, course, words)).messages]
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("The derivative of a product", "derivatives"),
+        ("Three exercises were corrected", "exercise correct"),
+        ("Los ejercicios están corregidos", "ejercicio"),
+        ("¿Alguien está corriendo?", "correr"),
+        ("La función es continua", "funcion"),
+        ("La funcion es continua", "FUNCIÓN"),
+        ("Mañana, año nuevo", "manana ano"),
+        ("Man\u0303ana", "mañana"),
+        ("Examen: ＦＩＮＡＬ", "final"),
+        ("To be or not to be", '"to be or not to be"'),
+        ("Se entrega el 3 de mayo", "3 mayo"),
+        ("see https://example.org/some/path", "example.org path"),
+        ("see https://example.org/some/path", "https://example.org/some/path"),
+        ("a vector<int> of yes/no", "int no"),
+        ("if a <b and c> d", '"and c"'),
+        ("the mean value theorem", '"mean value"'),
+        ("only oranges here", "apples or oranges"),
+    ],
+)
+async def test_a_message_is_found_by_its_words_in_both_languages(database: Database, said: str, asked: str) -> None:
+    course = await new_room(database, said, "something else")
+    await index(database)
+    assert await found(database, course, asked) == [said]
+
+
+@pytest.mark.parametrize(
+    "asked", ["nowhere", "derivative nowhere", '"value mean"', "mean -theorem", "!!!", "\u0301", "-", '""']
+)
+async def test_what_does_not_match_is_not_found(database: Database, asked: str) -> None:
+    course = await new_room(database, "the mean value theorem and the derivative")
+    await index(database)
+    answer = await search(database, course, asked)
+    assert (answer.messages, answer.head, answer.more) == ([], 1, False)
+
+
+async def test_the_best_comes_first_and_of_equals_the_newest(database: Database) -> None:
+    course = await new_room(
+        database,
+        "limits",
+        "A long message that has one limit in it, among many things that are about something else altogether",
+        "limit",
+        "The limit of a limit is a limit",
+        "limit",
+    )
+    await index(database)
+    answer = await search(database, course, "limit")
+    bodies = [message.message for message in answer.messages]
+    assert len(bodies) == 5
+    assert [message.seq for message in answer.messages if message.message == "limit"] == [5, 3]
+    assert bodies.index("limit") < bodies.index("limits"), "the word as it is written counts more than its stem"
+    assert bodies[-1].startswith("A long message") or bodies[-1] == "limits"
+
+
+async def test_a_room_finds_nothing_of_another(database: Database) -> None:
+    one, other = await new_room(database, "our secret"), await new_room(database, "their secret")
+    await index(database)
+    assert await found(database, one, "secret") == ["our secret"]
+    assert await found(database, other, "secret") == ["their secret"]
+    # The word that stands for a slice of the other room can't be written.
+    for asked in (f'"{other} 0"', f"{other} 0", f"'{other} 0'", f"{other}\u00a00"):
+        assert await found(database, one, asked) == []
+
+
+async def test_an_edited_message_is_found_by_its_new_text_only(database: Database) -> None:
+    course = await new_room(database, "elephants are grey", "unchanged")
+    await index(database)
+    await database.execute("update educa_chat.message set body = 'giraffes' where course = $1 and seq = 1", course)
+    assert await found(database, course, "elephants") == []
+    await index(database)
+    assert await found(database, course, "elephants") == []
+    assert await found(database, course, "giraffe") == ["giraffes"]
+
+
+async def test_a_deleted_message_is_never_found_and_its_words_leave_the_index(database: Database) -> None:
+    course = await new_room(database, "elephants are grey", "elephants stay")
+    await index(database)
+    await database.execute(
+        "update educa_chat.message set body = '', deleted = true where course = $1 and seq = 1", course
+    )
+    assert await found(database, course, "elephants") == ["elephants stay"]
+    assert await found(database, course, "-giraffes") == ["elephants stay"]
+    await index(database)
+    assert await found(database, course, "-giraffes") == ["elephants stay"]
+    words = await database.fetchval(
+        "select words::text from educa_chat.search_entry where course = $1 and seq = 1", course
+    )
+    assert "eleph" not in words
+
+
+async def test_a_change_that_comes_before_its_message_is_indexed_counts(database: Database) -> None:
+    course = await new_room(database, "before", "gone")
+    await database.execute("update educa_chat.message set body = 'after' where course = $1 and seq = 1", course)
+    await database.execute(
+        "update educa_chat.message set body = '', deleted = true where course = $1 and seq = 2", course
+    )
+    await index(database)
+    assert await found(database, course, "after") == ["after"]
+    assert await found(database, course, "before or gone") == []
+
+
+async def test_a_change_waits_for_nobody_while_its_message_is_being_indexed(database: Database) -> None:
+    course = await new_room(database, "first text")
+    async with database.connection() as indexer, indexer.transaction():
+        await indexer.fetchval("select educa_chat.index_messages($1)", BATCH)
+        async with asyncio.timeout(TIMEOUT_S), database.connection() as editor:
+            await editor.execute("set lock_timeout = '1s'")
+            await editor.execute("update educa_chat.message set body = 'second text' where course = $1", course)
+            await editor.execute("reset lock_timeout")
+    assert await found(database, course, "first") == []
+    await index(database)
+    assert await found(database, course, "second") == ["second text"]
+
+
+async def test_only_one_process_indexes_at_a_time(database: Database) -> None:
+    course = await new_room(database, "once")
+    async with database.connection() as one, one.transaction():
+        assert await one.fetchval("select educa_chat.index_messages($1)", BATCH) == 1
+        assert await database.fetchval("select educa_chat.index_messages($1)", BATCH) == 0
+    assert await found(database, course, "once") == ["once"]
+
+
+async def test_a_long_log_is_indexed_in_pieces_after_what_is_new(database: Database) -> None:
+    await index(database)
+    old = await new_room(database, *(f"old {number}" for number in range(1, 2 * BATCH)))
+    new = await new_room(database, "new")
+    assert await database.fetchval("select educa_chat.index_messages($1)", BATCH) == BATCH
+    assert await found(database, new, "new") == ["new"]
+    assert await found(database, old, str(BATCH - 1)) == [f"old {BATCH - 1}"]
+    assert await found(database, old, str(BATCH)) == []
+    await index(database)
+    assert await found(database, old, str(2 * BATCH - 1)) == [f"old {2 * BATCH - 1}"]
+
+
+async def test_what_is_said_is_found_soon_after_and_a_busy_index_goes_on(database: Database) -> None:
+    course = await new_room(database, *["earlier"] * (2 * BATCH))
+    async with running(keep_index(database), "index"):
+        await say(database, course, ["just now"])
+        async with asyncio.timeout(TIMEOUT_S):
+            while await found(database, course, "just now") != ["just now"]:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_course_that_is_deleted_takes_its_entries_along(database: Database) -> None:
+    course = await new_room(database, "gone with it")
+    await index(database)
+    await database.execute("delete from courses_course where id = $1", course)
+    for table in ("search_entry", "search_progress"):
+        assert await database.fetchval(f"select count(*) from educa_chat.{table} where course = $1", course) == 0
+    assert await found(database, course, "gone") == []
+
+
+async def test_at_most_fifty_are_found_and_more_says_that_there_are_others(database: Database) -> None:
+    course = await new_room(database, *["the same"] * FOUND)
+    await index(database)
+    answer = await search(database, course, "same")
+    assert (len(answer.messages), answer.more, answer.head) == (FOUND, False, FOUND)
+    await say(database, course, ["the same"])
+    await index(database)
+    answer = await search(database, course, "same")
+    assert (len(answer.messages), answer.more, answer.head) == (FOUND, True, FOUND + 1)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=200))
+async def test_no_text_breaks_the_search(database: Database, text: str) -> None:
+    answer = await search(database, 1, text)
+    assert answer.messages == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'" * 200,
+        '"' * 199,
+        "-" * 200,
+        "(" * 200,
+        "a " * 100,
+        "a&|!<->:*b",
+        "\\" * 200,
+        "ﷺ" * 200,
+        "e\u0301" * 100,
+        "or or or",
+        "- " * 100,
+        "-(a" * 66,
+        '-"a b" ' * 28,
+        "\r\n\t",
+    ],
+)
+async def test_hostile_texts_are_said_and_asked_for(database: Database, text: str) -> None:
+    course = await new_room(database, text * 20, "x" * 4000, "x " * 2000, "ﷺ" * 4000)
+    await index(database)
+    assert await search(database, course, text)
+    assert await search(database, course, f"{text[:100]} x")
+    assert await found(database, course, "x") == ["x " * 2000]
+
+
+LONG_ROOM = 80_000
+FILL = f"""
+    insert into educa_chat.room (course, head) values (1, {LONG_ROOM}), (2, {LONG_ROOM});
+    insert into educa_chat.message (course, seq, author, client_id, username, name, instructor, at, body, html)
+    select course, n, 1, n, 'ana', 'Ana', false, now(), concat_ws(' ',
+        'word' || n % 997, 'term' || n % 1009, case when n % 2 = 0 then 'exercise' end,
+        case when n % 20 = 0 then 'limits' end, case when n % 30 = 0 then 'theorem' end,
+        case when n % 50000 = 7 then 'zebra' end), ''
+    from generate_series(1, {LONG_ROOM}) n, (values (1), (2)) c (course);
+    insert into educa_chat.reaction (course, seq, emoji, user_id, username, event)
+    select 1, n, '👍', n, 'ana', n from generate_series(1, {LONG_ROOM}, 10) n;
+    insert into educa_chat.search_entry
+    select course, seq, educa_chat.search_words_in_slice(course, seq, body) from educa_chat.message;
+    insert into educa_chat.search_progress select course, head from educa_chat.room
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def long_room(postgres: Postgres) -> AsyncIterator[ExplainingDatabase]:
+    async with open_database(await postgres.create_chat_database(demo=True), 2) as opened:
+        async with opened.connection() as connection:
+            await connection.execute(FILL, timeout=120)
+            await connection.execute("vacuum analyze", timeout=120)
+        yield ExplainingDatabase(opened._pool, opened.url)
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        ("zebra", 2),
+        ("exercise", FOUND),
+        ("limit theorem exercise", FOUND),
+        ("nowhere", 0),
+        ("exercise nowhere", 0),
+        ('"exercise limits"', FOUND),
+        ("-exercise", FOUND),
+    ],
+)
+async def test_a_search_in_a_long_room_reads_no_table_whole(
+    long_room: ExplainingDatabase, asked: str, count: int
+) -> None:
+    long_room.plans.clear()
+    answer = await search(long_room, 1, asked)
+    assert len(answer.messages) == count
+    (explained,) = long_room.plans
+    for node in nodes(explained["Plan"]):
+        assert node["Node Type"] != "Seq Scan" or node["Relation Name"] == "room", explained
+        if node.get("Relation Name") == "message":
+            assert node["Actual Loops"] <= FOUND + 1, "no more messages are looked at than are shown"
+    if count == FOUND:
+        assert min(message.seq for message in answer.messages) > LONG_ROOM // 4, "the newest are enough"
