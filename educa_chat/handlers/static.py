@@ -45,8 +45,11 @@ class StaticFiles:
 
     @property
     def modules(self) -> list[str]:
-        """Where the modules are: a browser that is told of all need not find one behind the other."""
-        return [address for path, address in self._addresses.items() if path.endswith(".js")]
+        """Where the modules are: a browser that is told of all need not find one behind the other.
+
+        Those in a folder of their own are for a part of the page that is loaded when it is wanted.
+        """
+        return [address for path, address in self._addresses.items() if re.fullmatch(r"js/[^/]+\.js", path)]
 
     async def serve(self, request: web.Request) -> web.Response:
         file = self._files.get(request.path)

@@ -21,20 +21,44 @@ export class ApiRefusal extends Error {
 }
 
 /**
- * Loads messages of a room, the newest without `before`.
+ * Loads messages of a room: the newest, the newest before a seq, or the oldest after one.
  *
  * @param {number | string} room
- * @param {{limit: number, before?: number}} query
+ * @param {{limit: number, before?: number, after?: number}} query
  * @returns {Promise<Page>}
  * @throws {ApiRefusal} and what `fetch` throws where nobody answers
  */
-export async function loadMessages(room, { limit, before }) {
+export function loadMessages(room, { limit, before, after }) {
   const query = new URLSearchParams({ limit: String(limit) });
   if (before !== undefined) query.set('before', String(before));
-  const response = await fetch(`/api/rooms/${room}/messages?${query}`, {
+  if (after !== undefined) query.set('after', String(after));
+  return load(`/api/rooms/${room}/messages?${query}`);
+}
+
+/**
+ * Finds messages of a room, the best first.
+ *
+ * @param {number | string} room
+ * @param {string} words
+ * @param {AbortSignal} signal  nobody waits for the answer any more
+ * @returns {Promise<Page>}
+ * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ */
+export function findMessages(room, words, signal) {
+  return load(`/api/rooms/${room}/search?${new URLSearchParams({ q: words })}`, signal);
+}
+
+/**
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Page>}
+ */
+async function load(path, signal) {
+  const timeout = AbortSignal.timeout(WITHIN);
+  const response = await fetch(path, {
     headers: { Accept: 'application/json' },
     cache: 'no-store',
-    signal: AbortSignal.timeout(WITHIN),
+    signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
   });
   if (response.ok) return response.json();
   const seconds = Number(response.headers.get('Retry-After'));

@@ -11,6 +11,7 @@ const ABOVE_LINE = 16;
 const READ_OUT_AT_ONCE = 3;
 const READ_OUT_AFTER = 400;
 const SHOWN_FOR = 2000;
+const NEAR_END = 400;
 
 /**
  * @typedef {object} Row  A message and what stands for it on the page.
@@ -51,6 +52,11 @@ export class LogView {
 
   #atBottom = true;
 
+  /** Whether messages are missing behind the last one that is shown: the reader has jumped back. */
+  #endsEarly = false;
+  /** Whether the reader's coming near that end is to be told. */
+  #watchesEnd = false;
+
   /** Where the log was scrolled to when it was last looked at. */
   #lastTop = 0;
   #unseen = 0;
@@ -67,6 +73,8 @@ export class LogView {
   #own;
   #nameOf;
   #expected;
+  #onEnd;
+  #onNewest;
   #onAction;
   #onBottom;
   #topWatch;
@@ -77,20 +85,24 @@ export class LogView {
    * @param {(user: string) => string} reader.nameOf
    * @param {(message: ShownMessage) => ShownMessage} reader.expected  as it will stand when what waits is stored
    * @param {() => void} reader.onTop  the reader nears the oldest message
+   * @param {() => void} reader.onEnd  the reader nears the last message, and there are newer ones
+   * @param {() => void} reader.onNewest  the reader wants the newest messages, and they are not shown
    * @param {() => void} reader.onBottom  the reader has come to the newest message
    * @param {(action: string, message: ShownMessage, button: HTMLButtonElement) => void} reader.onAction
    */
-  constructor({ user, nameOf, expected, onTop, onBottom, onAction }) {
+  constructor({ user, nameOf, expected, onTop, onEnd, onNewest, onBottom, onAction }) {
     this.#own = user;
     this.#nameOf = nameOf;
     this.#expected = expected;
+    this.#onEnd = onEnd;
+    this.#onNewest = onNewest;
     this.#onAction = onAction;
     this.#onBottom = onBottom;
     this.#log.addEventListener('scroll', () => this.#scrolled(), { passive: true });
     this.#log.addEventListener('keydown', (event) => this.#move(event));
     this.#log.addEventListener('focusin', (event) => this.#makeReachable(this.#rowOf(event.target)));
     this.#log.addEventListener('click', (event) => this.#act(event));
-    this.#toNewest.addEventListener('click', () => this.#scrollDown());
+    this.#toNewest.addEventListener('click', () => (this.#endsEarly ? this.#onNewest() : this.#scrollDown()));
     this.#olderRetry.addEventListener('click', () => this.watchTop());
     this.#topWatch = new IntersectionObserver(
       (entries) => {
@@ -108,6 +120,16 @@ export class LogView {
   get oldest() {
     const [first] = this.#stored.keys();
     return first;
+  }
+
+  /** The seq of the newest stored message that is shown. */
+  get newest() {
+    return [...this.#stored.keys()].at(-1);
+  }
+
+  /** Whether newer messages are missing, and with them those on their way. */
+  get endsEarly() {
+    return this.#endsEarly;
   }
 
   /** Whether the newest message is in view. */
@@ -131,19 +153,61 @@ export class LogView {
   }
 
   /**
-   * Shows these messages and nothing else.
+   * Shows these messages, the newest, and nothing else.
    *
    * @param {ShownMessage[]} messages
    */
   replace(messages) {
+    this.#showOnly(messages, false);
+    this.#scrollDown();
+  }
+
+  /**
+   * Shows these messages, which newer ones follow, and nothing else.
+   *
+   * @param {ShownMessage[]} messages
+   */
+  replaceWithOlder(messages) {
+    this.#showOnly(messages, true);
+    this.#atBottom = false;
+    this.#place = null;
+  }
+
+  /** Asks for newer messages as soon as the reader is near the last one, be it now. */
+  watchEnd() {
+    this.#watchesEnd = true;
+    requestAnimationFrame(() => this.#scrolled());
+  }
+
+  /**
+   * @param {ShownMessage[]} messages  newer ones, the oldest first
+   * @param {boolean} areNewest  whether nothing is missing any more
+   */
+  extend(messages, areNewest) {
+    this.#keepingPlace(() => {
+      for (const message of messages) this.#insert(message);
+      // A question that was the last is here now with its answer.
+      this.#renderWhere(({ question }) => question);
+      if (!this.#belowLine) this.#placeLine();
+      if (areNewest) this.#endsEarly = false;
+    });
+  }
+
+  /**
+   * @param {ShownMessage[]} messages
+   * @param {boolean} endsEarly
+   */
+  #showOnly(messages, endsEarly) {
+    this.#endsEarly = endsEarly;
+    this.#watchesEnd = false;
     while (this.#top.nextElementSibling) this.#top.nextElementSibling.remove();
     for (const rows of [this.#rows, this.#stored, this.#unstored]) rows.clear();
     this.#reachable = this.#belowLine = undefined;
     this.#line.remove();
     for (const message of messages) this.#insert(message);
     this.#renderWhere(({ question }) => question);
+    this.#placeLine();
     this.#log.ariaBusy = 'false';
-    this.#scrollDown();
   }
 
   /** @param {ShownMessage[]} messages  older ones, the oldest first */
@@ -162,14 +226,10 @@ export class LogView {
 
   /** @param {ShownMessage} message  has just been stored */
   append(message) {
+    // A page of the history has brought it already.
+    if (this.#stored.has(message.seq)) return;
     const isOwn = message.user === this.#own;
-    this.#keepingPlace(() => {
-      const unstored = isOwn ? this.#unstored.get(message.id) : undefined;
-      const hadFocus = unstored?.element.contains(document.activeElement);
-      if (unstored) this.removeUnstored(message.id);
-      const row = this.#insert(message, this.#firstUnstored());
-      if (hadFocus) row.element.focus({ preventScroll: true });
-    });
+    if (!this.#endsEarly) this.#keepingPlace(() => this.#settle(message, isOwn));
     if (isOwn) return;
     this.#announce(message);
     if (!this.#atBottom) this.#unseen += 1;
@@ -178,6 +238,7 @@ export class LogView {
 
   /** @param {ShownMessage} message  is on its way, or has failed */
   showUnstored(message) {
+    if (this.#endsEarly) return;
     const row = this.#unstored.get(message.id);
     if (row) {
       row.message = message;
@@ -219,7 +280,7 @@ export class LogView {
   drawLine(after) {
     this.#lineAfter = after;
     this.#keepingPlace(() => this.#placeLine());
-    if (!this.#belowLine) this.#unseen = 0;
+    if (!this.#belowLine && !this.#endsEarly) this.#unseen = 0;
     this.#showWayDown();
   }
 
@@ -231,7 +292,7 @@ export class LogView {
   }
 
   /**
-   * Leads to a message.
+   * Leads the reader to a message, and marks it for a moment.
    *
    * @param {number} seq
    * @returns {boolean} false where it is not here
@@ -241,16 +302,18 @@ export class LogView {
     if (!row) return false;
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
-    row.element.scrollIntoView({ block: 'center', behavior: 'instant' });
+    const space = this.#log.clientHeight - row.element.offsetHeight;
+    this.#log.scrollTop = row.element.offsetTop - Math.max(space / 2, 0);
+    this.#lookWhere();
     row.element.focus({ preventScroll: true });
     row.element.classList.add('shown');
     setTimeout(() => row.element.classList.remove('shown'), SHOWN_FOR);
-    this.#scrolled();
     return true;
   }
 
   /** @param {string} words  on the room, between its messages */
   remark(words) {
+    if (this.#endsEarly) return;
     this.#keepingPlace(() => {
       const next = this.#firstUnstored();
       this.#log.insertBefore(make('p', 'remark', words), next?.divider ?? next?.element ?? null);
@@ -303,6 +366,18 @@ export class LogView {
     this.#arrange(this.#neighbour(row, 'nextElementSibling'));
     if (!this.#log.contains(document.activeElement)) this.#makeReachable(this.#last());
     return row;
+  }
+
+  /**
+   * @param {ShownMessage} message  has just been stored
+   * @param {boolean} isOwn
+   */
+  #settle(message, isOwn) {
+    const unstored = isOwn ? this.#unstored.get(message.id) : undefined;
+    const hadFocus = unstored?.element.contains(document.activeElement);
+    if (unstored) this.removeUnstored(message.id);
+    const row = this.#insert(message, this.#firstUnstored());
+    if (hadFocus) row.element.focus({ preventScroll: true });
   }
 
   /** @param {Row} row */
@@ -481,17 +556,20 @@ export class LogView {
   #lookWhere() {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
     this.#lastTop = scrollTop;
-    this.#atBottom = scrollHeight - scrollTop - clientHeight < BOTTOM;
+    const below = scrollHeight - scrollTop - clientHeight;
+    this.#atBottom = below < BOTTOM && !this.#endsEarly;
+    if (this.#watchesEnd && below < NEAR_END) {
+      this.#watchesEnd = false;
+      this.#onEnd();
+    }
     this.#place = this.#atBottom ? null : this.#findPlace();
     this.#showWayDown();
     if (this.#atBottom) this.#onBottom();
   }
 
   #scrollDown() {
-    this.#atBottom = true;
-    this.#restorePlace();
-    this.#showWayDown();
-    this.#onBottom();
+    this.#log.scrollTop = this.#log.scrollHeight;
+    this.#lookWhere();
   }
 
   #showWayDown() {

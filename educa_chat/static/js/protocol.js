@@ -23,10 +23,10 @@
  *     without the id.
  *
  * @typedef {object} Page  What the API answers.
- * @property {Message[]} messages  the oldest first
+ * @property {Message[]} messages  the oldest first; of a search, the best
  * @property {number} head
  * @property {string | number} epoch
- * @property {boolean} more  whether there are older ones
+ * @property {boolean} more  whether there are more in the direction that was asked for
  *
  * @typedef {object} Refusal  The frame `error`.
  * @property {string} code

@@ -1,8 +1,9 @@
 /** The room page: what the server says goes into the log, what the reader says into the outbox. */
 
-/** @import { Command, Frame, Page } from './protocol.js' */
+/** @import { Command, Frame, Message, Page } from './protocol.js' */
 /** @import { Entry } from './outbox.js' */
 /** @import { ShownMessage } from './message-view.js' */
+/** @import { Search } from './search/search.js' */
 
 import { Actions, isEditable } from './actions.js';
 import { ClassBar } from './class-bar.js';
@@ -27,8 +28,7 @@ import { Unread } from './unread.js';
 import { followViewport } from './viewport.js';
 
 const PAGE = 50;
-const LARGEST_PAGE = 200;
-const FARTHEST_PAGES = 25;
+const AROUND = 25;
 const CATCH_UP_WITHIN = 2000;
 const WORTH_A_WORD = 10_000;
 
@@ -84,6 +84,8 @@ const log = new LogView({
   expected: (message) => outbox.commandsOn(message.seq).reduce((now, command) => expected(now, command, user), message),
   // A short list of questions is no reason to load everything that was ever said.
   onTop: () => showsUnanswered() || loadOlder(),
+  onEnd: loadNewer,
+  onNewest: returnToNewest,
   onBottom: () => unread.look(),
   onAction: (action, message, button) => acts[action](message, button),
 });
@@ -119,6 +121,7 @@ const composer = new Composer({
   onMessage: (said) => {
     showUnanswered(false);
     outbox.add({ type: 'message', ...said });
+    if (log.endsEarly) returnToNewest();
   },
   onEdit: (target, message) => outbox.add({ type: 'edit', target, message }),
   onEditLast: () => {
@@ -158,6 +161,9 @@ const pins = new Pins({
   onShow: show,
 });
 
+/** @type {Search | undefined} */
+let search;
+
 /** @type {Record<string, ((event: Frame) => void) | undefined>} */
 const events = {
   chat_message: said,
@@ -182,7 +188,8 @@ const signals = {
   read: ({ seq }) => unread.moved(seq),
 };
 
-unanswered.addEventListener('click', () => showUnanswered(!showsUnanswered()));
+unanswered.addEventListener('click', switchUnanswered);
+byId('search-button').addEventListener('click', toggleSearch);
 followViewport();
 composer.limitTo(pageData('limits').message_length);
 outbox.restore();
@@ -191,24 +198,34 @@ connection.connect();
 
 /** @param {boolean} ask */
 async function prepare(ask) {
-  if (!position) showNewest(await loadMessages(room, { limit: PAGE }));
+  if (!position) begin(await loadMessages(room, { limit: PAGE }));
   else if (ask) await loadMessages(room, { limit: 1 });
 }
 
+/** @param {Page} page  the newest of a history of which nothing is known yet */
+function begin(page) {
+  const { messages, head, epoch } = page;
+  unread.startOver();
+  showNewest(page);
+  const last = messages.at(-1);
+  position = { seq: head, epoch: String(epoch), datetime: last?.seq === head ? last.datetime : undefined };
+}
+
 /** @param {Page} page */
-function showNewest({ messages, head, epoch, more }) {
+function showNewest(page) {
+  settle(page.messages);
+  log.replace(page.messages);
+  showUnstored();
+  showRules();
+  showWhetherMore(page);
+}
+
+/** @param {Message[]} messages  are stored, whether or not they were said here */
+function settle(messages) {
+  people.learn(messages);
   for (const message of messages) {
     if (message.user === user) outbox.stored(message.id);
   }
-  unread.startOver();
-  people.learn(messages);
-  log.replace(messages);
-  showUnstored();
-  showRules();
-  if (more) log.watchTop();
-  else log.showBeginning();
-  const last = messages.at(-1);
-  position = { seq: head, epoch: String(epoch), datetime: last?.seq === head ? last.datetime : undefined };
 }
 
 function showUnstored() {
@@ -217,35 +234,83 @@ function showUnstored() {
   }
 }
 
-/** @returns {Promise<boolean>} whether there may be more now than there was */
-async function loadOlder(limit = PAGE) {
+async function loadOlder() {
   const before = log.oldest;
   const epoch = position?.epoch;
-  const page = await loadMessages(room, { limit, before }).catch(() => null);
+  const page = await loadMessages(room, { limit: PAGE, before }).catch(() => null);
   // Meanwhile the log may have been replaced, by another part or another history.
-  if (log.oldest !== before || position?.epoch !== epoch) return true;
-  if (!page) {
-    log.showOlderFailed();
-    return false;
-  }
-  people.learn(page.messages);
+  if (log.oldest !== before || position?.epoch !== epoch) return;
+  if (!page) return log.showOlderFailed();
+  settle(page.messages);
   log.prepend(page.messages);
-  if (page.more) log.watchTop();
+  showWhetherMore(page);
+}
+
+/** @param {Page} page  the oldest that is shown */
+function showWhetherMore({ more }) {
+  if (more) log.watchTop();
   else log.showBeginning();
-  return page.messages.length > 0;
+}
+
+/** The reader has jumped back and reads on: what follows, until nothing is missing. */
+async function loadNewer() {
+  const after = log.newest;
+  const epoch = position?.epoch;
+  const page = await loadMessages(room, { limit: PAGE, after }).catch(() => null);
+  if (log.newest !== after || !log.endsEarly || position?.epoch !== epoch) return;
+  if (!page) {
+    setTimeout(() => log.watchEnd(), CATCH_UP_WITHIN);
+    return;
+  }
+  // An event that has come by the socket meanwhile may be younger than the page.
+  const areNewest = !page.more && page.head >= (position?.seq ?? 0);
+  settle(page.messages);
+  log.extend(page.messages, areNewest);
+  if (areNewest) showUnstored();
+  else log.watchEnd();
+}
+
+async function returnToNewest() {
+  const page = await loadMessages(room, { limit: PAGE }).catch(() => null);
+  if (!page || !log.endsEarly || String(page.epoch) !== position?.epoch) return;
+  if (page.head < position.seq) return returnToNewest();
+  showNewest(page);
 }
 
 /**
- * Leads to a message, over those between it and what is shown.
+ * Leads the reader to a message, with what was said before it and after it.
  *
  * @param {number} seq
  */
 async function show(seq) {
   showUnanswered(false);
-  for (let pages = 0; !log.show(seq); pages += 1) {
-    const isFarther = log.oldest > seq && pages < FARTHEST_PAGES && (await loadOlder(LARGEST_PAGE));
-    if (!isFarther) return notice.tell(text('log.not_found'));
-  }
+  if (log.show(seq)) return;
+  const epoch = position?.epoch;
+  const [older, newer] = await Promise.all([
+    loadMessages(room, { limit: AROUND, before: seq }),
+    loadMessages(room, { limit: AROUND, after: seq - 1 }),
+  ]).catch(() => []);
+  if (!epoch || position?.epoch !== epoch) return;
+  if (newer?.messages[0]?.seq !== seq) return notice.tell(text('log.not_found'));
+  const messages = [...older.messages, ...newer.messages];
+  settle(messages);
+  log.replaceWithOlder(messages);
+  showWhetherMore(older);
+  log.show(seq);
+  log.watchEnd();
+}
+
+/** The search is loaded when it is wanted: it is no part of what a reader waits for. */
+async function toggleSearch() {
+  const module = await import('./search/search.js').catch(() => null);
+  if (!module) return notice.tell(text('search.failed'));
+  search ??= new module.Search({ room, onChoice: show });
+  search.toggle();
+}
+
+async function switchUnanswered() {
+  if (log.endsEarly) await returnToNewest();
+  if (!log.endsEarly) showUnanswered(!showsUnanswered());
 }
 
 function showsUnanswered() {

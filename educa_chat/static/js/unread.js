@@ -32,6 +32,7 @@ export class Unread {
   /** The log is shown anew: what was known of it may be of another history. */
   startOver() {
     this.#marker = null;
+    this.#log.drawLine(Infinity);
     this.#miss([]);
   }
 

@@ -1,0 +1,271 @@
+"""The search as people use it: from the button in the header to the message in its surroundings, and back."""
+
+import re
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from educa_chat.handlers.keys import DATABASE
+from tests.browser.conftest import TIMEOUT_MS, Desk, say, until
+from tests.browser.test_room_page import HOSTILE, seed
+from tests.browser.test_unread import until_read
+from tests.serving import Person
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+TEXT = "About the exercise {number}: the función {number} is continuous, isn't it?"
+
+
+async def fill(desk: Desk, count: int) -> None:
+    """Say much, of which the message 30 alone has the word 'integrals'."""
+    database = desk.server.app[DATABASE]
+    texts = [TEXT.format(number=number) for number in range(1, count + 1)]
+    texts[29] = "The INTEGRÁLS of the third sheet are due on Monday"
+    await database.execute(
+        "with room as (insert into educa_chat.room (course, head, said, last_at)"
+        "  values (1, $2, $2, now() - interval '1 minute' * (1000 - $2::bigint))"
+        "  on conflict (course) do update set head = excluded.head, last_at = excluded.last_at),"
+        " event as (insert into educa_chat.event (course, seq, kind, actor, client_id, at, said, student)"
+        "  select 1, n, 1, -1, n, now() - interval '1 minute' * (1000 - n), n, '{}'"
+        "  from generate_series(1, $2::bigint) n)"
+        " insert into educa_chat.message (course, seq, author, client_id, username, name, instructor, at, body, html)"
+        " select 1, n, 1, n, 'luis', 'Luis Ortega', false, now() - interval '1 minute' * (1000 - n), b, ''"
+        " from unnest($1::text[]) with ordinality t (b, n)",
+        texts,
+        count,
+    )
+    await indexed(desk)
+
+
+async def indexed(desk: Desk) -> None:
+    """Wait until the index of the search has all that was said."""
+    database = desk.server.app[DATABASE]
+
+    async def is_level() -> bool:
+        return bool(
+            await database.fetchval(
+                "select r.head = p.seq and not exists (select from educa_chat.search_change)"
+                " from educa_chat.room r join educa_chat.search_progress p using (course) where r.course = 1"
+            )
+        )
+
+    await until(is_level)
+
+
+async def find(page: Page, words: str) -> None:
+    await page.get_by_role("button", name="Search in this room").click()
+    await page.get_by_role("searchbox").fill(words)
+    await page.keyboard.press("Enter")
+
+
+def message(page: Page, number: int) -> Locator:
+    return page.locator("#chat .message", has_text=re.compile(rf"exercise {number}\b"))
+
+
+async def test_a_message_is_found_and_shown_in_its_surroundings_by_keyboard_alone(desk: Desk) -> None:
+    await fill(desk, 300)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#chat .message")).to_have_count(50)
+    while not await page.evaluate("document.activeElement.id === 'search-button'"):
+        await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    await page.keyboard.type("integrals")
+    await page.keyboard.press("Enter")
+    result = page.locator("#search-results button")
+    await expect(result).to_have_count(1)
+    await expect(page.get_by_text("1 message found")).to_be_visible()
+    await expect(result).to_contain_text("Luis Ortega")
+    await expect(result.locator("mark")).to_have_text("INTEGRÁLS")
+    await page.keyboard.press("ArrowDown")
+    await expect(result).to_be_focused()
+    await page.keyboard.press("Enter")
+    target = page.locator("#chat .message", has_text="INTEGRÁLS")
+    await expect(target).to_be_focused()
+    await expect(target).to_be_in_viewport()
+    await expect(target).to_have_class(re.compile(r"\bshown\b"))
+    await expect(page.get_by_role("search")).to_be_hidden()
+    await expect(message(page, 29)).to_be_in_viewport()
+    await expect(message(page, 31)).to_be_in_viewport()
+    await expect(target).not_to_have_class(re.compile(r"\bshown\b"))
+
+
+async def test_history_goes_on_in_both_directions_from_there_and_a_button_leads_back(desk: Desk) -> None:
+    await fill(desk, 300)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#chat .message")).to_have_count(50)
+    await find(page, "integrals")
+    await page.locator("#search-results button").click()
+    await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_in_viewport()
+    await message(page, 5).scroll_into_view_if_needed()
+    await expect(message(page, 1)).to_be_attached()
+    for number in range(40, 300, 10):
+        await message(page, number).scroll_into_view_if_needed()
+    await message(page, 300).scroll_into_view_if_needed()
+    numbers = await page.locator("#chat .message").evaluate_all(
+        "all => all.map(one => Number(/exercise (\\d+)/.exec(one.textContent)?.[1] ?? 30))"
+    )
+    assert numbers == list(range(1, 301))
+    await expect(page.get_by_role("button", name="To the newest messages")).to_be_hidden()
+    async with Person(desk.server.url, "luis") as luis:
+        await (await luis.enter()).say("just now", id="now")
+    await expect(page.locator("#chat .message").last).to_contain_text("just now")
+    await expect(page.locator("#chat .message").last).to_be_in_viewport()
+
+
+async def test_what_is_said_meanwhile_is_counted_and_shown_on_the_way_back(desk: Desk) -> None:
+    await fill(desk, 200)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+    await find(page, "integrals")
+    await page.locator("#search-results button").click()
+    await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_in_viewport()
+    async with Person(desk.server.url, "luis") as luis:
+        await (await luis.enter()).say("meanwhile", id="now")
+        await page.get_by_role("button", name="1 new message").click()
+    await expect(page.locator("#chat .message").last).to_contain_text("meanwhile")
+    await expect(page.locator("#chat .message").last).to_be_in_viewport()
+    await expect(page.locator("#chat .message")).to_have_count(50)
+    await expect(page.get_by_role("button", name="To the newest messages")).to_be_hidden()
+
+
+async def test_who_says_something_there_sees_it_among_the_newest(desk: Desk) -> None:
+    await fill(desk, 200)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+    await find(page, "integrals")
+    await page.locator("#search-results button").click()
+    await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_in_viewport()
+    await say(page, "thank you")
+    await expect(page.locator("#chat .message.me")).to_have_count(1)
+    await expect(page.locator("#chat .message.me")).to_be_in_viewport()
+    await expect(page.locator("#chat .message.pending")).to_have_count(0)
+    await expect(message(page, 200)).to_be_in_viewport()
+
+
+async def test_what_comes_behind_a_gap_is_not_read_before_the_way_back(desk: Desk) -> None:
+    await fill(desk, 200)
+    page = await desk.sit_down("ana")
+    await until_read(desk.server, "ana", 200)
+    await find(page, "integrals")
+    await page.locator("#search-results button").click()
+    await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_in_viewport()
+    async with Person(desk.server.url, "luis") as luis:
+        await (await luis.enter()).say("meanwhile", id="now")
+        await expect(page.get_by_role("button", name="1 new message")).to_be_visible()
+        await expect(page.get_by_text("meanwhile", exact=True).and_(page.locator("#chat *"))).to_have_count(0)
+        await until_read(desk.server, "ana", 200)
+        await page.get_by_role("button", name="1 new message").click()
+    await until_read(desk.server, "ana", 201)
+
+
+async def test_unanswered_questions_alone_are_no_place_to_jump_to_and_are_of_the_newest(desk: Desk) -> None:
+    await fill(desk, 200)
+    page = await desk.sit_down("ana")
+    unanswered = page.get_by_role("button", name="Unanswered questions")
+    await unanswered.click()
+    await expect(message(page, 200)).to_be_hidden()
+    await find(page, "integrals")
+    await page.locator("#search-results button").click()
+    await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_in_viewport()
+    await expect(unanswered).to_have_attribute("aria-pressed", "false")
+    await unanswered.click()
+    await expect(unanswered).to_have_attribute("aria-pressed", "true")
+    await expect(message(page, 200)).to_be_attached()
+    await expect(message(page, 29)).not_to_be_attached()
+
+
+async def test_what_is_shown_already_is_not_loaded_again(desk: Desk) -> None:
+    await fill(desk, 60)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#chat .message")).to_have_count(50)
+    await find(page, "integrals")
+    await page.locator("#search-results button").click()
+    await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_focused()
+    await expect(message(page, 60)).to_be_attached()
+
+
+async def test_arrows_lead_through_the_results_and_escape_gives_the_focus_back(desk: Desk) -> None:
+    await fill(desk, 60)
+    page = await desk.sit_down("ana")
+    await find(page, "funcion")
+    results = page.locator("#search-results button")
+    await expect(results).to_have_count(50)
+    await expect(page.get_by_text("The 50 best of the messages found")).to_be_visible()
+    await expect(results.first.locator("mark")).to_have_text("función")
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("ArrowDown")
+    await expect(results.nth(1)).to_be_focused()
+    await page.keyboard.press("End")
+    await expect(results.last).to_be_focused()
+    await page.keyboard.press("Home")
+    await page.keyboard.press("ArrowUp")
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("search")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Search in this room")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(results).to_have_count(50)
+    await page.get_by_role("searchbox").fill("nowhere")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("No message has these words.")).to_be_visible()
+    await expect(results).to_have_count(0)
+
+
+async def test_nothing_that_was_found_becomes_markup(desk: Desk) -> None:
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        for number, text in enumerate(HOSTILE):
+            await socket.say(f"hostile {text}", id=str(number))
+    await seed(desk.server, 1)
+    await indexed(desk)
+    page = await desk.sit_down("ana")
+    await find(page, "hostile")
+    await expect(page.locator("#search-results button")).to_have_count(len(HOSTILE))
+    assert await page.locator("#search-results :is(script, img, form, a, [onload], [onerror])").count() == 0
+    width = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert width[0] <= width[1]
+
+
+async def find_again(page: Page, words: str) -> None:
+    await page.get_by_role("searchbox").fill(words)
+    await page.get_by_role("searchbox").press("Enter")
+
+
+async def test_who_searches_too_often_is_told(desk: Desk) -> None:
+    page = await desk.sit_down("ana")
+    await find(page, "word")
+    await expect(page.get_by_text("No message has these words.")).to_be_visible()
+
+    async def is_refused() -> bool:
+        async with page.expect_response("**/search?*") as answer:
+            await find_again(page, "another word")
+        return (await answer.value).status == 429
+
+    await until(is_refused)
+    await expect(page.get_by_text("Too many searches in a short time.")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_on_a_phone_the_search_fits_and_a_finger_hits_every_button(desk: Desk, scheme: str) -> None:
+    await fill(desk, 120)
+    page = await desk.sit_down(
+        "ana",
+        viewport={"width": 360, "height": 740},
+        has_touch=True,
+        is_mobile=True,
+        color_scheme=scheme,
+        locale="es-ES",
+    )
+    await page.get_by_role("button", name="Buscar en esta sala").tap()
+    await page.get_by_role("searchbox").fill("integral continuous or mondays")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#search-results button").first).to_be_visible()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+    for box in await page.locator("button:visible, input:visible").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect()).map(box => [box.width, box.height])"
+    ):
+        assert min(box) >= 44, box
+    await page.locator("#search-results button", has_text="INTEGRÁLS").tap()
+    await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_in_viewport()
