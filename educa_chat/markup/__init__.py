@@ -18,9 +18,9 @@ __all__ = ["HTML_BYTES", "prepare", "render"]
 
 HTML_BYTES = 24 * 1024
 
-# Whatever is markup holds one of these, or begins a line with one of those.
-_INLINE = re.compile(r"[*_`~$\[\\|<\r]")
-_BLOCK = re.compile(r"\n[ \t]*(?:>|#{1,6}(?:\s|$)|[-+](?:[-\s]|$)|\d{1,9}[.)](?:\s|$))")
+# Whatever is markup holds one of these, or begins a line with one of those; a table has a line of dashes.
+_INLINE = re.compile(r"[*_`~$\[\\<\r]")
+_BLOCK = re.compile(r"\n[ \t]*(?:>|#{1,6}(?:\s|$)|[-+](?:[-\s|:]|$)|[|:][|:\s]*-|\d{1,9}[.)](?:\s|$))")
 
 
 def render(text: str) -> str:
