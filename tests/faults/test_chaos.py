@@ -9,6 +9,6 @@ SEED = 2
 async def test_whatever_fails_nothing_is_lost() -> None:
     account, faults = await wreak(SECONDS, SEED, print)
     assert account.acked > 100
-    assert account.resets == 0, "nobody was away for long enough"
+    assert account.resets < account.connections / 10, "whoever was away missed little enough to be told"
     for lane, its_faults in LANES.items():
         assert sum(faults[fault.__name__] for fault in its_faults) > 1, lane
