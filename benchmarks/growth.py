@@ -13,7 +13,7 @@ from benchmarks.servers import JOINED, OURS
 from educa_chat.metrics import Metrics
 from educa_chat.protocol import BasicMessage, ChatMessage, encode_body
 from educa_chat.storage.log import Accepted, Appender, Entry, Kind, Log, Outcome
-from educa_chat.storage.messages import read_page
+from educa_chat.storage.messages import Reader, read_page
 from educa_chat.storage.pool import Database
 from educa_chat.tasks import running
 
@@ -127,9 +127,10 @@ async def _page_time(database: Database, course: int) -> float:
     """How long a page of 50 from the middle of the log takes, the round trip included."""
     head: int = await database.fetchval("select head from educa_chat.room where course = $1", course)
     times = []
+    reader = Reader(1, is_instructor=False)
     for number in range(100):
         started = time.perf_counter()
-        await read_page(database, course, before=head // 2 + number, after=None, limit=50)
+        await read_page(database, course, reader, before=head // 2 + number, after=None, limit=50)
         times.append(time.perf_counter() - started)
     return median(times)
 

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
 
 import emoji
 import msgspec
@@ -12,6 +13,9 @@ from educa_chat.limits import RateLimit, retry_after
 from educa_chat.markup import render
 from educa_chat.presence import Person
 from educa_chat.protocol import (
+    UNNAMED,
+    Anonymity,
+    AnonymityChanged,
     Answer,
     Answered,
     BasicMessage,
@@ -48,12 +52,17 @@ from educa_chat.storage.sessions import Visitor
 
 TYPING_EVERY_S = 2.0
 """Of one person's typing in a room no more than this is told."""
-INSTRUCTORS_ALONE = (Pin, Endorse, Mute, Slow, Close)
+INSTRUCTORS_ALONE = (Pin, Endorse, Mute, Slow, Close, Anonymity)
 
 
 def role_of(membership: Membership) -> str:
     """The role's name in the protocol."""
     return "instructor" if membership.is_instructor else "student"
+
+
+class SignalTyping(Protocol):
+    def __call__(self, course: int, person: Person, *, is_student: bool) -> None:
+        """Let the others in the room know that `person` is typing."""
 
 
 class Chat:
@@ -63,7 +72,7 @@ class Chat:
         self,
         appender: Appender,
         limits: Limits,
-        signal_typing: Callable[[int, Person], None],
+        signal_typing: SignalTyping,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._appender = appender
@@ -86,7 +95,8 @@ class Chat:
         """
         if isinstance(command, Typing):
             if not self._typing.take((membership.course, visitor.user_id)):
-                self._signal_typing(membership.course, Person(visitor.user_id, visitor.username, visitor.name))
+                person = Person(visitor.user_id, visitor.username, visitor.name)
+                self._signal_typing(membership.course, person, is_student=not membership.is_instructor)
             return
         # One that came without an id gets one here, so that it too can be appended again without being said twice.
         id = command.id or secrets.token_urlsafe(16)
@@ -108,12 +118,14 @@ class Chat:
             kind: Kind,
             event: msgspec.Struct,
             *,
+            instructor: msgspec.Struct | None = None,
             basic: BasicMessage | None = None,
             name: str = visitor.name,
             body: str = "",
             html: str = "",
             target: int | None = None,
             is_on: bool = True,
+            anonymous: bool = False,
         ) -> Entry:
             return Entry(
                 course=membership.course,
@@ -122,7 +134,7 @@ class Chat:
                 by_instructor=membership.is_instructor,
                 client_id=id,
                 student=encode_body(event),
-                instructor=None,
+                instructor=None if instructor is None else encode_body(instructor),
                 basic=None if basic is None else encode_body(basic),
                 username=user,
                 name=name,
@@ -130,10 +142,15 @@ class Chat:
                 html=html,
                 target=target,
                 is_on=is_on,
+                anonymous=anonymous,
             )
 
+        def of_author(kind: Kind, event: msgspec.Struct, **fields: Any) -> Entry:
+            """What the author of a message may do with it: as whom the students see her then, the append knows."""
+            return entry(kind, msgspec.structs.replace(event, user=UNNAMED), instructor=event, **fields)
+
         match command:
-            case Say(message=text, reply_to=reply_to, question=question):
+            case Say(message=text, reply_to=reply_to, question=question, anonymous=anonymous):
                 text = normalise_text(text, self._message_length)
                 message = ChatMessage(
                     id=id,
@@ -146,32 +163,41 @@ class Chat:
                     question=question,
                 )
                 basic = BasicMessage(user=user, message=text)
+                instructors: ChatMessage | None = None
+                if anonymous:
+                    instructors = msgspec.structs.replace(message, anonymous=True, pseudonym=UNNAMED)
+                    message = msgspec.structs.replace(
+                        message, id=msgspec.UNSET, user=UNNAMED, name=UNNAMED, anonymous=True
+                    )
+                    basic.user = UNNAMED
                 return entry(
                     Kind.CHAT_MESSAGE,
                     message,
+                    instructor=instructors,
                     basic=basic,
                     body=text,
                     html=message.html,
                     target=reply_to,
                     is_on=question,
+                    anonymous=anonymous,
                 )
             case Edit(target=target, message=text):
                 text = normalise_text(text, self._message_length)
                 edited = Edited(user=user, target=target, message=text, html=render(text))
-                return entry(Kind.EDITED, edited, body=text, html=edited.html, target=target)
+                return of_author(Kind.EDITED, edited, body=text, html=edited.html, target=target)
             case Delete(target=target):
-                return entry(Kind.DELETED, Deleted(user=user, target=target), target=target)
+                return of_author(Kind.DELETED, Deleted(user=user, target=target), target=target)
             case React(target=target, emoji=reaction, on=on):
                 if not emoji.is_emoji(reaction):
                     raise CommandRefused(ErrorCode.BAD_REQUEST)
                 event = Reaction(user=user, target=target, emoji=reaction, on=on)
-                return entry(Kind.REACTION, event, body=reaction, target=target, is_on=on)
+                return of_author(Kind.REACTION, event, body=reaction, target=target, is_on=on)
             case Pin(target=target, on=on):
                 return entry(Kind.PINNED, Pinned(user=user, target=target, on=on), target=target, is_on=on)
             case Answer(target=target, on=on):
-                return entry(Kind.ANSWERED, Answered(user=user, target=target, on=on), target=target, is_on=on)
+                return of_author(Kind.ANSWERED, Answered(user=user, target=target, on=on), target=target, is_on=on)
             case Question(target=target, on=on):
-                return entry(Kind.QUESTIONED, Questioned(user=user, target=target, on=on), target=target, is_on=on)
+                return of_author(Kind.QUESTIONED, Questioned(user=user, target=target, on=on), target=target, is_on=on)
             case Endorse(target=target, on=on):
                 return entry(Kind.ENDORSED, Endorsed(user=user, target=target, on=on), target=target, is_on=on)
             case Mute(user=student, minutes=minutes):
@@ -179,10 +205,15 @@ class Chat:
                 if minutes:
                     until = (self._now() + timedelta(minutes=minutes)).isoformat(timespec="microseconds")
                 muted = Muted(user=user, target_user=student, until=until)
-                return entry(Kind.MUTED, muted, name=student, body=until or "", is_on=bool(minutes))
+                students = msgspec.structs.replace(muted, target_user=UNNAMED)
+                return entry(
+                    Kind.MUTED, students, instructor=muted, name=student, body=until or "", is_on=bool(minutes)
+                )
             case Slow(seconds=seconds):
                 return entry(Kind.SLOWED, Slowed(user=user, seconds=seconds), body=str(seconds))
             case Close(on=on):
                 return entry(Kind.CLOSED, Closed(user=user, on=on), is_on=on)
+            case Anonymity(on=on):
+                return entry(Kind.ANONYMITY, AnonymityChanged(user=user, on=on), is_on=on)
             case _:
                 raise AssertionError(command)

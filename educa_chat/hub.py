@@ -137,9 +137,10 @@ class Hub:
         return await asyncio.shield(opening)
 
     async def _open(self, course: int) -> Room | None:
-        head = await self._log.open_room(course)
-        if head is None:
+        found = await self._log.open_room(course)
+        if found is None:
             return None
+        head, anonymity = found
 
         async def read(after: int, count: int) -> Sequence[Event]:
             events = await self._log.read(course, after, count)
@@ -148,7 +149,8 @@ class Hub:
             return events
 
         presence = Presence(self._process, self._clock)
-        opened = _OpenRoom(Room(course, head.seq, head.at, read, presence, self._metrics), self._clock())
+        room = Room(course, head.seq, head.at, read, presence, self._metrics, anonymity=anonymity)
+        opened = _OpenRoom(room, self._clock())
         self._rooms[course] = opened
         self._listen(opened)
         return opened.room
@@ -172,8 +174,14 @@ class Hub:
             self._outbox_bytes = 0
         self._outbox_filled.set()
 
-    def signal_typing(self, course: int, person: Person) -> None:
-        """Let everybody else in the room know that `person` is typing; like all signals, as far as the bus carries."""
+    def signal_typing(self, course: int, person: Person, *, is_student: bool) -> None:
+        """Let everybody else in the room know that `person` is typing; like all signals, as far as the bus carries.
+
+        Not of a student where students may be anonymous: it would tell who says the next thing.
+        """
+        opened = self._rooms.get(course)
+        if is_student and (opened is None or opened.room.anonymity):
+            return
         payload = encode_typing(self.epoch, person.id, TypingSignal(user=person.user, name=person.name))
         self._outbox_signals.append((course, payload))
         self._outbox_filled.set()

@@ -1,12 +1,13 @@
 """What the bus carries: a fixed header, and for events the bytes that the log stores.
 
-    byte     format version (2)
+    byte     format version (3)
     byte     kind: 1 events, 2 head, 3 typing, 4 roster, 5 read
     8 bytes  the epoch that the seqs belong to
     8 bytes  seq: of the first event, or the head; for typing the user's id
     2 bytes  count of events
-    then for each event the lengths of its student, instructor and basic forms (4 bytes each, 0: none), the count of
-    the events that it redacts (4 bytes), and the forms; then each of these with its seq (8 bytes) in the same form;
+    then for each event the lengths of its student, instructor and basic forms (4 bytes each, 0: none), its owner
+    (4 bytes, 0: none), the count of the events that it redacts (4 bytes), and the forms; then each of these with its
+    seq (8 bytes) in the same form;
     for typing the signal's JSON; for a roster MessagePack of the fields of Roster;
     for read MessagePack of the seqs by user id
 
@@ -24,14 +25,14 @@ from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.presence import Roster
 from educa_chat.protocol import Event, TypingSignal, encode
 
-VERSION = 2
+VERSION = 3
 _EVENTS, _HEAD, _TYPING, _ROSTER, _READ = 1, 2, 3, 4, 5
 _ROSTER_DECODER = msgspec.msgpack.Decoder(Roster)
 _READ_DECODER = msgspec.msgpack.Decoder(dict[int, int])
 READERS_PER_PAYLOAD = 4000
 """As many fit, whatever their numbers."""
 _HEADER = Struct("!BB8sQH")
-_LENGTHS = Struct("!IIII")
+_EVENT = Struct("!IIIII")
 _SEQ = Struct("!Q")
 
 
@@ -112,7 +113,7 @@ def _encode_run(epoch: str, events: Sequence[Event]) -> bytes:
 def _encode_event(parts: list[bytes], event: Event) -> None:
     instructor, basic = event.instructor or b"", event.basic or b""
     parts += (
-        _LENGTHS.pack(len(event.student), len(instructor), len(basic), len(event.redacts)),
+        _EVENT.pack(len(event.student), len(instructor), len(basic), event.owner or 0, len(event.redacts)),
         event.student,
         instructor,
         basic,
@@ -123,7 +124,7 @@ def _encode_event(parts: list[bytes], event: Event) -> None:
 
 
 def _length(event: Event) -> int:
-    return event.size + _LENGTHS.size + len(event.redacts) * (_SEQ.size + _LENGTHS.size)
+    return event.size + _EVENT.size + len(event.redacts) * (_SEQ.size + _EVENT.size)
 
 
 def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Tidings | Typist | Roster | Readers | None:
@@ -159,8 +160,8 @@ def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Tidings | Typi
 
 def _decode_event(payload: bytes, position: int, seq: int) -> tuple[Event, int]:
     """The event at `position`, and where it ends. Raises struct.error, ValueError."""
-    *lengths, redacted_count = _LENGTHS.unpack_from(payload, position)
-    position += _LENGTHS.size
+    *lengths, owner, redacted_count = _EVENT.unpack_from(payload, position)
+    position += _EVENT.size
     forms: list[bytes | None] = []
     for length in lengths:
         forms.append(payload[position : position + length] if length else None)
@@ -173,4 +174,4 @@ def _decode_event(payload: bytes, position: int, seq: int) -> tuple[Event, int]:
         (its_seq,) = _SEQ.unpack_from(payload, position)
         redacted, position = _decode_event(payload, position + _SEQ.size, its_seq)
         redacts.append(redacted)
-    return Event(seq, student, instructor, basic, tuple(redacts)), position
+    return Event(seq, student, instructor, basic, owner or None, tuple(redacts)), position

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -80,12 +80,24 @@ class Presence:
         self._sockets_of: dict[Person, int] = {}
         self._heard: dict[bytes, _Heard] = {}
         self._newcomers: set[Member] = set()
-        self._shown = b""
+        self._shown: tuple[bytes, ...] = ()
+        self._conceals_students = False
         self._asks = True
         self._told_at = self._shown_at = -math.inf
         self._tell_at = self._show_at = self._forget_at = math.inf
         self.due_at = math.inf
         """When `roster` or `show` have something to do next."""
+
+    @property
+    def conceals_students(self) -> bool:
+        """Whether students see only how many are here: else who comes and goes tells who was anonymous just now."""
+        return self._conceals_students
+
+    @conceals_students.setter
+    def conceals_students(self, conceals: bool) -> None:
+        if conceals != self._conceals_students:
+            self._conceals_students = conceals
+            self._show_soon()
 
     def arrive(self, member: Member) -> None:
         """Count `member`, and show her soon who is here."""
@@ -160,14 +172,21 @@ class Presence:
             return
         self._shown_at, self._show_at = now, math.inf
         self._reckon()
-        frame = text_frame(encode(self._signal()))
-        self._write(frame, self._newcomers if frame == self._shown else self._members)
-        self._shown = frame
+        whole = self._signal()
+        instructors = text_frame(encode(whole))
+        students = text_frame(encode(PresenceSignal(count=whole.count))) if self._conceals_students else instructors
+        members = self._newcomers if self._shown == (students, instructors) else self._members
+        for member in members:
+            if _hears(member):
+                member.write(students if member.audience is Audience.STUDENT else instructors)
+        self._shown = students, instructors
         self._newcomers.clear()
 
     def show_typing(self, person: int, frame: bytes) -> None:
         """Let everybody but the one who types see it."""
-        self._write(frame, (member for member in self._members if member.person.id != person))
+        for member in self._members:
+            if member.person.id != person and _hears(member):
+                member.write(frame)
 
     def show_read(self, seqs: Mapping[int, int]) -> None:
         """Let those who do not know it yet see how far they have read elsewhere, by their ids."""
@@ -186,11 +205,6 @@ class Presence:
         named = {person.user: person.name for roster in rosters for person in roster.named}
         named |= {person.user: person.name for person in self._sockets_of}
         return PresenceSignal(count=count, users=sorted(named), names={user: named[user] for user in sorted(named)})
-
-    def _write(self, frame: bytes, members: Iterable[Member]) -> None:
-        for member in members:
-            if _hears(member):
-                member.write(frame)
 
     def _tell_soon(self) -> None:
         self._tell_at = min(self._tell_at, max(self._clock() + GATHER_S, self._told_at + TELL_AT_MOST_EVERY_S))

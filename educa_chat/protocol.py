@@ -65,6 +65,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """None: the same as the student's."""
     basic: bytes | None
     """None: basic clients get nothing."""
+    owner: int | None = None
+    """The id of whom it is by or about, where students don't see that: her own sockets are told."""
     redacts: "tuple[Event, ...]" = ()
     """Earlier events as they stand since this one: what they said is gone."""
 
@@ -94,6 +96,12 @@ def datetime_in(form: bytes) -> str:
     return form[start : form.index(b'"', start)].decode()
 
 
+def anonymity_in(form: bytes) -> bool | None:
+    """Whether students may be anonymous since the event of which `form` is a form; None: it is about something else."""
+    # No text holds this, for its quotes are escaped there.
+    return b'"on":true' in form if b'"type":"anonymity"' in form else None
+
+
 # Commands: what a client asks for.
 
 ClientId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
@@ -114,6 +122,7 @@ class Say(Stored, frozen=True, kw_only=True):
     message: str
     reply_to: Seq | None = None
     question: bool = False
+    anonymous: bool = False
 
 
 class Edit(Stored, frozen=True, kw_only=True):
@@ -169,6 +178,12 @@ class Close(Stored, frozen=True, kw_only=True):
     on: bool
 
 
+class Anonymity(Stored, frozen=True, kw_only=True):
+    """Lets students be anonymous to each other, or no more."""
+
+    on: bool
+
+
 class Typing(msgspec.Struct, frozen=True):
     """The command `typing`: a signal, which is not stored and takes no id."""
 
@@ -192,6 +207,7 @@ _COMMANDS: dict[str, msgspec.json.Decoder[Any]] = {
     "mute": msgspec.json.Decoder(Mute),
     "slow": msgspec.json.Decoder(Slow),
     "close": msgspec.json.Decoder(Close),
+    "anonymity": msgspec.json.Decoder(Anonymity),
     "typing": msgspec.json.Decoder(Typing),
     "read": msgspec.json.Decoder(Read),
 }
@@ -284,10 +300,17 @@ def _is_visible(character: str) -> bool:
 # Events: what is stored and shown. `seq` and `datetime` are put in front by the append.
 
 
-class ChatMessage(msgspec.Struct, tag="chat_message", omit_defaults=True):
-    """A message, for students and instructors."""
+UNNAMED = "\0"
+"""A name that the append puts in: the pseudonym where somebody is anonymous. No name and no text holds it."""
 
-    id: str
+
+class ChatMessage(msgspec.Struct, tag="chat_message", omit_defaults=True):
+    """A message, for students and instructors.
+
+    Where it is anonymous, students get no id, and the pseudonym as user and name; instructors get it as `pseudonym`.
+    """
+
+    id: str | msgspec.UnsetType
     user: str
     name: str
     role: str
@@ -295,6 +318,8 @@ class ChatMessage(msgspec.Struct, tag="chat_message", omit_defaults=True):
     html: str
     reply_to: int | None = None
     question: bool = False
+    anonymous: bool = False
+    pseudonym: str | None = None
 
 
 class BasicMessage(msgspec.Struct, tag="chat_message"):
@@ -364,6 +389,11 @@ class Closed(msgspec.Struct, tag="closed"):
     on: bool
 
 
+class AnonymityChanged(msgspec.Struct, tag="anonymity"):
+    user: str
+    on: bool
+
+
 # What the server says besides events.
 
 
@@ -389,6 +419,8 @@ class State(msgspec.Struct):
 
     closed: bool
     pinned: list[int]
+    anonymity: bool
+    """Whether students may be anonymous to each other."""
     read: int
     """How far the reader has read."""
 
@@ -402,6 +434,12 @@ class Welcome(msgspec.Struct, tag="welcome"):
     epoch: str
     limits: Limits
     state: State
+
+
+class Own(msgspec.Struct, tag="own"):
+    """The event that follows is by the reader, or about her, though it does not say so."""
+
+    seq: int
 
 
 class Reset(msgspec.Struct, tag="reset"):

@@ -16,7 +16,7 @@ from educa_chat import presence
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.metrics import CatchUpReason, Metrics, ResumeOutcome
 from educa_chat.presence import Presence
-from educa_chat.protocol import Audience, CloseCode, Event, Reset, datetime_in, encode, text_frame
+from educa_chat.protocol import Audience, CloseCode, Event, Own, Reset, anonymity_in, datetime_in, encode, text_frame
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,19 @@ class _Frames(msgspec.Struct, frozen=True, gc=False):
     student: bytes
     instructor: bytes
     basic: bytes
+    owner: int | None
 
     def form(self, audience: Audience) -> bytes:
         if audience is Audience.STUDENT:
             return self.student
         return self.instructor if audience is Audience.INSTRUCTOR else self.basic
+
+    def form_for(self, member: Member) -> bytes:
+        """What `member` gets: the form of her audience, behind a frame `own` where it is hers and does not say so."""
+        form = self.form(member.audience)
+        if self.owner is None or self.owner != member.person.id or member.audience is Audience.BASIC:
+            return form
+        return text_frame(encode(Own(seq=self.seq))) + form
 
     @property
     def size(self) -> int:
@@ -76,6 +84,7 @@ def _frames(event: Event) -> _Frames:
         student,
         student if event.instructor is None else text_frame(event.instructor),
         b"" if event.basic is None else text_frame(event.basic),
+        event.owner,
     )
 
 
@@ -99,9 +108,14 @@ class Room:
         read: Callable[[int, int], Awaitable[Sequence[Event]]],
         presence: Presence,
         metrics: Metrics,
+        *,
+        anonymity: bool = False,
     ) -> None:
         self.course = course
         self.presence = presence
+        self.anonymity = anonymity
+        """Whether students may be anonymous to each other."""
+        presence.conceals_students = anonymity
         self.head = head
         """The seq of the newest event that was shown."""
         self._at = at
@@ -183,6 +197,8 @@ class Room:
         if self._redacted:
             event = self._redacted.pop(event.seq, event)
         self.head, self._newest = event.seq, event
+        if (anonymity := anonymity_in(event.student)) is not None:
+            self.anonymity = self.presence.conceals_students = anonymity
         # Whichever way it came in the end, it may have come ahead of the line before.
         if (held := self._held.pop(event.seq, None)) is not None:
             self._held_bytes -= held.size
@@ -208,6 +224,7 @@ class Room:
         if not due:
             return
         deliveries = 0
+        owners = {frames.owner for frames in due if frames.owner is not None}
         for audience, members in self._members.items():
             if not members:
                 continue
@@ -219,6 +236,8 @@ class Room:
             for member in members:
                 if member.buffer_size() > BUFFER_LIMIT_BYTES:
                     slow.append(member)
+                elif owners and member.person.id in owners:
+                    member.write(b"".join(frames.form_for(member) for frames in due))
                 else:
                     member.write(data)
             for member in slow:
@@ -345,7 +364,7 @@ class Room:
         piece: list[bytes] = []
         piece_bytes = 0
         for frames in missed:
-            frame = frames.form(member.audience)
+            frame = frames.form_for(member)
             if piece and piece_bytes + len(frame) > REPLAY_PIECE_BYTES:
                 member.write(b"".join(piece))
                 await member.drain()

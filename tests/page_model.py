@@ -4,30 +4,38 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from educa_chat.protocol import Audience, Event
+from educa_chat.storage.messages import Reader
+
 MARKS = {"pinned": "pinned", "answered": "answered", "questioned": "question", "endorsed": "endorsed"}
 
 
 class PageModel:
-    """The messages by seq, and the room, after the events of one audience."""
+    """The messages by seq, and the room, after the events as `reader` gets them."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: Reader) -> None:
         self.head = 0
         self.messages: dict[int, dict[str, Any]] = {}
-        self.room: dict[str, Any] = {"slow_seconds": 0, "closed": False}
+        self.room: dict[str, Any] = {"slow_seconds": 0, "closed": False, "anonymity": False}
+        self._reader = reader
+        self._user = f"user{reader.user_id}"
 
-    def take(self, forms: Iterable[bytes]) -> "PageModel":
-        for form in forms:
-            event = json.loads(form)
-            assert event["seq"] == self.head + 1, "an event twice, or none"
-            self.head = event["seq"]
-            self._fold(event)
+    def take(self, events: Iterable[Event]) -> "PageModel":
+        for event in events:
+            form = json.loads(event.form(Audience.INSTRUCTOR if self._reader.is_instructor else Audience.STUDENT) or "")
+            assert form["seq"] == event.seq == self.head + 1, "an event twice, or none"
+            self.head = event.seq
+            self._fold(form, is_own=event.owner == self._reader.user_id)
         return self
 
-    def _fold(self, event: dict[str, Any]) -> None:
+    def _fold(self, event: dict[str, Any], *, is_own: bool) -> None:
         kind, target = event["type"], self.messages.get(event.get("target", 0))
         if kind == "chat_message":
+            shown = ("id", "user", "name", "role", "message", "html", "datetime", "pseudonym")
             self.messages[event["seq"]] = {
-                **{name: event[name] for name in ("id", "user", "name", "role", "message", "html", "datetime")},
+                **{name: event[name] for name in shown if name in event},
+                "own": is_own or event["user"] == self._user,
+                "anonymous": event.get("anonymous", False),
                 "reply_to": event.get("reply_to"),
                 "question": event.get("question", False),
                 "deleted": event.get("deleted", False),
@@ -36,8 +44,8 @@ class PageModel:
             }
         elif kind == "slowed":
             self.room["slow_seconds"] = event["seconds"]
-        elif kind == "closed":
-            self.room["closed"] = event["on"]
+        elif kind in ("closed", "anonymity"):
+            self.room[kind] = event["on"]
         elif target is None or target["deleted"]:
             return
         elif kind == "edited":

@@ -19,6 +19,7 @@ from educa_chat.metrics import Metrics
 from educa_chat.payload import Tidings, decode_payload, encode_payloads
 from educa_chat.presence import Presence
 from educa_chat.protocol import (
+    Anonymity,
     Answer,
     Audience,
     Close,
@@ -39,14 +40,14 @@ from educa_chat.room import Room
 from educa_chat.settings import Limits
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Accepted, Appender, Log, Outcome, Refused
-from educa_chat.storage.messages import read_page
+from educa_chat.storage.messages import Reader, read_page
 from educa_chat.storage.pool import Database, open_database
 from educa_chat.storage.sessions import Visitor
 from educa_chat.storage.standings import find_standings
 from educa_chat.tasks import running
 from tests.conftest import Postgres
 from tests.page_model import PageModel
-from tests.storage.platform import add_class
+from tests.storage.platform import READER, add_class
 from tests.test_room import ListMember
 
 TIMEOUT_S = 20.0
@@ -62,7 +63,7 @@ class Class:
         self.database = database
         self.events: list[Event] = []
         self.appender = Appender(database, self._announce, Metrics())
-        self.chat = Chat(self.appender, Limits(messages_per_second=0), lambda course, person: None)
+        self.chat = Chat(self.appender, Limits(messages_per_second=0), lambda course, person, *, is_student: None)
 
     def _announce(self, events: Mapping[int, list[Event]]) -> None:
         self.events += events.get(1, [])
@@ -154,6 +155,10 @@ RIGHTS = """
     slow         | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
     close        | student | forbidden | forbidden | forbidden |           |                 |                 | forbidden        |
     close        | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
+    anonymity    | student | forbidden | forbidden | forbidden |           |                 |                 | forbidden        |
+    anonymity    | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
+    anonymous    | asker   | forbidden | muted | closed |                 |                 |                 | forbidden        |
+    anonymous    | teacher | forbidden |       | forbidden |              |                 |                 |                  | forbidden
 """  # noqa: E501
 PEOPLE = {"asker": ASKER, "student": STUDENT, "teacher": TEACHER}
 COMMANDS: dict[str, Callable[[int], Stored]] = {
@@ -169,6 +174,8 @@ COMMANDS: dict[str, Callable[[int], Stored]] = {
     "mute": lambda _: Mute(user="user2", minutes=5),
     "slow": lambda _: Slow(seconds=30),
     "close": lambda _: Close(on=True),
+    "anonymity": lambda _: Anonymity(on=True),
+    "anonymous": lambda _: Say(message="more", anonymous=True),
 }
 
 
@@ -295,7 +302,7 @@ async def test_what_changes_nothing_is_an_event_too(room: Class) -> None:
     for command in (React(target=1, emoji="👍", on=False), React(target=1, emoji="👍", on=True)):
         await room.give(ASKER, command, command)
     assert len(room.events) == 5
-    page = await read_page(room.database, 1, before=None, after=None, limit=10)
+    page = await read_page(room.database, 1, READER, before=None, after=None, limit=10)
     assert [(r.emoji, r.users) for r in page.messages[0].reactions] == [("👍", ["user1"])]
 
 
@@ -322,7 +329,7 @@ async def test_questions_without_an_answer_are_counted_as_answers_come_and_go(ro
     replies = [await room.seq_of(STUDENT, Say(message="so", reply_to=question)) for _ in range(2)]
 
     async def answers() -> int:
-        page = await read_page(room.database, 1, before=None, after=None, limit=10)
+        page = await read_page(room.database, 1, READER, before=None, after=None, limit=10)
         return page.messages[0].answers
 
     for reply in (replies[0], replies[0], replies[1]):
@@ -344,9 +351,9 @@ async def test_a_standing_tells_how_the_room_is_set_and_what_somebody_may(room: 
     muted_until = standings[ASKER, 1].muted_until
     assert muted_until is not None
     assert 0 < (datetime.fromisoformat(muted_until) - datetime.now(UTC)).total_seconds() <= 600
-    assert standings[ASKER, 1][:3] == standings[STUDENT, 1][:3] == (30, True, [seqs[0], seqs[2]])
+    assert standings[ASKER, 1][:4] == standings[STUDENT, 1][:4] == (30, True, False, [seqs[0], seqs[2]])
     assert standings[STUDENT, 1].muted_until is None
-    assert standings[ASKER, 2] == (0, False, [], None)
+    assert standings[ASKER, 2] == (0, False, False, [], None)
 
 
 # Deleted means gone.
@@ -363,7 +370,7 @@ async def test_what_was_deleted_is_in_no_form_of_the_log_and_only_instructors_ke
     first = json.loads(log[0].student)
     assert (first["deleted"], first["message"], first["html"], first["user"]) == (True, "", "", "user1")
     assert all(event.basic is None for event in log)
-    page = await read_page(room.database, 1, before=None, after=None, limit=10)
+    page = await read_page(room.database, 1, READER, before=None, after=None, limit=10)
     assert [(m.deleted, m.message, m.html) for m in page.messages] == [(True, "", "")]
     kept = await room.database.fetch("select body from educa_chat.revision order by changed_by")
     assert [row["body"] for row in kept] == ["a secret word", "another secret"]
@@ -432,7 +439,7 @@ texts = st.sampled_from(["one", "two **bold**", "three\nlines"])
 on = st.booleans()
 commands = st.one_of(
     st.builds(Say, message=texts, question=on),
-    st.builds(Say, message=texts, reply_to=seqs),
+    st.builds(Say, message=texts, reply_to=seqs, anonymous=on),
     st.builds(Edit, target=seqs, message=texts),
     st.builds(Delete, target=seqs),
     st.builds(React, target=seqs, emoji=st.sampled_from(["👍", "🎉"]), on=on),
@@ -440,6 +447,7 @@ commands = st.one_of(
     st.builds(Mute, user=st.sampled_from(["user1", "user2"]), minutes=st.sampled_from([0, 5])),
     st.builds(Slow, seconds=st.sampled_from([0, 0, 30])),
     st.builds(Close, on=st.sampled_from([False, False, True])),
+    st.builds(Anonymity, on=on),
 )
 given_by = st.tuples(st.sampled_from([ASKER, STUDENT, TEACHER, TEACHER]), commands)
 
@@ -456,29 +464,28 @@ def test_who_was_cut_off_anywhere_ends_up_with_the_page_of_who_stayed(
             database = await stack.enter_async_context(open_database(await postgres.create_chat_database(), 2))
             await add_class(database, students=4)
             room = await stack.enter_async_context(open_class(database))
-            await room.give(ASKER, *(Say(message=f"message {n}") for n in range(3)))
+            await room.seq_of(TEACHER, Anonymity(on=True))
+            await room.give(ASKER, *(Say(message=f"message {n}", anonymous=n == 1) for n in range(3)))
             for batch in batches:
                 await asyncio.gather(*(room.give(user, command) for user, command in batch))
-            for audience in (Audience.STUDENT, Audience.INSTRUCTOR):
-                await all_pages_are_equal(room, audience)
+            for reader in (Reader(STUDENT, is_instructor=False), READER):
+                await all_pages_are_equal(room, reader)
 
     asyncio.run(live())
 
 
-async def all_pages_are_equal(room: Class, audience: Audience) -> None:
-    stayed = PageModel().take(form for event in room.events if (form := event.form(audience)))
+async def all_pages_are_equal(room: Class, reader: Reader) -> None:
+    stayed = PageModel(reader).take(room.events)
     log = Log(room.database)
     for cut in range(len(room.events) + 1):
-        before = (form for event in room.events[:cut] if (form := event.form(audience)))
-        after = (form for event in await log.read(1, cut, 1000) if (form := event.form(audience)))
-        came_back = PageModel().take(before).take(after)
+        came_back = PageModel(reader).take(room.events[:cut]).take(await log.read(1, cut, 1000))
         assert (came_back.messages, came_back.room) == (stayed.messages, stayed.room)
-    page = await read_page(room.database, 1, before=None, after=None, limit=200)
+    page = await read_page(room.database, 1, reader, before=None, after=None, limit=200)
     assert [as_shown(message) for message in page.messages] == [
         {"seq": seq, **shown} for seq, shown in stayed.messages.items()
     ]
-    standing = (await find_standings(room.database, [(TEACHER, 1)]))[TEACHER, 1]
-    assert {"slow_seconds": standing.slow_seconds, "closed": standing.closed} == stayed.room
+    standing = (await find_standings(room.database, [(reader.user_id, 1)]))[reader.user_id, 1]
+    assert {name: getattr(standing, name) for name in stayed.room} == stayed.room
     assert standing.pinned == [seq for seq, shown in stayed.messages.items() if shown["pinned"]]
 
 

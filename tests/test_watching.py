@@ -96,7 +96,8 @@ async def test_what_is_said_moves_commands_commits_deliveries_and_the_lag(server
         assert (moved["commit_seconds_count"], moved["commit_seconds_sum"] < TIMEOUT_S) == (1, True)
         assert moved["deliveries_total"] == 3
         assert (moved["delivery_lag_seconds_count"], 0 < moved["delivery_lag_seconds_sum"] < TIMEOUT_S) == (1, True)
-        assert moved['publishes_total{outcome="carried"}'] == 1
+        # Who is here may be told meanwhile.
+        assert moved['publishes_total{outcome="carried"}'] >= 1
         await here.say("", id="2")
         await here.receive_until("error")
         assert watch.moved() == {'commands_total{outcome="empty"}': 1}

@@ -11,7 +11,7 @@ from educa_chat.handlers.access import api_visitor, course_id, membership_of
 from educa_chat.handlers.keys import DATABASE, HUB, SEARCHES
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.protocol import MAX_SEQ
-from educa_chat.storage.messages import Message, Page, read_page
+from educa_chat.storage.messages import Message, Page, Reader, read_page
 from educa_chat.storage.search import Found, search
 
 PAGE = 50
@@ -33,7 +33,7 @@ class MessagesAnswer(msgspec.Struct):
 async def messages(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await api_visitor(request)
-    await membership_of(request, visitor, course)
+    membership = await membership_of(request, visitor, course)
     before, after = query_number(request, "before"), query_number(request, "after")
     limit = query_number(request, "limit")
     only = request.query.get("only")
@@ -42,6 +42,7 @@ async def messages(request: web.Request) -> web.Response:
     page = await read_page(
         request.app[DATABASE],
         course,
+        Reader(visitor.user_id, membership.is_instructor),
         before=before,
         after=after,
         limit=min(PAGE if limit is None else limit, MAX_PAGE),
@@ -53,13 +54,14 @@ async def messages(request: web.Request) -> web.Response:
 async def found_messages(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await api_visitor(request)
-    await membership_of(request, visitor, course)
+    membership = await membership_of(request, visitor, course)
     words = request.query.get("q", "")
     if not words.strip() or len(words) > MAX_QUERY or not _is_storable(words):
         raise web.HTTPBadRequest
     if wait_s := request.app[SEARCHES].take(visitor.user_id):
         raise web.HTTPTooManyRequests(headers={"Retry-After": str(math.ceil(wait_s))})
-    return _answer(request, await search(request.app[DATABASE], course, words))
+    reader = Reader(visitor.user_id, membership.is_instructor)
+    return _answer(request, await search(request.app[DATABASE], course, reader, words))
 
 
 def _answer(request: web.Request, page: Page | Found) -> web.Response:

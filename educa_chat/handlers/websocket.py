@@ -406,7 +406,9 @@ class ChatSocket(WebSocket):
                     slow_seconds=standing.slow_seconds,
                     muted_until=standing.muted_until,
                 ),
-                state=State(closed=standing.closed, pinned=standing.pinned, read=self.marker),
+                state=State(
+                    closed=standing.closed, pinned=standing.pinned, anonymity=standing.anonymity, read=self.marker
+                ),
             )
         )
 

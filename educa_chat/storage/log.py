@@ -47,6 +47,7 @@ class Kind(IntEnum):
     CLOSED = 9
     QUESTIONED = 10
     ENDORSED = 11
+    ANONYMITY = 14
 
 
 class Accepted(NamedTuple):
@@ -72,7 +73,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     `name` is the author's full name, and for a mute the username of who is muted. `body` is the text, the emoji, the
     end of a mute, or the seconds of slow mode; `target` the seq that it is about. `is_on` says whether a mark is set
-    or taken back, and of a message whether it is a question.
+    or taken back, and of a message whether it is a question. Where only the append knows under which name students see
+    somebody, `student`, `instructor` and `basic` leave it open: UNNAMED.
     """
 
     course: int
@@ -89,6 +91,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     html: str
     target: int | None
     is_on: bool
+    anonymous: bool = False
 
     @property
     def size(self) -> int:
@@ -114,14 +117,19 @@ class Log:
         """How often the database was lost: while this stays as it was, the log is the one it was."""
         return self._database.losses
 
-    async def open_room(self, course: int) -> Head | None:
-        """Make the room of `course` unless it is there, and return where its log ends; None: no such course."""
+    async def open_room(self, course: int) -> tuple[Head, bool] | None:
+        """Make the room of `course` unless it is there.
+
+        Returns where its log ends, and whether students may be anonymous there; None: no such course.
+        """
         await self._database.execute(
             "insert into educa_chat.room (course) select id from courses_course where id = $1 on conflict do nothing",
             course,
         )
-        _, heads = await self.heads([course])
-        return heads.get(course)
+        row = await self._database.fetchrow(
+            "select head, educa_chat.iso8601(last_at), anonymity from educa_chat.room where course = $1", course
+        )
+        return (Head(row[0], row[1]), row[2]) if row else None
 
     async def heads(self, courses: Sequence[int]) -> tuple[str, dict[int, Head]]:
         """The epoch, and where the logs of `courses` end, of one moment; a course that is gone is left out."""
@@ -140,9 +148,10 @@ class Log:
     async def read(self, course: int, after: int, count: int) -> list[Event]:
         """The events of `course` with seq > `after`, in order, at most `count`."""
         rows = await self._database.fetch(
-            "select e.seq, e.student, e.instructor, e.basic, r.seqs, r.students, r.instructors"
+            "select e.seq, e.student, e.instructor, e.basic, e.owner, r.seqs, r.students, r.instructors, r.owners"
             " from educa_chat.event e left join lateral ("
-            "  select array_agg(seq) as seqs, array_agg(student) as students, array_agg(instructor) as instructors"
+            "  select array_agg(seq) as seqs, array_agg(student) as students, array_agg(instructor) as instructors,"
+            "   array_agg(owner) as owners"
             "  from educa_chat.event where e.redacts is not null and course = e.course and seq = any (e.redacts)"
             " ) r on true where e.course = $1 and e.seq > $2 order by e.seq limit $3",
             course,
@@ -188,14 +197,17 @@ def _event(
     student: bytes,
     instructor: bytes | None,
     basic: bytes | None,
+    owner: int | None,
     redacted: Sequence[int] | None,
     redacted_students: Sequence[bytes],
     redacted_instructors: Sequence[bytes | None],
+    redacted_owners: Sequence[int | None],
 ) -> Event:
     if redacted is None:
-        return Event(seq, student, instructor, basic)
-    forms = zip(redacted, redacted_students, redacted_instructors, strict=True)
-    return Event(seq, student, instructor, basic, tuple(Event(*form, basic=None) for form in forms))
+        return Event(seq, student, instructor, basic, owner)
+    columns = zip(redacted, redacted_students, redacted_instructors, redacted_owners, strict=True)
+    redacts = (Event(seq, student, instructor, None, owner) for seq, student, instructor, owner in columns)
+    return Event(seq, student, instructor, basic, owner, tuple(redacts))
 
 
 def _digest(epoch: str) -> str:
@@ -428,5 +440,5 @@ _APPEND = (
     "select * from educa_chat.append("
     "courses => $1, kinds => $2, actors => $3, instructors => $4, client_ids => $5,"
     " students => $6, instructor_forms => $7, basics => $8,"
-    " usernames => $9, names => $10, bodies => $11, htmls => $12, targets => $13, ons => $14)"
+    " usernames => $9, names => $10, bodies => $11, htmls => $12, targets => $13, ons => $14, anonymous => $15)"
 )

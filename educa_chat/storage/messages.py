@@ -8,13 +8,14 @@ import msgspec
 from educa_chat.storage.pool import Database
 
 _REACTIONS_OF_M = (
-    "(select json_agg(json_build_object('emoji', emoji, 'users', users) order by first)"
-    " from (select emoji, array_agg(username order by event) as users, min(event) as first"
+    "(select json_agg(json_build_object('emoji', emoji, 'users', users, 'seen', seen) order by first)"
+    " from (select emoji, array_agg(username order by event) as users, min(event) as first,"
+    "   array_agg(coalesce(pseudonym, username) order by event) as seen"
     "  from educa_chat.reaction where course = m.course and seq = m.seq group by emoji) r)"
 )
 COLUMNS = (
-    "m.seq, m.client_id, m.username, m.name, m.instructor, m.at, m.body, m.html, m.reply_to, m.edited, m.deleted,"
-    f" m.pinned, m.question, m.answered, m.answers, m.endorsed, {_REACTIONS_OF_M} as reactions"
+    "m.seq, m.author, m.client_id, m.username, m.name, m.instructor, m.at, m.body, m.html, m.reply_to, m.edited,"
+    f" m.deleted, m.pinned, m.question, m.answered, m.answers, m.endorsed, m.pseudonym, {_REACTIONS_OF_M} as reactions"
 )
 """What `message_of` takes of `educa_chat.message m`."""
 
@@ -26,14 +27,28 @@ class Reaction(msgspec.Struct, frozen=True):
     users: list[str]
 
 
-_REACTIONS = msgspec.json.Decoder(list[Reaction])
+class _StoredReaction(msgspec.Struct):
+    emoji: str
+    users: list[str]
+    seen: list[str]
+    """The names that students see."""
+
+
+_REACTIONS = msgspec.json.Decoder(list[_StoredReaction])
+
+
+class Reader(NamedTuple):
+    """Who reads: what is shown of those who are anonymous depends on it."""
+
+    user_id: int
+    is_instructor: bool
 
 
 class Message(msgspec.Struct, frozen=True):
     """A message as it stands now."""
 
     seq: int
-    id: str
+    id: str | msgspec.UnsetType
     user: str
     name: str
     role: str
@@ -41,6 +56,12 @@ class Message(msgspec.Struct, frozen=True):
     message: str
     html: str
     reply_to: int | None
+    own: bool
+    """Whether it is the reader's."""
+    anonymous: bool
+    """Whether it is to students: then they get no id, and `user` and `name` are the pseudonym."""
+    pseudonym: str | msgspec.UnsetType
+    """For instructors: what students see."""
     edited: bool
     deleted: bool
     pinned: bool
@@ -66,6 +87,7 @@ class Page(NamedTuple):
 async def read_page(
     database: Database,
     course: int,
+    reader: Reader,
     *,
     before: int | None,
     after: int | None,
@@ -88,14 +110,16 @@ async def read_page(
         bound,
         limit + 1,
     )
-    messages = [message_of(*row[1:]) for row in rows[:limit] if row["seq"] is not None]
+    messages = [message_of(reader, *row[1:]) for row in rows[:limit] if row["seq"] is not None]
     if direction == "desc":
         messages.reverse()
     return Page(messages, rows[0]["head"], len(rows) > limit)
 
 
 def message_of(
+    reader: Reader,
     seq: int,
+    author: int,
     client_id: str,
     username: str,
     name: str,
@@ -111,19 +135,24 @@ def message_of(
     answered: bool,
     answers: int,
     endorsed: bool,
+    pseudonym: str | None,
     reactions: str | None,
 ) -> Message:
-    """The message of a row with `COLUMNS`."""
+    """The message of a row with `COLUMNS`, as `reader` may see it."""
+    concealed = None if reader.is_instructor else pseudonym
     return Message(
         seq=seq,
-        id=client_id,
-        user=username,
-        name=name,
+        id=client_id if concealed is None else msgspec.UNSET,
+        user=concealed or username,
+        name=concealed or name,
         role="instructor" if instructor else "student",
         datetime=at.isoformat(timespec="microseconds"),
         message=body,
         html=html,
         reply_to=reply_to,
+        own=author == reader.user_id,
+        anonymous=pseudonym is not None,
+        pseudonym=pseudonym if reader.is_instructor and pseudonym is not None else msgspec.UNSET,
         edited=edited,
         deleted=deleted,
         pinned=pinned,
@@ -131,5 +160,8 @@ def message_of(
         answered=answered,
         answers=answers,
         endorsed=endorsed,
-        reactions=[] if reactions is None else _REACTIONS.decode(reactions),
+        reactions=[
+            Reaction(reaction.emoji, reaction.users if reader.is_instructor else reaction.seen)
+            for reaction in _REACTIONS.decode(reactions or "[]")
+        ],
     )

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from educa_chat.errors import DatabaseUnavailable
-from educa_chat.storage.messages import COLUMNS, Message, message_of
+from educa_chat.storage.messages import COLUMNS, Message, Reader, message_of
 from educa_chat.storage.pool import Database
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Found(NamedTuple):
     """Whether others match as well."""
 
 
-async def search(database: Database, course: int, words: str) -> Found:
+async def search(database: Database, course: int, reader: Reader, words: str) -> Found:
     """The messages of `course` that match, in the syntax of Postgres' `websearch_to_tsquery`.
 
     Accents make no difference, and words match by their stems in any language of the site. All `words` are
@@ -70,7 +70,7 @@ async def search(database: Database, course: int, words: str) -> Found:
         RANKED,
         FOUND + 1,
     )
-    messages = [message_of(*row[1:]) for row in rows[:FOUND] if row["seq"] is not None]
+    messages = [message_of(reader, *row[1:]) for row in rows[:FOUND] if row["seq"] is not None]
     return Found(messages, rows[0]["head"], len(rows) > FOUND)
 
 

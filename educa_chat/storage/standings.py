@@ -11,6 +11,7 @@ class Standing(NamedTuple):
 
     slow_seconds: int
     closed: bool
+    anonymity: bool
     pinned: list[int]
     """The seqs of the pinned messages, in order."""
     muted_until: str | None
@@ -20,7 +21,7 @@ async def find_standings(database: Database, places: Collection[tuple[int, int]]
     """The standings of users in rooms (user, course), left out where there is no such room."""
     users, courses = zip(*places, strict=True) if places else ((), ())
     rows = await database.fetch(
-        "select p.user_id, p.course, r.slow_seconds, r.closed,"
+        "select p.user_id, p.course, r.slow_seconds, r.closed, r.anonymity,"
         " array(select seq from educa_chat.message where course = r.course and pinned order by seq) as pinned,"
         " (select educa_chat.iso8601(until) from educa_chat.mute"
         "  where course = r.course and user_id = p.user_id and until > now()) as muted_until"

@@ -265,7 +265,10 @@ async def wreak(seconds: float, seed: int, say: Callable[[str], None]) -> tuple[
 
     chance = random.Random(seed)
     # A resume of any length: the faster the nodes, the more is said while somebody is away.
-    async with open_cluster(NODES, limits_replay=0) as cluster, open_clients(cluster.courses, cluster.urls, chance) as clients:
+    async with (
+        open_cluster(NODES, limits_replay=0) as cluster,
+        open_clients(cluster.courses, cluster.urls, chance) as clients,
+    ):
         for client in clients:
             client.is_talking = True
         await more_acks(clients, 50)

@@ -1,5 +1,7 @@
 """The commands of a class over real sockets: who hears what of them."""
 
+from itertools import count
+
 import pytest
 
 from educa_chat.handlers.keys import DATABASE
@@ -8,9 +10,12 @@ from tests.serving import Chatter, Person, Server, add_room
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+_numbers = count(1)
+
+
 async def give(socket: Chatter, **command: object) -> int:
     """Give a command that is accepted; the seq of its event."""
-    id = f"{command['type']}-{command.get('target')}-{command.get('on')}-{command.get('message')}"
+    id = f"{command['type']}-{next(_numbers)}"
     await socket.send(command | {"id": id})
     seq: int = (await socket.receive_until("ack", id=id))["seq"]
     return seq

@@ -2,7 +2,11 @@
 
 from educa_chat.protocol import BasicMessage, ChatMessage, encode_body
 from educa_chat.storage.log import Entry, Kind
+from educa_chat.storage.messages import Reader
 from educa_chat.storage.pool import Database
+
+READER = Reader(1000, is_instructor=True)
+"""The teacher."""
 
 
 async def add_class(database: Database, courses: int = 1, students: int = 3) -> None:

@@ -18,6 +18,7 @@ from educa_chat.storage.pool import Database, open_database
 from educa_chat.storage.sessions import find_visitors
 from educa_chat.storage.standings import find_standings
 from tests.conftest import Postgres
+from tests.storage.platform import READER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -106,11 +107,11 @@ async def database(postgres: Postgres) -> AsyncIterator[ExplainingDatabase]:
 
 SESSIONS = [f"session{number}" for number in range(1, 20)]
 QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
-    "the newest page": lambda database: read_page(database, 1, before=None, after=None, limit=50),
-    "a page before": lambda database: read_page(database, 1, before=EVENTS // 2, after=None, limit=50),
-    "a page after": lambda database: read_page(database, 1, before=None, after=EVENTS // 2, limit=50),
+    "the newest page": lambda database: read_page(database, 1, READER, before=None, after=None, limit=50),
+    "a page before": lambda database: read_page(database, 1, READER, before=EVENTS // 2, after=None, limit=50),
+    "a page after": lambda database: read_page(database, 1, READER, before=None, after=EVENTS // 2, limit=50),
     "the unanswered questions": lambda database: read_page(
-        database, 1, before=None, after=None, limit=50, only_unanswered=True
+        database, 1, READER, before=None, after=None, limit=50, only_unanswered=True
     ),
     "what was done": lambda database: read_acts(database, 1, before=None, limit=51),
     "the standings of some": lambda database: find_standings(database, [(user, 1) for user in range(1, 20)]),

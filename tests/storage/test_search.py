@@ -13,6 +13,7 @@ from educa_chat.storage.search import BATCH, FOUND, keep_index, search
 from educa_chat.tasks import running
 from tests.conftest import Postgres
 from tests.serving import TIMEOUT_S, add_room
+from tests.storage.platform import READER
 from tests.storage.test_plans import ExplainingDatabase, nodes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -52,7 +53,7 @@ async def index(database: Database) -> None:
 
 
 async def found(database: Database, course: int, words: str) -> list[str]:
-    return [message.message for message in (await search(database, course, words)).messages]
+    return [message.message for message in (await search(database, course, READER, words)).messages]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ async def test_a_message_is_found_by_its_words_in_both_languages(database: Datab
 async def test_what_does_not_match_is_not_found(database: Database, asked: str) -> None:
     course = await new_room(database, "the mean value theorem and the derivative")
     await index(database)
-    answer = await search(database, course, asked)
+    answer = await search(database, course, READER, asked)
     assert (answer.messages, answer.head, answer.more) == ([], 1, False)
 
 
@@ -103,7 +104,7 @@ async def test_the_best_comes_first_and_of_equals_the_newest(database: Database)
         "limit",
     )
     await index(database)
-    answer = await search(database, course, "limit")
+    answer = await search(database, course, READER, "limit")
     bodies = [message.message for message in answer.messages]
     assert len(bodies) == 5
     assert [message.seq for message in answer.messages if message.message == "limit"] == [5, 3]
@@ -212,18 +213,18 @@ async def test_a_course_that_is_deleted_takes_its_entries_along(database: Databa
 async def test_at_most_fifty_are_found_and_more_says_that_there_are_others(database: Database) -> None:
     course = await new_room(database, *["the same"] * FOUND)
     await index(database)
-    answer = await search(database, course, "same")
+    answer = await search(database, course, READER, "same")
     assert (len(answer.messages), answer.more, answer.head) == (FOUND, False, FOUND)
     await say(database, course, ["the same"])
     await index(database)
-    answer = await search(database, course, "same")
+    answer = await search(database, course, READER, "same")
     assert (len(answer.messages), answer.more, answer.head) == (FOUND, True, FOUND + 1)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=200))
 async def test_no_text_breaks_the_search(database: Database, text: str) -> None:
-    answer = await search(database, 1, text)
+    answer = await search(database, 1, READER, text)
     assert answer.messages == []
 
 
@@ -249,8 +250,8 @@ async def test_no_text_breaks_the_search(database: Database, text: str) -> None:
 async def test_hostile_texts_are_said_and_asked_for(database: Database, text: str) -> None:
     course = await new_room(database, text * 20, "x" * 4000, "x " * 2000, "ﷺ" * 4000)
     await index(database)
-    assert await search(database, course, text)
-    assert await search(database, course, f"{text[:100]} x")
+    assert await search(database, course, READER, text)
+    assert await search(database, course, READER, f"{text[:100]} x")
     assert await found(database, course, "x") == ["x " * 2000]
 
 
@@ -296,7 +297,7 @@ async def test_a_search_in_a_long_room_reads_no_table_whole(
     long_room: ExplainingDatabase, asked: str, count: int
 ) -> None:
     long_room.plans.clear()
-    answer = await search(long_room, 1, asked)
+    answer = await search(long_room, 1, READER, asked)
     assert len(answer.messages) == count
     (explained,) = long_room.plans
     for node in nodes(explained["Plan"]):

@@ -3,17 +3,20 @@
 
 alter table educa_chat.room
     add column slow_seconds integer not null default 0,
-    add column closed boolean not null default false;     -- only instructors may write
+    add column closed boolean not null default false,     -- only instructors may write
+    add column anonymity boolean not null default false,  -- students may write anonymously to each other
+    add column secret uuid not null default gen_random_uuid();   -- of which the pseudonyms are made
 
 alter table educa_chat.event
     add column target bigint,                              -- the seq that it is about
-    add column redacts bigint[];                           -- the seqs whose forms it has rewritten
+    add column redacts bigint[],                           -- the seqs whose forms it has rewritten
+    add column owner integer;                              -- whom it is by or about, where students don't see that
 
 -- The edits of a message, to be rewritten with it.
 create index event_edits on educa_chat.event (course, target) where kind = 2;
 
 -- What the page of what was done shows.
-create index event_acts on educa_chat.event (course, seq) where kind in (2, 3, 5, 7, 8, 9, 11);
+create index event_acts on educa_chat.event (course, seq) where kind in (2, 3, 5, 7, 8, 9, 11, 14);
 
 alter table educa_chat.message
     add column edited boolean not null default false,
@@ -22,8 +25,11 @@ alter table educa_chat.message
     add column question boolean not null default false,
     add column answered boolean not null default false,   -- marked as the answer to what it replies to
     add column answers integer not null default 0,        -- how many replies are marked as the answer to it
-    add column endorsed boolean not null default false;
+    add column endorsed boolean not null default false,
+    add column thread bigint,                              -- of a reply: the seq of the message that began it
+    add column pseudonym text;                             -- under which students see it; null: under its author's name
 
+create index message_anonymous on educa_chat.message (course, seq) where pseudonym is not null;
 create index message_pinned on educa_chat.message (course, seq) where pinned;
 create index message_unanswered on educa_chat.message (course, seq) where question and answers = 0 and not deleted;
 
@@ -43,6 +49,7 @@ create table educa_chat.reaction (
     emoji text not null,
     user_id integer not null,
     username text not null,
+    pseudonym text,                                        -- under which students see it
     event bigint not null,                                 -- the seq of its event: the order in which they came
     primary key (course, seq, emoji, user_id)
 );
@@ -71,12 +78,12 @@ create index ended_session_expiry on educa_chat.ended_session (expires_at);
 create type educa_chat.entry as (
     course bigint, kind smallint, actor integer, by_instructor boolean, client_id text,
     student bytea, instructor bytea, basic bytea,
-    username text, name text, body text, html text, target bigint, is_on boolean
+    username text, name text, body text, html text, target bigint, is_on boolean, anonymous boolean
 );
 
 create type educa_chat.outcome as (
     place bigint, outcome text, wait_s real, seq bigint, at text, student bytea, instructor bytea, basic bytea,
-    redacted bigint[], redacted_students bytea[], redacted_instructors bytea[]
+    owner integer, redacted bigint[], redacted_students bytea[], redacted_instructors bytea[], redacted_owners integer[]
 );
 
 -- As text, for a body that Postgres has parsed would keep the platform from changing its tables.
@@ -96,12 +103,24 @@ $$;
 create function educa_chat.lead(seq bigint, at timestamptz) returns bytea language sql stable
 return convert_to('{"seq":' || seq || ',"datetime":"' || educa_chat.iso8601(at) || '",', 'utf8');
 
+-- The name of a person in a thread for those who must not know who it is: the same in all of the thread, and another in
+-- each other. It is no username, which has no `~`.
+create function educa_chat.pseudonym(secret uuid, thread bigint, person integer) returns text language sql immutable
+return '~' || lpad((
+    ('x' || encode(substr(sha256(uuid_send(secret) || int8send(thread) || int4send(person)), 1, 7), 'hex'))::bit(56)::bigint
+    % 1000000
+)::text, 6, '0');
+
+-- A form in which a name was left open, as NUL, which no text in it can hold.
+create function educa_chat.named(form bytea, name text) returns bytea language sql immutable
+return convert_to(replace(convert_from(form, 'utf8'), '"\u0000"', to_json(name)::text), 'utf8');
+
 -- Judges, numbers and stores the messages among the entries that stand at `places`, in their order.
 create function educa_chat.say(
     places bigint[], started timestamptz,
     courses bigint[], kinds smallint[], actors integer[], instructors boolean[], client_ids text[],
     students bytea[], instructor_forms bytea[], basics bytea[],
-    usernames text[], names text[], bodies text[], htmls text[], targets bigint[], ons boolean[]
+    usernames text[], names text[], bodies text[], htmls text[], targets bigint[], ons boolean[], anonymous boolean[]
 ) returns setof educa_chat.outcome
 language plpgsql volatile
 as $$
@@ -109,7 +128,7 @@ as $$
 begin
     return query
     with judged as (
-        select e.*, r.head, r.said, greatest(started, r.last_at) as new_at, r.slow_seconds,
+        select e.*, r.head, r.said, greatest(started, r.last_at) as new_at, r.slow_seconds, r.secret,
             old.seq as old_seq, old.at as old_at,
             case
                 when old.seq is not null then 'ok'
@@ -131,19 +150,24 @@ begin
                     select until from educa_chat.mute where course = e.course and user_id = e.actor
                 ) > started then 'muted'
                 when not e.by_instructor and r.closed then 'closed'
+                when e.is_anonymous and (e.by_instructor or not r.anonymity) then 'forbidden'
                 when e.target is not null and (
                     select not deleted from educa_chat.message where course = e.course and seq = e.target
                 ) is not true then 'no_such_message'
                 when not e.by_instructor and r.slow_seconds > 0 and slow.next_at > started then 'slow_mode'
                 else 'ok'
             end as outcome,
-            extract(epoch from slow.next_at - started)::real as wait_s
+            extract(epoch from slow.next_at - started)::real as wait_s,
+            case when e.target is not null then (
+                select coalesce(thread, seq) from educa_chat.message where course = e.course and seq = e.target
+            ) end as thread
         from unnest(places, courses, kinds, actors, instructors, client_ids, students, instructor_forms, basics,
-                    usernames, names, bodies, htmls, targets, ons)
+                    usernames, names, bodies, htmls, targets, ons, anonymous)
              e (place, course, kind, actor, by_instructor, client_id, student, instructor, basic,
-                username, name, body, html, target, is_question)
+                username, name, body, html, target, is_question, is_anonymous)
              left join lateral (
-                 select head, said, last_at, slow_seconds, closed from educa_chat.room where course = e.course limit 1
+                 select head, said, last_at, slow_seconds, closed, anonymity, secret
+                 from educa_chat.room where course = e.course limit 1
              ) r on true
              left join lateral (
                  select seq, at from educa_chat.event
@@ -171,34 +195,58 @@ begin
             -- One that stands twice in the batch is stored once, and its twin has its answer.
             coalesce(old_seq, max(new_seq) over (partition by course, actor, client_id, outcome)) as final_seq,
             iso.at as final_at,
-            convert_to('{"seq":' || new_seq || ',"datetime":"' || iso.at || '",', 'utf8') as lead
+            convert_to('{"seq":' || new_seq || ',"datetime":"' || iso.at || '",', 'utf8') as lead,
+            case when is_anonymous then educa_chat.pseudonym(secret, coalesce(thread, new_seq), actor) end as pseudonym
         from numbered n, educa_chat.iso8601(coalesce(n.old_at, n.new_at)) iso (at)
+    ),
+    formed as (
+        select e.*,
+            lead || case when is_anonymous then educa_chat.named(student, pseudonym) else student end as student_form,
+            lead || case when is_anonymous then educa_chat.named(instructor, pseudonym) else instructor end
+                as instructor_form,
+            lead || case when is_anonymous then educa_chat.named(basic, pseudonym) else basic end as basic_form
+        from event e
     ),
     stored as (
         insert into educa_chat.event
-            (course, seq, kind, actor, client_id, at, said, target, student, instructor, basic)
+            (course, seq, kind, actor, client_id, at, said, target, owner, student, instructor, basic)
         select course, new_seq, kind, actor, client_id, new_at, new_said, target,
-            lead || student, lead || instructor, lead || basic
-        from event where is_new
+            case when is_anonymous then actor end, student_form, instructor_form, basic_form
+        from formed where is_new
     ),
     said as (
         insert into educa_chat.message
-            (course, seq, author, client_id, username, name, instructor, at, body, html, reply_to, question)
-        select course, new_seq, actor, client_id, username, name, by_instructor, new_at, body, html, target, is_question
-        from event where is_new
+            (course, seq, author, client_id, username, name, instructor, at, body, html, reply_to, question, thread, pseudonym)
+        select course, new_seq, actor, client_id, username, name, by_instructor, new_at, body, html, target, is_question,
+            thread, pseudonym
+        from formed where is_new
     ),
     moved as (
         update educa_chat.room r set head = e.head, said = e.said, last_at = e.at
         from (
             select course, max(new_seq) as head, max(new_said) as said, max(new_at) as at
-            from event where is_new group by course
+            from formed where is_new group by course
         ) e
         where r.course = e.course
     )
     select place, outcome, case when outcome = 'slow_mode' then wait_s end, final_seq, final_at,
-        lead || student, lead || instructor, lead || basic, null::bigint[], null::bytea[], null::bytea[]
-    from event;
+        student_form, instructor_form, basic_form, case when is_anonymous then actor end,
+        null::bigint[], null::bytea[], null::bytea[], null::integer[]
+    from formed;
 end $$;
+
+-- What stays of a message that was deleted, under the name that its author has for who sees it.
+create function educa_chat.tombstone(seq bigint, at timestamptz, message educa_chat.message, pseudonym text) returns bytea
+language sql stable
+return educa_chat.lead(seq, at) || convert_to(
+    '"type":"chat_message",' || case when pseudonym is null then '"id":' || to_json(message.client_id) || ',' else '' end
+    || '"user":' || to_json(coalesce(pseudonym, message.username))
+    || ',"name":' || to_json(coalesce(pseudonym, message.name))
+    || ',"role":"' || case when message.instructor then 'instructor' else 'student' end
+    || '","message":"","html":"",' || coalesce('"reply_to":' || message.reply_to || ',', '')
+    || case when message.pseudonym is not null then '"anonymous":true,' else '' end
+    || case when pseudonym is null then coalesce('"pseudonym":' || to_json(message.pseudonym) || ',', '') else '' end
+    || '"deleted":true}', 'utf8');
 
 -- Judges, numbers and stores one entry that is no message: the event of `entry`, at `place` in its batch.
 create function educa_chat.act(place bigint, started timestamptz, entry educa_chat.entry)
@@ -211,6 +259,7 @@ declare
     message educa_chat.message;
     asked educa_chat.message;
     person integer;
+    author_name text;                          -- under which students see who does it; null: under her own
     new_seq bigint;
     new_at timestamptz;
 begin
@@ -229,8 +278,8 @@ begin
     end if;
     answer.outcome := 'ok';
     -- 2: edited, 3: deleted, 4: reaction, 5: pinned, 6: answered, 7: muted, 8: slowed, 9: closed, 10: questioned,
-    -- 11: endorsed
-    if entry.kind in (5, 7, 8, 9, 11) and not entry.by_instructor then
+    -- 11: endorsed, 14: anonymity
+    if entry.kind in (5, 7, 8, 9, 11, 14) and not entry.by_instructor then
         answer.outcome := 'forbidden';
         return answer;
     end if;
@@ -272,6 +321,8 @@ begin
                 answer.outcome := 'no_such_message';
             elsif asked.author <> entry.actor and not entry.by_instructor then
                 answer.outcome := 'forbidden';
+            elsif asked.author = entry.actor then
+                author_name := asked.pseudonym;
             end if;
         end if;
     elsif entry.kind = 7 then
@@ -288,6 +339,10 @@ begin
 
     new_seq := room.head + 1;
     new_at := greatest(started, room.last_at);
+    -- Who does something to her own anonymous message does it under the name that it has.
+    if message.author = entry.actor then
+        author_name := message.pseudonym;
+    end if;
     if entry.kind = 2 then
         insert into educa_chat.revision values (entry.course, message.seq, new_seq, message.body, message.html);
         update educa_chat.message m set body = entry.body, html = entry.html, edited = true
@@ -304,30 +359,26 @@ begin
         end if;
         delete from educa_chat.reaction r where r.course = entry.course and r.seq = message.seq;
         -- The text is gone from the log too, with that of the edits; their seqs stay.
-        update educa_chat.event e set instructor = null, basic = null, student =
-            educa_chat.lead(e.seq, e.at) || convert_to(
-                '"type":"chat_message","id":' || to_json(message.client_id) || ',"user":' || to_json(message.username)
-                || ',"name":' || to_json(message.name)
-                || ',"role":"' || case when message.instructor then 'instructor' else 'student' end
-                || '","message":"","html":"",' || coalesce('"reply_to":' || message.reply_to || ',', '')
-                || '"deleted":true}', 'utf8')
+        update educa_chat.event e set basic = null,
+            student = educa_chat.tombstone(e.seq, e.at, message, message.pseudonym),
+            instructor = case when message.pseudonym is not null then educa_chat.tombstone(e.seq, e.at, message, null) end
         where e.course = entry.course and e.seq = message.seq;
-        update educa_chat.event e set instructor = null, basic = null, student =
+        update educa_chat.event e set instructor = null, basic = null, owner = null, student =
             educa_chat.lead(e.seq, e.at) || convert_to('"type":"hidden"}', 'utf8')
         where e.course = entry.course and e.kind = 2 and e.target = message.seq;
-        select array_agg(e.seq), array_agg(e.student), array_agg(e.instructor)
-        into answer.redacted, answer.redacted_students, answer.redacted_instructors
+        select array_agg(e.seq), array_agg(e.student), array_agg(e.instructor), array_agg(e.owner)
+        into answer.redacted, answer.redacted_students, answer.redacted_instructors, answer.redacted_owners
         from (
-            select e.seq, e.student, e.instructor from educa_chat.event e
+            select e.seq, e.student, e.instructor, e.owner from educa_chat.event e
             where e.course = entry.course and e.seq = message.seq
             union all
-            select e.seq, e.student, e.instructor from educa_chat.event e
+            select e.seq, e.student, e.instructor, e.owner from educa_chat.event e
             where e.course = entry.course and e.kind = 2 and e.target = message.seq
         ) e;
     elsif entry.kind = 4 then
         if entry.is_on then
             insert into educa_chat.reaction values
-                (entry.course, entry.target, entry.body, entry.actor, entry.username, new_seq)
+                (entry.course, entry.target, entry.body, entry.actor, entry.username, author_name, new_seq)
             on conflict do nothing;
         else
             delete from educa_chat.reaction r where r.course = entry.course and r.seq = entry.target
@@ -358,17 +409,29 @@ begin
     elsif entry.kind = 11 then
         update educa_chat.message m set endorsed = entry.is_on
         where m.course = entry.course and m.seq = entry.target;
+    elsif entry.kind = 14 then
+        update educa_chat.room r set anonymity = entry.is_on where r.course = entry.course;
     end if;
 
+    if entry.kind = 7 and (room.anonymity or exists (
+        select from educa_chat.message m where m.course = entry.course and m.pseudonym is not null
+    )) then
+        -- Of nobody is it told who is muted, for then of somebody anonymous it would be known. The name is of this
+        -- event alone: it leads neither to what the person said under her own name nor to what she said without it.
+        answer.owner := person;
+        author_name := educa_chat.pseudonym(room.secret, new_seq, person);
+    elsif author_name is not null then
+        answer.owner := entry.actor;
+    end if;
     answer.seq := new_seq;
     answer.at := educa_chat.iso8601(new_at);
-    answer.student := educa_chat.lead(new_seq, new_at) || entry.student;
-    answer.instructor := educa_chat.lead(new_seq, new_at) || entry.instructor;
-    answer.basic := educa_chat.lead(new_seq, new_at) || entry.basic;
+    answer.student := educa_chat.lead(new_seq, new_at) || educa_chat.named(
+        entry.student, coalesce(author_name, case when entry.kind = 7 then entry.name else entry.username end));
+    answer.instructor := nullif(educa_chat.lead(new_seq, new_at) || entry.instructor, answer.student);
     insert into educa_chat.event
-        (course, seq, kind, actor, client_id, at, said, target, redacts, student, instructor, basic)
+        (course, seq, kind, actor, client_id, at, said, target, redacts, owner, student, instructor)
     values (entry.course, new_seq, entry.kind, entry.actor, entry.client_id, new_at, room.said, entry.target,
-        answer.redacted, answer.student, answer.instructor, answer.basic);
+        answer.redacted, answer.owner, answer.student, answer.instructor);
     update educa_chat.room r set head = new_seq, last_at = new_at where r.course = entry.course;
     return answer;
 end $$;
@@ -384,7 +447,7 @@ end $$;
 create function educa_chat.append(
     courses bigint[], kinds smallint[], actors integer[], instructors boolean[], client_ids text[],
     students bytea[], instructor_forms bytea[], basics bytea[],
-    usernames text[], names text[], bodies text[], htmls text[], targets bigint[], ons boolean[]
+    usernames text[], names text[], bodies text[], htmls text[], targets bigint[], ons boolean[], anonymous boolean[]
 ) returns setof educa_chat.outcome
 language plpgsql volatile
 set lock_timeout = '2s'
@@ -410,7 +473,7 @@ begin
         return query select * from educa_chat.say(
             array(select generate_subscripts(courses, 1)::bigint), started,
             courses, kinds, actors, instructors, client_ids, students, instructor_forms, basics,
-            usernames, names, bodies, htmls, targets, ons);
+            usernames, names, bodies, htmls, targets, ons, anonymous);
         return;
     end if;
     -- An entry is judged by what those before it in its room have changed. So each room's entries go in runs: of
@@ -449,13 +512,15 @@ begin
                 array(select bodies[p] from unnest(run.messages) p),
                 array(select htmls[p] from unnest(run.messages) p),
                 array(select targets[p] from unnest(run.messages) p),
-                array(select ons[p] from unnest(run.messages) p));
+                array(select ons[p] from unnest(run.messages) p),
+                array(select anonymous[p] from unnest(run.messages) p));
         end if;
         foreach place in array coalesce(run.acts, '{}') loop
             return next educa_chat.act(place, started, (
                 courses[place], kinds[place], actors[place], instructors[place], client_ids[place],
                 students[place], instructor_forms[place], basics[place],
-                usernames[place], names[place], bodies[place], htmls[place], targets[place], ons[place]
+                usernames[place], names[place], bodies[place], htmls[place], targets[place], ons[place],
+                anonymous[place]
             )::educa_chat.entry);
         end loop;
     end loop;
