@@ -14,10 +14,9 @@ const MESSAGE = '.message';
 
 /**
  * @typedef {object} Who  The reader, as far as it decides what she may do.
- * @property {string} user
  * @property {boolean} isInstructor
  * @property {boolean} mayWrite  now
- * @property {(seq: number) => string | undefined} authorOf  of a message that is shown
+ * @property {(seq: number) => boolean} isOwn  of a message that is shown
  */
 
 /**
@@ -33,13 +32,13 @@ const ACTIONS = [
   {
     name: 'answer',
     label: ({ answered }) => (answered ? 'not_answer' : 'answer'),
-    may: ({ reply_to: target }, { user, isInstructor, mayWrite, authorOf }) =>
-      Boolean(target) && (isInstructor || (mayWrite && authorOf(target ?? 0) === user)),
+    may: ({ reply_to: target }, { isInstructor, mayWrite, isOwn }) =>
+      Boolean(target) && (isInstructor || (mayWrite && isOwn(target ?? 0))),
   },
   {
     name: 'question',
     label: ({ question }) => (question ? 'not_question' : 'question'),
-    may: ({ user }, who) => who.isInstructor || (who.mayWrite && user === who.user),
+    may: ({ own }, who) => who.isInstructor || (who.mayWrite && own),
   },
   {
     name: 'endorse',
@@ -48,7 +47,7 @@ const ACTIONS = [
   },
   { name: 'pin', label: ({ pinned }) => (pinned ? 'unpin' : 'pin'), may: (_, { isInstructor }) => isInstructor },
   { name: 'mute', label: () => 'mute', may: ({ role }, { isInstructor }) => isInstructor && role === 'student' },
-  { name: 'delete', label: () => 'delete', may: ({ user }, who) => who.isInstructor || user === who.user },
+  { name: 'delete', label: () => 'delete', may: ({ own }, who) => who.isInstructor || own },
 ];
 
 /** A toolbar on the message that is pointed at or has the focus, and a menu with everything that can be done with it. */
@@ -244,6 +243,6 @@ function isLinkOrButton(target) {
  * @param {ShownMessage} message
  * @param {Who} who
  */
-export function isEditable({ user, datetime, deleted }, who) {
-  return !deleted && user === who.user && who.mayWrite && Date.now() - Date.parse(datetime) < EDITABLE_FOR;
+export function isEditable({ own, datetime, deleted }, who) {
+  return !deleted && own && who.mayWrite && Date.now() - Date.parse(datetime) < EDITABLE_FOR;
 }

@@ -11,7 +11,7 @@ const touch = matchMedia('(pointer: coarse)');
 /**
  * @typedef {{seq: number, name: string, excerpt: string}} Quoted  what is replied to
  * @typedef {{seq: number, before: string, message: string}} Edit  of what was said, and what it is to be
- * @typedef {{message: string, reply_to?: number, question?: true}} Said
+ * @typedef {{message: string, reply_to?: number, question?: true, anonymous?: true}} Said
  */
 
 /** Where the reader writes. What is not sent yet is kept as a draft, with what it replies to; so is an edit. */
@@ -30,6 +30,9 @@ export class Composer {
   #input = /** @type {HTMLTextAreaElement} */ (byId('chat-message-input'));
   #submit = byId('chat-message-submit');
   #ask = byId('composer-ask');
+  #anonymous = byId('composer-anonymous');
+  #anonymousTold = byId('composer-anonymous-told');
+  #mayBeAnonymous = false;
   #about = byId('composer-about');
   #count = byId('composer-count');
   #wait = byId('composer-wait');
@@ -64,13 +67,19 @@ export class Composer {
     this.#input.addEventListener('keydown', (event) => this.#key(event));
     this.#input.addEventListener('input', () => {
       this.#changed();
-      if (this.#input.value.trim() && !this.#edit) this.#onTyping();
+      if (this.#input.value.trim() && !this.#edit && !this.#isAnonymous) this.#onTyping();
     });
     this.#ask.addEventListener('click', () => {
       this.#askIs(this.#ask.ariaPressed !== 'true');
       this.#input.focus();
     });
+    this.#anonymous.addEventListener('click', () => {
+      this.#beAnonymous(!this.#isAnonymous);
+      this.#input.focus();
+    });
     byId('composer-leave').addEventListener('click', () => this.#leave());
+    this.#mayBeAnonymous = storage.read(`anonymous:${place}`) !== null;
+    this.#beAnonymous(this.#mayBeAnonymous);
     this.#showAbout();
     // On a phone the focus would open the keyboard over the messages.
     if (!touch.matches) this.#input.focus();
@@ -95,6 +104,17 @@ export class Composer {
     this.#show();
   }
 
+  /**
+   * Who writes anonymously goes on so, where it is allowed no more too: then nothing of it is sent, least of all under
+   * her name.
+   *
+   * @param {boolean} isAllowed  whether the reader may be anonymous to classmates
+   */
+  allowAnonymity(isAllowed) {
+    this.#mayBeAnonymous = isAllowed;
+    this.#showAnonymity();
+  }
+
   /** @param {number} time  before which no message is sent */
   holdUntil(time) {
     this.#heldUntil = time;
@@ -102,8 +122,9 @@ export class Composer {
   }
 
   /** @param {ShownMessage} message */
-  reply({ seq, name, message }) {
+  reply({ seq, name, message, own, anonymous }) {
     if (this.#edit) this.#leave();
+    if (own && anonymous) this.#beAnonymous(true);
     this.#reply = { seq, name, excerpt: excerptOf(message) };
     storage.write(`reply:${this.#place}`, JSON.stringify(this.#reply));
     this.#showAbout();
@@ -146,6 +167,7 @@ export class Composer {
       message,
       ...(this.#reply && { reply_to: this.#reply.seq }),
       ...(this.#ask.ariaPressed === 'true' && { question: true }),
+      ...(this.#isAnonymous && { anonymous: true }),
     });
     this.#askIs(false);
     this.#forgetReply();
@@ -197,9 +219,31 @@ export class Composer {
     this.#ask.ariaPressed = String(isQuestion);
   }
 
+  get #isAnonymous() {
+    return this.#anonymous.ariaPressed === 'true';
+  }
+
+  /** @param {boolean} isAnonymous  which is kept: after a reload she is not named by mistake */
+  #beAnonymous(isAnonymous) {
+    const place = `anonymous:${this.#place}`;
+    if (isAnonymous) storage.write(place, 'yes');
+    else storage.remove(place);
+    this.#anonymous.ariaPressed = String(isAnonymous);
+    this.#showAnonymity();
+  }
+
+  #showAnonymity() {
+    const isAnonymous = this.#isAnonymous;
+    this.#anonymous.hidden = this.#edit !== null || !(this.#mayBeAnonymous || isAnonymous);
+    const words = this.#mayBeAnonymous ? 'composer.anonymous' : 'composer.not_anonymous';
+    const told = isAnonymous && !this.#edit ? text(words) : '';
+    if (this.#anonymousTold.textContent !== told) this.#anonymousTold.textContent = told;
+  }
+
   #showAbout() {
     this.#about.hidden = !this.#edit && !this.#reply;
     this.#ask.hidden = this.#edit !== null;
+    this.#showAnonymity();
     const [title, excerpt] = /** @type {NodeListOf<HTMLElement>} */ (this.#about.querySelectorAll('bdi'));
     title.textContent = this.#edit ? text('composer.edit') : text('composer.reply', { name: this.#reply?.name ?? '' });
     excerpt.textContent = this.#edit ? excerptOf(this.#edit.before) : this.#reply?.excerpt ?? '';

@@ -149,7 +149,7 @@ export class LogView {
 
   /** @returns {ShownMessage | undefined} the reader's last one */
   get lastOwn() {
-    return [...this.#stored.values()].map(({ message }) => message).findLast(({ user }) => user === this.#own);
+    return [...this.#stored.values()].map(({ message }) => message).findLast(({ own }) => own);
   }
 
   /**
@@ -228,9 +228,8 @@ export class LogView {
   append(message) {
     // A page of the history has brought it already.
     if (this.#stored.has(message.seq)) return;
-    const isOwn = message.user === this.#own;
-    if (!this.#endsEarly) this.#keepingPlace(() => this.#settle(message, isOwn));
-    if (isOwn) return;
+    if (!this.#endsEarly) this.#keepingPlace(() => this.#settle(message));
+    if (message.own) return;
     this.#announce(message);
     if (!this.#atBottom) this.#unseen += 1;
     this.#showWayDown();
@@ -239,12 +238,12 @@ export class LogView {
   /** @param {ShownMessage} message  is on its way, or has failed */
   showUnstored(message) {
     if (this.#endsEarly) return;
-    const row = this.#unstored.get(message.id);
+    const row = this.#unstored.get(message.id ?? '');
     if (row) {
       row.message = message;
       this.#keepingPlace(() => this.#render(row));
     } else {
-      this.#unstored.set(message.id, this.#insert(message));
+      this.#unstored.set(message.id ?? '', this.#insert(message));
       this.#scrollDown();
     }
   }
@@ -368,14 +367,11 @@ export class LogView {
     return row;
   }
 
-  /**
-   * @param {ShownMessage} message  has just been stored
-   * @param {boolean} isOwn
-   */
-  #settle(message, isOwn) {
-    const unstored = isOwn ? this.#unstored.get(message.id) : undefined;
+  /** @param {ShownMessage} message  has just been stored */
+  #settle(message) {
+    const unstored = message.own ? this.#unstored.get(message.id ?? '') : undefined;
     const hadFocus = unstored?.element.contains(document.activeElement);
-    if (unstored) this.removeUnstored(message.id);
+    if (unstored) this.removeUnstored(message.id ?? '');
     const row = this.#insert(message, this.#firstUnstored());
     if (hadFocus) row.element.focus({ preventScroll: true });
   }
@@ -482,7 +478,7 @@ export class LogView {
   #placeLine() {
     const before = this.#belowLine;
     this.#belowLine = [...this.#stored.values()].find(
-      ({ message }) => message.seq > this.#lineAfter && message.user !== this.#own,
+      ({ message }) => message.seq > this.#lineAfter && !message.own,
     );
     this.#line.remove();
     this.#belowLine?.element.before(this.#line);
@@ -644,7 +640,8 @@ function lineElement() {
  */
 function continues(previous, message) {
   const pause = Date.parse(message.datetime) - Date.parse(previous.datetime);
-  return previous.user === message.user && Math.abs(pause) < GROUP_WITHIN && !message.reply_to && !message.question;
+  const isSame = previous.user === message.user && previous.anonymous === message.anonymous;
+  return isSame && Math.abs(pause) < GROUP_WITHIN && !message.reply_to && !message.question;
 }
 
 /**

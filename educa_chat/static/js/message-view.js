@@ -34,7 +34,7 @@ let made = 0;
  * @returns {HTMLElement}
  */
 export function messageElement(message, around) {
-  const isOwn = message.user === around.reader;
+  const isOwn = message.own;
   const head = headOf(message);
   const body = bodyOf(message, around.target);
   const foot = footOf(message, around);
@@ -66,7 +66,7 @@ export function reach(message, tabIndex) {
 }
 
 /** @param {ShownMessage} message */
-function headOf({ name, role, datetime }) {
+function headOf({ name, role, datetime, own, anonymous, pseudonym }) {
   const author = make('strong');
   author.append(make('bdi', '', name));
   const time = make('time', 'date', timeOf(datetime));
@@ -75,6 +75,10 @@ function headOf({ name, role, datetime }) {
   const head = make('header', 'head');
   head.append(author);
   if (role === 'instructor') head.append(make('span', 'badge', text('message.instructor')));
+  if (anonymous) {
+    const words = own ? text('message.anonymous_you') : pseudonym ? text('message.anonymous_as', { name: pseudonym }) : text('message.anonymous');
+    head.append(make('span', 'badge anonymous', words));
+  }
   head.append(time);
   return head;
 }
@@ -116,6 +120,15 @@ function quoteOf(seq, target) {
   name.ariaHidden = 'true';
   quote.append(name, ' ', make('bdi', '', target.deleted ? text('message.deleted') : excerptOf(target.message)));
   return quote;
+}
+
+/**
+ * @param {ShownMessage} message
+ * @param {string} reader
+ * @returns {string} under which name the reader does something to it: her own, or its pseudonym where she has one there
+ */
+export function nameOn(message, reader) {
+  return message.own ? message.user : reader;
 }
 
 /** @param {string} message */

@@ -3,7 +3,7 @@
  *
  * @typedef {object} Message  A message as it stands now, whether the API or the socket brought it.
  * @property {number} seq  its place in the room's log
- * @property {string} id  made by who sent it
+ * @property {string} [id]  made by who sent it; not there where the reader must not know who that is
  * @property {string} user
  * @property {string} name
  * @property {'student' | 'instructor'} role
@@ -11,6 +11,9 @@
  * @property {string} message  as it was typed
  * @property {string} html  rendered by the server
  * @property {number | null} [reply_to]
+ * @property {boolean} own  whether it is the reader's
+ * @property {boolean} [anonymous]  to students, who see a pseudonym as `user` and `name`
+ * @property {string} [pseudonym]  for instructors: what students see
  * @property {boolean} [edited]
  * @property {boolean} [deleted]
  * @property {boolean} [pinned]

@@ -2,7 +2,7 @@
 
 /** @import { ShownMessage } from './message-view.js' */
 
-import { make } from './message-view.js';
+import { make, nameOn } from './message-view.js';
 import { byId } from './page-data.js';
 import { openAt } from './popover.js';
 import { listOf, plural, text } from './strings.js';
@@ -16,8 +16,9 @@ const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
  * @param {{reader: string, nameOf: (user: string) => string}} people
  * @returns {HTMLElement[]}
  */
-export function chipsOf({ reactions = [] }, { reader, nameOf }) {
-  return reactions.map(({ emoji, users }) => {
+export function chipsOf(message, { reader: user, nameOf }) {
+  const reader = nameOn(message, user);
+  return (message.reactions ?? []).map(({ emoji, users }) => {
     const isMine = users.includes(reader);
     const names = [
       ...(isMine ? [text('people.you')] : []),

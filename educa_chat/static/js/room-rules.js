@@ -10,6 +10,8 @@ export class RoomRules {
   isInstructor = false;
   isClosed = false;
   slowSeconds = 0;
+  /** @type {boolean | null} whether students may be anonymous to each other; null: not known yet */
+  anonymity = null;
   /** @type {string | null} */
   mutedUntil = null;
 
@@ -37,13 +39,14 @@ export class RoomRules {
   begin({ me, limits, state }) {
     this.isInstructor = me.role === 'instructor';
     this.isClosed = Boolean(state.closed);
+    this.anonymity = Boolean(state.anonymity);
     this.slowSeconds = limits.slow_seconds ?? 0;
     this.mutedUntil = limits.muted_until ?? null;
     this.#changed();
   }
 
   /**
-   * @param {Frame} event  `closed`, `slowed` or `muted`
+   * @param {Frame} event  `closed`, `slowed`, `anonymity` or `muted`
    * @returns {string} a word on it to who is in the room
    */
   apply(event) {
@@ -87,10 +90,16 @@ export class RoomRules {
       this.slowSeconds = event.seconds;
       return event.seconds ? text('rule.slow', { time: durationOf(event.seconds) }) : text('rule.not_slow');
     }
-    const isReader = event.target_user === this.#user;
+    if (event.type === 'anonymity') {
+      this.anonymity = event.on;
+      return text(event.on ? 'rule.anonymity' : 'rule.no_anonymity');
+    }
+    const isPseudonym = event.target_user.startsWith('~');
+    const isReader = isPseudonym ? event.own : event.target_user === this.#user;
     if (isReader) this.mutedUntil = event.until;
     const time = event.until ? momentOf(event.until) : '';
-    const name = this.#nameOf(event.target_user);
+    // Where students may be anonymous, nobody but herself and her teachers learns who is muted.
+    const name = isPseudonym ? text('rule.somebody') : this.#nameOf(event.target_user);
     if (isReader) return text(time ? 'rule.muted_you' : 'rule.unmuted_you', { time });
     return text(time ? 'rule.muted' : 'rule.unmuted', { name, time });
   }

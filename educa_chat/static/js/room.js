@@ -12,6 +12,7 @@ import { Connection } from './connection.js';
 import { timeOf } from './dates.js';
 import { loadMessage, loadMessages } from './history.js';
 import { LogView } from './log-view.js';
+import { nameOn } from './message-view.js';
 import { CHANGING, changed, expected } from './message-state.js';
 import { Notice } from './notice.js';
 import { Outbox, isMessage } from './outbox.js';
@@ -56,8 +57,8 @@ const unanswered = byId('unanswered');
  * @type {Record<string, (message: ShownMessage, button: HTMLElement) => unknown>}
  */
 const acts = {
-  retry: ({ id }) => outbox.retry(id),
-  discard: ({ id }) => outbox.discard(id),
+  retry: ({ id = '' }) => outbox.retry(id),
+  discard: ({ id = '' }) => outbox.discard(id),
   copy: ({ message }) => copy(message),
   show: (_, { dataset }) => show(Number(dataset.value)),
   more: (message, button) => actions.open(message, button),
@@ -81,7 +82,7 @@ const acts = {
 const log = new LogView({
   user,
   nameOf: (name) => people.nameOf(name),
-  expected: (message) => outbox.commandsOn(message.seq).reduce((now, command) => expected(now, command, user), message),
+  expected: standing,
   // A short list of questions is no reason to load everything that was ever said.
   onTop: () => showsUnanswered() || loadOlder(),
   onEnd: loadNewer,
@@ -140,14 +141,13 @@ const rules = new RoomRules({
 const classBar = new ClassBar((command) => outbox.add(command));
 
 const who = {
-  user,
   get isInstructor() {
     return rules.isInstructor;
   },
   get mayWrite() {
     return rules.mayWrite;
   },
-  authorOf: (/** @type {number} */ seq) => log.messageAt(seq)?.user,
+  isOwn: (/** @type {number} */ seq) => Boolean(log.messageAt(seq)?.own),
 };
 
 const actions = new Actions({
@@ -163,6 +163,10 @@ const pins = new Pins({
 
 /** @type {Search | undefined} */
 let search;
+/** The event of which the server has said that it is the reader's own, for it does not say so itself. */
+let ownSeq = 0;
+/** The newest message of this window that was stored. */
+let acked = { seq: 0, id: '' };
 
 /** @type {Record<string, ((event: Frame) => void) | undefined>} */
 const events = {
@@ -171,6 +175,7 @@ const events = {
   closed: ruled,
   slowed: ruled,
   muted: ruled,
+  anonymity: ruled,
 };
 
 /**
@@ -183,6 +188,7 @@ const signals = {
   reset: startOver,
   ack: acknowledged,
   error: refused,
+  own: ({ seq }) => (ownSeq = seq),
   presence: (signal) => people.show(signal),
   typing: (signal) => signal.user !== user && typing.show(signal),
   read: ({ seq }) => unread.moved(seq),
@@ -224,7 +230,7 @@ function showNewest(page) {
 function settle(messages) {
   people.learn(messages);
   for (const message of messages) {
-    if (message.user === user) outbox.stored(message.id);
+    if (message.own && message.id) outbox.stored(message.id);
   }
 }
 
@@ -330,9 +336,18 @@ function showUnanswered(isOn) {
  * @param {string} emoji
  */
 function react(message, emoji) {
-  const now = outbox.commandsOn(message.seq).reduce((state, command) => expected(state, command, user), message);
-  const isOn = now.reactions?.some((one) => one.emoji === emoji && one.users.includes(user));
+  const name = nameOn(message, user);
+  const isOn = standing(message).reactions?.some((one) => one.emoji === emoji && one.users.includes(name));
   outbox.add({ type: 'react', target: message.seq, emoji, on: !isOn });
+}
+
+/**
+ * @param {ShownMessage} message
+ * @returns {ShownMessage} as it will stand when what waits is stored
+ */
+function standing(message) {
+  const name = nameOn(message, user);
+  return outbox.commandsOn(message.seq).reduce((now, command) => expected(now, command, name), message);
 }
 
 /** @param {Frame} event */
@@ -348,6 +363,7 @@ function ruled(event) {
 
 function showRules() {
   composer.close(rules.reason);
+  if (rules.anonymity !== null) composer.allowAnonymity(rules.anonymity && !rules.isInstructor);
   composer.holdUntil(rules.nextMessageAt(log.lastOwn?.datetime));
   classBar.show(rules);
 }
@@ -377,7 +393,7 @@ function receive(frame) {
 function advance(event) {
   if (!position || event.seq <= position.seq) return;
   position = { ...position, seq: event.seq, datetime: event.datetime };
-  events[event.type]?.(event);
+  events[event.type]?.({ ...event, own: event.seq === ownSeq || event.user === user });
   unread.look();
 }
 
@@ -404,6 +420,7 @@ function startOver() {
 function acknowledged({ id, seq, datetime }) {
   const entry = outbox.stored(id);
   if (!entry || !position) return;
+  if (isMessage(entry)) acked = { seq, id };
   // The event itself comes next, unless it has been here already.
   const isHere = seq <= position.seq;
   if (!isMessage(entry)) {
@@ -432,14 +449,19 @@ function showEntry(entry) {
   notice.tell(failure.message, written ? { label: text('notice.copy'), onClick: () => copy(written) } : undefined);
 }
 
-/** @param {Frame} message */
-function said(message) {
-  people.learn([/** @type {any} */ (message)]);
+/** @param {Frame} event */
+function said(event) {
+  const message = /** @type {Message} */ (/** @type {unknown} */ (event));
+  people.learn([message]);
   typing.stop(message.user);
-  if (message.user === user) outbox.stored(message.id);
-  log.append(/** @type {any} */ (message));
-  unread.arrived(message.seq, message.user === user);
-  if (message.user === user) composer.holdUntil(rules.nextMessageAt(message.datetime));
+  if (message.own) {
+    // One that is anonymous comes without its id.
+    if (message.seq === acked.seq) message.id ??= acked.id;
+    outbox.stored(message.id ?? '');
+  }
+  log.append(message);
+  unread.arrived(message.seq, message.own);
+  if (message.own) composer.holdUntil(rules.nextMessageAt(message.datetime));
 }
 
 async function isBehind() {
@@ -457,9 +479,12 @@ async function isBehind() {
 function shown({ id, command, datetime, failure, dueAt }) {
   return {
     ...reader,
+    ...(command.anonymous && { name: text('message.anonymous') }),
     id,
     seq: 0,
     user,
+    own: true,
+    anonymous: Boolean(command.anonymous),
     datetime,
     message: command.message ?? '',
     html: '',

@@ -1,0 +1,90 @@
+"""Anonymous to classmates, as two students and their teacher see it."""
+
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import TIMEOUT_MS, Desk, say
+from tests.browser.test_talking import act, message
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+
+async def allow(teacher: Page, *, on: bool = True) -> None:
+    await teacher.click("#class-button")
+    await teacher.get_by_role("switch", name="Anonymous messages").set_checked(on)
+    await teacher.keyboard.press("Escape")
+
+
+async def test_a_classmate_sees_a_number_where_the_teacher_sees_the_name(desk: Desk) -> None:
+    profe, ana, luis = await desk.sit_down("profe"), await desk.sit_down("ana"), await desk.sit_down("luis")
+    toggle = ana.get_by_role("button", name="Anonymous to classmates")
+    await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
+    await expect(toggle).to_be_hidden()
+    await allow(profe)
+    await expect(luis.locator("#chat")).to_contain_text("Students may write anonymously")
+    await toggle.click()
+    await expect(ana.locator("#composer-anonymous-told")).to_contain_text("Your teachers will see your name")
+    await ana.type("#chat-message-input", "is this right?")
+    await ana.press("#chat-message-input", "Enter")
+    await expect(message(luis, "is this right?").locator("strong")).to_have_text(re.compile(r"^~\d{6}$"))
+    await expect(message(luis, "is this right?")).to_have_class(re.compile("other"))
+    number = await message(luis, "is this right?").locator("strong").inner_text()
+    await expect(message(ana, "is this right?")).to_have_count(1)
+    await expect(message(ana, "is this right?")).to_have_class(re.compile("me"))
+    await expect(message(ana, "is this right?").locator(".badge")).to_have_text("You, anonymously")
+    await expect(message(profe, "is this right?").locator("strong")).to_have_text("Ana Morales")
+    await expect(message(profe, "is this right?").locator(".badge")).to_have_text(f"Anonymous to students: {number}")
+    assert await luis.locator("#typing").inner_text() == ""
+
+    await act(ana, "is this right?", "Edit")
+    await expect(toggle).to_be_hidden()
+    await say(ana, "is that right?")
+    await expect(message(luis, "is that right?")).to_contain_text("(edited)")
+    await act(ana, "is that right?", "React")
+    await ana.get_by_role("button", name="👍", exact=True).click()
+    await expect(message(luis, "is that right?").locator(".chip")).to_have_accessible_name(f"👍 1 by {number}")
+    await expect(message(ana, "is that right?").locator(".chip")).to_have_attribute("aria-pressed", "true")
+    await expect(message(profe, "is that right?").locator(".chip")).to_have_accessible_name("👍 1 by Ana Morales")
+
+    # After a reload it is as it was, and she goes on as she has begun.
+    for page in (ana, luis):
+        await page.reload()
+    await expect(message(ana, "is that right?")).to_have_class(re.compile("me"))
+    await expect(message(ana, "is that right?").locator(".chip")).to_have_attribute("aria-pressed", "true")
+    await expect(message(luis, "is that right?").locator("strong")).to_have_text(number)
+    await expect(toggle).to_have_attribute("aria-pressed", "true")
+    await luis.click("#people-button")
+    await expect(luis.locator("#people")).to_contain_text("Their names are not shown here.")
+    assert "Ana" not in await luis.content()
+
+
+async def test_nothing_is_sent_under_the_name_of_who_meant_to_be_anonymous(desk: Desk) -> None:
+    profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
+    await allow(profe)
+    toggle = ana.get_by_role("button", name="Anonymous to classmates")
+    await toggle.click()
+    await ana.fill("#chat-message-input", "a secret")
+    await allow(profe, on=False)
+    await expect(ana.locator("#composer-anonymous-told")).to_contain_text("no longer anonymous")
+    await ana.press("#chat-message-input", "Enter")
+    await expect(message(ana, "a secret")).to_have_class(re.compile("failed"))
+    await expect(profe.locator("#chat")).to_contain_text("Messages are no longer anonymous.")
+    await expect(message(profe, "a secret")).to_have_count(0)
+    await toggle.click()
+    await expect(toggle).to_be_hidden()
+    await say(ana, "under my name")
+    await expect(message(profe, "under my name").locator("strong")).to_have_text("Ana Morales")
+
+
+async def test_who_is_muted_is_told_and_the_class_is_not_told_who(desk: Desk) -> None:
+    profe, ana, luis = await desk.sit_down("profe"), await desk.sit_down("ana"), await desk.sit_down("luis")
+    await allow(profe)
+    await say(ana, "noise")
+    await act(profe, "noise", "Mute the student…")
+    await profe.get_by_role("button", name="10 minutes").click()
+    await expect(ana.locator("#composer-closed")).to_contain_text("A teacher has muted you")
+    await expect(profe.locator("#chat")).to_contain_text("Ana Morales may not write until")
+    await expect(luis.locator("#chat")).to_contain_text("A student may not write until")
