@@ -62,6 +62,7 @@ EVENTS = st.lists(
         student=st.binary(min_size=1, max_size=400),
         instructor=st.none() | st.binary(min_size=1, max_size=40),
         basic=st.none() | st.binary(min_size=1, max_size=40),
+        owner=st.none() | st.integers(1, 2**31 - 1),
     ),
     unique_by=lambda event: event.seq,
 ).map(lambda events: sorted(events, key=lambda event: event.seq))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -200,6 +201,26 @@ async def test_each_audience_gets_its_own_form_and_basic_clients_nothing_where_t
     assert members[Audience.STUDENT].received == text_frame(one.student) + text_frame(two.student)
     assert members[Audience.INSTRUCTOR].received == text_frame(one.instructor or b"") + text_frame(two.student)
     assert members[Audience.BASIC].received == text_frame(one.basic or b"")
+
+
+async def test_who_owns_an_event_is_told_before_it_live_and_in_a_replay_and_nobody_else_is() -> None:
+    log = Log()
+    mine = msgspec.structs.replace(event(2, instructor=True), owner=7)
+    log.events = [event(1), mine, event(3)]
+    room, owner, other, basic = await open_room(log), ListMember(), ListMember(), ListMember(Audience.BASIC)
+    owner.person = basic.person = Person(7, "eva", "Eva")
+    for member in (owner, other, basic):
+        await room.join(member, 0)
+    room.offer(log.events)
+    await a_turn()
+    own = text_frame(b'{"type":"own","seq":2}')
+    assert owner.writes == [frames(event(1)) + own + frames(mine, event(3))]
+    assert other.writes == [frames(event(1), mine, event(3))]
+    assert basic.writes == [frames(event(1), mine, event(3), audience=Audience.BASIC)]
+    late = ListMember()
+    late.person = owner.person
+    await room.join(late, 1)
+    assert late.received == own + frames(mine, event(3))
 
 
 async def test_a_slow_member_is_cut_off_and_the_others_are_not() -> None:

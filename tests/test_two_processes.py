@@ -47,6 +47,30 @@ async def test_what_is_said_on_either_is_seen_on_both_once_and_in_one_order(node
         assert [text for text in texts[0] if text.startswith(f"{which}:")] == [f"{which}:{n}" for n in range(15)]
 
 
+async def test_who_is_anonymous_is_so_on_the_other_node_where_her_own_windows_know_it(
+    nodes: tuple[Process, Process],
+) -> None:
+    one, two = nodes
+    async with (
+        Person(one.url, "profe") as profe,
+        Person(one.url, "ana") as ana,
+        Person(two.url, "ana") as also_ana,
+        Person(two.url, "luis") as luis,
+    ):
+        teacher, here, there, other = [await person.enter() for person in (profe, ana, also_ana, luis)]
+        await teacher.send({"type": "anonymity", "id": "1", "on": True})
+        await here.receive_until("anonymity")
+        await here.send({"type": "message", "id": "2", "message": "psst", "anonymous": True})
+        heard = (await other.events(2))[1]
+        assert "ana" not in str(heard)
+        assert [(await there.receive())["type"] for _ in range(4)] == ["welcome", "anonymity", "own", "chat_message"]
+        await there.send({"type": "delete", "id": "3", "target": 2})
+        assert (await other.receive_until("deleted"))["user"] == heard["user"]
+        profe.url = two.url
+        late = await (await profe.enter(query="?after=0")).events(3)
+        assert [event["user"] for event in late] == ["profe", "ana", "ana"]
+
+
 async def test_an_id_counts_once_on_whichever_node_it_comes(nodes: tuple[Process, Process]) -> None:
     one, two = nodes
     async with Person(one.url, "ana") as ana, Person(two.url, "ana") as also_ana:
