@@ -4,8 +4,6 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from educa_chat.bus.memory import MemoryBus
 from educa_chat.bus.protocol import MessageBus
-from educa_chat.bus.redis import open_redis_bus
-from educa_chat.bus.redis_cluster import open_redis_cluster_bus
 
 
 def open_bus(url: str, prefix: str) -> AbstractAsyncContextManager[MessageBus]:
@@ -17,9 +15,14 @@ def open_bus(url: str, prefix: str) -> AbstractAsyncContextManager[MessageBus]:
     """
     if url == "memory:":
         return nullcontext(MemoryBus())
+    # A Redis client is a fifth of what a process loads, and the memory bus needs none.
     if url.startswith(("redis://", "rediss://")):
+        from educa_chat.bus.redis import open_redis_bus
+
         return open_redis_bus(url, prefix)
     if url.startswith(("redis+cluster://", "rediss+cluster://")):
+        from educa_chat.bus.redis_cluster import open_redis_cluster_bus
+
         return open_redis_cluster_bus(url, prefix)
     # Not the whole URL, which may hold a password.
     raise ValueError(f"memory:, redis[s]://… or redis[s]+cluster://… is expected, not {url.partition(':')[0]!r}")
