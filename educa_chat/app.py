@@ -20,7 +20,7 @@ from cryptography.fernet import Fernet
 from educa_chat import markup
 from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
-from educa_chat.handlers import accounts, api, health, keys, pages, static, websocket
+from educa_chat.handlers import accounts, api, health, keys, pages, reports, static, websocket
 from educa_chat.handlers.connections import Connections
 from educa_chat.handlers.middleware import (
     add_headers,
@@ -134,9 +134,13 @@ def _route(app: web.Application, settings: Settings) -> None:
             web.get("/students/course/{course}/", pages.course),
             web.get("/chat/room/{course}/", pages.room),
             web.get("/chat/room/{course}/audit/", pages.audit),
+            web.get("/chat/room/{course}/reports/", reports.queue),
+            web.post("/chat/room/{course}/reports/", reports.deal),
             web.get("/ws/chat/room/{course}/", websocket.room_socket, allow_head=False),
             web.get("/api/rooms/{course}/messages", api.messages),
             web.get("/api/rooms/{course}/search", api.found_messages),
+            web.get("/api/rooms/{course}/muted", api.muted),
+            web.get("/api/rooms/{course}/reports", api.reported),
             web.get("/health/live", health.live),
             web.get("/health/ready", health.ready),
             web.get("/metrics", health.metrics),

@@ -29,6 +29,7 @@ from educa_chat.protocol import (
     Endorse,
     Endorsed,
     ErrorCode,
+    Hidden,
     Mute,
     Muted,
     Pin,
@@ -37,7 +38,11 @@ from educa_chat.protocol import (
     Questioned,
     React,
     Reaction,
+    Report,
+    Reported,
     Say,
+    Settle,
+    Settled,
     Slow,
     Slowed,
     Stored,
@@ -52,7 +57,8 @@ from educa_chat.storage.sessions import Visitor
 
 TYPING_EVERY_S = 2.0
 """Of one person's typing in a room no more than this is told."""
-INSTRUCTORS_ALONE = (Pin, Endorse, Mute, Slow, Close, Anonymity)
+MAX_REASON = 500
+INSTRUCTORS_ALONE = (Pin, Endorse, Mute, Slow, Close, Anonymity, Settle)
 
 
 def role_of(membership: Membership) -> str:
@@ -215,5 +221,12 @@ class Chat:
                 return entry(Kind.CLOSED, Closed(user=user, on=on), is_on=on)
             case Anonymity(on=on):
                 return entry(Kind.ANONYMITY, AnonymityChanged(user=user, on=on), is_on=on)
+            case Report(target=target, reason=reason):
+                reason = normalise_text(reason, MAX_REASON) if reason.strip() else ""
+                reported = Reported(user=user, target=target, reason=reason)
+                return entry(Kind.REPORTED, Hidden(), instructor=reported, body=reason, target=target)
+            case Settle(target=target):
+                settled = Settled(user=user, target=target)
+                return entry(Kind.SETTLED, Hidden(), instructor=settled, target=target)
             case _:
                 raise AssertionError(command)

@@ -184,6 +184,19 @@ class Anonymity(Stored, frozen=True, kw_only=True):
     on: bool
 
 
+class Report(Stored, frozen=True, kw_only=True):
+    """Tells the instructors alone of somebody else's message."""
+
+    target: Seq
+    reason: str = ""
+
+
+class Settle(Stored, frozen=True, kw_only=True):
+    """Puts the open reports of a message aside."""
+
+    target: Seq
+
+
 class Typing(msgspec.Struct, frozen=True):
     """The command `typing`: a signal, which is not stored and takes no id."""
 
@@ -208,6 +221,8 @@ _COMMANDS: dict[str, msgspec.json.Decoder[Any]] = {
     "slow": msgspec.json.Decoder(Slow),
     "close": msgspec.json.Decoder(Close),
     "anonymity": msgspec.json.Decoder(Anonymity),
+    "report": msgspec.json.Decoder(Report),
+    "settle": msgspec.json.Decoder(Settle),
     "typing": msgspec.json.Decoder(Typing),
     "read": msgspec.json.Decoder(Read),
 }
@@ -394,6 +409,25 @@ class AnonymityChanged(msgspec.Struct, tag="anonymity"):
     on: bool
 
 
+class Reported(msgspec.Struct, tag="reported"):
+    """A message was reported: for instructors alone."""
+
+    user: str
+    target: int
+    reason: str
+
+
+class Settled(msgspec.Struct, tag="settled"):
+    """The open reports of a message were put aside: for instructors alone."""
+
+    user: str
+    target: int
+
+
+class Hidden(msgspec.Struct, tag="hidden"):
+    """What others see of an event that is not for them."""
+
+
 # What the server says besides events.
 
 
@@ -423,6 +457,8 @@ class State(msgspec.Struct):
     """Whether students may be anonymous to each other."""
     read: int
     """How far the reader has read."""
+    reports: int | msgspec.UnsetType = msgspec.UNSET
+    """How many messages have open reports; of this only instructors are told."""
 
 
 class Welcome(msgspec.Struct, tag="welcome"):

@@ -8,6 +8,7 @@ from educa_chat.protocol import Audience, Event
 from educa_chat.storage.messages import Reader
 
 MARKS = {"pinned": "pinned", "answered": "answered", "questioned": "question", "endorsed": "endorsed"}
+LINES = ("muted", "slowed", "closed", "anonymity")
 
 
 class PageModel:
@@ -17,6 +18,10 @@ class PageModel:
         self.head = 0
         self.messages: dict[int, dict[str, Any]] = {}
         self.room: dict[str, Any] = {"slow_seconds": 0, "closed": False, "anonymity": False}
+        self.lines: list[dict[str, Any]] = []
+        """What stands between the messages."""
+        self.reported: set[int] = set()
+        """The messages with open reports, as far as the reader is told."""
         self._reader = reader
         self._user = f"user{reader.user_id}"
 
@@ -30,6 +35,10 @@ class PageModel:
 
     def _fold(self, event: dict[str, Any], *, is_own: bool) -> None:
         kind, target = event["type"], self.messages.get(event.get("target", 0))
+        if kind in LINES:
+            self.lines.append({"own": True, **event} if is_own else event)
+        if kind in ("deleted", "settled"):
+            self.reported.discard(event["target"])
         if kind == "chat_message":
             shown = ("id", "user", "name", "role", "message", "html", "datetime", "pseudonym")
             self.messages[event["seq"]] = {
@@ -48,6 +57,8 @@ class PageModel:
             self.room[kind] = event["on"]
         elif target is None or target["deleted"]:
             return
+        elif kind == "reported":
+            self.reported.add(event["target"])
         elif kind == "edited":
             target |= {"message": event["message"], "html": event["html"], "edited": True}
         elif kind == "deleted":

@@ -32,16 +32,21 @@ from educa_chat.protocol import (
     Pin,
     Question,
     React,
+    Report,
     Say,
+    Settle,
     Slow,
     Stored,
 )
 from educa_chat.room import Room
 from educa_chat.settings import Limits
 from educa_chat.storage.courses import Membership
+from educa_chat.storage.lines import read_lines
 from educa_chat.storage.log import Accepted, Appender, Log, Outcome, Refused
 from educa_chat.storage.messages import Reader, read_page
+from educa_chat.storage.mutes import read_muted
 from educa_chat.storage.pool import Database, open_database
+from educa_chat.storage.reports import read_queue, reported_messages
 from educa_chat.storage.sessions import Visitor
 from educa_chat.storage.standings import find_standings
 from educa_chat.tasks import running
@@ -159,6 +164,11 @@ RIGHTS = """
     anonymity    | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
     anonymous    | asker   | forbidden | muted | closed |                 |                 |                 | forbidden        |
     anonymous    | teacher | forbidden |       | forbidden |              |                 |                 |                  | forbidden
+    report       | student | ok        | ok    | ok     | no_such_message | no_such_message | no_such_message | forbidden        |
+    report own   | asker   | forbidden | forbidden | forbidden | no_such_message | no_such_message | no_such_message | forbidden |
+    report       | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
+    settle       | asker   | forbidden | forbidden | forbidden | forbidden | forbidden      | forbidden       | forbidden        |
+    settle       | teacher | ok        |       | ok     | ok              | no_such_message | no_such_message |                  | forbidden
 """  # noqa: E501
 PEOPLE = {"asker": ASKER, "student": STUDENT, "teacher": TEACHER}
 COMMANDS: dict[str, Callable[[int], Stored]] = {
@@ -176,6 +186,8 @@ COMMANDS: dict[str, Callable[[int], Stored]] = {
     "close": lambda _: Close(on=True),
     "anonymity": lambda _: Anonymity(on=True),
     "anonymous": lambda _: Say(message="more", anonymous=True),
+    "report": lambda seq: Report(target=seq, reason="rude"),
+    "settle": lambda seq: Settle(target=seq),
 }
 
 
@@ -356,6 +368,100 @@ async def test_a_standing_tells_how_the_room_is_set_and_what_somebody_may(room: 
     assert standings[ASKER, 2] == (0, False, False, [], None)
 
 
+async def test_who_is_muted_now_is_known_by_name(room: Class) -> None:
+    assert await read_muted(room.database, 1) == []
+    await room.database.execute("update auth_user set first_name = 'Ana', last_name = 'Morales' where id = 1")
+    await room.give(TEACHER, Mute(user="user2", minutes=20), Mute(user="user1", minutes=10))
+    muted = await read_muted(room.database, 1)
+    assert [(one.user, one.name) for one in muted] == [("user1", "Ana Morales"), ("user2", "user2")]
+    assert 0 < (muted[0].until - datetime.now(UTC)).total_seconds() <= 600
+    assert await read_muted(room.database, 2) == []
+    await room.give(TEACHER, Mute(user="user2", minutes=0))
+    await room.database.execute("update educa_chat.mute set until = now()")
+    assert await read_muted(room.database, 1) == []
+    await room.give(TEACHER, Mute(user="user1", minutes=10))
+    await room.database.execute("delete from courses_course_students where user_id = 1")
+    assert await read_muted(room.database, 1) == [], "who has left can't be given leave to write"
+
+
+# Reports.
+
+
+async def test_a_report_is_for_the_instructors_alone(room: Class) -> None:
+    seq = await room.seq_of(ASKER, Say(message="a rude word"))
+    await room.seq_of(STUDENT, Report(target=seq, reason="  it is e\u0301vil \n"))
+    await room.seq_of(TEACHER, Settle(target=seq))
+    reported, settled = (await Log(room.database).read(1, seq, 10))[:2]
+    for event in (reported, settled):
+        assert set(json.loads(event.student)) == {"seq", "datetime", "type"}
+        assert json.loads(event.student)["type"] == "hidden"
+        assert event.basic is None
+    assert reported.instructor is not None
+    assert settled.instructor is not None
+    shown = json.loads(reported.instructor)
+    assert (shown["type"], shown["user"], shown["target"], shown["reason"]) == ("reported", "user2", 1, "it is évil")
+    shown = json.loads(settled.instructor)
+    assert (shown["type"], shown["user"], shown["target"]) == ("settled", "user1000", 1)
+    assert room.events[-2:] == [reported, settled]
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [("", "ok"), ("x" * 500, "ok"), (" " * 9000, "ok"), ("x" * 501, "too_long"), ("a\0", "bad_request")],
+)
+async def test_a_reason_is_short_or_missing(room: Class, reason: str, code: str) -> None:
+    seq = await room.seq_of(ASKER, Say(message="a rude word"))
+    assert await room.code_of(STUDENT, Report(target=seq, reason=reason)) == code
+
+
+async def test_the_queue_has_what_is_open_with_the_newest_report_first(room: Class) -> None:
+    first, second, third = [await room.seq_of(ASKER, Say(message=text)) for text in ("one", "two", "three")]
+    await room.seq_of(STUDENT, Report(target=first, reason="rude"))
+    await room.seq_of(STUDENT, Report(target=second))
+    await room.seq_of(3, Report(target=first, reason="so it is"))
+    await room.seq_of(ASKER, Edit(target=first, message="one, politely"))
+
+    async def queue(before: int | None = None, limit: int = 10) -> list[tuple[int, str, str, list[tuple[str, str]]]]:
+        read = await read_queue(room.database, 1, before=before, limit=limit)
+        return [(one.seq, one.author, one.text, [(r.name, r.reason) for r in one.reports]) for one in read]
+
+    both = [
+        (first, "user1", "one, politely", [("user3", "so it is"), ("user2", "rude")]),
+        (second, "user1", "two", [("user2", "")]),
+    ]
+    assert await queue() == both
+    assert await queue(limit=1) == both[:1]
+    (newest,) = await read_queue(room.database, 1, before=None, limit=1)
+    assert await queue(before=newest.newest) == both[1:], "none twice: a message stands at its newest report"
+    assert await reported_messages(room.database, 1) == [second, first]
+
+    # Who says it again has changed her mind.
+    await room.seq_of(STUDENT, Report(target=first, reason="rude indeed"))
+    assert (await queue())[0][3] == [("user2", "rude indeed"), ("user3", "so it is")]
+    await room.seq_of(TEACHER, Settle(target=first))
+    assert await queue() == both[1:]
+    await room.seq_of(STUDENT, Report(target=first, reason="again"))
+    assert (await queue())[0] == (first, "user1", "one, politely", [("user2", "again")])
+    await room.seq_of(ASKER, Delete(target=first))
+    await room.seq_of(TEACHER, Delete(target=second))
+    assert await queue() == []
+    assert await reported_messages(room.database, 1) == []
+    await room.seq_of(STUDENT, Report(target=third))
+    await room.database.execute("delete from educa_chat.room where course = 1")
+    assert await room.database.fetchval("select count(*) from educa_chat.report") == 0
+
+
+async def test_of_many_reports_of_a_message_the_newest_are_shown_and_the_others_counted(room: Class) -> None:
+    seq = await room.seq_of(ASKER, Say(message="one"))
+    await room.database.execute(
+        "insert into educa_chat.report select 1, $1, n, 'user' || n, '', now(), 100 + n from generate_series(1, 50) n",
+        seq,
+    )
+    (reported,) = await read_queue(room.database, 1, before=None, limit=10)
+    assert [len(reported.reports), reported.others] == [20, 30]
+    assert reported.reports[0].name == "user50"
+
+
 # Deleted means gone.
 
 
@@ -448,6 +554,8 @@ commands = st.one_of(
     st.builds(Slow, seconds=st.sampled_from([0, 0, 30])),
     st.builds(Close, on=st.sampled_from([False, False, True])),
     st.builds(Anonymity, on=on),
+    st.builds(Report, target=seqs, reason=texts),
+    st.builds(Settle, target=seqs),
 )
 given_by = st.tuples(st.sampled_from([ASKER, STUDENT, TEACHER, TEACHER]), commands)
 
@@ -479,7 +587,7 @@ async def all_pages_are_equal(room: Class, reader: Reader) -> None:
     log = Log(room.database)
     for cut in range(len(room.events) + 1):
         came_back = PageModel(reader).take(room.events[:cut]).take(await log.read(1, cut, 1000))
-        assert (came_back.messages, came_back.room) == (stayed.messages, stayed.room)
+        assert vars(came_back) == vars(stayed)
     page = await read_page(room.database, 1, reader, before=None, after=None, limit=200)
     assert [as_shown(message) for message in page.messages] == [
         {"seq": seq, **shown} for seq, shown in stayed.messages.items()
@@ -487,6 +595,31 @@ async def all_pages_are_equal(room: Class, reader: Reader) -> None:
     standing = (await find_standings(room.database, [(reader.user_id, 1)]))[reader.user_id, 1]
     assert {name: getattr(standing, name) for name in stayed.room} == stayed.room
     assert standing.pinned == [seq for seq, shown in stayed.messages.items() if shown["pinned"]]
+    if reader.is_instructor:
+        assert await reported_messages(room.database, 1) == sorted(stayed.reported, reverse=True)
+    else:
+        assert stayed.reported == set()
+    for limit in (1, 3):
+        for direction in ("before", "after"):
+            lines = [json.loads(line) for line in await lines_page_by_page(room.database, reader, direction, limit)]
+            assert lines == stayed.lines
+
+
+async def lines_page_by_page(database: Database, reader: Reader, direction: str, limit: int) -> list[bytes]:
+    """What stands among the messages, for who goes through the whole history."""
+    found: list[bytes] = []
+    before: int | None = None
+    after = 0 if direction == "after" else None
+    while True:
+        page = await read_page(database, 1, reader, before=before, after=after, limit=limit)
+        lines = await read_lines(database, 1, reader, page, before=before, after=after)
+        found = lines + found if direction == "before" else found + lines
+        if not page.more:
+            return found
+        if direction == "before":
+            before = page.messages[0].seq
+        else:
+            after = page.messages[-1].seq
 
 
 def as_shown(message: msgspec.Struct) -> dict[str, Any]:

@@ -58,6 +58,14 @@ async def membership_of(request: web.Request, visitor: Visitor, course: int) -> 
     return membership
 
 
+async def instructor_of(request: web.Request, visitor: Visitor, course: int) -> Membership:
+    """The visitor's membership as an instructor. Raises HTTPForbidden for students and strangers alike."""
+    membership = await membership_of(request, visitor, course)
+    if not membership.is_instructor:
+        raise web.HTTPForbidden
+    return membership
+
+
 def sign_in_url(request: web.Request, next_path: str) -> str:
     """Where somebody signs in who then goes on to `next_path`."""
     url = request.app[SETTINGS].auth.sign_in_url

@@ -1,4 +1,4 @@
-"""JSON over HTTP: the history of a room, and the search in it."""
+"""JSON over HTTP: the history of a room, the search in it, and what instructors must know of it."""
 
 import math
 import re
@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from educa_chat.handlers.access import api_visitor, course_id, membership_of
+from educa_chat.handlers.access import api_visitor, course_id, instructor_of, membership_of
 from educa_chat.handlers.keys import DATABASE, HUB, SEARCHES
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.protocol import MAX_SEQ
+from educa_chat.storage.lines import read_lines
 from educa_chat.storage.messages import Message, Page, Reader, read_page
+from educa_chat.storage.mutes import MutedStudent, read_muted
+from educa_chat.storage.reports import reported_messages
 from educa_chat.storage.search import Found, search
 
 PAGE = 50
@@ -28,6 +31,20 @@ class MessagesAnswer(msgspec.Struct):
     head: int
     epoch: str
     more: bool
+    lines: Sequence[msgspec.Raw] = ()
+    """What stands among the messages of a page of the history: events, in the form of who asks."""
+
+
+class MutedAnswer(msgspec.Struct):
+    """Who may not write for now."""
+
+    muted: Sequence[MutedStudent]
+
+
+class ReportedAnswer(msgspec.Struct):
+    """The seqs of the messages that have open reports."""
+
+    reported: Sequence[int]
 
 
 async def messages(request: web.Request) -> web.Response:
@@ -39,16 +56,33 @@ async def messages(request: web.Request) -> web.Response:
     only = request.query.get("only")
     if (before is not None and after is not None) or limit == 0 or only not in (None, "unanswered"):
         raise web.HTTPBadRequest
+    database = request.app[DATABASE]
+    reader = Reader(visitor.user_id, membership.is_instructor)
     page = await read_page(
-        request.app[DATABASE],
+        database,
         course,
-        Reader(visitor.user_id, membership.is_instructor),
+        reader,
         before=before,
         after=after,
         limit=min(PAGE if limit is None else limit, MAX_PAGE),
         only_unanswered=only == "unanswered",
     )
-    return _answer(request, page)
+    lines = await read_lines(database, course, reader, page, before=before, after=after) if only is None else ()
+    return _answer(request, page, lines)
+
+
+async def muted(request: web.Request) -> web.Response:
+    course = course_id(request)
+    visitor = await api_visitor(request)
+    await instructor_of(request, visitor, course)
+    return _json(request, MutedAnswer(await read_muted(request.app[DATABASE], course)))
+
+
+async def reported(request: web.Request) -> web.Response:
+    course = course_id(request)
+    visitor = await api_visitor(request)
+    await instructor_of(request, visitor, course)
+    return _json(request, ReportedAnswer(await reported_messages(request.app[DATABASE], course)))
 
 
 async def found_messages(request: web.Request) -> web.Response:
@@ -64,8 +98,12 @@ async def found_messages(request: web.Request) -> web.Response:
     return _answer(request, await search(request.app[DATABASE], course, reader, words))
 
 
-def _answer(request: web.Request, page: Page | Found) -> web.Response:
-    answer = MessagesAnswer(page.messages, page.head, request.app[HUB].epoch, page.more)
+def _answer(request: web.Request, page: Page | Found, lines: Sequence[bytes] = ()) -> web.Response:
+    raw_lines = [msgspec.Raw(line) for line in lines]
+    return _json(request, MessagesAnswer(page.messages, page.head, request.app[HUB].epoch, page.more, raw_lines))
+
+
+def _json(request: web.Request, answer: msgspec.Struct) -> web.Response:
     response = web.Response(
         body=msgspec.json.encode(answer),
         content_type="application/json",

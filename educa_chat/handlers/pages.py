@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from educa_chat.chat import role_of
-from educa_chat.handlers.access import course_id, membership_of, page_visitor
+from educa_chat.handlers.access import course_id, instructor_of, membership_of, page_visitor
 from educa_chat.handlers.accounts import COURSES_PATH
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import DATABASE, MARKERS, SETTINGS
@@ -54,9 +54,7 @@ async def audit(request: web.Request) -> web.Response:
     """What was done in a room, for its instructors."""
     course = course_id(request)
     visitor = await page_visitor(request)
-    membership = await membership_of(request, visitor, course)
-    if not membership.is_instructor:
-        raise web.HTTPForbidden
+    membership = await instructor_of(request, visitor, course)
     acts = await read_acts(request.app[DATABASE], course, before=query_number(request, "before"), limit=ACTS_A_PAGE + 1)
     return await render(
         request,

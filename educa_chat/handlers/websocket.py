@@ -11,6 +11,7 @@ from gettext import NullTranslations
 from itertools import count
 
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
 from educa_chat.chat import Chat, role_of
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
@@ -19,6 +20,7 @@ from educa_chat.handlers.access import api_visitor, course_id, membership_of, or
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import (
     CHAT,
+    DATABASE,
     HANDSHAKES,
     HEARTBEAT,
     HUB,
@@ -63,6 +65,7 @@ from educa_chat.room import BUFFER_LIMIT_BYTES, Room
 from educa_chat.sockets import Sockets
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Accepted, Log, Outcome
+from educa_chat.storage.reports import reported_messages
 from educa_chat.storage.sessions import Visitor
 from educa_chat.storage.standings import Standing
 from educa_chat.websocket_protocol import WebSocket
@@ -114,11 +117,12 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         standing = await request.app[STANDINGS].find((visitor.user_id, course))
         if standing is None:
             raise web.HTTPForbidden
+        reports = len(await reported_messages(request.app[DATABASE], course)) if membership.is_instructor else UNSET
 
         handshake = check_handshake(request, SUBPROTOCOL)
         socket = ChatSocket(request, visitor, membership, room, marker, is_full=handshake.subprotocol is not None)
         response = await upgrade(request, handshake, socket)
-    await socket.serve(head, standing, after, reset)
+    await socket.serve(head, standing, reports, after, reset)
     return response
 
 
@@ -252,13 +256,15 @@ class ChatSocket(WebSocket):
 
     # Its own life.
 
-    async def serve(self, head: int, standing: Standing, after: int | None, reset: ResetReason | None) -> None:
+    async def serve(
+        self, head: int, standing: Standing, reports: int | UnsetType, after: int | None, reset: ResetReason | None
+    ) -> None:
         """Greet, bring the socket from `head` or `after` to the head of the room, and then obey what comes."""
         self._heartbeat.add(self)
         self._sockets.add(self)
         with self._failing_alone():
             if self.is_full:
-                self._say(self._welcome(head, standing))
+                self._say(self._welcome(head, standing, reports))
                 if reset is not None:
                     self._say(encode(Reset(after=head)))
                     self._metrics.count_reset(reset)
@@ -394,7 +400,7 @@ class ChatSocket(WebSocket):
         if outcome.code is ErrorCode.FORBIDDEN:
             self._sockets.suspect([self])
 
-    def _welcome(self, head: int, standing: Standing) -> bytes:
+    def _welcome(self, head: int, standing: Standing, reports: int | UnsetType) -> bytes:
         return encode(
             Welcome(
                 room=WelcomeRoom(id=json_id(self.membership.course), title=self.membership.title),
@@ -407,7 +413,11 @@ class ChatSocket(WebSocket):
                     muted_until=standing.muted_until,
                 ),
                 state=State(
-                    closed=standing.closed, pinned=standing.pinned, anonymity=standing.anonymity, read=self.marker
+                    closed=standing.closed,
+                    pinned=standing.pinned,
+                    anonymity=standing.anonymity,
+                    read=self.marker,
+                    reports=reports,
                 ),
             )
         )

@@ -35,7 +35,7 @@ async def read_acts(database: Database, course: int, *, before: int | None, limi
         " from educa_chat.event e left join auth_user u on u.id = e.actor"
         " left join educa_chat.message m on m.course = e.course and m.seq = e.target"
         " left join educa_chat.revision r on r.course = e.course and r.seq = e.target and r.changed_by = e.seq"
-        " where e.course = $1 and e.seq < $2 and e.kind in (2, 3, 5, 7, 8, 9, 11, 14)"
+        " where e.course = $1 and e.seq < $2 and e.kind in (2, 3, 5, 7, 8, 9, 11, 12, 13, 14)"
         " order by e.seq desc limit $3",
         course,
         before if before is not None else 2**63 - 1,

@@ -47,6 +47,8 @@ class Kind(IntEnum):
     CLOSED = 9
     QUESTIONED = 10
     ENDORSED = 11
+    REPORTED = 12
+    SETTLED = 13
     ANONYMITY = 14
 
 
@@ -72,9 +74,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """What is to be stored. The forms are JSON without the opening brace: the append puts seq and datetime there.
 
     `name` is the author's full name, and for a mute the username of who is muted. `body` is the text, the emoji, the
-    end of a mute, or the seconds of slow mode; `target` the seq that it is about. `is_on` says whether a mark is set
-    or taken back, and of a message whether it is a question. Where only the append knows under which name students see
-    somebody, `student`, `instructor` and `basic` leave it open: UNNAMED.
+    end of a mute, the seconds of slow mode, or the reason of a report; `target` the seq that it is about. `is_on` says
+    whether a mark is set or taken back, and of a message whether it is a question. Where only the append knows under
+    which name students see somebody, `student`, `instructor` and `basic` leave it open: UNNAMED.
     """
 
     course: int

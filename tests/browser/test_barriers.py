@@ -79,6 +79,46 @@ async def test_axe_finds_no_barrier_in_the_room(desk: Desk, axe: str, scheme: st
         await page.keyboard.press("Escape")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
+async def test_axe_finds_no_barrier_where_messages_are_reported(
+    desk: Desk, axe: str, scheme: str, device: dict[str, Any]
+) -> None:
+    looks = {"color_scheme": scheme, "reduced_motion": "reduce", **device}
+    await talk(desk.server)
+    page = await desk.sit_down("ana", **looks)
+    await message(page, "the first").focus()
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("ArrowLeft")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("menuitem", name="Report…").click()
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    assert await barriers(page, axe) == []
+    await page.get_by_role("dialog").get_by_role("textbox").fill("it is unkind")
+    await page.get_by_role("dialog").get_by_role("button", name="Report").click()
+    await expect(page.locator("#notice")).not_to_be_empty()
+    assert await barriers(page, axe) == []
+    async with Person(desk.server.url, "profe") as teacher:
+        profe = await teacher.enter()
+        await profe.send({"type": "mute", "id": "m", "user": "luis", "minutes": 10})
+        await profe.receive_until("ack", id="m")
+    page = await desk.sit_down("profe", **looks)
+    await expect(message(page, "the first").locator(".reported")).to_be_visible()
+    await page.click("#class-button")
+    await expect(page.locator("#muted-list button")).to_be_visible()
+    assert await barriers(page, axe) == []
+    await page.goto(f"{desk.server.url}/chat/room/1/reports/")
+    assert await barriers(page, axe) == []
+    await page.get_by_text("Delete…").click()
+    await expect(page.get_by_role("button", name="Delete")).to_be_visible()
+    assert await barriers(page, axe) == []
+    await page.get_by_role("button", name="Put aside").click()
+    await expect(page.get_by_text("Nothing is waiting here")).to_be_visible()
+    assert await barriers(page, axe) == []
+    await page.goto(f"{desk.server.url}/chat/room/1/audit/")
+    assert await barriers(page, axe) == []
+
+
 async def test_axe_finds_no_barrier_where_nobody_may_write(desk: Desk, axe: str) -> None:
     async with Person(desk.server.url, "profe") as teacher:
         profe = await teacher.enter()

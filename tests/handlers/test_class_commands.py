@@ -103,6 +103,11 @@ async def test_unanswered_questions_can_be_asked_for(server: Server) -> None:
         {"type": "mute", "user": "luis", "minutes": 10**9},
         {"type": "slow", "seconds": 10**9},
         {"type": "close"},
+        {"type": "report"},
+        {"type": "report", "target": 1, "reason": 5},
+        {"type": "report", "target": 0, "reason": "rude"},
+        {"type": "settle"},
+        {"type": "settle", "target": "1"},
     ],
 )
 async def test_a_command_of_the_wrong_form_is_a_bad_request(server: Server, command: dict[str, object]) -> None:

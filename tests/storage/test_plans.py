@@ -11,10 +11,13 @@ import pytest_asyncio
 
 from educa_chat.storage.audit import read_acts
 from educa_chat.storage.courses import courses_of, find_memberships, present_memberships
+from educa_chat.storage.lines import read_lines
 from educa_chat.storage.log import Log
 from educa_chat.storage.markers import find_markers, unread_counts
-from educa_chat.storage.messages import read_page
+from educa_chat.storage.messages import Page, read_page
+from educa_chat.storage.mutes import read_muted
 from educa_chat.storage.pool import Database, open_database
+from educa_chat.storage.reports import read_queue, reported_messages
 from educa_chat.storage.sessions import find_visitors
 from educa_chat.storage.standings import find_standings
 from tests.conftest import Postgres
@@ -51,15 +54,22 @@ FILL = f"""
     ),
     event as (
         insert into educa_chat.event (course, seq, kind, actor, client_id, at, said, student, instructor, basic)
-        select course, seq, case seq % 100 when 0 then 5 else 1 end, 1 + seq % {USERS}, course || ':' || seq, now(),
-            seq, '{{"seq":0}}', null, '{{}}'
+        select course, seq, case seq % 100 when 0 then 5 when 50 then 9 else 1 end, 1 + seq % {USERS},
+            course || ':' || seq, now(), seq, '{{"seq":0}}', null, '{{}}'
         from said
     )
     insert into educa_chat.message (course, seq, author, client_id, username, name, instructor, at, body, html)
     select course, seq, 1, course || ':' || seq, 'user1', 'User', false, now(), 'A text', 'A text' from said;
     insert into educa_chat.reaction (course, seq, emoji, user_id, username, event)
     select 1, seq, '👍', seq, 'user' || seq, seq from generate_series(1, {EVENTS}, 10) seq;
-    insert into educa_chat.mute (course, user_id, until) select 1, n, now() from generate_series(1, {USERS}) n;
+    insert into educa_chat.mute (course, user_id, until)
+    select 1, n, now() + case n % 1000 when 0 then interval '1 day' else interval '0' end
+    from generate_series(1, {USERS}) n;
+    insert into educa_chat.report (course, seq, user_id, username, reason, at, event, settled_by)
+    select course, n, 1 + n, 'user' || n, '', now(), n + 1, case when n % 500 > 0 then n + 2 end
+    from generate_series(1, 20) course, generate_series(1, {USERS}) n;
+    insert into educa_chat.report (course, seq, user_id, username, reason, at, event)
+    select 1, n, -k, 'user', '', now(), {USERS} + 100 * n + k from generate_series(1, 5) n, generate_series(1, 30) k;
     insert into educa_chat.revision (course, seq, changed_by, body, html)
     select 1, n, n, '', '' from generate_series(1, {USERS}) n;
     insert into educa_chat.marker (course, user_id, seq)
@@ -113,6 +123,13 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "the unanswered questions": lambda database: read_page(
         database, 1, READER, before=None, after=None, limit=50, only_unanswered=True
     ),
+    "the lines of a page": lambda database: read_lines(
+        database, 1, READER, Page([], EVENTS, more=False), before=EVENTS // 2, after=None
+    ),
+    "who is muted": lambda database: read_muted(database, 1),
+    "the reported messages": lambda database: reported_messages(database, 1),
+    "the queue of reports": lambda database: read_queue(database, 1, before=None, limit=21),
+    "the queue of reports before a seq": lambda database: read_queue(database, 1, before=USERS // 2, limit=21),
     "what was done": lambda database: read_acts(database, 1, before=None, limit=51),
     "the standings of some": lambda database: find_standings(database, [(user, 1) for user in range(1, 20)]),
     "the log after a seq": lambda database: Log(database).read(1, EVENTS - 500, 1000),

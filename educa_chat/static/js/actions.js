@@ -47,6 +47,7 @@ const ACTIONS = [
   },
   { name: 'pin', label: ({ pinned }) => (pinned ? 'unpin' : 'pin'), may: (_, { isInstructor }) => isInstructor },
   { name: 'mute', label: () => 'mute', may: ({ role }, { isInstructor }) => isInstructor && role === 'student' },
+  { name: 'report', label: () => 'report', may: ({ own }) => !own },
   { name: 'delete', label: () => 'delete', may: ({ own }, who) => who.isInstructor || own },
 ];
 

@@ -49,11 +49,12 @@ export function findMessages(room, words, signal) {
 }
 
 /**
- * @param {string} path
+ * @param {string} path  of the API
  * @param {AbortSignal} [signal]
- * @returns {Promise<Page>}
+ * @returns {Promise<any>}
+ * @throws {ApiRefusal} and what `fetch` throws where nobody answers
  */
-async function load(path, signal) {
+export async function load(path, signal) {
   const timeout = AbortSignal.timeout(WITHIN);
   const response = await fetch(path, {
     headers: { Accept: 'application/json' },

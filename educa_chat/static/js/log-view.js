@@ -1,4 +1,5 @@
 /** @import { Around, ShownMessage } from './message-view.js' */
+/** @import { Frame } from './protocol.js' */
 
 import { dayOf, isSameDay, untilMidnight } from './dates.js';
 import { make, messageElement, reach } from './message-view.js';
@@ -38,6 +39,8 @@ export class LogView {
   #stored = new Map();
   /** @type {Map<string, Row>} by the id of the message */
   #unstored = new Map();
+  /** @type {Map<number, {event: Frame, element: HTMLElement}>} by seq: what stands between the messages */
+  #lines = new Map();
   /** @type {Row | undefined} the one that Tab leads to */
   #reachable;
 
@@ -72,6 +75,8 @@ export class LogView {
 
   #own;
   #nameOf;
+  #wordsOn;
+  #isReported;
   #expected;
   #onEnd;
   #onNewest;
@@ -83,6 +88,8 @@ export class LogView {
    * @param {object} reader
    * @param {string} reader.user
    * @param {(user: string) => string} reader.nameOf
+   * @param {(event: Frame) => string} reader.wordsOn  an event that stands between the messages
+   * @param {(seq: number) => boolean} reader.isReported
    * @param {(message: ShownMessage) => ShownMessage} reader.expected  as it will stand when what waits is stored
    * @param {() => void} reader.onTop  the reader nears the oldest message
    * @param {() => void} reader.onEnd  the reader nears the last message, and there are newer ones
@@ -90,9 +97,11 @@ export class LogView {
    * @param {() => void} reader.onBottom  the reader has come to the newest message
    * @param {(action: string, message: ShownMessage, button: HTMLButtonElement) => void} reader.onAction
    */
-  constructor({ user, nameOf, expected, onTop, onEnd, onNewest, onBottom, onAction }) {
+  constructor({ user, nameOf, wordsOn, isReported, expected, onTop, onEnd, onNewest, onBottom, onAction }) {
     this.#own = user;
     this.#nameOf = nameOf;
+    this.#wordsOn = wordsOn;
+    this.#isReported = isReported;
     this.#expected = expected;
     this.#onEnd = onEnd;
     this.#onNewest = onNewest;
@@ -201,7 +210,7 @@ export class LogView {
     this.#endsEarly = endsEarly;
     this.#watchesEnd = false;
     while (this.#top.nextElementSibling) this.#top.nextElementSibling.remove();
-    for (const rows of [this.#rows, this.#stored, this.#unstored]) rows.clear();
+    for (const rows of [this.#rows, this.#stored, this.#unstored, this.#lines]) rows.clear();
     this.#reachable = this.#belowLine = undefined;
     this.#line.remove();
     for (const message of messages) this.#insert(message);
@@ -310,12 +319,23 @@ export class LogView {
     return true;
   }
 
-  /** @param {string} words  on the room, between its messages */
-  remark(words) {
-    if (this.#endsEarly) return;
+  /** @param {Frame} event  has just been stored, and stands between the messages */
+  appendLine(event) {
+    if (!this.#endsEarly) this.showLines([event]);
+  }
+
+  /** @param {Frame[]} events  that stand between the messages that are shown, in order; those that are here stay */
+  showLines(events) {
     this.#keepingPlace(() => {
-      const next = this.#firstUnstored();
-      this.#log.insertBefore(make('p', 'remark', words), next?.divider ?? next?.element ?? null);
+      for (const event of events) {
+        if (this.#lines.has(event.seq)) continue;
+        const element = make('p', 'remark', this.#wordsOn(event));
+        this.#lines.set(event.seq, { event, element });
+        const next = this.#firstBehind(event.seq) ?? this.#firstUnstored();
+        this.#log.insertBefore(element, next?.divider ?? next?.element ?? null);
+      }
+      // What is new begins with a message.
+      this.#belowLine?.element.before(this.#line);
     });
   }
 
@@ -328,7 +348,10 @@ export class LogView {
 
   /** Names have become known of people whose reactions are shown. */
   renameReaders() {
-    this.#keepingPlace(() => this.#renderWhere(({ reactions }) => reactions?.length));
+    this.#keepingPlace(() => {
+      this.#renderWhere(({ reactions }) => reactions?.length);
+      for (const { event, element } of this.#lines.values()) element.textContent = this.#wordsOn(event);
+    });
   }
 
   /** Asks for older messages as soon as the reader is near the oldest one, be it now. */
@@ -422,6 +445,7 @@ export class LogView {
       reader: this.#own,
       nameOf: this.#nameOf,
       target: target ? this.#stored.get(target)?.message : undefined,
+      isReported: this.#isReported(seq),
       isAnswered: stored.some(({ reply_to: replied, answered, deleted }) => replied === seq && answered && !deleted),
     };
   }
@@ -467,6 +491,14 @@ export class LogView {
     let element = this.#log.lastElementChild;
     while (element && !element.matches('.message')) element = element.previousElementSibling;
     return this.#rowOf(element);
+  }
+
+  /**
+   * @param {number} seq
+   * @returns {Row | undefined} the oldest stored one behind it
+   */
+  #firstBehind(seq) {
+    return [...this.#stored.values()].find(({ message }) => message.seq > seq);
   }
 
   /** @returns {Row | undefined} */

@@ -26,6 +26,7 @@ let made = 0;
  * @property {(user: string) => string} nameOf
  * @property {ShownMessage} [target]  the message that it replies to, where that is shown
  * @property {boolean} isAnswered  by a reply that is shown
+ * @property {boolean} isReported  and the reader is one to know it
  */
 
 /**
@@ -151,6 +152,7 @@ function footOf(message, around) {
     answer: message.answered,
     endorsed: message.endorsed,
     pinned: message.pinned,
+    reported: around.isReported,
   };
   for (const [mark, isOn] of Object.entries(marks)) {
     if (isOn) foot.append(make('span', `mark ${mark}`, text(`mark.${mark}`)));

@@ -30,6 +30,7 @@
  * @property {number} head
  * @property {string | number} epoch
  * @property {boolean} more  whether there are more in the direction that was asked for
+ * @property {Frame[]} lines  the events that stand among the messages, in order
  *
  * @typedef {object} Refusal  The frame `error`.
  * @property {string} code

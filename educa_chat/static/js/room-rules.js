@@ -45,14 +45,31 @@ export class RoomRules {
     this.#changed();
   }
 
+  /** @param {Frame} event  `closed`, `slowed`, `anonymity` or `muted` */
+  apply(event) {
+    if (event.type === 'closed') this.isClosed = event.on;
+    else if (event.type === 'slowed') this.slowSeconds = event.seconds;
+    else if (event.type === 'anonymity') this.anonymity = event.on;
+    else if (this.#isAboutReader(event)) this.mutedUntil = event.until;
+    this.#changed();
+  }
+
   /**
-   * @param {Frame} event  `closed`, `slowed`, `anonymity` or `muted`
+   * @param {Frame} event  `closed`, `slowed`, `anonymity` or `muted`, be it of long ago
    * @returns {string} a word on it to who is in the room
    */
-  apply(event) {
-    const words = this.#fold(event);
-    this.#changed();
-    return words;
+  wordsOn(event) {
+    if (event.type === 'closed') return text(event.on ? 'rule.closed' : 'rule.open');
+    if (event.type === 'slowed') {
+      return event.seconds ? text('rule.slow', { time: durationOf(event.seconds) }) : text('rule.not_slow');
+    }
+    if (event.type === 'anonymity') return text(event.on ? 'rule.anonymity' : 'rule.no_anonymity');
+    const time = event.until ? momentOf(event.until) : '';
+    if (this.#isAboutReader(event)) return text(time ? 'rule.muted_you' : 'rule.unmuted_you', { time });
+    const student = event.target_user;
+    // Where students may be anonymous, nobody but herself and her teachers learns who is muted.
+    const name = isPseudonym(student) ? text('rule.somebody') : this.#nameOf(student);
+    return text(time ? 'rule.muted' : 'rule.unmuted', { name, time });
   }
 
   /** Why the reader may not write now; '' when she may. */
@@ -80,28 +97,9 @@ export class RoomRules {
     return this.mutedUntil !== null && Date.parse(this.mutedUntil) > Date.now();
   }
 
-  /** @param {Frame} event */
-  #fold(event) {
-    if (event.type === 'closed') {
-      this.isClosed = event.on;
-      return text(event.on ? 'rule.closed' : 'rule.open');
-    }
-    if (event.type === 'slowed') {
-      this.slowSeconds = event.seconds;
-      return event.seconds ? text('rule.slow', { time: durationOf(event.seconds) }) : text('rule.not_slow');
-    }
-    if (event.type === 'anonymity') {
-      this.anonymity = event.on;
-      return text(event.on ? 'rule.anonymity' : 'rule.no_anonymity');
-    }
-    const isPseudonym = event.target_user.startsWith('~');
-    const isReader = isPseudonym ? event.own : event.target_user === this.#user;
-    if (isReader) this.mutedUntil = event.until;
-    const time = event.until ? momentOf(event.until) : '';
-    // Where students may be anonymous, nobody but herself and her teachers learns who is muted.
-    const name = isPseudonym ? text('rule.somebody') : this.#nameOf(event.target_user);
-    if (isReader) return text(time ? 'rule.muted_you' : 'rule.unmuted_you', { time });
-    return text(time ? 'rule.muted' : 'rule.unmuted', { name, time });
+  /** @param {Frame} event  `muted` */
+  #isAboutReader({ target_user: student, own }) {
+    return isPseudonym(student) ? own : student === this.#user;
   }
 
   #changed() {
@@ -112,4 +110,9 @@ export class RoomRules {
     }
     this.#onChange();
   }
+}
+
+/** @param {string} user */
+function isPseudonym(user) {
+  return user.startsWith('~');
 }

@@ -4,9 +4,11 @@
 /** @import { Entry } from './outbox.js' */
 /** @import { ShownMessage } from './message-view.js' */
 /** @import { Search } from './search/search.js' */
+/** @import { ClassBar } from './class/class-bar.js' */
+/** @import { Muted } from './class/muted.js' */
+/** @import { Reports } from './class/reports.js' */
 
 import { Actions, isEditable } from './actions.js';
-import { ClassBar } from './class-bar.js';
 import { Composer } from './composer.js';
 import { Connection } from './connection.js';
 import { timeOf } from './dates.js';
@@ -39,6 +41,7 @@ const room = pageData('course-id');
 const user = pageData('request-user');
 /** @type {{name: string, role: 'student' | 'instructor'}} */
 let reader = pageData('reader');
+const pageRole = reader.role;
 const place = `${user}:${room}`;
 
 /** @type {{seq: number, datetime?: string, epoch: string} | null} up to where the log is shown; null: nothing yet */
@@ -68,6 +71,11 @@ const acts = {
     else picker.open(button, (emoji) => react(message, emoji));
   },
   edit: (message) => composer.edit(message),
+  report: async ({ seq }) => {
+    const reason = /** @type {HTMLTextAreaElement} */ (byId('report-reason'));
+    reason.value = '';
+    if (await ask(dialog('report-dialog'))) outbox.add({ type: 'report', target: seq, reason: reason.value.trim() });
+  },
   delete: async ({ seq }) => (await ask(dialog('delete-dialog'))) && outbox.add({ type: 'delete', target: seq }),
   pin: ({ seq, pinned }) => outbox.add({ type: 'pin', target: seq, on: !pinned }),
   answer: ({ seq, answered }) => outbox.add({ type: 'answer', target: seq, on: !answered }),
@@ -82,6 +90,8 @@ const acts = {
 const log = new LogView({
   user,
   nameOf: (name) => people.nameOf(name),
+  wordsOn: (event) => rules.wordsOn(event),
+  isReported: (seq) => oversight?.reports.has(seq) ?? false,
   expected: standing,
   // A short list of questions is no reason to load everything that was ever said.
   onTop: () => showsUnanswered() || loadOlder(),
@@ -138,7 +148,6 @@ const rules = new RoomRules({
   nameOf: (name) => people.nameOf(name),
   onChange: showRules,
 });
-const classBar = new ClassBar((command) => outbox.add(command));
 
 const who = {
   get isInstructor() {
@@ -163,6 +172,8 @@ const pins = new Pins({
 
 /** @type {Search | undefined} */
 let search;
+/** @type {{bar: ClassBar, reports: Reports, muted: Muted} | undefined} how an instructor leads the class */
+let oversight;
 /** The event of which the server has said that it is the reader's own, for it does not say so itself. */
 let ownSeq = 0;
 /** The newest message of this window that was stored. */
@@ -176,6 +187,8 @@ const events = {
   slowed: ruled,
   muted: ruled,
   anonymity: ruled,
+  reported: overseen,
+  settled: overseen,
 };
 
 /**
@@ -196,6 +209,7 @@ const signals = {
 
 unanswered.addEventListener('click', switchUnanswered);
 byId('search-button').addEventListener('click', toggleSearch);
+addEventListener('hashchange', showLinked);
 followViewport();
 composer.limitTo(pageData('limits').message_length);
 outbox.restore();
@@ -221,6 +235,7 @@ function begin(page) {
 function showNewest(page) {
   settle(page.messages);
   log.replace(page.messages);
+  log.showLines(page.lines);
   showUnstored();
   showRules();
   showWhetherMore(page);
@@ -249,6 +264,7 @@ async function loadOlder() {
   if (!page) return log.showOlderFailed();
   settle(page.messages);
   log.prepend(page.messages);
+  log.showLines(page.lines);
   showWhetherMore(page);
 }
 
@@ -272,6 +288,7 @@ async function loadNewer() {
   const areNewest = !page.more && page.head >= (position?.seq ?? 0);
   settle(page.messages);
   log.extend(page.messages, areNewest);
+  log.showLines(page.lines);
   if (areNewest) showUnstored();
   else log.watchEnd();
 }
@@ -301,9 +318,46 @@ async function show(seq) {
   const messages = [...older.messages, ...newer.messages];
   settle(messages);
   log.replaceWithOlder(messages);
+  log.showLines([...older.lines, ...newer.lines]);
   showWhetherMore(older);
   log.show(seq);
   log.watchEnd();
+}
+
+/** A link has led to this page for one of its messages. */
+function showLinked() {
+  const seq = location.hash.match(/^#message-(\d{1,16})$/)?.[1];
+  if (!seq) return;
+  // Who loads the page again wants to be where she was.
+  history.replaceState(history.state, '', location.pathname + location.search);
+  show(Number(seq));
+}
+
+/**
+ * What it takes to lead the class is loaded for instructors alone.
+ *
+ * @param {number} reported  how many messages have open reports
+ */
+async function oversee(reported) {
+  const modules = await Promise.all([
+    import('./class/class-bar.js'),
+    import('./class/reports.js'),
+    import('./class/muted.js'),
+  ]).catch(() => null);
+  if (!modules) return;
+  const [{ ClassBar }, { Reports }, { Muted }] = modules;
+  oversight ??= {
+    bar: new ClassBar((command) => outbox.add(command)),
+    reports: new Reports({ room, onChange: (seqs) => [...seqs].forEach((seq) => log.change(seq)) }),
+    muted: new Muted({
+      room,
+      onKnown: (muted) => people.learn(muted),
+      lift: (student) => outbox.add({ type: 'mute', user: student, minutes: 0 }),
+    }),
+  };
+  oversight.bar.show(rules);
+  oversight.reports.begin(reported);
+  oversight.muted.look();
 }
 
 /** The search is loaded when it is wanted: it is no part of what a reader waits for. */
@@ -354,18 +408,26 @@ function standing(message) {
 function change(event) {
   log.change(event.target, (message) => changed(message, event));
   pins.apply(event);
+  if (event.type === 'deleted') overseen(event);
+}
+
+/** @param {Frame} event */
+function overseen(event) {
+  oversight?.reports.apply(event);
 }
 
 /** @param {Frame} event */
 function ruled(event) {
-  log.remark(rules.apply(event));
+  rules.apply(event);
+  log.appendLine(event);
+  if (event.type === 'muted') oversight?.muted.look();
 }
 
 function showRules() {
   composer.close(rules.reason);
   if (rules.anonymity !== null) composer.allowAnonymity(rules.anonymity && !rules.isInstructor);
   composer.holdUntil(rules.nextMessageAt(log.lastOwn?.datetime));
-  classBar.show(rules);
+  oversight?.bar.show(rules);
 }
 
 function signInUrl() {
@@ -402,12 +464,16 @@ function welcome(frame) {
   const { me, limits, state } = frame;
   // Someone else has signed in with this browser: what waits here is not theirs to say.
   if (me.user !== user) return connection.stop('other-user');
+  // What the page has for instructors is on theirs alone.
+  if (me.role !== pageRole) return location.reload();
   reader = { name: me.name, role: me.role };
   composer.limitTo(limits.message_length);
   rules.begin(frame);
   pins.replace(state.pinned ?? []);
   connection.welcomed();
   unread.welcomed(state.read);
+  if (rules.isInstructor) oversee(state.reports ?? 0);
+  showLinked();
 }
 
 /** What is shown and what the server has may have nothing in common any more. */
@@ -421,6 +487,7 @@ function acknowledged({ id, seq, datetime }) {
   const entry = outbox.stored(id);
   if (!entry || !position) return;
   if (isMessage(entry)) acked = { seq, id };
+  if (entry.command.type === 'report') notice.tell(text('report.sent'));
   // The event itself comes next, unless it has been here already.
   const isHere = seq <= position.seq;
   if (!isMessage(entry)) {
@@ -444,8 +511,8 @@ function showEntry(entry) {
   // Nothing of it is left on the page, but for a text that somebody has written.
   outbox.discard(entry.id);
   log.change(command.target ?? 0);
-  classBar.show(rules);
-  const written = command.message;
+  oversight?.bar.show(rules);
+  const written = command.message ?? command.reason;
   notice.tell(failure.message, written ? { label: text('notice.copy'), onClick: () => copy(written) } : undefined);
 }
 

@@ -16,7 +16,10 @@ alter table educa_chat.event
 create index event_edits on educa_chat.event (course, target) where kind = 2;
 
 -- What the page of what was done shows.
-create index event_acts on educa_chat.event (course, seq) where kind in (2, 3, 5, 7, 8, 9, 11, 14);
+create index event_acts on educa_chat.event (course, seq) where kind in (2, 3, 5, 7, 8, 9, 11, 12, 13, 14);
+
+-- What stands as a line among the messages.
+create index event_lines on educa_chat.event (course, seq) where kind in (7, 8, 9, 14);
 
 alter table educa_chat.message
     add column edited boolean not null default false,
@@ -61,6 +64,21 @@ create table educa_chat.mute (
     primary key (course, user_id)
 );
 
+-- What somebody has reported to the instructors, and why. One who reports a message again says it anew.
+create table educa_chat.report (
+    course bigint not null,
+    seq bigint not null,
+    user_id integer not null,
+    username text not null,
+    reason text not null,
+    at timestamptz not null,
+    event bigint not null,                                 -- the seq of its event: the order in which they came
+    settled_by bigint,                                     -- the seq of the event that settled it; null: it is open
+    primary key (course, seq, user_id)
+);
+
+create index report_open on educa_chat.report (course, seq, event) where settled_by is null;
+
 create or replace function educa_chat.forget_room() returns trigger language plpgsql as $$
 begin
     delete from educa_chat.event where course = old.course;
@@ -68,6 +86,7 @@ begin
     delete from educa_chat.revision where course = old.course;
     delete from educa_chat.reaction where course = old.course;
     delete from educa_chat.mute where course = old.course;
+    delete from educa_chat.report where course = old.course;
     return null;
 end $$;
 
@@ -278,8 +297,8 @@ begin
     end if;
     answer.outcome := 'ok';
     -- 2: edited, 3: deleted, 4: reaction, 5: pinned, 6: answered, 7: muted, 8: slowed, 9: closed, 10: questioned,
-    -- 11: endorsed, 14: anonymity
-    if entry.kind in (5, 7, 8, 9, 11, 14) and not entry.by_instructor then
+    -- 11: endorsed, 12: reported, 13: settled, 14: anonymity
+    if entry.kind in (5, 7, 8, 9, 11, 13, 14) and not entry.by_instructor then
         answer.outcome := 'forbidden';
         return answer;
     end if;
@@ -294,9 +313,9 @@ begin
         answer.outcome := 'closed';
         return answer;
     end if;
-    if entry.kind in (2, 3, 4, 5, 6, 10, 11) then
+    if entry.kind in (2, 3, 4, 5, 6, 10, 11, 12, 13) then
         select * into message from educa_chat.message m
-        where m.course = entry.course and m.seq = entry.target and not m.deleted;
+        where m.course = entry.course and m.seq = entry.target and (entry.kind = 13 or not m.deleted);
         if not found then
             answer.outcome := 'no_such_message';
             return answer;
@@ -304,7 +323,8 @@ begin
     end if;
 
     if entry.kind = 2 and (message.author <> entry.actor or message.at <= started - interval '24 hours')
-       or entry.kind in (3, 10) and message.author <> entry.actor and not entry.by_instructor then
+       or entry.kind in (3, 10) and message.author <> entry.actor and not entry.by_instructor
+       or entry.kind = 12 and message.author = entry.actor then
         answer.outcome := 'forbidden';
     elsif entry.kind = 4 and entry.is_on and (
         select count(*) from educa_chat.reaction r
@@ -358,6 +378,8 @@ begin
             where m.course = entry.course and m.seq = message.reply_to;
         end if;
         delete from educa_chat.reaction r where r.course = entry.course and r.seq = message.seq;
+        update educa_chat.report r set settled_by = new_seq
+        where r.course = entry.course and r.seq = message.seq and r.settled_by is null;
         -- The text is gone from the log too, with that of the edits; their seqs stay.
         update educa_chat.event e set basic = null,
             student = educa_chat.tombstone(e.seq, e.at, message, message.pseudonym),
@@ -409,6 +431,15 @@ begin
     elsif entry.kind = 11 then
         update educa_chat.message m set endorsed = entry.is_on
         where m.course = entry.course and m.seq = entry.target;
+    elsif entry.kind = 12 then
+        insert into educa_chat.report values
+            (entry.course, entry.target, entry.actor, entry.username, entry.body, new_at, new_seq)
+        on conflict (course, seq, user_id) do update set
+            username = excluded.username, reason = excluded.reason, at = excluded.at, event = excluded.event,
+            settled_by = null;
+    elsif entry.kind = 13 then
+        update educa_chat.report r set settled_by = new_seq
+        where r.course = entry.course and r.seq = entry.target and r.settled_by is null;
     elsif entry.kind = 14 then
         update educa_chat.room r set anonymity = entry.is_on where r.course = entry.course;
     end if;

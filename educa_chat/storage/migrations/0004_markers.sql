@@ -15,6 +15,7 @@ begin
     delete from educa_chat.revision where course = old.course;
     delete from educa_chat.reaction where course = old.course;
     delete from educa_chat.mute where course = old.course;
+    delete from educa_chat.report where course = old.course;
     delete from educa_chat.marker where course = old.course;
     return null;
 end $$;

@@ -1,7 +1,7 @@
-/** @import { Command } from './protocol.js' */
-/** @import { RoomRules } from './room-rules.js' */
+/** @import { Command } from '../protocol.js' */
+/** @import { RoomRules } from '../room-rules.js' */
 
-import { byId } from './page-data.js';
+import { byId } from '../page-data.js';
 
 /** How a teacher leads the room: who may write in it, and how often. */
 export class ClassBar {

@@ -1,0 +1,84 @@
+"""The queue of what was reported to the instructors of a room, and what they do about it. It works without scripts."""
+
+import asyncio
+import math
+import re
+from collections.abc import Callable
+
+from aiohttp import web
+
+from educa_chat.errors import CommandRefused
+from educa_chat.handlers.access import course_id, instructor_of, page_visitor
+from educa_chat.handlers.api import query_number
+from educa_chat.handlers.csrf import is_own_form, posted_form
+from educa_chat.handlers.keys import CHAT, DATABASE
+from educa_chat.handlers.pages import room_url
+from educa_chat.handlers.rendering import render
+from educa_chat.protocol import MAX_SEQ, Delete, ErrorCode, Settle, Stored
+from educa_chat.storage.courses import Membership
+from educa_chat.storage.log import Outcome, Refused
+from educa_chat.storage.reports import read_queue
+from educa_chat.storage.sessions import Visitor
+
+MESSAGES_A_PAGE = 20
+_COMMANDS: dict[str, Callable[[int], Stored]] = {
+    "settle": lambda target: Settle(target=target),
+    "delete": lambda target: Delete(target=target),
+}
+
+
+async def queue(request: web.Request) -> web.Response:
+    """The messages with open reports, for the room's instructors."""
+    course = course_id(request)
+    visitor = await page_visitor(request)
+    membership = await instructor_of(request, visitor, course)
+    before = query_number(request, "before")
+    reported = await read_queue(request.app[DATABASE], course, before=before, limit=MESSAGES_A_PAGE + 1)
+    return await render(
+        request,
+        "reports.html",
+        title=membership.title,
+        room_url=room_url(course),
+        reported=reported[:MESSAGES_A_PAGE],
+        before=reported[MESSAGES_A_PAGE - 1].newest if len(reported) > MESSAGES_A_PAGE else None,
+    )
+
+
+async def deal(request: web.Request) -> web.Response:
+    """Settle the reports of a message or delete it, as the posted form says, and lead back to the queue."""
+    course = course_id(request)
+    visitor = await page_visitor(request)
+    membership = await instructor_of(request, visitor, course)
+    if not await is_own_form(request):
+        raise web.HTTPForbidden
+    form = await posted_form(request)
+    act, target = form.get("act", ""), form.get("target", "")
+    if act not in _COMMANDS or not re.fullmatch(r"[1-9][0-9]{0,15}", target, re.ASCII) or int(target) > MAX_SEQ:
+        raise web.HTTPBadRequest
+    outcome = await _outcome_of(request, _COMMANDS[act](int(target)), visitor, membership)
+    # Where it is not there any more, somebody has dealt with it meanwhile.
+    if isinstance(outcome, Refused) and outcome.code is not ErrorCode.NO_SUCH_MESSAGE:
+        raise _refusal(outcome)
+    return web.Response(status=303, headers={"Location": f"{room_url(course)}reports/", "Cache-Control": "no-store"})
+
+
+async def _outcome_of(request: web.Request, command: Stored, visitor: Visitor, membership: Membership) -> Outcome:
+    settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def settle(_: str, outcome: Outcome) -> None:
+        if not settled.done():
+            settled.set_result(outcome)
+
+    try:
+        request.app[CHAT].obey(command, visitor, membership, settle)
+    except CommandRefused as refusal:
+        return Refused(ErrorCode(refusal.code), refusal.retry_after)
+    return await settled
+
+
+def _refusal(refused: Refused) -> web.HTTPException:
+    if refused.code is ErrorCode.RATE_LIMITED:
+        return web.HTTPTooManyRequests(headers={"Retry-After": str(math.ceil(refused.wait_s or 1))})
+    if refused.code is ErrorCode.UNAVAILABLE:
+        return web.HTTPServiceUnavailable()
+    return web.HTTPForbidden()

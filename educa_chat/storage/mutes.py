@@ -1,0 +1,29 @@
+"""Who may not write in a room for now."""
+
+from datetime import datetime
+
+import msgspec
+
+from educa_chat.storage.accounts import DISPLAY_NAME
+from educa_chat.storage.pool import Database
+
+
+class MutedStudent(msgspec.Struct, frozen=True):
+    """A student of a course who may not write, and until when."""
+
+    user: str
+    name: str
+    until: datetime
+
+
+async def read_muted(database: Database, course: int) -> list[MutedStudent]:
+    """Who of the students of `course` is muted now, and may write again the soonest first."""
+    rows = await database.fetch(
+        f"select u.username, {DISPLAY_NAME}, m.until from educa_chat.mute m"
+        " join auth_user u on u.id = m.user_id and u.is_active and not u.is_superuser"
+        " where m.course = $1 and m.until > now() and exists ("
+        "  select from courses_course_students s where s.course_id = m.course and s.user_id = m.user_id)"
+        " order by m.until",
+        course,
+    )
+    return [MutedStudent(*row) for row in rows]

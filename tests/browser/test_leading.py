@@ -1,0 +1,322 @@
+"""Leading a class: what students report reaches the teacher alone, and she sees who is muted and what happened."""
+
+import re
+import uuid
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from educa_chat.handlers.keys import DATABASE
+from tests.browser.conftest import TIMEOUT_MS, Desk, say, until
+from tests.browser.test_talking import PHONE, act, message, press_long, seed
+from tests.serving import Person, Server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+NARROW: dict[str, Any] = PHONE | {"viewport": {"width": 360, "height": 700}}
+QUEUE = "/chat/room/1/reports/"
+
+
+async def report(page: Page, text: str, reason: str = "") -> None:
+    await act(page, text, "Report…")
+    dialog = page.get_by_role("dialog", name="Report this message?")
+    await expect(dialog).to_contain_text("Only teachers will see it, with your name.")
+    await dialog.get_by_role("textbox").fill(reason)
+    await dialog.get_by_role("button", name="Report").click()
+    await expect(page.locator("#notice")).to_have_text("Your report was sent. Only teachers see it.")
+
+
+def reported(page: Page, text: str) -> Locator:
+    """The entry of a message in the queue."""
+    return page.locator(".reported", has=page.locator("blockquote", has_text=re.compile(rf"^\s*{re.escape(text)}\s*$")))
+
+
+async def give(server: Server, *commands: dict[str, object]) -> None:
+    async with Person(server.url, "profe") as person:
+        socket = await person.enter()
+        for command in commands:
+            id = uuid.uuid4().hex
+            await socket.send(command | {"id": id})
+            await socket.receive_until("ack", id=id)
+
+
+async def test_a_report_reaches_the_teacher_who_deals_with_it(desk: Desk) -> None:
+    luis, ana, profe = [await desk.sit_down(username) for username in ("luis", "ana", "profe")]
+    for text in ("a rude word", "another rude word", "a kind word"):
+        await say(luis, text)
+        await expect(message(ana, text)).to_be_visible()
+    await message(luis, "a kind word").locator(".body").hover()
+    await luis.get_by_role("toolbar").get_by_role("button", name="More").click()
+    await expect(luis.get_by_role("menuitem", name="Delete…")).to_be_visible()
+    await expect(luis.get_by_role("menuitem", name="Report…")).to_have_count(0)
+    await luis.keyboard.press("Escape")
+
+    button = profe.locator("#class-button")
+    await expect(button).to_have_accessible_name("Lead the class")
+    await report(ana, "a rude word", "it <b>hurts</b>")
+    await expect(button).to_have_accessible_name("Lead the class: 1 reported message")
+    await expect(message(profe, "a rude word").locator(".mark")).to_have_text("Reported")
+    await report(ana, "another rude word")
+    await report(ana, "a kind word", "I dislike it")
+    await report(ana, "a kind word", "I still dislike it")
+    await expect(button).to_have_accessible_name("Lead the class: 3 reported messages")
+    for page in (ana, luis):
+        await page.reload()
+        await expect(message(page, "a kind word")).to_be_visible()
+        await expect(page.get_by_text("Reported")).to_have_count(0)
+    await profe.reload()
+    await expect(button).to_have_accessible_name("Lead the class: 3 reported messages")
+    await expect(profe.locator("#chat .mark.reported")).to_have_count(3)
+
+    queue = await profe.context.new_page()
+    await profe.click("#class-button")
+    await expect(profe.get_by_role("link", name="3 reported messages")).to_have_attribute("href", QUEUE)
+    await queue.goto(desk.server.url + QUEUE)
+    await expect(queue.locator(".reported blockquote")).to_have_text(
+        ["a kind word", "another rude word", "a rude word"]
+    )
+    await expect(reported(queue, "a rude word")).to_contain_text("reported by Ana Morales")
+    await expect(reported(queue, "a rude word")).to_contain_text("it <b>hurts</b>")
+    await expect(reported(queue, "a rude word")).to_contain_text("Luis Ortega")
+    await expect(reported(queue, "a kind word").locator(".reasons li")).to_have_count(1)
+    await reported(queue, "a kind word").get_by_role("button", name="Put aside").click()
+    await expect(queue.locator(".reported")).to_have_count(2)
+    await expect(button).to_have_accessible_name("Lead the class: 2 reported messages")
+    await expect(message(profe, "a kind word").locator(".mark")).to_have_count(0)
+    await reported(queue, "a rude word").get_by_text("Delete…").click()
+    await reported(queue, "a rude word").get_by_role("button", name="Delete").click()
+    await expect(queue.locator(".reported")).to_have_count(1)
+    await expect(ana.locator("#chat .deleted")).to_have_count(1)
+    await expect(message(ana, "a rude word")).to_have_count(0)
+    await expect(button).to_have_accessible_name("Lead the class: 1 reported message")
+    await act(profe, "another rude word", "Delete…")
+    await profe.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(button).to_have_accessible_name("Lead the class")
+    await queue.reload()
+    await expect(queue.get_by_text("Nothing is waiting here")).to_be_visible()
+
+
+async def test_the_queue_leads_to_a_message_in_its_surroundings(desk: Desk) -> None:
+    await seed(desk.server, 200)
+    await give(desk.server, {"type": "report", "target": 7})
+    queue = await desk.sit_down("profe", QUEUE)
+    await queue.get_by_role("link", name="Show in the room").click()
+    await expect(message(queue, "number 7")).to_be_in_viewport()
+    await expect(message(queue, "number 7")).to_be_focused()
+    await expect(message(queue, "number 7").locator(".mark")).to_have_text("Reported")
+    assert queue.url.endswith("/chat/room/1/")
+
+
+async def test_a_report_that_nobody_may_make_any_more_is_told_of(desk: Desk) -> None:
+    await seed(desk.server, 1)
+    ana = await desk.sit_down("ana")
+    await act(ana, "number 1", "Report…")
+    await give(desk.server, {"type": "delete", "target": 1})
+    await expect(ana.locator("#chat .deleted")).to_have_count(1)
+    await ana.get_by_role("dialog").get_by_role("button", name="Report").click()
+    await expect(ana.locator("#notice")).to_contain_text("The message that this is about is not there.")
+
+
+async def test_on_a_phone_a_report_takes_a_long_press_and_the_queue_fits(desk: Desk) -> None:
+    await seed(desk.server, 12)
+    ana = await desk.sit_down("ana", **NARROW)
+    await press_long(ana, message(ana, "number 5").locator(".body"))
+    await ana.get_by_role("menuitem", name="Report…").click()
+    dialog = ana.get_by_role("dialog", name="Report this message?")
+    await dialog.get_by_role("textbox").fill("an-unkind-word-that-never-ends-" * 12)
+    await dialog.get_by_role("button", name="Report").click()
+    await expect(ana.locator("#notice")).to_have_text("Your report was sent. Only teachers see it.")
+    queue = await desk.sit_down("profe", QUEUE, **NARROW)
+    await expect(reported(queue, "number 5")).to_be_visible()
+    await queue.get_by_text("Delete…").click()
+    await expect(queue.get_by_role("button", name="Delete")).to_be_visible()
+    assert await queue.evaluate("document.documentElement.scrollWidth") == 360
+    for one in await queue.locator(".reported :is(a, button, summary)").all():
+        box = await one.bounding_box()
+        assert box
+        assert box["height"] >= 44
+    await queue.get_by_role("button", name="Put aside").click()
+    await expect(queue.get_by_text("Nothing is waiting here")).to_be_visible()
+
+
+async def test_a_teacher_sees_who_is_muted_and_lifts_it(desk: Desk) -> None:
+    await seed(desk.server, 1)
+    profe = await desk.sit_down("profe")
+    ana = await desk.sit_down("ana")
+    await profe.click("#class-button")
+    panel = profe.get_by_role("region", name="Who may not write for now")
+    await expect(profe.locator("#class-bar")).to_be_visible()
+    await expect(panel).to_be_hidden()
+    await give(
+        desk.server, {"type": "mute", "user": "ana", "minutes": 60}, {"type": "mute", "user": "luis", "minutes": 5}
+    )
+    await expect(panel.get_by_role("listitem")).to_have_text(
+        [re.compile(r"Luis Ortega until \d\d:\d\d"), re.compile(r"Ana Morales until \d\d:\d\d")]
+    )
+    await profe.reload()
+    await profe.click("#class-button")
+    await expect(panel.get_by_role("listitem")).to_have_count(2)
+    await expect(ana.locator("#composer-closed")).not_to_be_empty()
+    lift = panel.get_by_role("button", name="Lift the mute of Ana Morales")
+    await lift.focus()
+    await profe.keyboard.press("Enter")
+    await expect(panel.get_by_role("listitem")).to_have_count(1)
+    await expect(panel.get_by_role("button", name="Lift the mute of Luis Ortega")).to_be_focused()
+    await expect(ana.locator("#chat-message-input")).to_be_visible()
+    await profe.keyboard.press("Enter")
+    await expect(panel).to_be_hidden()
+    await expect(profe.get_by_role("switch", name="Announcements only")).to_be_focused()
+    await expect(ana.locator("#class-button")).to_have_count(0)
+
+
+async def test_a_mute_that_ends_by_itself_leaves_the_list(desk: Desk) -> None:
+    profe = await desk.sit_down("profe")
+    await give(desk.server, {"type": "mute", "user": "ana", "minutes": 5})
+    await expect(profe.locator("#chat .remark")).to_have_count(1)
+    await desk.server.app[DATABASE].execute("update educa_chat.mute set until = now() + interval '2 seconds'")
+    await profe.click("#class-button")
+    await expect(profe.locator("#muted-list li")).to_have_count(1)
+    await expect(profe.locator("#muted-list li")).to_have_count(0)
+
+
+# The lines between the messages.
+
+
+def seen(page: Page) -> Locator:
+    """What is shown in the log: the texts of the messages and the lines between them."""
+    return page.locator("#chat :is(.message .body, .remark)")
+
+
+async def texts(page: Page) -> list[str]:
+    return [text.strip() for text in await seen(page).all_inner_texts()]
+
+
+@pytest.mark.parametrize("anonymity", [False, True], ids=["named", "anonymous"])
+async def test_who_comes_later_sees_the_same_lines_as_who_stayed(desk: Desk, anonymity: bool) -> None:
+    stayed, profe = await desk.sit_down("ana"), await desk.sit_down("profe")
+    await give(desk.server, {"type": "close", "on": True}, {"type": "anonymity", "on": anonymity})
+    for number in range(1, 4):
+        await say(profe, f"number {number}")
+        await expect(message(stayed, f"number {number}")).to_be_visible()
+        await give(
+            desk.server,
+            {"type": "slow", "seconds": 30 * number},
+            {"type": "mute", "user": "ana", "minutes": 10 * number},
+            {"type": "mute", "user": "luis", "minutes": 10 * number},
+        )
+    await give(desk.server, {"type": "close", "on": False}, {"type": "mute", "user": "ana", "minutes": 0})
+    await say(profe, "the end")
+    for page in (stayed, profe):
+        await expect(seen(page)).to_have_count(17)
+        before = await texts(page)
+        assert before[0] == "Announcements only: only teachers may write."
+        assert before[3] == "Slow mode: everybody may write once in 30 seconds."
+        if page is stayed:
+            assert before[4].startswith("A teacher has muted you.")
+            assert before[5].startswith("A student may not" if anonymity else "luis may not")
+        assert [text for text in before if text.startswith("number")] == ["number 1", "number 2", "number 3"]
+        assert before[-3:-1] == [
+            "Everybody may write again.",
+            "You may write again." if page is stayed else "Ana Morales may write again.",
+        ]
+        await page.reload()
+        await expect(seen(page)).to_have_count(17)
+        await expect(page.locator("#people-button")).to_be_visible()
+        assert [text.replace("luis", "Luis Ortega") for text in await texts(page)] == [
+            text.replace("luis", "Luis Ortega") for text in before
+        ]
+
+
+async def test_the_lines_stand_where_they_belong_however_the_reader_goes_through_the_history(desk: Desk) -> None:
+    said: list[str] = []
+    async with Person(desk.server.url, "profe") as person:
+        socket = await person.enter()
+        for number in range(160):
+            if number % 20 == 0:
+                await socket.send({"type": "slow", "seconds": number + 21, "id": f"slow{number}"})
+                await socket.receive_until("ack", id=f"slow{number}")
+                said.append(f"Slow mode: everybody may write once in {number + 21} seconds.")
+            await socket.say(f"number {number}", id=f"{number}")
+            await socket.receive_until("ack", id=f"{number}")
+            said.append(f"number {number}")
+    page = await desk.sit_down("ana")
+    log = page.locator("#chat")
+    await expect(page.locator("#chat .message")).to_have_count(50)
+    assert await texts(page) == said[said.index("number 110") :]
+
+    async def is_at_the_beginning() -> bool:
+        await log.evaluate("log => (log.scrollTop = 0)")
+        return await page.locator("#beginning").is_visible()
+
+    await until(is_at_the_beginning)
+    assert await texts(page) == said
+
+    # A jump, and from there to the end.
+    await page.goto(f"{desk.server.url}/students/courses/")
+    await page.goto(f"{desk.server.url}/chat/room/1/#message-34")
+    target = page.locator("#chat .shown .body")
+    await expect(target).to_have_text("number 31")
+    await expect(target).to_be_in_viewport()
+
+    async def is_at_the_end() -> bool:
+        await log.evaluate("log => (log.scrollTop = log.scrollHeight)")
+        return await message(page, "number 159").is_visible()
+
+    await until(is_at_the_end)
+    shown = await texts(page)
+    assert shown == said[said.index(shown[0]) :]
+    assert said.index(shown[0]) < 20
+    await give(desk.server, {"type": "slow", "seconds": 0})
+    await expect(page.locator("#chat .remark").last).to_have_text("Slow mode is over.")
+    assert (await texts(page))[:-1] == shown
+
+
+async def test_who_was_cut_off_sees_each_line_once(desk: Desk) -> None:
+    await seed(desk.server, 3)
+    ana = await desk.sit_down("ana")
+    await give(desk.server, {"type": "close", "on": True})
+    await expect(ana.locator("#chat .remark")).to_have_count(1)
+    await ana.context.set_offline(True)
+    await give(desk.server, {"type": "close", "on": False}, {"type": "slow", "seconds": 60})
+    await ana.context.set_offline(False)
+    await expect(ana.locator("#chat .remark")).to_have_count(3)
+
+
+# The composer after a reload.
+
+
+@pytest.mark.parametrize(
+    ("command", "locator", "words"),
+    [
+        ({"type": "close", "on": True}, "#composer-closed", r"Announcements only: only teachers may write\."),
+        ({"type": "mute", "user": "ana", "minutes": 10}, "#composer-closed", r"You may write again at \d\d:\d\d\."),
+        ({"type": "slow", "seconds": 300}, "#composer-wait", r"Slow mode: \d+ seconds left"),
+    ],
+    ids=["closed", "muted", "slow"],
+)
+async def test_a_page_that_is_loaded_knows_at_once_whether_its_reader_may_write(
+    desk: Desk, command: dict[str, object], locator: str, words: str
+) -> None:
+    ana = await desk.sit_down("ana")
+    await say(ana, "hello")
+    await expect(message(ana, "hello")).to_be_visible()
+    await expect(ana.locator("#chat .pending")).to_have_count(0)
+    await give(desk.server, command)
+    await expect(ana.locator(locator)).to_have_text(re.compile(words))
+    # Nothing but the welcome tells it: what comes after it does not come.
+    await ana.route_web_socket(
+        "**/ws/**",
+        lambda socket: _pass_the_welcome_alone(socket),
+    )
+    await ana.reload()
+    await expect(ana.locator(locator)).to_have_text(re.compile(words))
+    await expect(ana.locator("#chat .remark")).to_have_count(1)
+    if locator == "#composer-closed":
+        await expect(ana.locator("#chat-message-input")).to_be_hidden()
+
+
+def _pass_the_welcome_alone(socket: Any) -> None:
+    server = socket.connect_to_server()
+    server.on_message(lambda frame: socket.send(frame) if '"type":"welcome"' in frame else None)
