@@ -87,6 +87,7 @@ def build_app(settings: Settings) -> web.Application:
     app[keys.HANDSHAKES] = asyncio.Semaphore(websocket.HANDSHAKES_AT_ONCE)
     app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
     app[keys.SEARCHES] = RateLimit(api.SEARCHES_PER_SECOND, api.SEARCHES_BURST)
+    app[keys.MEMBER_LOOKUPS] = RateLimit(api.MEMBER_LOOKUPS_PER_SECOND, api.MEMBER_LOOKUPS_BURST)
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(connections.note_upgrade)
     for language, catalogue in app[keys.TRANSLATIONS].items():
@@ -141,6 +142,7 @@ def _route(app: web.Application, settings: Settings) -> None:
             web.get("/api/rooms/{course}/search", api.found_messages),
             web.get("/api/rooms/{course}/muted", api.muted),
             web.get("/api/rooms/{course}/reports", api.reported),
+            web.get("/api/rooms/{course}/members", api.members),
             web.get("/health/live", health.live),
             web.get("/health/ready", health.ready),
             web.get("/metrics", health.metrics),

@@ -11,6 +11,7 @@ import msgspec
 from educa_chat.errors import CommandRefused
 from educa_chat.limits import RateLimit, retry_after
 from educa_chat.markup import render
+from educa_chat.mentions import mentioned_in
 from educa_chat.presence import Person
 from educa_chat.protocol import (
     UNNAMED,
@@ -149,6 +150,7 @@ class Chat:
                 target=target,
                 is_on=is_on,
                 anonymous=anonymous,
+                mentioned=mentioned_in(html, by_instructor=membership.is_instructor),
             )
 
         def of_author(kind: Kind, event: msgspec.Struct, **fields: Any) -> Entry:

@@ -49,6 +49,7 @@ class PageModel:
                 "question": event.get("question", False),
                 "deleted": event.get("deleted", False),
                 **dict.fromkeys(("edited", "pinned", "answered", "endorsed"), False),
+                **_mentions(event),
                 "reactions": {},
             }
         elif kind == "slowed":
@@ -60,9 +61,9 @@ class PageModel:
         elif kind == "reported":
             self.reported.add(event["target"])
         elif kind == "edited":
-            target |= {"message": event["message"], "html": event["html"], "edited": True}
+            target |= {"message": event["message"], "html": event["html"], "edited": True} | _mentions(event)
         elif kind == "deleted":
-            target |= {"message": "", "html": "", "deleted": True, "reactions": {}}
+            target |= {"message": "", "html": "", "deleted": True, "reactions": {}} | _mentions({})
             target |= dict.fromkeys(("edited", "pinned", "question", "answered", "endorsed"), False)
         elif kind == "reaction":
             users = target["reactions"].setdefault(event["emoji"], [])
@@ -73,3 +74,7 @@ class PageModel:
             target["reactions"] = {emoji: users for emoji, users in target["reactions"].items() if users}
         elif kind in MARKS:
             target[MARKS[kind]] = event["on"]
+
+
+def _mentions(event: dict[str, Any]) -> dict[str, Any]:
+    return {"mentions": event.get("mentions", []), "mentions_all": event.get("mentions_all", False)}

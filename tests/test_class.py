@@ -541,7 +541,7 @@ async def test_a_replay_that_was_read_before_a_deletion_does_not_bring_it_back(r
 # Everybody ends up with the same page.
 
 seqs = st.integers(1, 12)
-texts = st.sampled_from(["one", "two **bold**", "three\nlines"])
+texts = st.sampled_from(["one", "two **bold**", "three\nlines", "@user1 and @user4.", "@all", "@all @User2"])
 on = st.booleans()
 commands = st.one_of(
     st.builds(Say, message=texts, question=on),

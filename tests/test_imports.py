@@ -19,6 +19,7 @@ LAYERS = [
         "lookups",
         "metrics",
         "log_lines",
+        "mentions",
         "presence",
         "tasks",
     },

@@ -1,4 +1,4 @@
-"""JSON over HTTP: the history of a room, the search in it, and what instructors must know of it."""
+"""JSON over HTTP: the history of a room, the search in it, its members, and what instructors must know of it."""
 
 import math
 import re
@@ -8,20 +8,26 @@ import msgspec
 from aiohttp import web
 
 from educa_chat.handlers.access import api_visitor, course_id, instructor_of, membership_of
-from educa_chat.handlers.keys import DATABASE, HUB, SEARCHES
+from educa_chat.handlers.keys import DATABASE, HUB, MEMBER_LOOKUPS, SEARCHES
 from educa_chat.handlers.static import accepts_gzip
+from educa_chat.limits import RateLimit
 from educa_chat.protocol import MAX_SEQ
+from educa_chat.storage.courses import find_members
 from educa_chat.storage.lines import read_lines
 from educa_chat.storage.messages import Message, Page, Reader, read_page
 from educa_chat.storage.mutes import MutedStudent, read_muted
 from educa_chat.storage.reports import reported_messages
 from educa_chat.storage.search import Found, search
+from educa_chat.storage.sessions import Visitor
 
 PAGE = 50
 MAX_PAGE = 200
 MAX_QUERY = 200
 SEARCHES_PER_SECOND = 2
 SEARCHES_BURST = 10
+MAX_PREFIX = 50
+MEMBER_LOOKUPS_PER_SECOND = 5
+MEMBER_LOOKUPS_BURST = 20
 
 
 class MessagesAnswer(msgspec.Struct):
@@ -47,6 +53,16 @@ class ReportedAnswer(msgspec.Struct):
     reported: Sequence[int]
 
 
+class FoundMember(msgspec.Struct):
+    user: str
+    name: str
+    role: str
+
+
+class MembersAnswer(msgspec.Struct):
+    members: Sequence[FoundMember]
+
+
 async def messages(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await api_visitor(request)
@@ -68,21 +84,21 @@ async def messages(request: web.Request) -> web.Response:
         only_unanswered=only == "unanswered",
     )
     lines = await read_lines(database, course, reader, page, before=before, after=after) if only is None else ()
-    return _answer(request, page, lines)
+    return _page_answer(request, page, lines)
 
 
 async def muted(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await api_visitor(request)
     await instructor_of(request, visitor, course)
-    return _json(request, MutedAnswer(await read_muted(request.app[DATABASE], course)))
+    return _answer(request, MutedAnswer(await read_muted(request.app[DATABASE], course)))
 
 
 async def reported(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await api_visitor(request)
     await instructor_of(request, visitor, course)
-    return _json(request, ReportedAnswer(await reported_messages(request.app[DATABASE], course)))
+    return _answer(request, ReportedAnswer(await reported_messages(request.app[DATABASE], course)))
 
 
 async def found_messages(request: web.Request) -> web.Response:
@@ -92,18 +108,41 @@ async def found_messages(request: web.Request) -> web.Response:
     words = request.query.get("q", "")
     if not words.strip() or len(words) > MAX_QUERY or not _is_storable(words):
         raise web.HTTPBadRequest
-    if wait_s := request.app[SEARCHES].take(visitor.user_id):
-        raise web.HTTPTooManyRequests(headers={"Retry-After": str(math.ceil(wait_s))})
+    _take(request.app[SEARCHES], visitor)
     reader = Reader(visitor.user_id, membership.is_instructor)
-    return _answer(request, await search(request.app[DATABASE], course, reader, words))
+    return _page_answer(request, await search(request.app[DATABASE], course, reader, words))
 
 
-def _answer(request: web.Request, page: Page | Found, lines: Sequence[bytes] = ()) -> web.Response:
+async def members(request: web.Request) -> web.Response:
+    """Those of a room whose names begin so, for who is about to mention one."""
+    course = course_id(request)
+    visitor = await api_visitor(request)
+    await membership_of(request, visitor, course)
+    prefix = request.query.get("q", "").strip()
+    if len(prefix) > MAX_PREFIX or not _is_storable(prefix):
+        raise web.HTTPBadRequest
+    _take(request.app[MEMBER_LOOKUPS], visitor)
+    found = await find_members(request.app[DATABASE], course, prefix)
+    return _answer(
+        request,
+        MembersAnswer(
+            [FoundMember(one.username, one.name, "instructor" if one.teaches else "student") for one in found]
+        ),
+    )
+
+
+def _take(limit: RateLimit, visitor: Visitor) -> None:
+    """Raise HTTPTooManyRequests where the visitor has asked too often."""
+    if wait_s := limit.take(visitor.user_id):
+        raise web.HTTPTooManyRequests(headers={"Retry-After": str(math.ceil(wait_s))})
+
+
+def _page_answer(request: web.Request, page: Page | Found, lines: Sequence[bytes] = ()) -> web.Response:
     raw_lines = [msgspec.Raw(line) for line in lines]
-    return _json(request, MessagesAnswer(page.messages, page.head, request.app[HUB].epoch, page.more, raw_lines))
+    return _answer(request, MessagesAnswer(page.messages, page.head, request.app[HUB].epoch, page.more, raw_lines))
 
 
-def _json(request: web.Request, answer: msgspec.Struct) -> web.Response:
+def _answer(request: web.Request, answer: msgspec.Struct) -> web.Response:
     response = web.Response(
         body=msgspec.json.encode(answer),
         content_type="application/json",

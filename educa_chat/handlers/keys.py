@@ -58,6 +58,8 @@ STRIKES = web.AppKey("STRIKES", RateLimit)
 """Rules that were broken, by socket."""
 SEARCHES = web.AppKey("SEARCHES", RateLimit)
 """Searches, by user."""
+MEMBER_LOOKUPS = web.AppKey("MEMBER_LOOKUPS", RateLimit)
+"""Looks for members by their names, by user."""
 SESSION_ID: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.AppKey("SESSION_ID")
 """Reads the session id that a request came with."""
 CSRF_KEY = web.AppKey("CSRF_KEY", bytes)

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Collection
+from itertools import chain
 from typing import NamedTuple
 
 import asyncpg
@@ -13,6 +14,7 @@ from educa_chat.storage.notices import notify
 from educa_chat.storage.pool import Database
 
 MAX_COURSE_ID = 2**63 - 1
+FOUND_MEMBERS = 10
 
 
 class Membership(NamedTuple):
@@ -29,6 +31,14 @@ class Course(NamedTuple):
     id: int
     title: str
     subject: str
+    teaches: bool
+
+
+class Member(NamedTuple):
+    """Somebody of a course, as others of it may know her."""
+
+    username: str
+    name: str
     teaches: bool
 
 
@@ -82,6 +92,64 @@ async def present_memberships(
         instructors,
     )
     return {(row["user_id"], row["course"], row["is_instructor"]) for row in rows}
+
+
+async def find_members(database: Database, course: int, prefix: str) -> list[Member]:
+    """Some of the students of `course` and its owner, of whom the username or a word of the name begins with `prefix`.
+
+    At most FOUND_MEMBERS: the owner first, then who is called just so. Accents and case make no difference. `prefix`
+    has neither NUL nor surrogates.
+    """
+    matches = "(u.username || ' ' || u.first_name || ' ' || u.last_name) ~ $2"
+    rows = await database.fetch(
+        f"select u.username, {DISPLAY_NAME} as name, u.id = c.owner_id as teaches"
+        " from courses_course c cross join lateral ("
+        "  select c.owner_id as user_id"
+        "  union select user_id from courses_course_students"
+        "   where course_id = c.id and user_id = (select id from auth_user where username = $3)"
+        # One by one in the order of an index until there are enough, however many the course and the site have.
+        "  union (select s.user_id from courses_course_students s"
+        "   cross join lateral (select * from auth_user where id = s.user_id limit 1) u"
+        f"  where s.course_id = c.id and u.is_active and {matches}"
+        f"  order by s.user_id limit {FOUND_MEMBERS})"
+        f" ) found join auth_user u on u.id = found.user_id where c.id = $1 and u.is_active and {matches}"
+        f" order by teaches desc, u.username = $3 desc, u.id limit {FOUND_MEMBERS}",
+        course,
+        _word_pattern(prefix),
+        prefix,
+    )
+    return [Member(*row) for row in rows]
+
+
+def _word_pattern(prefix: str) -> str:
+    """A regular expression of Postgres for a text in which a word begins with `prefix`, whatever its accents and case.
+
+    By far cheaper than to take the accents from every name.
+    """
+    letters = (
+        f"[{_LIKE_LETTER.get(letter, letter)}][\u0300-\u036f]*" if letter.isalnum() else f"\\{letter}"
+        for letter in _plain(prefix)
+    )
+    return rf"(?:^|\s){''.join(letters)}"
+
+
+def _plain(text: str) -> str:
+    """`text` in small letters without accents."""
+    decomposed = unicodedata.normalize("NFKD", text.lower())
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def _letters_by_plain() -> dict[str, str]:
+    """By each small letter without an accent the letters that are written for it: of Europe's alphabets."""
+    letters: dict[str, str] = {}
+    for letter in map(chr, chain(range(0x530), range(0x1E00, 0x2000))):
+        plain = _plain(letter)
+        if letter.isalpha() and len(plain) == 1:
+            letters[plain] = letters.get(plain, "") + letter
+    return letters
+
+
+_LIKE_LETTER = _letters_by_plain()
 
 
 async def courses_of(database: Database, user_id: int) -> list[Course]:

@@ -76,7 +76,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     `name` is the author's full name, and for a mute the username of who is muted. `body` is the text, the emoji, the
     end of a mute, the seconds of slow mode, or the reason of a report; `target` the seq that it is about. `is_on` says
     whether a mark is set or taken back, and of a message whether it is a question. Where only the append knows under
-    which name students see somebody, `student`, `instructor` and `basic` leave it open: UNNAMED.
+    which name students see somebody, `student`, `instructor` and `basic` leave it open: UNNAMED. `mentioned` has the
+    names that its text mentions, be they members' or not, as `mentions.mentioned_in` finds them.
     """
 
     course: int
@@ -94,6 +95,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     target: int | None
     is_on: bool
     anonymous: bool = False
+    mentioned: str | None = None
 
     @property
     def size(self) -> int:
@@ -442,5 +444,6 @@ _APPEND = (
     "select * from educa_chat.append("
     "courses => $1, kinds => $2, actors => $3, instructors => $4, client_ids => $5,"
     " students => $6, instructor_forms => $7, basics => $8,"
-    " usernames => $9, names => $10, bodies => $11, htmls => $12, targets => $13, ons => $14, anonymous => $15)"
+    " usernames => $9, names => $10, bodies => $11, htmls => $12, targets => $13, ons => $14, anonymous => $15,"
+    " mentioneds => $16)"
 )

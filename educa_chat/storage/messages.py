@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from educa_chat.mentions import EVERYBODY
 from educa_chat.storage.pool import Database
 
 _REACTIONS_OF_M = (
@@ -15,7 +16,8 @@ _REACTIONS_OF_M = (
 )
 COLUMNS = (
     "m.seq, m.author, m.client_id, m.username, m.name, m.instructor, m.at, m.body, m.html, m.reply_to, m.edited,"
-    f" m.deleted, m.pinned, m.question, m.answered, m.answers, m.endorsed, m.pseudonym, {_REACTIONS_OF_M} as reactions"
+    " m.deleted, m.pinned, m.question, m.answered, m.answers, m.endorsed, m.pseudonym, m.mentions,"
+    f" {_REACTIONS_OF_M} as reactions"
 )
 """What `message_of` takes of `educa_chat.message m`."""
 
@@ -71,6 +73,9 @@ class Message(msgspec.Struct, frozen=True):
     answers: int
     """How many replies are marked as the answer to it."""
     endorsed: bool
+    mentions: list[str]
+    """The usernames of the members whom it mentions."""
+    mentions_all: bool
     reactions: list[Reaction]
     """In the order in which each emoji was first taken."""
 
@@ -136,6 +141,7 @@ def message_of(
     answers: int,
     endorsed: bool,
     pseudonym: str | None,
+    mentions: list[str] | None,
     reactions: str | None,
 ) -> Message:
     """The message of a row with `COLUMNS`, as `reader` may see it."""
@@ -160,6 +166,8 @@ def message_of(
         answered=answered,
         answers=answers,
         endorsed=endorsed,
+        mentions=[name for name in mentions or () if name != EVERYBODY],
+        mentions_all=EVERYBODY in (mentions or ()),
         reactions=[
             Reaction(reaction.emoji, reaction.users if reader.is_instructor else reaction.seen)
             for reaction in _REACTIONS.decode(reactions or "[]")

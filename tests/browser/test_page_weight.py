@@ -35,9 +35,9 @@ async def load(page: Page, url: str) -> dict[str, int]:
     session.on("Network.requestWillBeSent", lambda event: paths.update({event["requestId"]: event["request"]["url"]}))
 
     def finished(event: dict[str, float]) -> None:
-        # What had been asked for before is not of this page.
-        if (url := paths.get(str(event["requestId"]))) is not None:
-            path = urlsplit(url).path
+        # What had been asked for before is not of this page, nor is what a browser asks for on one that names no icon.
+        path = urlsplit(paths.get(str(event["requestId"]), "")).path
+        if path not in ("", "/favicon.ico"):
             sizes[path] = sizes.get(path, 0) + int(event["encodedDataLength"])
 
     session.on("Network.loadingFinished", finished)

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from educa_chat.storage.audit import read_acts
-from educa_chat.storage.courses import courses_of, find_memberships, present_memberships
+from educa_chat.storage.courses import courses_of, find_members, find_memberships, present_memberships
 from educa_chat.storage.lines import read_lines
 from educa_chat.storage.log import Log
 from educa_chat.storage.markers import find_markers, unread_counts
@@ -150,6 +150,8 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "memberships that hold": lambda database: present_memberships(
         database, [(user, 63, user % 2 == 0) for user in range(1, 20)]
     ),
+    "members whose names begin alike": lambda database: find_members(database, 63, "user"),
+    "members whose names are nobody's": lambda database: find_members(database, 63, "zz"),
     "the courses of a student": lambda database: courses_of(database, USERS),
     "the courses of a teacher": lambda database: courses_of(database, 1),
 }

@@ -1,4 +1,4 @@
-/** @import { Message, Page } from './protocol.js' */
+/** @import { Member, Message, Page } from './protocol.js' */
 
 const WITHIN = 15_000;
 
@@ -46,6 +46,19 @@ export function loadMessages(room, { limit, before, after }) {
  */
 export function findMessages(room, words, signal) {
   return load(`/api/rooms/${room}/search?${new URLSearchParams({ q: words })}`, signal);
+}
+
+/**
+ * Finds members of a room by what their names begin with.
+ *
+ * @param {number | string} room
+ * @param {string} prefix
+ * @param {AbortSignal} signal  nobody waits for the answer any more
+ * @returns {Promise<{members: Member[]}>}
+ * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ */
+export function findMembers(room, prefix, signal) {
+  return load(`/api/rooms/${room}/members?${new URLSearchParams({ q: prefix })}`, signal);
 }
 
 /**

@@ -9,7 +9,7 @@ const UNMARKED = { edited: false, pinned: false, question: false, answered: fals
 
 /** @type {Record<string, (message: ShownMessage, fields: Fields) => Partial<ShownMessage>>} */
 const CHANGES = {
-  edited: (_, { message, html }) => ({ message, html, edited: true }),
+  edited: (_, { message, html, mentions, mentions_all }) => ({ message, html, mentions, mentions_all, edited: true }),
   deleted: () => ({ message: '', html: '', deleted: true, reactions: [], ...UNMARKED }),
   reaction: ({ reactions = [] }, { emoji, user, on }) => ({ reactions: reacted(reactions, emoji, user, on) }),
   pinned: (_, { on }) => ({ pinned: on }),

@@ -38,6 +38,10 @@ export function messageElement(message, around) {
   const isOwn = message.own;
   const head = headOf(message);
   const body = bodyOf(message, around.target);
+  if (message.mentions?.length || message.mentions_all) {
+    // Who mentions nobody need not wait for what marks it.
+    import('./mentions/marks.js').then(({ markMentions }) => markMentions(body, message, around.reader), () => {});
+  }
   const foot = footOf(message, around);
   const element = make('article', `message ${isOwn ? 'me' : 'other'}`);
   if (message.state) element.classList.add(message.state);

@@ -49,8 +49,8 @@ export class Outbox {
     this.#onOverdue = onOverdue;
     this.#onChange = onChange;
     this.#onGone = onGone;
-    storage.onRemovedElsewhere((key) => {
-      if (key.startsWith(this.#place)) this.#forget(key.slice(this.#place.length));
+    storage.onChangedElsewhere((key, value) => {
+      if (value === null && key.startsWith(this.#place)) this.#forget(key.slice(this.#place.length));
     });
   }
 

@@ -20,6 +20,8 @@
  * @property {boolean} [question]
  * @property {boolean} [answered]  marked as the answer to what it replies to
  * @property {boolean} [endorsed]  by an instructor
+ * @property {string[]} [mentions]  the usernames of the members whom it mentions
+ * @property {boolean} [mentions_all]
  * @property {{emoji: string, users: string[]}[]} [reactions]
  *
  * @typedef {{type: string, target?: number, message?: string} & Record<string, any>} Command  What the reader asks for,
@@ -31,6 +33,8 @@
  * @property {string | number} epoch
  * @property {boolean} more  whether there are more in the direction that was asked for
  * @property {Frame[]} lines  the events that stand among the messages, in order
+ *
+ * @typedef {{user: string, name: string, role: 'student' | 'instructor'}} Member
  *
  * @typedef {object} Refusal  The frame `error`.
  * @property {string} code

@@ -3,6 +3,8 @@
 /** @import { Command, Frame, Message, Page } from './protocol.js' */
 /** @import { Entry } from './outbox.js' */
 /** @import { ShownMessage } from './message-view.js' */
+/** @import { Completion } from './mentions/completion.js' */
+/** @import { Notifications } from './notifications/notifications.js' */
 /** @import { Search } from './search/search.js' */
 /** @import { ClassBar } from './class/class-bar.js' */
 /** @import { Muted } from './class/muted.js' */
@@ -25,6 +27,7 @@ import { ask } from './popover.js';
 import { ReactionPicker } from './reactions.js';
 import { RoomRules } from './room-rules.js';
 import { Status } from './status.js';
+import * as storage from './storage.js';
 import { text } from './strings.js';
 import { TypingLine, typingTeller } from './typing.js';
 import { Unread } from './unread.js';
@@ -174,6 +177,12 @@ const pins = new Pins({
 let search;
 /** @type {{bar: ClassBar, reports: Reports, muted: Muted} | undefined} how an instructor leads the class */
 let oversight;
+/** @type {Completion | undefined} */
+let completion;
+/** @type {Promise<Notifications | null> | undefined} */
+let notifications;
+/** The head when the socket was opened: what is behind it is said now. */
+let liveAfter = 0;
 /** The event of which the server has said that it is the reader's own, for it does not say so itself. */
 let ownSeq = 0;
 /** The newest message of this window that was stored. */
@@ -204,12 +213,18 @@ const signals = {
   own: ({ seq }) => (ownSeq = seq),
   presence: (signal) => people.show(signal),
   typing: (signal) => signal.user !== user && typing.show(signal),
-  read: ({ seq }) => unread.moved(seq),
+  read: ({ seq }) => {
+    unread.moved(seq);
+    notifications?.then((opened) => opened?.read(seq));
+  },
 };
 
 unanswered.addEventListener('click', switchUnanswered);
 byId('search-button').addEventListener('click', toggleSearch);
 addEventListener('hashchange', showLinked);
+byId('chat-message-input').addEventListener('input', offerMembers);
+byId('notifications-ask').addEventListener('click', () => wantNotifications().then((opened) => opened?.ask()));
+if (storage.read(`notifications:${user}`)) wantNotifications();
 followViewport();
 composer.limitTo(pageData('limits').message_length);
 outbox.restore();
@@ -368,6 +383,29 @@ async function toggleSearch() {
   search.toggle();
 }
 
+/** @param {Event} event  of the field, in which the first `@` has come to stand */
+async function offerMembers({ currentTarget: field }) {
+  if (completion || !/** @type {HTMLTextAreaElement} */ (field).value.includes('@')) return;
+  const module = await import('./mentions/completion.js').catch(() => null);
+  if (!module || completion) return;
+  completion = new module.Completion({ room, user, mayMentionAll: () => who.isInstructor });
+  completion.look();
+}
+
+/** @returns {Promise<Notifications | null>} null where they could not be loaded */
+function wantNotifications() {
+  notifications ??= import('./notifications/notifications.js').then(
+    (module) => new module.Notifications({
+      room,
+      user,
+      isOwn: async (seq) => Boolean((log.messageAt(seq) ?? (await loadMessage(room, seq)))?.own),
+      onChoice: show,
+    }),
+    () => (notifications = undefined, null),
+  );
+  return notifications;
+}
+
 async function switchUnanswered() {
   if (log.endsEarly) await returnToNewest();
   if (!log.endsEarly) showUnanswered(!showsUnanswered());
@@ -408,7 +446,9 @@ function standing(message) {
 function change(event) {
   log.change(event.target, (message) => changed(message, event));
   pins.apply(event);
-  if (event.type === 'deleted') overseen(event);
+  if (event.type !== 'deleted') return;
+  overseen(event);
+  notifications?.then((opened) => opened?.forget(event.target));
 }
 
 /** @param {Frame} event */
@@ -474,6 +514,7 @@ function welcome(frame) {
   unread.welcomed(state.read);
   if (rules.isInstructor) oversee(state.reports ?? 0);
   showLinked();
+  liveAfter = frame.head;
 }
 
 /** What is shown and what the server has may have nothing in common any more. */
@@ -528,6 +569,8 @@ function said(event) {
   }
   log.append(message);
   unread.arrived(message.seq, message.own);
+  const isLive = message.seq > liveAfter;
+  notifications?.then((opened) => opened?.arrived(message, isLive));
   if (message.own) composer.holdUntil(rules.nextMessageAt(message.datetime));
 }
 

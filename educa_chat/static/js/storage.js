@@ -62,12 +62,12 @@ export function keysOf(start) {
 }
 
 /**
- * Tells what another window of this browser has removed.
+ * Tells what another window of this browser has written or, with null, removed.
  *
- * @param {(key: string) => void} listener
+ * @param {(key: string, value: string | null) => void} listener
  */
-export function onRemovedElsewhere(listener) {
+export function onChangedElsewhere(listener) {
   addEventListener('storage', ({ key, newValue }) => {
-    if (key?.startsWith(PREFIX) && newValue === null) listener(key.slice(PREFIX.length));
+    if (key?.startsWith(PREFIX)) listener(key.slice(PREFIX.length), newValue);
   });
 }

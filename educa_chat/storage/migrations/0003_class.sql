@@ -30,7 +30,8 @@ alter table educa_chat.message
     add column answers integer not null default 0,        -- how many replies are marked as the answer to it
     add column endorsed boolean not null default false,
     add column thread bigint,                              -- of a reply: the seq of the message that began it
-    add column pseudonym text;                             -- under which students see it; null: under its author's name
+    add column pseudonym text,                             -- under which students see it; null: under its author's name
+    add column mentions text[];                            -- usernames, and `*` for everybody; null: nobody
 
 create index message_anonymous on educa_chat.message (course, seq) where pseudonym is not null;
 create index message_pinned on educa_chat.message (course, seq) where pinned;
@@ -97,7 +98,8 @@ create index ended_session_expiry on educa_chat.ended_session (expires_at);
 create type educa_chat.entry as (
     course bigint, kind smallint, actor integer, by_instructor boolean, client_id text,
     student bytea, instructor bytea, basic bytea,
-    username text, name text, body text, html text, target bigint, is_on boolean, anonymous boolean
+    username text, name text, body text, html text, target bigint, is_on boolean, anonymous boolean,
+    mentioned text
 );
 
 create type educa_chat.outcome as (
@@ -122,6 +124,47 @@ $$;
 create function educa_chat.lead(seq bigint, at timestamptz) returns bytea language sql stable
 return convert_to('{"seq":' || seq || ',"datetime":"' || educa_chat.iso8601(at) || '",', 'utf8');
 
+-- The members of a course whom a text mentions, by the names that are written in it, and `*` for everybody as it is;
+-- null: nobody. A name is taken as it is written, or else without the punctuation at its end; in that case, or else in
+-- lower case, or else with capitals. A function of its own, so that a message without names does not pay for it.
+create function educa_chat.members_mentioned(course bigint, names text) returns text[]
+language plpgsql stable as $$
+#variable_conflict use_column
+begin
+    return (
+        select array_agg(username order by place)
+        from (
+            select found.username, min(place) as place
+            from unnest(string_to_array(names, ' ')) with ordinality written (name, place)
+                 cross join lateral (
+                     select '*' as username where name = '*'
+                     union all (
+                         select u.username
+                         from unnest(array[
+                                 name, rtrim(name, '.@+-'),
+                                 lower(name), lower(rtrim(name, '.@+-')),
+                                 initcap(name), initcap(rtrim(name, '.@+-'))
+                              ]) with ordinality taken (name, rank)
+                              join auth_user u on u.username = taken.name and u.is_active
+                         -- Plain values, of which no hash table is ever made.
+                         where (select true from courses_course_students s
+                                where s.course_id = members_mentioned.course and s.user_id = u.id)
+                            or (select c.owner_id = u.id from courses_course c
+                                where c.id = members_mentioned.course)
+                         order by rank limit 1
+                     )
+                 ) found
+            group by found.username
+        ) mentioned
+    );
+end $$;
+
+-- What an event says of them, in front of its body.
+create function educa_chat.mention_fields(mentions text[]) returns bytea language sql stable
+return case when mentions is null then ''::bytea else convert_to(
+    coalesce('"mentions":' || array_to_json(nullif(array_remove(mentions, '*'), '{}')) || ',', '')
+    || case when '*' = any (mentions) then '"mentions_all":true,' else '' end, 'utf8') end;
+
 -- The name of a person in a thread for those who must not know who it is: the same in all of the thread, and another in
 -- each other. It is no username, which has no `~`.
 create function educa_chat.pseudonym(secret uuid, thread bigint, person integer) returns text language sql immutable
@@ -139,7 +182,8 @@ create function educa_chat.say(
     places bigint[], started timestamptz,
     courses bigint[], kinds smallint[], actors integer[], instructors boolean[], client_ids text[],
     students bytea[], instructor_forms bytea[], basics bytea[],
-    usernames text[], names text[], bodies text[], htmls text[], targets bigint[], ons boolean[], anonymous boolean[]
+    usernames text[], names text[], bodies text[], htmls text[], targets bigint[], ons boolean[], anonymous boolean[],
+    mentioneds text[]
 ) returns setof educa_chat.outcome
 language plpgsql volatile
 as $$
@@ -181,9 +225,9 @@ begin
                 select coalesce(thread, seq) from educa_chat.message where course = e.course and seq = e.target
             ) end as thread
         from unnest(places, courses, kinds, actors, instructors, client_ids, students, instructor_forms, basics,
-                    usernames, names, bodies, htmls, targets, ons, anonymous)
+                    usernames, names, bodies, htmls, targets, ons, anonymous, mentioneds)
              e (place, course, kind, actor, by_instructor, client_id, student, instructor, basic,
-                username, name, body, html, target, is_question, is_anonymous)
+                username, name, body, html, target, is_question, is_anonymous, mentioned)
              left join lateral (
                  select head, said, last_at, slow_seconds, closed, anonymity, secret
                  from educa_chat.room where course = e.course limit 1
@@ -215,13 +259,17 @@ begin
             coalesce(old_seq, max(new_seq) over (partition by course, actor, client_id, outcome)) as final_seq,
             iso.at as final_at,
             convert_to('{"seq":' || new_seq || ',"datetime":"' || iso.at || '",', 'utf8') as lead,
-            case when is_anonymous then educa_chat.pseudonym(secret, coalesce(thread, new_seq), actor) end as pseudonym
+            case when is_anonymous then educa_chat.pseudonym(secret, coalesce(thread, new_seq), actor) end as pseudonym,
+            case when is_new and mentioned is not null
+                then educa_chat.members_mentioned(course, mentioned) end as mentions
         from numbered n, educa_chat.iso8601(coalesce(n.old_at, n.new_at)) iso (at)
     ),
     formed as (
         select e.*,
-            lead || case when is_anonymous then educa_chat.named(student, pseudonym) else student end as student_form,
-            lead || case when is_anonymous then educa_chat.named(instructor, pseudonym) else instructor end
+            lead || educa_chat.mention_fields(mentions)
+                || case when is_anonymous then educa_chat.named(student, pseudonym) else student end as student_form,
+            lead || educa_chat.mention_fields(mentions)
+                || case when is_anonymous then educa_chat.named(instructor, pseudonym) else instructor end
                 as instructor_form,
             lead || case when is_anonymous then educa_chat.named(basic, pseudonym) else basic end as basic_form
         from event e
@@ -235,9 +283,10 @@ begin
     ),
     said as (
         insert into educa_chat.message
-            (course, seq, author, client_id, username, name, instructor, at, body, html, reply_to, question, thread, pseudonym)
+            (course, seq, author, client_id, username, name, instructor, at, body, html, reply_to, question, thread,
+             pseudonym, mentions)
         select course, new_seq, actor, client_id, username, name, by_instructor, new_at, body, html, target, is_question,
-            thread, pseudonym
+            thread, pseudonym, mentions
         from formed where is_new
     ),
     moved as (
@@ -279,6 +328,7 @@ declare
     asked educa_chat.message;
     person integer;
     author_name text;                          -- under which students see who does it; null: under her own
+    whom text[];
     new_seq bigint;
     new_at timestamptz;
 begin
@@ -365,13 +415,16 @@ begin
     end if;
     if entry.kind = 2 then
         insert into educa_chat.revision values (entry.course, message.seq, new_seq, message.body, message.html);
-        update educa_chat.message m set body = entry.body, html = entry.html, edited = true
+        if entry.mentioned is not null then
+            whom := educa_chat.members_mentioned(entry.course, entry.mentioned);
+        end if;
+        update educa_chat.message m set body = entry.body, html = entry.html, edited = true, mentions = whom
         where m.course = entry.course and m.seq = message.seq;
     elsif entry.kind = 3 then
         insert into educa_chat.revision values (entry.course, message.seq, new_seq, message.body, message.html);
         update educa_chat.message m
         set body = '', html = '', deleted = true,
-            edited = false, pinned = false, question = false, answered = false, endorsed = false
+            edited = false, pinned = false, question = false, answered = false, endorsed = false, mentions = null
         where m.course = entry.course and m.seq = message.seq;
         if message.answered then
             update educa_chat.message m set answers = answers - 1
@@ -456,9 +509,10 @@ begin
     end if;
     answer.seq := new_seq;
     answer.at := educa_chat.iso8601(new_at);
-    answer.student := educa_chat.lead(new_seq, new_at) || educa_chat.named(
+    answer.student := educa_chat.lead(new_seq, new_at) || educa_chat.mention_fields(whom) || educa_chat.named(
         entry.student, coalesce(author_name, case when entry.kind = 7 then entry.name else entry.username end));
-    answer.instructor := nullif(educa_chat.lead(new_seq, new_at) || entry.instructor, answer.student);
+    answer.instructor := nullif(
+        educa_chat.lead(new_seq, new_at) || educa_chat.mention_fields(whom) || entry.instructor, answer.student);
     insert into educa_chat.event
         (course, seq, kind, actor, client_id, at, said, target, redacts, owner, student, instructor)
     values (entry.course, new_seq, entry.kind, entry.actor, entry.client_id, new_at, room.said, entry.target,
@@ -478,7 +532,8 @@ end $$;
 create function educa_chat.append(
     courses bigint[], kinds smallint[], actors integer[], instructors boolean[], client_ids text[],
     students bytea[], instructor_forms bytea[], basics bytea[],
-    usernames text[], names text[], bodies text[], htmls text[], targets bigint[], ons boolean[], anonymous boolean[]
+    usernames text[], names text[], bodies text[], htmls text[], targets bigint[], ons boolean[], anonymous boolean[],
+    mentioneds text[]
 ) returns setof educa_chat.outcome
 language plpgsql volatile
 set lock_timeout = '2s'
@@ -504,7 +559,7 @@ begin
         return query select * from educa_chat.say(
             array(select generate_subscripts(courses, 1)::bigint), started,
             courses, kinds, actors, instructors, client_ids, students, instructor_forms, basics,
-            usernames, names, bodies, htmls, targets, ons, anonymous);
+            usernames, names, bodies, htmls, targets, ons, anonymous, mentioneds);
         return;
     end if;
     -- An entry is judged by what those before it in its room have changed. So each room's entries go in runs: of
@@ -544,14 +599,15 @@ begin
                 array(select htmls[p] from unnest(run.messages) p),
                 array(select targets[p] from unnest(run.messages) p),
                 array(select ons[p] from unnest(run.messages) p),
-                array(select anonymous[p] from unnest(run.messages) p));
+                array(select anonymous[p] from unnest(run.messages) p),
+                array(select mentioneds[p] from unnest(run.messages) p));
         end if;
         foreach place in array coalesce(run.acts, '{}') loop
             return next educa_chat.act(place, started, (
                 courses[place], kinds[place], actors[place], instructors[place], client_ids[place],
                 students[place], instructor_forms[place], basics[place],
                 usernames[place], names[place], bodies[place], htmls[place], targets[place], ons[place],
-                anonymous[place]
+                anonymous[place], mentioneds[place]
             )::educa_chat.entry);
         end loop;
     end loop;

@@ -1,5 +1,7 @@
 /** What was asked for, marked in what was found. */
 
+import { plain } from './plain.js';
+
 const WORD = /[\p{L}\p{N}\p{M}]+/gu;
 const EXCLUDED = /(?<!\S)-\S+/g;
 const OPERATOR = 'or';
@@ -52,9 +54,4 @@ function isSameWord(one, other) {
   while (alike < shorter.length && shorter[alike] === longer[alike]) alike += 1;
   const ending = longer.length - alike;
   return alike >= SHORTEST_STEM && ending <= LONGEST_ENDING && shorter.length - alike <= DIFFERENT_ENDING;
-}
-
-/** @param {string} word */
-function plain(word) {
-  return word.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase();
 }

@@ -1,0 +1,203 @@
+/** @import { Member } from '../protocol.js' */
+
+import { findMembers } from '../history.js';
+import { discOf, make } from '../message-view.js';
+import { byId } from '../page-data.js';
+import { plain } from '../search/plain.js';
+import { plural, text } from '../strings.js';
+import { BEING_WRITTEN, EVERYBODY } from './written.js';
+
+const ASK_AFTER = 150;
+const LIST = 'mention-list';
+
+/**
+ * Whom the reader may mean by the name that she is writing. The field keeps the focus, and its `aria-activedescendant`
+ * tells which of them Enter would take. It stays a text box: a text area may not have the role of a combobox.
+ */
+export class Completion {
+  #input = /** @type {HTMLTextAreaElement} */ (byId('chat-message-input'));
+  #list = make('ul');
+  #told = make('span', 'unseen');
+  /** @type {Member[]} */
+  #choices = [];
+  /** The one that Enter takes; -1: none. */
+  #active = -1;
+  /** @type {{start: number, name: string} | null} what is being written, and where it begins */
+  #written = null;
+  /** Where a name begins for which the reader wants no list. */
+  #refusedAt = -1;
+  /** @type {AbortController | undefined} */
+  #asked;
+  /** @type {number | undefined} */
+  #timer;
+
+  #room;
+  #user;
+  #mayMentionAll;
+
+  /**
+   * @param {object} how
+   * @param {number | string} how.room
+   * @param {string} how.user  who writes
+   * @param {() => boolean} how.mayMentionAll
+   */
+  constructor({ room, user, mayMentionAll }) {
+    this.#room = room;
+    this.#user = user;
+    this.#mayMentionAll = mayMentionAll;
+    this.#list.id = LIST;
+    this.#list.role = 'listbox';
+    this.#list.ariaLabel = text('mention.title');
+    this.#list.hidden = true;
+    this.#told.role = 'status';
+    this.#input.ariaAutoComplete = 'list';
+    this.#input.closest('.composer-box')?.prepend(this.#list, this.#told);
+    this.#input.addEventListener('input', () => this.look());
+    this.#input.addEventListener('blur', () => this.#close());
+    document.addEventListener('selectionchange', () => document.activeElement === this.#input && this.look());
+    // Before the composer has the key.
+    this.#input.form?.addEventListener('keydown', (event) => this.#key(event), { capture: true });
+    this.#input.form?.addEventListener('submit', () => this.#close());
+    // The field keeps the focus, and a phone its keyboard.
+    this.#list.addEventListener('pointerdown', (event) => event.preventDefault());
+    this.#list.addEventListener('click', ({ target }) => {
+      const option = target instanceof Element ? target.closest('[role=option]') : null;
+      if (option) this.#choose([...this.#list.children].indexOf(option));
+    });
+  }
+
+  /** Looks at what stands before the caret. */
+  look() {
+    const written = this.#beingWritten();
+    if (written?.start === this.#written?.start && written?.name === this.#written?.name) return;
+    this.#written = written;
+    this.#forgetQuestion();
+    if (!written || written.start === this.#refusedAt) {
+      if (!written) this.#refusedAt = -1;
+      return this.#show([]);
+    }
+    // Of those who are offered, who is still meant; the server knows whether others are.
+    this.#show(this.#choices.filter((choice) => isMeant(choice, written.name)));
+    this.#timer = setTimeout(() => this.#ask(written.name), ASK_AFTER);
+  }
+
+  #beingWritten() {
+    const { value, selectionStart, selectionEnd } = this.#input;
+    const found = selectionStart === selectionEnd ? BEING_WRITTEN.exec(value.slice(0, selectionStart)) : null;
+    return found && { start: found.index, name: found[1] };
+  }
+
+  /** @param {string} name */
+  async #ask(name) {
+    const asked = new AbortController();
+    this.#asked = asked;
+    const answer = await findMembers(this.#room, name, asked.signal).catch(() => null);
+    // Who was asked for too often or in vain stays with what is offered.
+    if (asked.signal.aborted || !answer) return;
+    const choices = answer.members.filter(({ user }) => user !== this.#user);
+    const everybody = { user: EVERYBODY, name: text('mention.all'), role: /** @type {const} */ ('instructor') };
+    // The last, so that nobody calls everybody who meant Alba.
+    if (this.#mayMentionAll() && EVERYBODY.startsWith(name.toLowerCase())) {
+      if (name.toLowerCase() === EVERYBODY) choices.unshift(everybody);
+      else choices.push(everybody);
+    }
+    this.#show(choices);
+  }
+
+  #forgetQuestion() {
+    clearTimeout(this.#timer);
+    this.#asked?.abort();
+  }
+
+  /** @param {Member[]} choices */
+  #show(choices) {
+    const active = this.#choices[this.#active]?.user;
+    const wasOpen = !this.#list.hidden;
+    this.#choices = choices;
+    this.#list.hidden = choices.length === 0;
+    this.#list.replaceChildren(...choices.map(optionOf));
+    const isOpen = choices.length > 0;
+    if (isOpen) this.#input.setAttribute('aria-controls', LIST);
+    else this.#input.removeAttribute('aria-controls');
+    if (isOpen || wasOpen) this.#told.textContent = isOpen ? plural('mention.found', choices.length) : '';
+    // Behind an `@` alone nobody is meant yet, and Enter sends.
+    const first = this.#written?.name ? 0 : -1;
+    this.#activate(isOpen ? Math.max(first, choices.findIndex(({ user }) => user === active)) : -1);
+  }
+
+  /** @param {number} place */
+  #activate(place) {
+    this.#active = place;
+    for (const [index, option] of [...this.#list.children].entries()) option.ariaSelected = String(index === place);
+    const option = this.#list.children[place];
+    option?.scrollIntoView({ block: 'nearest' });
+    if (option) this.#input.setAttribute('aria-activedescendant', option.id);
+    else this.#input.removeAttribute('aria-activedescendant');
+  }
+
+  #close() {
+    this.#forgetQuestion();
+    this.#written = null;
+    this.#show([]);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    // What an input method composes it takes the keys for.
+    if (this.#list.hidden || event.target !== this.#input || event.isComposing || event.keyCode === 229) return;
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const count = this.#choices.length;
+    if (event.key === 'ArrowDown') this.#activate((this.#active + 1) % count);
+    else if (event.key === 'ArrowUp') this.#activate((Math.max(this.#active, 0) - 1 + count) % count);
+    else if (event.key === 'Escape') {
+      this.#refusedAt = this.#written?.start ?? -1;
+      this.#forgetQuestion();
+      this.#show([]);
+    } else if ((event.key === 'Enter' || event.key === 'Tab') && this.#active >= 0) this.#choose(this.#active);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /** @param {number} place */
+  #choose(place) {
+    const choice = this.#choices[place];
+    const written = this.#beingWritten();
+    if (!choice || !written) return this.#close();
+    const { value, selectionStart } = this.#input;
+    const isFollowed = /^\s/.test(value.slice(selectionStart));
+    const mention = `@${choice.user}${isFollowed ? '' : ' '}`;
+    this.#input.focus();
+    this.#input.setSelectionRange(written.start, selectionStart);
+    // Unlike a change of the value it can be undone; it tells the composer as well.
+    if (!document.execCommand('insertText', false, mention)) {
+      this.#input.setRangeText(mention, written.start, selectionStart, 'end');
+      this.#input.dispatchEvent(new Event('input', { bubbles: true }));
+    }
+    this.#close();
+    // Not offered again where no space was put behind it.
+    this.#refusedAt = written.start;
+  }
+}
+
+/**
+ * @param {Member} member
+ * @param {string} name  as far as it is written
+ */
+function isMeant({ user, name: fullName }, name) {
+  const prefix = plain(name);
+  return ` ${plain(`${user} ${fullName}`)}`.includes(` ${prefix}`);
+}
+
+/**
+ * @param {Member} member
+ * @param {number} place
+ */
+function optionOf({ user, name, role }, place) {
+  const option = make('li');
+  option.id = `${LIST}-${place}`;
+  option.role = 'option';
+  option.append(discOf({ user, name }), make('bdi', '', name), ' ', make('bdi', 'mention-user', `@${user}`));
+  if (role === 'instructor' && user !== EVERYBODY) option.append(' ', make('span', 'badge', text('message.instructor')));
+  return option;
+}

@@ -1,0 +1,248 @@
+"""Mentioning somebody as people do it: by keyboard and by finger, and what those who are mentioned see."""
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from educa_chat.handlers.api import MEMBER_LOOKUPS_BURST
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.storage.accounts import add_user
+from educa_chat.storage.courses import enrol
+from tests.browser.conftest import TIMEOUT_MS, Desk, say
+from tests.browser.test_barriers import axe, barriers  # noqa: F401 a fixture
+from tests.browser.test_talking import PHONE, act, message
+from tests.serving import Person, quick_hash
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+FIELD = "#chat-message-input"
+
+
+def options(page: Page) -> Locator:
+    return page.get_by_role("listbox", name="Members").get_by_role("option")
+
+
+async def add_students(desk: Desk, *people: tuple[str, str, str]) -> None:
+    database = desk.server.app[DATABASE]
+    for username, first, last in people:
+        await add_user(database, username, quick_hash(), first_name=first, last_name=last)
+        await enrol(database, username, 1)
+
+
+async def sit_down(desk: Desk, username: str, **context: Any) -> Page:
+    page = await desk.sit_down(username, **context)
+    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+    return page
+
+
+async def test_somebody_is_mentioned_by_keyboard_and_stands_out_for_herself(desk: Desk) -> None:
+    await add_students(desk, ("lucia", "Lucía", "Ortiz"))
+    ana, luis = await sit_down(desk, "ana"), await sit_down(desk, "luis")
+    field = ana.locator(FIELD)
+    await field.press_sequentially("look, @lu")
+    await expect(options(ana)).to_have_count(2)
+    await expect(options(ana).nth(0)).to_contain_text("Luis Ortega @luis")
+    await expect(options(ana).nth(0)).to_have_attribute("aria-selected", "true")
+    assert await active_option(ana) == "Luis Ortega @luis"
+    await ana.keyboard.press("ArrowDown")
+    assert await active_option(ana) == "Lucía Ortiz @lucia"
+    await ana.keyboard.press("ArrowDown")
+    assert await active_option(ana) == "Luis Ortega @luis"
+    await ana.keyboard.press("ArrowUp")
+    await ana.keyboard.press("Tab")
+    await expect(field).to_have_value("look, @lucia ")
+    await expect(field).to_be_focused()
+    await expect(ana.get_by_role("listbox")).to_have_count(0)
+    await field.press_sequentially("and @ort")
+    await expect(options(ana)).to_have_count(2)
+    await ana.keyboard.press("Enter")
+    await expect(field).to_have_value("look, @lucia and @luis ")
+    await ana.keyboard.press("Control+z")
+    await expect(field).to_have_value("look, @lucia and @ort")
+    await ana.keyboard.press("Control+Shift+z")
+    await ana.keyboard.press("Enter")
+    for page, classes in ((luis, "mention mention-you"), (ana, "mention")):
+        mentions = message(page, "look, @lucia and @luis").locator(".mention")
+        await expect(mentions).to_have_text(["@lucia", "@luis"])
+        await expect(mentions.nth(0)).to_have_class("mention")
+        await expect(mentions.nth(1)).to_have_class(classes)
+    await luis.reload()
+    await expect(luis.locator(".mention-you")).to_have_text("@luis")
+
+
+async def active_option(page: Page) -> str:
+    """What a screen reader is told of while the field has the focus."""
+    option = page.locator("id=" + (await page.locator(FIELD).get_attribute("aria-activedescendant") or "none"))
+    assert await page.locator(FIELD).get_attribute("aria-controls") == await page.get_by_role("listbox").get_attribute(
+        "id"
+    )
+    await expect(option).to_have_attribute("aria-selected", "true")
+    parts = await option.locator("bdi").all_inner_texts()
+    return " ".join(parts)
+
+
+async def test_escape_closes_the_list_and_enter_sends_as_ever(desk: Desk) -> None:
+    ana = await sit_down(desk, "ana")
+    await ana.locator(FIELD).press_sequentially("for @lu")
+    await expect(options(ana)).to_have_count(1)
+    await ana.keyboard.press("Escape")
+    await expect(ana.get_by_role("listbox")).to_have_count(0)
+    await ana.locator(FIELD).press_sequentially("i")
+    await ana.keyboard.press("Enter")
+    await expect(message(ana, "for @lui")).to_be_visible()
+    await expect(ana.locator(FIELD)).to_have_value("")
+    # An `@` alone means nobody yet.
+    await ana.locator(FIELD).press_sequentially("what is @")
+    await expect(options(ana).first).to_contain_text("Clara Benítez")
+    await ana.keyboard.press("Enter")
+    await expect(message(ana, "what is @")).to_be_visible()
+    for nothing in ("ana@example.org", "@nobodyatall", "a @ b"):
+        await ana.locator(FIELD).press_sequentially(nothing)
+        await ana.keyboard.press("Enter")
+        await expect(message(ana, nothing)).to_be_visible()
+
+
+async def test_escape_in_a_reply_closes_the_list_alone(desk: Desk) -> None:
+    ana = await sit_down(desk, "ana")
+    await say(ana, "a question")
+    await expect(ana.locator("#chat .message.pending")).to_have_count(0)
+    await act(ana, "a question", "Reply")
+    await ana.locator(FIELD).press_sequentially("@lu")
+    await expect(options(ana)).to_have_count(1)
+    await ana.keyboard.press("Escape")
+    await expect(ana.locator("#composer-about")).to_be_visible()
+    await ana.keyboard.press("Escape")
+    await expect(ana.locator("#composer-about")).to_be_hidden()
+
+
+async def test_on_a_phone_a_finger_takes_a_member_and_the_keyboard_stays(desk: Desk) -> None:
+    await add_students(desk, *((f"lu{number}", "Lu", f"Number {number}") for number in range(12)))
+    page = await sit_down(desk, "ana", **PHONE, locale="es-ES")
+    await page.locator(FIELD).tap()
+    await page.locator(FIELD).press_sequentially("@lu")
+    listbox = page.get_by_role("listbox", name="Miembros")
+    await expect(listbox.get_by_role("option")).to_have_count(10)
+    box = await listbox.bounding_box()
+    assert box
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 375 and box["y"] >= 0
+    for option in await listbox.get_by_role("option").all():
+        size = await option.bounding_box()
+        assert size and size["height"] >= 44
+    await listbox.get_by_role("option").nth(1).tap()
+    await expect(page.locator(FIELD)).to_have_value(re.compile(r"^@lu\d+ $"))
+    await expect(page.locator(FIELD)).to_be_focused()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+async def test_what_an_input_method_composes_is_completed_but_its_keys_are_its_own(desk: Desk) -> None:
+    ana = await sit_down(desk, "ana")
+    await ana.locator(FIELD).focus()
+    session = await ana.context.new_cdp_session(ana)
+    await session.send("Input.insertText", {"text": "@l"})
+    await session.send("Input.imeSetComposition", {"text": "u", "selectionStart": 1, "selectionEnd": 1})
+    await expect(options(ana)).to_have_count(1)
+    await ana.evaluate(
+        """field => document.querySelector(field).dispatchEvent(new KeyboardEvent('keydown',
+            { key: 'Enter', isComposing: true, bubbles: true, cancelable: true }))""",
+        FIELD,
+    )
+    await expect(options(ana)).to_have_count(1)
+    await session.send("Input.insertText", {"text": "u"})
+    await ana.keyboard.press("Enter")
+    await expect(ana.locator(FIELD)).to_have_value("@luis ")
+
+
+async def test_everybody_is_offered_to_a_teacher_and_stands_out_for_all(desk: Desk) -> None:
+    await add_students(desk, ("alba", "Alba", "Roca"))
+    profe, ana = await sit_down(desk, "profe"), await sit_down(desk, "ana")
+    await profe.locator(FIELD).press_sequentially("@al")
+    await expect(options(profe)).to_contain_text(["Alba Roca", "Everybody in the course"])
+    await profe.locator(FIELD).press_sequentially("l")
+    await expect(options(profe).first).to_contain_text("Everybody in the course")
+    await profe.keyboard.press("Enter")
+    await profe.locator(FIELD).press_sequentially("an exam")
+    await profe.keyboard.press("Enter")
+    await expect(message(ana, "@all an exam").locator(".mention-you")).to_have_text("@all")
+    await ana.locator(FIELD).press_sequentially("@al")
+    await expect(options(ana)).to_contain_text(["Alba Roca"])
+    await ana.keyboard.press("Escape")
+    await say(ana, "@all help")
+    await expect(message(profe, "@all help")).to_be_visible()
+    await expect(message(profe, "@all help").locator(".mention")).to_have_count(0)
+
+
+async def test_a_mention_is_marked_where_it_is_one_and_nothing_becomes_markup(desk: Desk) -> None:
+    ana = await sit_down(desk, "ana")
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        texts = [
+            "**@ana**, @Ana. (@ANA) `@ana` https://example.org/@ana x@ana @anabel @nobody $@ana$",
+            "```\n@ana\n```\n@profe <img src=x onerror=alert(1)>@ana<b>",
+        ]
+        for number, text in enumerate(texts):
+            await socket.say(text, id=str(number))
+        await expect(ana.locator("#chat .message")).to_have_count(2)
+        first, second = ana.locator("#chat .message").nth(0), ana.locator("#chat .message").nth(1)
+        await expect(first.locator(".mention-you")).to_have_text(["@ana", "@Ana", "@ANA"])
+        await expect(first.locator(".mention")).to_have_count(3)
+        await expect(second.locator(".mention")).to_have_text(["@profe", "@ana"])
+        await expect(ana.locator("#chat :is(code, a, math) .mention")).to_have_count(0)
+        await expect(ana.locator("#chat img[onerror]")).to_have_count(0)
+        await socket.send({"type": "edit", "id": "e", "target": 2, "message": "@profe alone and ana"})
+        await expect(second.locator(".mention")).to_have_text(["@profe"])
+        await socket.send({"type": "message", "id": "r", "message": "so", "reply_to": 1})
+        await expect(ana.locator("#chat .message")).to_have_count(3)
+        await expect(ana.locator(".quote .mention")).to_have_count(0)
+
+
+async def test_ones_own_name_is_told_by_more_than_a_colour(desk: Desk) -> None:
+    ana = await sit_down(desk, "ana", forced_colors="active")
+    async with Person(desk.server.url, "luis") as luis:
+        await (await luis.enter()).say("@ana @luis", id="a")
+    mine, other = ana.locator(".mention-you"), ana.locator(".mention:not(.mention-you)")
+    assert await mine.evaluate("one => getComputedStyle(one).borderTopStyle") == "solid"
+    assert await other.evaluate("one => getComputedStyle(one).borderTopStyle") == "none"
+    assert await mine.evaluate("one => getComputedStyle(one).fontWeight") == "600"
+
+
+async def test_without_an_answer_a_name_is_just_typed(desk: Desk) -> None:
+    ana = await sit_down(desk, "ana")
+    await ana.route("**/members?*", lambda route: route.abort())
+    await ana.locator(FIELD).press_sequentially("@luis hello")
+    await ana.keyboard.press("Enter")
+    await expect(message(ana, "@luis hello").locator(".mention")).to_have_text("@luis")
+
+
+async def test_who_types_fast_asks_seldom(desk: Desk) -> None:
+    ana = await sit_down(desk, "ana")
+    asked: list[str] = []
+    ana.on("request", lambda request: asked.append(request.url) if "/members?" in request.url else None)
+    await ana.locator(FIELD).press_sequentially("@luisortega", delay=10)
+    await asyncio.sleep(0)
+    await expect(ana.get_by_role("listbox")).to_have_count(0)
+    assert len(asked) < min(5, MEMBER_LOOKUPS_BURST)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
+async def test_axe_finds_no_barrier_in_the_list_and_the_marks(
+    desk: Desk,
+    axe: str,  # noqa: F811
+    scheme: str,
+    device: dict[str, Any],
+) -> None:
+    async with Person(desk.server.url, "profe") as teacher:
+        socket = await teacher.enter()
+        await socket.say("@all and @ana and @luis", id="a")
+        await socket.receive_until("ack", id="a")
+    page = await sit_down(desk, "ana", color_scheme=scheme, reduced_motion="reduce", **device)
+    await expect(page.locator(".mention-you")).to_have_text(["@all", "@ana"])
+    await say(page, "@profe and @ana")
+    await page.locator(FIELD).press_sequentially("@")
+    await expect(options(page)).to_have_count(2)
+    await page.keyboard.press("ArrowDown")
+    assert await barriers(page, axe) == []

@@ -1,0 +1,312 @@
+"""Notifications of the browser: when they come, when they do not, and what the page says of them.
+
+The browser's `Notification` is wrapped to see what a page makes; whether the desktop then shows it is the browser's.
+"""
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from educa_chat.handlers.keys import SOCKETS
+from educa_chat.protocol import CloseCode
+from tests.browser.conftest import TIMEOUT_MS, Desk, until
+from tests.browser.test_barriers import axe, barriers  # noqa: F401 a fixture
+from tests.browser.test_talking import PHONE, message
+from tests.browser.test_unread import turn
+from tests.handlers.test_class_commands import give
+from tests.serving import Chatter, Person
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+RECORD = """
+    window.made = [];
+    const Real = window.Notification;
+    window.Notification = class extends Real {
+        constructor(title, options) {
+            super(title, options);
+            const record = { title, ...options, isOpen: true };
+            if (title) window.made.push(record);
+            this.click = () => this.dispatchEvent(new Event('click'));
+            record.click = this.click;
+            const close = this.close.bind(this);
+            this.close = () => { record.isOpen = false; close(); };
+        }
+    };
+"""
+PHONE_BROWSER = """
+    window.Notification = class {
+        static permission = 'default';
+        static requestPermission = async () => 'granted';
+        constructor() { throw new TypeError('Illegal constructor'); }
+    };
+"""
+ASK = "Tell me who mentions or answers me"
+ROOM = "Introducción a la programación"
+
+
+async def sit_down(
+    desk: Desk, username: str = "ana", *, script: str = RECORD, allow: bool = True, **context: Any
+) -> Page:
+    """A page from which notifications may come: they were asked for."""
+    page = await desk.sit_down(username, "/students/courses/", **context)
+    if allow:
+        await page.context.grant_permissions(["notifications"])
+    await page.context.add_init_script(script)
+    await enter(page, desk)
+    if allow:
+        await page.get_by_role("button", name=ASK).click()
+        await expect(page.locator("#notifications-state")).to_have_text("on")
+    return page
+
+
+async def enter(page: Page, desk: Desk) -> None:
+    await page.goto(f"{desk.server.url}/chat/room/1/")
+    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+
+
+async def made(page: Page) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = await page.evaluate("made.map(({ click, ...one }) => one)")
+    return found
+
+
+async def until_made(page: Page, *titles: str) -> None:
+    async def is_made() -> bool:
+        return [one["title"] for one in await made(page)] == list(titles)
+
+    await until(is_made)
+
+
+async def answer(socket: Chatter, **command: object) -> int:
+    return await give(socket, type="message", **command)
+
+
+async def test_who_looks_elsewhere_is_told_of_mentions_and_answers_and_of_nothing_else(desk: Desk) -> None:
+    ana = await sit_down(desk)
+    async with (
+        Person(desk.server.url, "luis") as student,
+        Person(desk.server.url, "profe") as teacher,
+        Person(desk.server.url, "ana") as herself,
+    ):
+        luis, profe, other = await student.enter(), await teacher.enter(), await herself.enter()
+        mine = await answer(other, message="my question")
+        await expect(message(ana, "my question")).to_be_visible()
+        await answer(luis, message="before her eyes @ana")
+        await turn(ana, hidden=True)
+        await answer(luis, message="@ana **look** <b>here</b>")
+        await answer(luis, message="nothing for her, but @profe")
+        await answer(luis, message="so", reply_to=mine)
+        await answer(luis, message="to another", reply_to=2)
+        await answer(other, message="@ana, says she herself", reply_to=mine)
+        await answer(luis, message="@all says a student")
+        await answer(profe, message="@all an exam")
+    await until_made(
+        ana,
+        f"Luis Ortega mentions you · {ROOM}",
+        f"Luis Ortega answers you · {ROOM}",
+        f"Clara Benítez calls everybody · {ROOM}",
+    )
+    first, *_ = await made(ana)
+    assert first["body"] == "@ana **look** <b>here</b>"
+    assert len({one["tag"] for one in await made(ana)}) == 3
+
+
+async def test_a_window_without_the_focus_counts_as_elsewhere(desk: Desk) -> None:
+    ana = await sit_down(desk)
+    await ana.evaluate("document.hasFocus = () => false")
+    async with Person(desk.server.url, "luis") as luis:
+        await answer(await luis.enter(), message="@ana")
+    await until_made(ana, f"Luis Ortega mentions you · {ROOM}")
+
+
+async def test_a_click_leads_to_the_message_however_far_it_is(desk: Desk) -> None:
+    ana = await sit_down(desk)
+    await turn(ana, hidden=True)
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        await answer(socket, message="@ana first")
+        for number in range(80):
+            await answer(socket, message=f"number {number}")
+    await until_made(ana, f"Luis Ortega mentions you · {ROOM}")
+    await expect(message(ana, "number 79")).to_be_attached()
+    await turn(ana, hidden=False)
+    await ana.evaluate("made[0].click()")
+    await expect(message(ana, "@ana first")).to_be_focused()
+    await expect(message(ana, "@ana first")).to_be_in_viewport()
+    assert not (await made(ana))[0]["isOpen"]
+
+
+async def test_an_answer_to_what_is_not_loaded_is_known_for_hers(desk: Desk) -> None:
+    async with Person(desk.server.url, "ana") as herself, Person(desk.server.url, "luis") as student:
+        hers, luis = await herself.enter(), await student.enter()
+        await answer(hers, message="long ago")
+        await answer(luis, message="long ago by luis")
+        for number in range(60):
+            await answer(luis, message=f"number {number}")
+        ana = await sit_down(desk)
+        await turn(ana, hidden=True)
+        await answer(luis, message="not to her", reply_to=2)
+        await answer(luis, message="to her", reply_to=1)
+        await until_made(ana, f"Luis Ortega answers you · {ROOM}")
+        assert (await made(ana))[0]["body"] == "to her"
+
+
+async def test_what_she_sees_in_another_window_or_has_read_since_is_not_told(desk: Desk) -> None:
+    ana = await sit_down(desk)
+    await turn(ana, hidden=True)
+    async with Person(desk.server.url, "ana") as herself, Person(desk.server.url, "luis") as student:
+        phone, luis = await herself.enter(), await student.enter()
+        seq = await answer(luis, message="@ana she reads this")
+        await phone.send({"type": "read", "seq": seq})
+        seq = await answer(luis, message="@ana and not that")
+        await until_made(ana, f"Luis Ortega mentions you · {ROOM}")
+        assert (await made(ana))[0]["body"] == "@ana and not that"
+        await phone.send({"type": "read", "seq": seq})
+
+        async def is_closed() -> bool:
+            return not (await made(ana))[0]["isOpen"]
+
+        await until(is_closed)
+
+
+async def test_what_was_deleted_is_not_told_and_what_was_told_of_it_goes(desk: Desk) -> None:
+    ana = await sit_down(desk)
+    await turn(ana, hidden=True)
+    async with Person(desk.server.url, "luis") as student:
+        luis = await student.enter()
+        by_mistake = await answer(luis, message="@ana by mistake")
+        await give(luis, type="delete", target=by_mistake)
+        told = await answer(luis, message="@ana it is told")
+        await until_made(ana, f"Luis Ortega mentions you · {ROOM}")
+        await give(luis, type="delete", target=told)
+
+        async def is_closed() -> bool:
+            return not (await made(ana))[0]["isOpen"]
+
+        await until(is_closed)
+        assert (await made(ana))[0]["body"] == "@ana it is told"
+
+
+async def test_after_a_loss_of_the_connection_what_is_new_is_told_once_and_what_is_old_is_not(desk: Desk) -> None:
+    ana = await sit_down(desk)
+    await turn(ana, hidden=True)
+    async with Person(desk.server.url, "luis") as student:
+        luis = await student.enter()
+        await answer(luis, message="@ana one")
+        await until_made(ana, f"Luis Ortega mentions you · {ROOM}")
+        await ana.context.set_offline(True)
+        await cut_off(desk, "ana")
+        await answer(luis, message="@ana two")
+        await ana.context.set_offline(False)
+        await until_made(ana, *2 * [f"Luis Ortega mentions you · {ROOM}"])
+        await ana.context.set_offline(True)
+        await cut_off(desk, "ana")
+        await answer(luis, message="@ana long before she is back")
+        # As if an hour had passed meanwhile.
+        await ana.evaluate("(now => (Date.now = () => now() + 3600_000))(Date.now)")
+        await ana.context.set_offline(False)
+        await expect(message(ana, "@ana long before she is back")).to_be_attached()
+        await answer(luis, message="@ana three")
+        await until_made(ana, *3 * [f"Luis Ortega mentions you · {ROOM}"])
+    assert [one["body"] for one in await made(ana)] == ["@ana one", "@ana two", "@ana three"]
+
+
+async def cut_off(desk: Desk, username: str) -> None:
+    """Break the connections of somebody's sockets."""
+    sockets = desk.server.app[SOCKETS]
+    for socket in list(sockets):
+        if socket.visitor.username == username:
+            socket.close(CloseCode.GOING_AWAY)
+
+
+async def test_the_quiet_switch_silences_every_window_of_hers_and_is_kept(desk: Desk) -> None:
+    ana = await sit_down(desk)
+    other = await ana.context.new_page()
+    await enter(other, desk)
+    await expect(other.locator("#notifications-state")).to_have_text("on")
+    await other.get_by_role("switch", name="Quiet").check()
+    for page in (ana, other):
+        await expect(page.locator("#notifications-state")).to_have_text("quiet")
+        await expect(page.get_by_role("switch", name="Quiet")).to_be_checked()
+    await other.reload()
+    await expect(other.locator("#notifications-state")).to_have_text("quiet")
+    await other.close()
+    await turn(ana, hidden=True)
+    async with Person(desk.server.url, "luis") as student:
+        luis = await student.enter()
+        await answer(luis, message="@ana in quiet")
+        await expect(message(ana, "@ana in quiet")).to_be_attached()
+        await ana.get_by_role("switch", name="Quiet").uncheck()
+        await expect(ana.locator("#notifications-state")).to_have_text("on")
+        await answer(luis, message="@ana again")
+    await until_made(ana, f"Luis Ortega mentions you · {ROOM}")
+    assert (await made(ana))[0]["body"] == "@ana again"
+
+
+async def test_nobody_is_asked_or_told_who_has_not_asked(desk: Desk) -> None:
+    ana = await sit_down(desk, allow=False)
+    asked = "Notification.requestPermission = async () => { window.asked = true; return 'default'; }"
+    await ana.evaluate(f"() => {{ {asked} }}")
+    await ana.context.grant_permissions(["notifications"])
+    await turn(ana, hidden=True)
+    async with Person(desk.server.url, "luis") as student:
+        await answer(await student.enter(), message="@ana")
+    await expect(message(ana, "@ana")).to_be_attached()
+    await expect(ana.locator("#notifications-state")).to_have_text("off")
+    assert await ana.evaluate("[window.asked, made.length]") == [None, 0]
+    await ana.get_by_role("button", name=ASK).click()
+    assert await ana.evaluate("window.asked")
+
+
+async def test_a_browser_that_blocks_them_is_named_as_the_one_that_does(desk: Desk) -> None:
+    script = RECORD + "Object.defineProperty(Notification, 'permission', { get: () => 'denied' });"
+    ana = await sit_down(desk, script=script, allow=False)
+    await ana.get_by_role("button", name=ASK).click()
+    await expect(ana.locator("#notifications-state")).to_contain_text("blocked by the browser")
+    await expect(ana.get_by_role("button", name=ASK)).to_be_hidden()
+
+
+@pytest.mark.parametrize("script", [PHONE_BROWSER, "delete window.Notification"])
+async def test_a_browser_that_can_not_show_them_says_so_and_the_room_goes_on(desk: Desk, script: str) -> None:
+    ana = await sit_down(desk, script=script, allow=False, **PHONE)
+    await ana.locator(".menu-button").tap()
+    await ana.get_by_role("button", name=ASK).tap()
+    await expect(ana.locator("#notifications-state")).to_have_text("this browser can’t show them")
+    await turn(ana, hidden=True)
+    async with Person(desk.server.url, "luis") as student:
+        await answer(await student.enter(), message="@ana")
+    await expect(message(ana, "@ana")).to_be_attached()
+
+
+async def test_one_that_is_refused_when_it_is_made_breaks_nothing(desk: Desk) -> None:
+    ana = await sit_down(desk)
+    await ana.evaluate(
+        "() => void (window.Notification = class"
+        " { static permission = 'granted'; constructor() { throw new TypeError(); } })"
+    )
+    await turn(ana, hidden=True)
+    async with Person(desk.server.url, "luis") as student:
+        luis = await student.enter()
+        await answer(luis, message="@ana")
+        await expect(ana.locator("#notifications-state")).to_have_text("this browser can’t show them")
+        await answer(luis, message="@ana again")
+    await expect(message(ana, "@ana again")).to_be_attached()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
+async def test_axe_finds_no_barrier_in_the_switch(
+    desk: Desk,
+    axe: str,  # noqa: F811
+    scheme: str,
+    device: dict[str, Any],
+) -> None:
+    page = await sit_down(desk, allow=False, color_scheme=scheme, reduced_motion="reduce", **device)
+    await page.context.grant_permissions(["notifications"])
+    if device:
+        await page.locator(".menu-button").tap()
+    assert await barriers(page, axe) == []
+    await page.get_by_role("button", name=ASK).click()
+    await expect(page.get_by_role("switch", name="Quiet")).to_be_visible()
+    assert await barriers(page, axe) == []

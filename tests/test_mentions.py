@@ -1,0 +1,250 @@
+"""Whom a message mentions: the names in its text, and which of them are members when it is stored."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from educa_chat.markup import render
+from educa_chat.mentions import EVERYBODY, MOST, mentioned_in
+from educa_chat.protocol import Audience, Delete, Edit, Event, Question, Say
+from educa_chat.storage.log import Log
+from educa_chat.storage.messages import Reader, read_page
+from educa_chat.storage.pool import Database
+from tests.storage.platform import add_class
+from tests.test_class import ASKER, OUTSIDER, STUDENT, TEACHER, TIMEOUT_S, Class, open_class
+
+READER = Reader(ASKER, is_instructor=False)
+
+
+def names(text: str, *, by_instructor: bool = False) -> list[str]:
+    return (mentioned_in(render(text), by_instructor=by_instructor) or "").split()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("@ana", ["ana"]),
+        ("hi @ana, @luis: (@marta) @pia!", ["ana", "luis", "marta", "pia"]),
+        ("@ana @luis @ana", ["ana", "luis"]),
+        ("@ana.", ["ana."]),
+        ("@ana.morales+1@example.org", ["ana.morales+1@example.org"]),
+        ("@Ñandú_7", ["Ñandú_7"]),
+        ("ana@example.org", []),
+        ("a @ b", []),
+        ("@", []),
+        ("**@ana** ~~@luis~~\n> @marta\n- @pia", ["ana", "luis", "marta", "pia"]),
+        ("`@ana` and @luis", ["luis"]),
+        ("```\n@ana\n```\n@luis", ["luis"]),
+        ("```python\n@property\ndef f(): ...\n```", []),
+        ("$@ana$ @luis", ["luis"]),
+        ("https://example.org/@ana", []),
+        ("[@ana](https://example.org/) @luis", ["luis"]),
+        ("<@ana> <b>@luis</b>", ["ana", "luis"]),
+        ("@" + "a" * 150, ["a" * 150]),
+        ("@" + "a" * 151, []),
+        ("@all", []),
+        ("@ﷺ", []),
+        ("@ﬁn", ["fin"]),
+    ],
+)
+def test_names_are_found_where_people_mean_them(text: str, expected: list[str]) -> None:
+    assert names(text) == expected
+
+
+@pytest.mark.parametrize("text", ["@all", "@All", "hello @all.", "@ana @all"])
+def test_everybody_is_mentioned_by_an_instructor_alone(text: str) -> None:
+    assert names(text, by_instructor=True)[0] == EVERYBODY
+    assert names(text) == [name for name in ("ana",) if name in text]
+
+
+@pytest.mark.parametrize("text", ["@allan", "all", "a@all", "`@all`"])
+def test_what_only_looks_like_everybody_is_not(text: str) -> None:
+    assert EVERYBODY not in names(text, by_instructor=True)
+
+
+def test_so_many_names_are_found_and_no_more() -> None:
+    text = " ".join(f"@user{number}" for number in range(MOST + 10))
+    assert names(text) == [f"user{number}" for number in range(MOST)]
+    assert names(f"{text} @all", by_instructor=True) == [EVERYBODY, *(f"user{number}" for number in range(MOST))]
+
+
+usernames = st.from_regex(r"\A[A-Za-z0-9ñé][A-Za-z0-9ñé.+-]{0,20}[A-Za-z0-9ñé]\Z").filter(lambda n: n.lower() != "all")
+around = st.sampled_from([" ", "\n", ", ", "! ", " (", ") ", ": ", "; ", "? "])
+
+
+@given(st.lists(st.tuples(around, usernames), max_size=MOST))
+def test_each_name_is_found_in_order_whatever_stands_between(parts: list[tuple[str, str]]) -> None:
+    text = "".join(f"{before}@{name}" for before, name in parts)
+    assert mentioned_in(text, by_instructor=False) == (" ".join(dict.fromkeys(name for _, name in parts)) or None)
+
+
+@given(st.text(st.sampled_from("@@@aZñ.+-_*` \n$<>&[]()/:1😀\u0301ﷺ"), max_size=200), st.booleans())
+def test_whatever_is_written_the_names_are_of_djangos_form_and_few(text: str, by_instructor: bool) -> None:
+    found = names(text, by_instructor=by_instructor)
+    if found[:1] == [EVERYBODY]:
+        assert by_instructor
+        del found[0]
+    assert len(found) == len(set(found)) <= MOST
+    for name in found:
+        assert re.fullmatch(r"[\w.@+-]{1,150}", name)
+        assert name.lower().rstrip(".@+-") != "all"
+
+
+@pytest.mark.parametrize(
+    "text", ["@" * 4000, "@a " * 1300, "@a." * 1300, "`@" * 2000, "<a " * 1300 + "@", "@" + "." * 3999]
+)
+def test_no_text_keeps_the_search_for_names_busy(text: str) -> None:
+    html = render(text)
+    started = time.thread_time()
+    mentioned_in(html, by_instructor=True)
+    assert time.thread_time() - started < 0.05
+
+
+@pytest.fixture
+async def room(database: Database) -> AsyncIterator[Class]:
+    await add_class(database, courses=2, students=4)
+    await database.execute("delete from courses_course_students where user_id = $1 and course_id = 1", OUTSIDER)
+    async with open_class(database) as opened:
+        yield opened
+
+
+async def rename(database: Database, user: int, username: str) -> None:
+    await database.execute("update auth_user set username = $2 where id = $1", user, username)
+
+
+async def mentions_of(room: Class, user: int, text: str) -> list[str]:
+    """Say it, and return whom the event mentions."""
+    await room.seq_of(user, Say(message=text))
+    found: list[str] = shown(room.events[-1]).get("mentions", [])
+    return found
+
+
+def shown(event: Event, audience: Audience = Audience.STUDENT) -> dict[str, Any]:
+    form = event.form(audience)
+    assert form is not None
+    fields: dict[str, Any] = json.loads(form)
+    return fields
+
+
+async def test_members_alone_are_mentioned(room: Class) -> None:
+    text = "@user1 @user2 @user4 @nobody @user1000 @user3"
+    assert await mentions_of(room, ASKER, text) == ["user1", "user2", "user1000", "user3"]
+    await room.database.execute("delete from courses_course_students where user_id = 2 and course_id = 1")
+    await room.database.execute("update auth_user set is_active = false where id = 3")
+    assert await mentions_of(room, ASKER, text) == ["user1", "user1000"]
+
+
+async def test_a_superuser_who_has_no_part_in_the_course_is_not_mentioned(room: Class) -> None:
+    await room.database.execute("update auth_user set is_superuser = true where id = $1", OUTSIDER)
+    assert await mentions_of(room, ASKER, f"@user{OUTSIDER}") == []
+
+
+@pytest.mark.parametrize(
+    ("usernames", "text", "expected"),
+    [
+        (["ana", "luis"], "@Ana and @LUIS", ["ana", "luis"]),
+        (["Ana", "ANA"], "@ana", ["Ana"]),
+        (["ana", "Ana"], "@Ana", ["Ana"]),
+        (["ana", "Ana"], "@ANA", ["ana"]),
+        (["ana.", "ana"], "@ana.", ["ana."]),
+        (["ana", "luis"], "@ana. @luis...", ["ana", "luis"]),
+        (["ana@example.org", "ana"], "@Ana@example.org, @ana", ["ana@example.org", "ana"]),
+        (["Ana.Morales", "x"], "@ana.morales.", ["Ana.Morales"]),
+        (["ana", "luis"], "@ana @Ana @ana.", ["ana"]),
+        (["-_+.@", "__init__"], "@-_+.@ and `x` @__init__", ["-_+.@"]),
+    ],
+)
+async def test_a_name_is_taken_as_people_mean_it(
+    room: Class, usernames: list[str], text: str, expected: list[str]
+) -> None:
+    for user, username in zip((ASKER, STUDENT), usernames, strict=True):
+        await rename(room.database, user, username)
+    assert await mentions_of(room, TEACHER, text) == expected
+
+
+async def test_everybody_is_mentioned_in_the_event_and_in_the_history(room: Class) -> None:
+    await room.seq_of(TEACHER, Say(message="@all and @user1"))
+    await room.seq_of(ASKER, Say(message="@all and @user1"))
+    await room.seq_of(TEACHER, Say(message="@all"))
+    by_teacher, by_student, alone = map(shown, room.events)
+    assert (by_teacher["mentions"], by_teacher["mentions_all"]) == (["user1"], True)
+    assert (by_student["mentions"], "mentions_all" in by_student) == (["user1"], False)
+    assert ("mentions" in alone, alone["mentions_all"]) == (False, True)
+    page = await read_page(room.database, 1, READER, before=None, after=None, limit=10)
+    assert [(m.mentions, m.mentions_all) for m in page.messages] == [(["user1"], True), (["user1"], False), ([], True)]
+
+
+async def test_who_teaches_no_more_can_not_mention_everybody(room: Class) -> None:
+    assert await room.code_of(STUDENT, Say(message="@all"), teaches=True) == "forbidden"
+
+
+async def test_every_form_is_told_but_the_basic_one(room: Class) -> None:
+    await room.seq_of(TEACHER, Say(message="@all @user1"))
+    for audience in (Audience.STUDENT, Audience.INSTRUCTOR):
+        assert shown(room.events[0], audience)["mentions"] == ["user1"]
+    assert {"mentions", "mentions_all"}.isdisjoint(shown(room.events[0], Audience.BASIC))
+    assert await Log(room.database).read(1, 0, 10) == room.events
+
+
+async def test_an_edit_mentions_whom_it_names_and_nobody_else(room: Class) -> None:
+    seq = await room.seq_of(TEACHER, Say(message="@all @user1"))
+    await room.seq_of(TEACHER, Edit(target=seq, message="@user2 and @user4"))
+    assert shown(room.events[1])["mentions"] == ["user2"]
+    assert "mentions_all" not in shown(room.events[1])
+    (message,) = (await read_page(room.database, 1, READER, before=None, after=None, limit=10)).messages
+    assert (message.mentions, message.mentions_all) == (["user2"], False)
+    await room.seq_of(TEACHER, Edit(target=seq, message="nobody"))
+    assert "mentions" not in shown(room.events[2])
+    (message,) = (await read_page(room.database, 1, READER, before=None, after=None, limit=10)).messages
+    assert message.mentions == []
+
+
+async def test_what_is_deleted_mentions_nobody(room: Class) -> None:
+    seq = await room.seq_of(TEACHER, Say(message="@all @user1"))
+    await room.seq_of(TEACHER, Delete(target=seq))
+    (message,) = (await read_page(room.database, 1, READER, before=None, after=None, limit=10)).messages
+    assert (message.mentions, message.mentions_all) == ([], False)
+    for event in await Log(room.database).read(1, 0, 10):
+        assert b"mentions" not in event.student
+
+
+async def test_messages_that_go_together_mention_each_its_own(room: Class) -> None:
+    await room.give(
+        ASKER, *(Say(message=text) for text in ("@user1", "nobody", "@user2 @user1")), Question(target=1, on=True)
+    )
+    assert [shown(event).get("mentions") for event in room.events] == [["user1"], None, ["user2", "user1"], None]
+
+
+async def test_the_members_of_a_large_course_are_found_one_by_one(room: Class) -> None:
+    await room.database.execute(
+        "insert into auth_user (id, username, password, first_name, last_name, email,"
+        " is_superuser, is_staff, is_active, date_joined)"
+        " select n, 'student' || n, '!', '', '', '', false, false, true, now() from generate_series(2000, 11999) n"
+    )
+    await room.database.execute(
+        "insert into courses_course_students (course_id, user_id) select 1, n from generate_series(2000, 11999) n"
+    )
+    before = await rows_looked_at(room.database)
+    text = " ".join(f"@{name}{number}" for number in range(2000, 2025) for name in ("student", "nobody"))
+    assert len(await mentions_of(room, ASKER, text)) == 25
+    async with asyncio.timeout(TIMEOUT_S):
+        # The database tells of what was read a moment later.
+        while (rows := await rows_looked_at(room.database) - before) < 25:
+            await asyncio.sleep(0.05)
+    assert rows < 200
+
+
+async def rows_looked_at(database: Database) -> int:
+    """Of those who are enrolled, by everybody until now."""
+    rows: int = await database.fetchval(
+        "select (select sum(idx_tup_read) from pg_stat_user_indexes where relname = 'courses_course_students')"
+        "::bigint + (select seq_tup_read from pg_stat_user_tables where relname = 'courses_course_students')"
+    )
+    return rows
