@@ -17,8 +17,10 @@ logger = logging.getLogger(__name__)
 
 FOUND = 50
 """How many messages are found at most."""
-RANKED = 1000
+RANKED = 250
 """How many of the newest matches are ranked: a word that is everywhere has no better message further back."""
+CANDIDATES = 2000
+"""In how many of the newest messages with all its words a phrase is looked for: the index knows of no order."""
 BATCH = 200
 PAUSE_S = 1.0
 """Between two looks for what is new."""
@@ -43,30 +45,36 @@ async def search(database: Database, course: int, reader: Reader, words: str) ->
     """
     rows = await database.fetch(
         f"select r.head, {COLUMNS}"
-        " from (select coalesce(max(head), 0) as head, educa_chat.search_query($2) as query"
+        " from (select coalesce(max(head), 0) as head, educa_chat.search_query($2) as query,"
+        "  educa_chat.search_candidates(educa_chat.search_query($2)) as candidates"
         "  from educa_chat.room where course = $1) r"
         " left join lateral ("
         "  select m.*"
         "  from ("
         "   select newest.seq, ts_rank(newest.words, r.query, 1) as rank"
         "   from ("
+        "    select * from ("
         # The slices come newest first, and none is looked into once there are enough.
-        "    select entry.seq, entry.words"
-        "    from generate_series(educa_chat.search_slice(r.head), 0, -1) slice cross join lateral ("
-        "     select seq, words from educa_chat.search_entry"
+        "     select entry.seq, entry.words"
+        "     from generate_series(educa_chat.search_slice(r.head), 0, -1) slice cross join lateral ("
+        "      select seq, words from educa_chat.search_entry"
         # As two conditions: in the index each then skips what the other leaves out, which the parts of one don't.
-        "     where words @@ educa_chat.search_slice_query($1, slice) and words @@ r.query order by seq desc limit $3"
-        "    ) entry limit $3"
+        "      where words @@ educa_chat.search_slice_query($1, slice) and words @@ r.candidates"
+        "      order by seq desc limit $3"
+        "     ) entry limit $3"
+        "    ) candidate where words @@ r.query limit $4"
         "   ) newest"
         "   order by rank desc, seq desc"
         "  ) best"
-        # One by one, in their order: to make the words of a message costs more than to find it.
+        # One by one, in their order. What was not edited says what the index says: to make the words of a message
+        # costs more than to find it.
         "  cross join lateral (select * from educa_chat.message where course = $1 and seq = best.seq limit 1) m"
-        "  where not m.deleted and educa_chat.search_words(m.body) @@ r.query"
-        "  order by best.rank desc, best.seq desc limit $4"
+        "  where not m.deleted and (not m.edited or educa_chat.search_words(m.body) @@ r.query)"
+        "  order by best.rank desc, best.seq desc limit $5"
         " ) m on true",
         course,
         words,
+        CANDIDATES,
         RANKED,
         FOUND + 1,
     )

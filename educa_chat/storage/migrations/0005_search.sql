@@ -28,6 +28,13 @@ exception when internal_error then
     return educa_chat.search_query(translate(plain, '-', ' '));
 end $$;
 
+-- What has all the words of a query, though not as its phrases have them: the index would find as much for a phrase, and
+-- each message of it be looked at. What must not be there is left out as well, since a phrase of it is no more known.
+create function educa_chat.search_candidates(query tsquery) returns tsquery
+language sql immutable strict parallel safe
+    return case when query::text not like '%<%' then query     -- No word has one in it.
+        else coalesce(regexp_replace(nullif(querytree(query), 'T'), '<(-|\d+)>', '&', 'g'), $$!' '$$)::tsquery end;
+
 -- A room's log is cut into slices, so that a search looks into the newest first and ends when it has enough.
 create function educa_chat.search_slice(seq bigint) returns bigint
 language sql immutable strict parallel safe
