@@ -165,6 +165,9 @@ class Hub:
         for course, fresh in events.items():
             if (opened := self._rooms.get(course)) is not None:
                 opened.room.offer(fresh)
+        if not self._bus.reaches_others:
+            return
+        for course, fresh in events.items():
             self._outbox.setdefault(course, []).extend(fresh)
             self._outbox_bytes += sum(event.size for event in fresh)
         if self._outbox_bytes > OUTBOX_BYTES:

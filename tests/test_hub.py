@@ -12,7 +12,8 @@ from educa_chat.errors import BusUnavailable
 from educa_chat.handlers.keys import HUB
 from educa_chat.hub import Hub
 from educa_chat.metrics import Metrics
-from educa_chat.payload import encode_head
+from educa_chat.payload import Typist, decode_payload, encode_head
+from educa_chat.presence import Person as PersonHere
 from educa_chat.protocol import Event
 from educa_chat.storage.log import Log
 from educa_chat.storage.pool import open_database
@@ -96,9 +97,31 @@ async def test_two_deployments_on_one_redis_never_hear_each_other(
             assert [event["message"] for event in await there.events(1)] == ["theirs"]
 
 
+async def test_a_process_that_nobody_else_can_hear_publishes_its_signals_alone(postgres: Postgres) -> None:
+    class Bus(MemoryBus):
+        def __init__(self) -> None:
+            super().__init__()
+            self.payloads: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def publish(self, topic: str, payload: bytes) -> None:
+            self.payloads.put_nowait(payload)
+
+    bus = Bus()
+    async with open_database(await postgres.create_chat_database(demo=True), 2) as database:
+        hub = Hub(Log(database), bus, await Log(database).epoch(), Metrics())
+        async with hub.open():
+            hub.announce({1: [Event(1, b'{"seq":1,"datetime":""}', None, None)]})
+            hub.signal_typing(1, PersonHere(7, "ana", "Ana"))
+            async with asyncio.timeout(10):
+                signal = await bus.payloads.get()
+            assert isinstance(decode_payload(signal, hub.epoch), Typist)
+            assert bus.payloads.empty()
+
+
 async def test_a_publish_that_failed_is_doubted_until_the_bus_has_carried_again(postgres: Postgres) -> None:
     class Bus(MemoryBus):
         silence_s = 0.2
+        reaches_others = True
         is_away = True
 
         async def publish(self, topic: str, payload: bytes) -> None:

@@ -13,6 +13,7 @@ class MemoryBus:
 
     silence_s = 0.0
     """It can't fail."""
+    reaches_others = False
 
     def __init__(self) -> None:
         self._inboxes: dict[str, set[Inbox]] = {}

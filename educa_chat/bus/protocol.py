@@ -32,3 +32,7 @@ class MessageBus(Protocol):
     @property
     def silence_s(self) -> float:
         """Seconds since the bus last proved that it carries; 0.0 where it can't fail."""
+
+    @property
+    def reaches_others(self) -> bool:
+        """Whether there may be another process that hears what this one publishes."""

@@ -25,6 +25,8 @@ async def open_redis_bus(
 class RedisBus:
     """A MessageBus of one link; `open_redis_bus` makes it."""
 
+    reaches_others = True
+
     def __init__(self, link: Link, prefix: str) -> None:
         self._link = link
         self._prefix = prefix

@@ -70,6 +70,8 @@ async def open_redis_cluster_bus(
 class RedisClusterBus:
     """A MessageBus of one link to each master; `open_redis_cluster_bus` makes it."""
 
+    reaches_others = True
+
     def __init__(self, url: str, prefix: str, clock: Callable[[], float]) -> None:
         nodes = [connection_options(node_url) for node_url in _node_urls(url)]
         self._seeds = [Address(options["host"], options["port"]) for options in nodes]

@@ -33,6 +33,9 @@ async def heard(subscription: AsyncIterator[bytes], count: int) -> list[bytes]:
 
 
 class TestMessageBus:
+    async def test_it_reaches_others_where_there_is_a_broker(self, bus: MessageBus, url: str) -> None:
+        assert bus.reaches_others is (url != "memory:")
+
     async def test_a_publisher_hears_itself(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as subscription:
             await bus.publish("room", b"hello")
