@@ -31,6 +31,10 @@ class RawSocket:
             async with asyncio.timeout(TIMEOUT_S):
                 await asyncio.get_running_loop().sock_sendall(self._connection, data)
 
+    def end(self) -> None:
+        """Say nothing more, and go on reading."""
+        self._connection.shutdown(socket.SHUT_WR)
+
     async def receive(self) -> tuple[int, bytes] | None:
         """The next frame as opcode and payload, over signals, which come when they come; None at the end."""
         while (frame := await self._receive()) is not None:

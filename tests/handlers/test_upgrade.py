@@ -241,6 +241,48 @@ async def test_a_client_that_hangs_up_without_a_word_is_gone(echoing: Echoing) -
     assert echoing.sockets[0].has_left
 
 
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_what_is_written_comes_in_order_however_slowly_it_is_read(
+    echoing: Echoing, is_plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_plain:
+        monkeypatch.setattr("educa_chat.websocket_protocol._plain_descriptor", lambda _: None)
+    async with open_connection(echoing.url, window_bytes=4096) as raw:
+        await shake_hands(raw)
+        socket = echoing.sockets[0]
+        written = read = 0
+        while written < 2000:
+            # Now and then the one reads, and the other writes before what it held back is on its way.
+            if socket._transport.get_write_buffer_size():
+                assert await raw.receive() == (TEXT, b"%d" % read * 1000)
+                read += 1
+            socket.transmit(text_frame(b"%d" % written * 1000))
+            written += 1
+        for number in range(read, written):
+            assert await raw.receive() == (TEXT, b"%d" % number * 1000)
+        await asyncio.wait_for(socket.drain(), TIMEOUT_S)
+        assert socket.buffer_size() == 0
+
+
+async def test_who_says_nothing_more_gets_what_was_written_and_no_more(echoing: Echoing) -> None:
+    async with open_connection(echoing.url, window_bytes=4096) as raw:
+        await shake_hands(raw)
+        socket = echoing.sockets[0]
+        while not socket.buffer_size():
+            socket.transmit(text_frame(b"x" * 10_000))
+        raw.end()
+        async with asyncio.timeout(TIMEOUT_S):
+            while not socket.has_left:
+                await asyncio.sleep(0.01)
+        socket.transmit(text_frame(b"too late"))
+        received = []
+        while (message := await raw.receive()) is not None:
+            received.append(message)
+        assert received.pop() == (TEXT, b"x" * 10_000)
+    await echoing.closed()
+    assert socket.close_code == 1006
+
+
 async def test_what_is_held_is_read_when_it_is_released(echoing: Echoing) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
