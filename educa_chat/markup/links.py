@@ -36,6 +36,8 @@ def bare_url(text: str, position: int) -> str | None:
 
 def plain(text: str) -> str:
     """`text` as it was typed, as HTML of `a` and `br` alone."""
+    if "://" not in text:
+        return without_links(text)
     parts: list[str] = []
     position = 0
     for found in _BARE.finditer(text):
@@ -50,7 +52,7 @@ def plain(text: str) -> str:
 
 def without_links(text: str) -> str:
     """`text` as it was typed, as HTML of `br` alone."""
-    return re.sub(r"\r\n?|\n", "<br>", escape(text))
+    return escape(text).replace("\r\n", "<br>").replace("\r", "<br>").replace("\n", "<br>")
 
 
 def _good(found: re.Match[str]) -> str | None:
