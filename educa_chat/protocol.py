@@ -259,7 +259,8 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
     if id_required and isinstance(command, Stored) and command.id is None:
         raise CommandRefused(ErrorCode.BAD_REQUEST)
     try:
-        _PAIRS.decode(frame)
+        # Up to here it is JSON, so what is behind it need not be looked at.
+        _PAIRS.raw_decode(frame.lstrip())
     except (ValueError, RecursionError):
         raise CommandRefused(ErrorCode.BAD_REQUEST, id=_client_id(id)) from None
     return command
