@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any, Protocol
 
 import emoji
@@ -86,6 +87,8 @@ class Chat:
         self._signal_typing = signal_typing
         self._now = now
         self._message_length = limits.message_length
+        # Random once, for to ask the system for each would cost as much as to read a command.
+        self._ids = map(f"{secrets.token_urlsafe(16)}-{{}}".format, count(1))
         self._commands = RateLimit(limits.messages_per_second, limits.message_burst)
         self._typing = RateLimit(1 / TYPING_EVERY_S, 1)
 
@@ -106,7 +109,7 @@ class Chat:
                 self._signal_typing(membership.course, person, is_student=not membership.is_instructor)
             return
         # One that came without an id gets one here, so that it too can be appended again without being said twice.
-        id = command.id or secrets.token_urlsafe(16)
+        id = command.id or next(self._ids)
         if wait_s := self._commands.take((membership.course, visitor.user_id)):
             raise CommandRefused(ErrorCode.RATE_LIMITED, retry_after=retry_after(wait_s), id=command.id)
         try:
