@@ -111,7 +111,7 @@ async def test_a_process_that_nobody_else_can_hear_publishes_its_signals_alone(p
         hub = Hub(Log(database), bus, await Log(database).epoch(), Metrics())
         async with hub.open():
             hub.announce({1: [Event(1, b'{"seq":1,"datetime":""}', None, None)]})
-            hub.signal_typing(1, PersonHere(7, "ana", "Ana"))
+            hub.signal_typing(1, PersonHere(7, "ana", "Ana"), is_student=False)
             async with asyncio.timeout(10):
                 signal = await bus.payloads.get()
             assert isinstance(decode_payload(signal, hub.epoch), Typist)
