@@ -89,3 +89,19 @@ async def test_what_was_deleted_is_told_without_its_mentions(server: Server) -> 
         await give(socket, type="delete", target=1)
         replay = await one.enter(course, query="?after=0")
         assert "mentions" not in json.dumps(await replay.events(3))
+
+
+async def test_who_is_anonymous_mentions_as_anybody_does_and_is_not_told_by_it(server: Server) -> None:
+    course, (ana, luis) = await add_room(server.app[DATABASE])
+    async with Person(server.url, ana) as one, Person(server.url, luis) as two, Person(server.url, "profe") as teacher:
+        writer, watcher, profe = await one.enter(course), await two.enter(course), await teacher.enter(course)
+        await give(profe, type="anonymity", on=True)
+        await give(writer, type="message", message=f"@{luis} and @all", anonymous=True)
+        await give(writer, type="edit", target=2, message=f"@{luis} and @profe")
+        _, said, edited = await watcher.events(3)
+        assert (said["mentions"], edited["mentions"]) == ([luis], [luis, "profe"])
+        assert "mentions_all" not in said
+        page = await two.messages(course)
+        assert page["messages"][0]["mentions"] == [luis, "profe"]
+        for told in (said, edited, page):
+            assert ana not in json.dumps(told)
