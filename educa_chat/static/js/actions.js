@@ -208,9 +208,11 @@ export class Actions {
     this.#openOn(element);
   }
 
-  /** @param {HTMLElement} element */
+  /** @param {HTMLElement} element  on which a finger rests */
   #openOn(element) {
     const message = this.#messageOf(element);
+    // Where the menu opens below the finger, lifting that chooses nothing.
+    element.addEventListener('touchend', (event) => event.preventDefault(), { once: true });
     if (message) this.open(message, element.querySelector('.body') ?? element);
   }
 }
