@@ -187,6 +187,7 @@ async def test_a_hostile_command_is_answered_and_changes_nothing(scene: Scene, c
         "messages": [],
         "head": 0,
         "more": False,
+        "lines": [],
         "epoch": "",
     }
     await scene.works(chatter)
