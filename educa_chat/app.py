@@ -138,6 +138,7 @@ def _route(app: web.Application, settings: Settings) -> None:
             web.get("/chat/room/{course}/reports/", reports.queue),
             web.post("/chat/room/{course}/reports/", reports.deal),
             web.get("/ws/chat/room/{course}/", websocket.room_socket, allow_head=False),
+            web.get("/api/rooms", api.rooms),
             web.get("/api/rooms/{course}/messages", api.messages),
             web.get("/api/rooms/{course}/search", api.found_messages),
             web.get("/api/rooms/{course}/muted", api.muted),

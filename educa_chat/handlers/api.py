@@ -1,4 +1,4 @@
-"""JSON over HTTP: the history of a room, the search in it, its members, and what instructors must know of it."""
+"""JSON over HTTP: a visitor's rooms; a room's history, search and members, and what its instructors must know."""
 
 import math
 import re
@@ -8,13 +8,13 @@ import msgspec
 from aiohttp import web
 
 from educa_chat.handlers.access import api_visitor, course_id, instructor_of, membership_of
-from educa_chat.handlers.keys import DATABASE, HUB, MEMBER_LOOKUPS, SEARCHES
+from educa_chat.handlers.keys import DATABASE, HUB, MARKERS, MEMBER_LOOKUPS, SEARCHES
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.limits import RateLimit
-from educa_chat.protocol import MAX_SEQ
-from educa_chat.storage.courses import find_members
+from educa_chat.protocol import MAX_SEQ, json_id
+from educa_chat.storage.courses import courses_of, find_members
 from educa_chat.storage.lines import read_lines
-from educa_chat.storage.messages import Message, Page, Reader, read_page
+from educa_chat.storage.messages import Message, Page, Reader, read_messages, read_page
 from educa_chat.storage.mutes import MutedStudent, read_muted
 from educa_chat.storage.reports import reported_messages
 from educa_chat.storage.search import Found, search
@@ -22,6 +22,7 @@ from educa_chat.storage.sessions import Visitor
 
 PAGE = 50
 MAX_PAGE = 200
+MAX_SEQS = 50
 MAX_QUERY = 200
 SEARCHES_PER_SECOND = 2
 SEARCHES_BURST = 10
@@ -63,17 +64,43 @@ class MembersAnswer(msgspec.Struct):
     members: Sequence[FoundMember]
 
 
+class Room(msgspec.Struct):
+    """A room of the visitor's, and how many messages in it she has not read."""
+
+    id: int | str
+    title: str
+    unread: int
+
+
+class RoomsAnswer(msgspec.Struct):
+    """The rooms of the courses that the visitor has joined or owns, by title."""
+
+    rooms: Sequence[Room]
+
+
+async def rooms(request: web.Request) -> web.Response:
+    visitor = await api_visitor(request)
+    courses = await courses_of(request.app[DATABASE], visitor.user_id)
+    unread = await request.app[MARKERS].unread_counts(visitor.user_id, [course.id for course in courses])
+    return _answer(
+        request,
+        RoomsAnswer([Room(json_id(course.id), course.title, unread.get(course.id, 0)) for course in courses]),
+    )
+
+
 async def messages(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await api_visitor(request)
     membership = await membership_of(request, visitor, course)
+    reader = Reader(visitor.user_id, membership.is_instructor)
+    database = request.app[DATABASE]
+    if "seqs" in request.query:
+        return _page_answer(request, await read_messages(database, course, reader, query_numbers(request, "seqs")))
     before, after = query_number(request, "before"), query_number(request, "after")
     limit = query_number(request, "limit")
     only = request.query.get("only")
     if (before is not None and after is not None) or limit == 0 or only not in (None, "unanswered"):
         raise web.HTTPBadRequest
-    database = request.app[DATABASE]
-    reader = Reader(visitor.user_id, membership.is_instructor)
     page = await read_page(
         database,
         course,
@@ -158,8 +185,18 @@ def _answer(request: web.Request, answer: msgspec.Struct) -> web.Response:
 def query_number(request: web.Request, name: str) -> int | None:
     """A number of the query, 0 to 2^53, in ASCII digits; None where it is not there. Raises HTTPBadRequest."""
     text = request.query.get(name)
-    if text is None:
-        return None
+    return None if text is None else _number(text)
+
+
+def query_numbers(request: web.Request, name: str) -> list[int]:
+    """At most 50 different numbers of the query, with commas between them. Raises HTTPBadRequest."""
+    texts = set(request.query[name].split(",", MAX_SEQS))
+    if len(texts) > MAX_SEQS:
+        raise web.HTTPBadRequest
+    return list({_number(text) for text in texts})
+
+
+def _number(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,16}", text, re.ASCII) or int(text) > MAX_SEQ:
         raise web.HTTPBadRequest
     return int(text)

@@ -48,6 +48,8 @@ _KEPT = ("Allow", "Retry-After")
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Send the request's id with every answer, and what keeps a page to itself (CSP Level 3 among it) with a page."""
     response.headers["X-Request-ID"] = request[_ID]
+    # What serves, and in which version, is nobody's business, and would stand in each of a page's forty answers.
+    response.headers.pop("Server", None)
     if response.status == 101:
         return
     if response.content_type in _PARTS:

@@ -11,6 +11,8 @@ from tests.serving import Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+AT_ONCE = 150
+"""What a page keeps of the newest messages in any case."""
 FORBIDDEN = (
     "script, style, link, meta, base, img, svg, iframe, object, embed, form, input, button, textarea,"
     "[id], [name], [style]"
@@ -35,9 +37,9 @@ async def seed(server: Server, texts: list[str]) -> None:
     async with Person(server.url, "luis") as luis:
         socket = await luis.enter()
         for number, text in enumerate(texts):
-            await socket.say(text, id=f"{number}")
+            await socket.say(text, id=f"{texts[-1]} {number}")
         for number in range(len(texts)):
-            await socket.receive_until("ack", id=f"{number}")
+            await socket.receive_until("ack", id=f"{texts[-1]} {number}")
 
 
 async def look(page: Page) -> None:
@@ -69,12 +71,13 @@ async def test_the_hostile_run_nothing_ask_nobody_and_take_no_place(desk: Desk) 
     )
     await page.reload()
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
-    await seed(desk.server, MESSAGES)
-    await expect(page.locator("#chat .message")).to_have_count(len(MESSAGES))
-    await look(page)
-    for body in await page.locator("#chat .body a").all():
-        await body.dispatch_event("mouseover")
-        await body.dispatch_event("focus")
+    for first in range(0, len(MESSAGES), AT_ONCE):
+        await seed(desk.server, [*MESSAGES[first : first + AT_ONCE], f"so far {first}"])
+        await expect(page.locator("#chat .message").last).to_contain_text(f"so far {first}")
+        await look(page)
+        for body in await page.locator("#chat .body a").all():
+            await body.dispatch_event("mouseover")
+            await body.dispatch_event("focus")
     await page.reload()
     await expect(page.locator("#chat .message")).to_have_count(50)
     await look(page)

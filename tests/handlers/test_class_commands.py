@@ -85,6 +85,29 @@ async def test_unanswered_questions_can_be_asked_for(server: Server) -> None:
         assert (await ana.get(f"/api/rooms/{course}/messages?only=mine"))[0] == 400
 
 
+async def test_messages_can_be_asked_for_by_their_seqs_and_come_as_they_stand_now(server: Server) -> None:
+    course, (asker, other) = await add_room(server.app[DATABASE])
+    async with Person(server.url, asker) as ana, Person(server.url, other) as luis:
+        socket = await ana.enter(course)
+        for text in ("one", "two", "three", "four"):
+            await give(socket, type="message", message=text)
+        await give(socket, type="edit", target=2, message="zwei")
+        await give(socket, type="delete", target=3)
+        await give(socket, type="react", target=2, emoji="👍", on=True)
+        page = await luis.messages(course, "?seqs=4,2,3,2,5,999,0")
+        assert [(one["seq"], one["message"], one["deleted"]) for one in page["messages"]] == [
+            *((2, "zwei", False), (3, "", True), (4, "four", False))
+        ]
+        assert page["messages"][0]["reactions"] == [{"emoji": "👍", "users": [asker]}]
+        assert (page["head"], page["more"]) == (7, False)
+        none = await luis.messages(course, "?seqs=100")
+        assert (none["messages"], none["head"]) == ([], 7)
+        fifty = ",".join(map(str, range(1, 51)))
+        assert len((await luis.messages(course, f"?seqs={fifty}"))["messages"]) == 4
+        for wrong in (f"{fifty},51", "", "1,", "-1", "1;2", "x", "1.5", str(2**53 + 1)):
+            assert (await luis.get(f"/api/rooms/{course}/messages?seqs={wrong}"))[0] == 400, wrong
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -79,7 +79,7 @@ async def test_an_anonymous_visitor_is_sent_to_sign_in_and_back(server: Server, 
             assert (response.status, response.headers["Location"]) == (302, path)
 
 
-@pytest.mark.parametrize("path", ["/api/rooms/1/messages", "/ws/chat/room/1/"])
+@pytest.mark.parametrize("path", ["/api/rooms", "/api/rooms/1/messages", "/ws/chat/room/1/"])
 async def test_an_anonymous_client_is_told_401(server: Server, path: str) -> None:
     async with Person(server.url) as anonymous:
         status, body, headers = await anonymous.get(path)
@@ -156,6 +156,37 @@ async def test_my_courses_are_those_that_i_joined_and_those_that_i_teach(server:
     assert await links("ana") == ["/students/course/1/"]
     assert await links("profe") == ["/students/course/1/", "/students/course/2/"]
     assert await links(await add_person(server.app[DATABASE])) == []
+
+
+async def test_my_rooms_are_told_with_what_i_have_not_read_in_each(server: Server) -> None:
+    database = server.app[DATABASE]
+    room, (username, other) = await add_room(database)
+    largest = await add_course(database, "A last one", "profe")
+    await database.execute("update courses_course set id = $1 where id = $2", 2**60, largest)
+    await enrol(database, username, 2**60)
+    async with Person(server.url, username) as ana, Person(server.url, other) as luis:
+        socket = await luis.enter(room)
+        for number in range(3):
+            await socket.say(f"number {number}", id=f"{number}")
+            await socket.receive_until("ack", id=f"{number}")
+        title = await database.fetchval("select title from courses_course where id = $1", room)
+        status, body, headers = await ana.get("/api/rooms")
+        assert (status, headers["Cache-Control"]) == (200, "no-store")
+        assert json.loads(body) == {
+            "rooms": [
+                {"id": str(2**60), "title": "A last one", "unread": 0},
+                {"id": room, "title": title, "unread": 3},
+            ]
+        }
+        reader = await ana.enter(room)
+        await reader.send({"type": "read", "seq": 2})
+
+        async def unread() -> int:
+            return int(json.loads((await ana.get("/api/rooms"))[1])["rooms"][1]["unread"])
+
+        async with asyncio.timeout(10):
+            while await unread() != 1:
+                await asyncio.sleep(0.02)
 
 
 async def test_the_course_page_leads_to_its_room(server: Server) -> None:
@@ -369,20 +400,23 @@ async def test_a_static_file_has_its_type_and_is_kept_for_good(
 
 
 @pytest.mark.parametrize(
-    ("accepted", "coding"),
+    ("accepted", "of_file", "of_page"),
     [
-        ("gzip, deflate, br", "gzip"),
-        ("br;q=1.0, GZIP;q=0.5", "gzip"),
-        ("gzip;q=0", None),
-        ("gzip; q=0.000, br", None),
-        ("br", None),
-        ("", None),
+        ("gzip, deflate, br", "br", "gzip"),
+        ("br;q=1.0, GZIP;q=0.5", "br", "gzip"),
+        ("br;q=0, gzip", "gzip", "gzip"),
+        ("gzip", "gzip", "gzip"),
+        ("gzip;q=0", None, None),
+        ("gzip; q=0.000, br", "br", None),
+        ("br", "br", None),
+        ("", None, None),
     ],
 )
 @pytest.mark.parametrize("path", ["", "/accounts/login/"])
 async def test_files_and_pages_are_compressed_for_who_takes_it_and_the_same_for_who_does_not(
-    server: Server, path: str, accepted: str, coding: str | None
+    server: Server, path: str, accepted: str, of_file: str | None, of_page: str | None
 ) -> None:
+    coding = of_page if path else of_file
     path = path or server.app[STATIC_FILES].address("js/room.js")
     async with Person(server.url) as anonymous:
         _, plain, _ = await anonymous.get(path, **{"Accept-Encoding": "identity"})

@@ -14,7 +14,7 @@ from educa_chat.storage.courses import courses_of, find_members, find_membership
 from educa_chat.storage.lines import read_lines
 from educa_chat.storage.log import Log
 from educa_chat.storage.markers import find_markers, unread_counts
-from educa_chat.storage.messages import Page, read_page
+from educa_chat.storage.messages import Page, read_messages, read_page
 from educa_chat.storage.mutes import read_muted
 from educa_chat.storage.pool import Database, open_database
 from educa_chat.storage.reports import read_queue, reported_messages
@@ -120,6 +120,7 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "the newest page": lambda database: read_page(database, 1, READER, before=None, after=None, limit=50),
     "a page before": lambda database: read_page(database, 1, READER, before=EVENTS // 2, after=None, limit=50),
     "a page after": lambda database: read_page(database, 1, READER, before=None, after=EVENTS // 2, limit=50),
+    "some messages by seq": lambda database: read_messages(database, 1, READER, range(1, EVENTS, EVENTS // 50)),
     "the unanswered questions": lambda database: read_page(
         database, 1, READER, before=None, after=None, limit=50, only_unanswered=True
     ),

@@ -21,18 +21,41 @@ export class ApiRefusal extends Error {
 }
 
 /**
- * Loads messages of a room: the newest, the newest before a seq, or the oldest after one.
+ * Loads messages of a room: the newest, the newest before a seq, or the oldest after one; all, or unanswered questions.
  *
  * @param {number | string} room
- * @param {{limit: number, before?: number, after?: number}} query
+ * @param {{limit: number, before?: number, after?: number, only?: 'unanswered'}} query
  * @returns {Promise<Page>}
  * @throws {ApiRefusal} and what `fetch` throws where nobody answers
  */
-export function loadMessages(room, { limit, before, after }) {
+export function loadMessages(room, { limit, before, after, only }) {
   const query = new URLSearchParams({ limit: String(limit) });
   if (before !== undefined) query.set('before', String(before));
   if (after !== undefined) query.set('after', String(after));
-  return load(`/api/rooms/${room}/messages?${query}`);
+  if (only) query.set('only', only);
+  return loadPage(`/api/rooms/${room}/messages?${query}`);
+}
+
+/**
+ * Loads those of these seqs, at most 50, that are messages of a room.
+ *
+ * @param {number | string} room
+ * @param {number[]} seqs
+ * @returns {Promise<Page>}
+ * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ */
+export function loadMessagesAt(room, seqs) {
+  return loadPage(`/api/rooms/${room}/messages?seqs=${seqs}`);
+}
+
+/**
+ * Loads the rooms of the reader, and how much there is in each that she has not read.
+ *
+ * @returns {Promise<{rooms: {id: number | string, title: string, unread: number}[]}>}
+ * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ */
+export function loadRooms() {
+  return load('/api/rooms');
 }
 
 /**
@@ -45,7 +68,17 @@ export function loadMessages(room, { limit, before, after }) {
  * @throws {ApiRefusal} and what `fetch` throws where nobody answers
  */
 export function findMessages(room, words, signal) {
-  return load(`/api/rooms/${room}/search?${new URLSearchParams({ q: words })}`, signal);
+  return loadPage(`/api/rooms/${room}/search?${new URLSearchParams({ q: words })}`, signal);
+}
+
+/**
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Page>}
+ */
+async function loadPage(path, signal) {
+  const page = await load(path, signal);
+  return { ...page, messages: page.messages.map((/** @type {Message} */ one) => ({ ...one, asOf: page.head })) };
 }
 
 /**
@@ -77,15 +110,4 @@ export async function load(path, signal) {
   if (response.ok) return response.json();
   const seconds = Number(response.headers.get('Retry-After'));
   throw new ApiRefusal(response.status, seconds > 0 ? seconds * 1000 : 0);
-}
-
-/**
- * @param {number | string} room
- * @param {number} seq
- * @returns {Promise<Message | undefined>} none where there is no such message
- * @throws {ApiRefusal} and what `fetch` throws where nobody answers
- */
-export async function loadMessage(room, seq) {
-  const { messages } = await loadMessages(room, { limit: 1, before: seq + 1 });
-  return messages.find((message) => message.seq === seq);
 }

@@ -1,24 +1,31 @@
 /** @import { Around, ShownMessage } from './message-view.js' */
 /** @import { Frame } from './protocol.js' */
 
+import { Announcer } from './announcer.js';
 import { dayOf, isSameDay, untilMidnight } from './dates.js';
 import { make, messageElement, reach } from './message-view.js';
 import { byId } from './page-data.js';
+import { ReadingPlace } from './reading-place.js';
 import { plural, text } from './strings.js';
 
 const GROUP_WITHIN = 5 * 60_000;
-const BOTTOM = 40;
 const ABOVE_LINE = 16;
-const READ_OUT_AT_ONCE = 3;
-const READ_OUT_AFTER = 400;
 const SHOWN_FOR = 2000;
-const NEAR_END = 400;
+/** How many pixels before an end more is asked for, and how far from the reader a message is at least that is let go. */
+const NEAR = 1200;
+/** With more rows than MOST, all but ENOUGH are let go. */
+const MOST = 250;
+const ENOUGH = 200;
+/** What is selected stays, up to so many rows. */
+const MOST_WITH_SELECTION = 1000;
 
 /**
  * @typedef {object} Row  A message and what stands for it on the page.
  * @property {ShownMessage} message
  * @property {HTMLElement} element
  * @property {HTMLElement} [divider]  in front of the first message of a day
+ *
+ * @typedef {{seq: number, offset: number}} Place  A message, and how far below the upper edge it is shown.
  */
 
 /**
@@ -31,7 +38,8 @@ export class LogView {
   #beginning = byId('beginning');
   #olderRetry = byId('older-retry');
   #toNewest = byId('to-newest');
-  #announcer = byId('announcer');
+  #announcer = new Announcer();
+  #place = new ReadingPlace(this.#log, { isWhole: () => !this.#endsEarly, onLook: (below) => this.#looked(below) });
 
   /** @type {Map<HTMLElement, Row>} */
   #rows = new Map();
@@ -50,34 +58,23 @@ export class LogView {
   /** @type {Row | undefined} the one below the line; undefined: there is no line */
   #belowLine;
 
-  /** What of the rows is shown. */
-  #selector = '.message';
-
-  #atBottom = true;
-
-  /** Whether messages are missing behind the last one that is shown: the reader has jumped back. */
+  /** Whether messages are missing behind the last one that is shown: the reader is far back. */
   #endsEarly = false;
   /** Whether the reader's coming near that end is to be told. */
   #watchesEnd = false;
 
-  /** Where the log was scrolled to when it was last looked at. */
-  #lastTop = 0;
+  /** Whether only questions are shown that nobody has answered. */
+  #ofQuestions = false;
   #unseen = 0;
-  /** @type {{row: Row, offset: number} | null} what is being read, where that is not the bottom */
-  #place = null;
-  /** The request for the frame in which the place is restored, 0 for none. */
-  #frame = 0;
-
-  /** @type {ShownMessage[]} */
-  #unread = [];
-  /** @type {number | undefined} */
-  #readOut;
+  /** @type {ShownMessage | undefined} the reader's last one, though it may have been let go */
+  #lastOwn;
 
   #own;
   #nameOf;
   #wordsOn;
   #isReported;
   #expected;
+  #originals;
   #onEnd;
   #onNewest;
   #onAction;
@@ -91,27 +88,29 @@ export class LogView {
    * @param {(event: Frame) => string} reader.wordsOn  an event that stands between the messages
    * @param {(seq: number) => boolean} reader.isReported
    * @param {(message: ShownMessage) => ShownMessage} reader.expected  as it will stand when what waits is stored
+   * @param {{of: (seq: number) => ShownMessage | undefined, learn: (message: ShownMessage) => void}} reader.originals  of
+   *     replies, where they are not shown
    * @param {() => void} reader.onTop  the reader nears the oldest message
    * @param {() => void} reader.onEnd  the reader nears the last message, and there are newer ones
    * @param {() => void} reader.onNewest  the reader wants the newest messages, and they are not shown
    * @param {() => void} reader.onBottom  the reader has come to the newest message
    * @param {(action: string, message: ShownMessage, button: HTMLButtonElement) => void} reader.onAction
    */
-  constructor({ user, nameOf, wordsOn, isReported, expected, onTop, onEnd, onNewest, onBottom, onAction }) {
+  constructor({ user, nameOf, wordsOn, isReported, expected, originals, onTop, onEnd, onNewest, onBottom, onAction }) {
     this.#own = user;
     this.#nameOf = nameOf;
     this.#wordsOn = wordsOn;
     this.#isReported = isReported;
     this.#expected = expected;
+    this.#originals = originals;
     this.#onEnd = onEnd;
     this.#onNewest = onNewest;
     this.#onAction = onAction;
     this.#onBottom = onBottom;
-    this.#log.addEventListener('scroll', () => this.#scrolled(), { passive: true });
     this.#log.addEventListener('keydown', (event) => this.#move(event));
     this.#log.addEventListener('focusin', (event) => this.#makeReachable(this.#rowOf(event.target)));
     this.#log.addEventListener('click', (event) => this.#act(event));
-    this.#toNewest.addEventListener('click', () => (this.#endsEarly ? this.#onNewest() : this.#scrollDown()));
+    this.#toNewest.addEventListener('click', () => (this.#endsEarly ? this.#onNewest() : this.#goDown()));
     this.#olderRetry.addEventListener('click', () => this.watchTop());
     this.#topWatch = new IntersectionObserver(
       (entries) => {
@@ -119,9 +118,8 @@ export class LogView {
         this.#topWatch.disconnect();
         onTop();
       },
-      { root: this.#log, rootMargin: '400px 0px 0px' },
+      { root: this.#log, rootMargin: `${NEAR}px 0px 0px` },
     );
-    new ResizeObserver(() => this.#restorePlace()).observe(this.#log);
     this.#renameDaysAtMidnight();
   }
 
@@ -141,9 +139,24 @@ export class LogView {
     return this.#endsEarly;
   }
 
-  /** Whether the newest message is in view. */
+  /** Whether the newest message is in view, and with it all that came before it. */
   get isAtBottom() {
-    return this.#atBottom;
+    return this.#place.isAtBottom && !this.#ofQuestions;
+  }
+
+  /** @returns {Place | null} where the reader is; null: at the newest */
+  get place() {
+    const first = this.#place.isAtBottom ? null : this.#place.first;
+    const seq = first && this.#rowOf(first.element)?.message.seq;
+    return seq ? { seq, offset: first.offset } : null;
+  }
+
+  /**
+   * @param {number} seq
+   * @returns {boolean} whether a question is shown that this may be a reply to
+   */
+  hasQuestionBefore(seq) {
+    return [...this.#stored.values()].some(({ message }) => message.question && message.seq < seq);
   }
 
   /** @param {number} seq */
@@ -158,17 +171,20 @@ export class LogView {
 
   /** @returns {ShownMessage | undefined} the reader's last one */
   get lastOwn() {
-    return [...this.#stored.values()].map(({ message }) => message).findLast(({ own }) => own);
+    return this.#lastOwn;
   }
 
   /**
    * Shows these messages, the newest, and nothing else.
    *
    * @param {ShownMessage[]} messages
+   * @param {boolean} ofQuestions  whether they are those alone that nobody has answered
    */
-  replace(messages) {
-    this.#showOnly(messages, false);
-    this.#scrollDown();
+  replace(messages, ofQuestions) {
+    const hadFocus = this.#hasFocus;
+    if (!ofQuestions) this.#lastOwn = undefined;
+    this.#showOnly(messages, false, ofQuestions);
+    this.#goDown(hadFocus);
   }
 
   /**
@@ -177,15 +193,14 @@ export class LogView {
    * @param {ShownMessage[]} messages
    */
   replaceWithOlder(messages) {
-    this.#showOnly(messages, true);
-    this.#atBottom = false;
-    this.#place = null;
+    this.#showOnly(messages, true, false);
+    this.#place.leave();
   }
 
   /** Asks for newer messages as soon as the reader is near the last one, be it now. */
   watchEnd() {
     this.#watchesEnd = true;
-    requestAnimationFrame(() => this.#scrolled());
+    requestAnimationFrame(() => this.#place.look());
   }
 
   /**
@@ -193,67 +208,89 @@ export class LogView {
    * @param {boolean} areNewest  whether nothing is missing any more
    */
   extend(messages, areNewest) {
-    this.#keepingPlace(() => {
+    this.#place.keepNow(() => {
       for (const message of messages) this.#insert(message);
-      // A question that was the last is here now with its answer.
-      this.#renderWhere(({ question }) => question);
       if (!this.#belowLine) this.#placeLine();
       if (areNewest) this.#endsEarly = false;
+      this.#letGo();
     });
   }
 
   /**
    * @param {ShownMessage[]} messages
    * @param {boolean} endsEarly
+   * @param {boolean} ofQuestions
    */
-  #showOnly(messages, endsEarly) {
+  #showOnly(messages, endsEarly, ofQuestions) {
     this.#endsEarly = endsEarly;
+    this.#ofQuestions = ofQuestions;
+    this.#log.classList.toggle('of-questions', ofQuestions);
     this.#watchesEnd = false;
     while (this.#top.nextElementSibling) this.#top.nextElementSibling.remove();
     for (const rows of [this.#rows, this.#stored, this.#unstored, this.#lines]) rows.clear();
     this.#reachable = this.#belowLine = undefined;
     this.#line.remove();
     for (const message of messages) this.#insert(message);
-    this.#renderWhere(({ question }) => question);
     this.#placeLine();
     this.#log.ariaBusy = 'false';
   }
 
   /** @param {ShownMessage[]} messages  older ones, the oldest first */
   prepend(messages) {
-    this.#keepingPlace(() => {
-      const newer = [...this.#stored];
-      this.#stored.clear();
-      for (const message of messages) this.#insert(message, newer[0]?.[1] ?? this.#firstUnstored());
-      for (const [seq, row] of newer) this.#stored.set(seq, row);
-      // A question is here now with its answer, and what is replied to with the reply.
-      const first = newer[0]?.[0] ?? 0;
-      this.#renderWhere(({ seq, question, reply_to: target }) => (seq < first ? question : target && target < first));
+    this.#place.keepNow(() => {
+      const [first] = this.#stored.values();
+      for (const message of messages) this.#insert(message, first ?? this.#firstUnstored());
+      this.#sortStored();
       if (this.#belowLine) this.#placeLine();
+      this.#letGo();
     });
+  }
+
+  /** @param {ShownMessage} message  belongs between those that are shown, or is left out where they do not reach */
+  put(message) {
+    const rows = [...this.#stored.values()];
+    const next = rows.find((row) => row.message.seq > message.seq);
+    if (next ? next === rows[0] && this.#beginning.hidden : this.#endsEarly) return;
+    this.#place.keep(() => {
+      this.#insert(message, next ?? this.#firstUnstored());
+      this.#sortStored();
+      this.#letGo();
+    });
+  }
+
+  /** @param {number} seq */
+  remove(seq) {
+    const row = this.#stored.get(seq);
+    if (!row) return;
+    this.#place.keep(() => this.#takeOut(row));
   }
 
   /** @param {ShownMessage} message  has just been stored */
   append(message) {
     // A page of the history has brought it already.
     if (this.#stored.has(message.seq)) return;
-    if (!this.#endsEarly) this.#keepingPlace(() => this.#settle(message));
+    if (!this.#endsEarly) {
+      this.#place.keep(() => {
+        this.#settle(message);
+        this.#letGo();
+      });
+    }
     if (message.own) return;
-    this.#announce(message);
-    if (!this.#atBottom) this.#unseen += 1;
+    this.#announcer.announce(message);
+    if (!this.#place.isAtBottom) this.#unseen += 1;
     this.#showWayDown();
   }
 
   /** @param {ShownMessage} message  is on its way, or has failed */
   showUnstored(message) {
-    if (this.#endsEarly) return;
+    if (this.#endsEarly || this.#ofQuestions) return;
     const row = this.#unstored.get(message.id ?? '');
     if (row) {
       row.message = message;
-      this.#keepingPlace(() => this.#render(row));
+      this.#place.keep(() => this.#render(row));
     } else {
       this.#unstored.set(message.id ?? '', this.#insert(message));
-      this.#scrollDown();
+      this.#goDown();
     }
   }
 
@@ -261,8 +298,7 @@ export class LogView {
   removeUnstored(id) {
     const row = this.#unstored.get(id);
     if (!row) return;
-    this.#unstored.delete(id);
-    this.#keepingPlace(() => this.#takeOut(row));
+    this.#place.keep(() => this.#takeOut(row));
   }
 
   /**
@@ -270,14 +306,19 @@ export class LogView {
    * @param {(message: ShownMessage) => ShownMessage} [change]  none where only what waits is another
    */
   change(seq, change = (message) => message) {
+    if (this.#lastOwn?.seq === seq) this.#lastOwn = change(this.#lastOwn);
     const row = this.#stored.get(seq);
-    if (!row) return;
-    row.message = change(row.message);
-    this.#keepingPlace(() => {
-      this.#render(row);
+    if (row) row.message = change(row.message);
+    this.#place.keep(() => {
+      if (row) this.#render(row);
       // Its head stands above its replies, and a question looks as its answers let it look.
-      this.#renderWhere((other) => other.reply_to === seq || other.seq === row.message.reply_to);
+      this.#renderWhere((other) => other.reply_to === seq || other.seq === row?.message.reply_to);
     });
+  }
+
+  /** @param {number[]} seqs  of which more is known now: their heads stand above their replies */
+  renderRepliesTo(seqs) {
+    this.#place.keep(() => this.#renderWhere(({ reply_to: target }) => target && seqs.includes(target)));
   }
 
   /**
@@ -287,7 +328,7 @@ export class LogView {
    */
   drawLine(after) {
     this.#lineAfter = after;
-    this.#keepingPlace(() => this.#placeLine());
+    this.#place.keep(() => this.#placeLine());
     if (!this.#belowLine && !this.#endsEarly) this.#unseen = 0;
     this.#showWayDown();
   }
@@ -295,8 +336,7 @@ export class LogView {
   /** Shows the line, if there is one, and what is new below it. */
   goToLine() {
     if (!this.#belowLine) return;
-    this.#log.scrollTop = this.#line.offsetTop - ABOVE_LINE;
-    this.#lookWhere();
+    this.#place.go(this.#line.offsetTop - ABOVE_LINE);
   }
 
   /**
@@ -308,25 +348,28 @@ export class LogView {
   show(seq) {
     const row = this.#stored.get(seq);
     if (!row) return false;
-    cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
     const space = this.#log.clientHeight - row.element.offsetHeight;
-    this.#log.scrollTop = row.element.offsetTop - Math.max(space / 2, 0);
-    this.#lookWhere();
+    this.#place.go(row.element.offsetTop - Math.max(space / 2, 0));
     row.element.focus({ preventScroll: true });
     row.element.classList.add('shown');
     setTimeout(() => row.element.classList.remove('shown'), SHOWN_FOR);
     return true;
   }
 
+  /** @param {Place} place  where the reader has been, which is here */
+  returnTo({ seq, offset }) {
+    const row = this.#stored.get(seq);
+    if (row) this.#place.go(row.element.offsetTop - offset);
+  }
+
   /** @param {Frame} event  has just been stored, and stands between the messages */
   appendLine(event) {
-    if (!this.#endsEarly) this.showLines([event]);
+    if (!this.#endsEarly && !this.#ofQuestions) this.showLines([event]);
   }
 
   /** @param {Frame[]} events  that stand between the messages that are shown, in order; those that are here stay */
   showLines(events) {
-    this.#keepingPlace(() => {
+    this.#place.keepNow(() => {
       for (const event of events) {
         if (this.#lines.has(event.seq)) continue;
         const element = make('p', 'remark', this.#wordsOn(event));
@@ -339,16 +382,9 @@ export class LogView {
     });
   }
 
-  /** @param {boolean} isOn  shows nothing but questions that nobody has answered */
-  showUnanswered(isOn) {
-    this.#selector = isOn ? '.message.unanswered' : '.message';
-    this.#log.classList.toggle('only-unanswered', isOn);
-    this.#scrollDown();
-  }
-
   /** Names have become known of people whose reactions are shown. */
   renameReaders() {
-    this.#keepingPlace(() => {
+    this.#place.keep(() => {
       this.#renderWhere(({ reactions }) => reactions?.length);
       for (const { event, element } of this.#lines.values()) element.textContent = this.#wordsOn(event);
     });
@@ -364,11 +400,11 @@ export class LogView {
 
   /** There are no older ones. */
   showBeginning() {
-    this.#keepingPlace(() => (this.#beginning.hidden = false));
+    this.#place.keepNow(() => (this.#beginning.hidden = false));
   }
 
   showOlderFailed() {
-    this.#keepingPlace(() => (this.#olderRetry.hidden = false));
+    this.#place.keepNow(() => (this.#olderRetry.hidden = false));
   }
 
   // Rows
@@ -383,6 +419,7 @@ export class LogView {
     const row = { message, element };
     this.#rows.set(element, row);
     if (message.seq) this.#stored.set(message.seq, row);
+    if (message.seq > (this.#lastOwn?.seq ?? 0) && message.own) this.#lastOwn = message;
     this.#log.insertBefore(element, before?.divider ?? before?.element ?? null);
     this.#arrange(row);
     this.#arrange(this.#neighbour(row, 'nextElementSibling'));
@@ -399,14 +436,97 @@ export class LogView {
     if (hadFocus) row.element.focus({ preventScroll: true });
   }
 
+  #sortStored() {
+    this.#stored = new Map([...this.#stored].sort(([one], [other]) => one - other));
+  }
+
   /** @param {Row} row */
   #takeOut(row) {
     const next = this.#neighbour(row, 'nextElementSibling');
-    this.#rows.delete(row.element);
+    this.#handOnFocus([row.element], next ?? this.#neighbour(row, 'previousElementSibling'));
+    this.#forget(row);
     row.divider?.remove();
     row.element.remove();
     this.#arrange(next);
+    if (row === this.#belowLine) this.#placeLine();
     if (row === this.#reachable) this.#makeReachable(this.#last());
+  }
+
+  /** @param {Row} row */
+  #forget({ element, message: { seq, id = '' } }) {
+    this.#rows.delete(element);
+    if (seq) this.#stored.delete(seq);
+    else this.#unstored.delete(id);
+  }
+
+  /** Whether the focus is where it would be lost when other messages are shown. */
+  get #hasFocus() {
+    return this.#toNewest === document.activeElement || this.#log.contains(document.activeElement);
+  }
+
+  /**
+   * @param {HTMLElement[]} elements  which are about to go
+   * @param {Row | undefined} row  stays
+   */
+  #handOnFocus(elements, row) {
+    const hadFocus = elements.some((element) => element.contains(document.activeElement));
+    if (hadFocus) row?.element.focus({ preventScroll: true });
+  }
+
+  /**
+   * Lets go of what is farthest from the reader where there is more than enough: a page is as quick after ten thousand
+   * messages as it was after the first. What is let go is loaded again when she comes near.
+   */
+  #letGo() {
+    if (this.#rows.size <= MOST) return;
+    this.#place.restore();
+    const { scrollTop, scrollHeight, clientHeight } = this.#log;
+    const fromTop = this.#place.isAtBottom || scrollTop > scrollHeight - scrollTop - clientHeight;
+    const elements = /** @type {HTMLElement[]} */ ([...this.#log.querySelectorAll('.message')]);
+    if (!fromTop) elements.reverse();
+    const stays = elements.findIndex((element, place) => {
+      const { offsetTop, offsetHeight } = element;
+      const distance = fromTop ? scrollTop - offsetTop - offsetHeight : offsetTop - scrollTop - clientHeight;
+      return distance < NEAR || elements.length - place <= ENOUGH || this.#isSelected(element);
+    });
+    const kept = this.#rowOf(elements[stays]);
+    if (stays <= 0 || !kept) return;
+    const gone = elements.slice(0, stays);
+    this.#handOnFocus(gone, kept);
+    for (const element of gone) {
+      const row = this.#rowOf(element);
+      if (row?.message.seq) this.#originals.learn(row.message);
+      if (row) this.#forget(row);
+    }
+    if (fromTop) this.#cutBefore(kept);
+    else this.#cutAfter(kept);
+    for (const [seq, { element }] of this.#lines) if (!element.isConnected) this.#lines.delete(seq);
+    this.#place.restore();
+    if (!this.#reachable?.element.isConnected) this.#makeReachable(kept);
+  }
+
+  /** @param {Row} kept  the oldest from now on */
+  #cutBefore(kept) {
+    while (this.#top.nextElementSibling !== kept.element) this.#top.nextElementSibling?.remove();
+    kept.divider = undefined;
+    this.#arrange(kept);
+    this.#placeLine();
+    this.watchTop();
+  }
+
+  /** @param {Row} kept  the newest from now on */
+  #cutAfter(kept) {
+    while (kept.element.nextElementSibling) kept.element.nextElementSibling.remove();
+    this.#endsEarly = true;
+    this.#watchesEnd = true;
+    if (!this.#line.isConnected) this.#belowLine = undefined;
+  }
+
+  /** @param {HTMLElement} element  would take what is selected away with it */
+  #isSelected(element) {
+    const selection = getSelection();
+    if (!selection || selection.isCollapsed || this.#rows.size > MOST_WITH_SELECTION) return false;
+    return selection.containsNode(element, true);
   }
 
   /** @param {(message: ShownMessage) => unknown} condition */
@@ -422,6 +542,7 @@ export class LogView {
     if (tools && !row.message.deleted) element.append(tools);
     if (row.element.classList.contains('shown')) element.classList.add('shown');
     row.element.replaceWith(element);
+    this.#place.replace(row.element, element);
     this.#rows.delete(row.element);
     this.#rows.set(element, row);
     row.element = element;
@@ -439,14 +560,17 @@ export class LogView {
    * @param {ShownMessage} message
    * @returns {Around}
    */
-  #aroundOf({ seq, reply_to: target, question }) {
-    const stored = [...(question ? this.#stored.values() : [])].map(({ message }) => this.#expected(message));
+  #aroundOf({ seq, reply_to: target, answers = 0 }) {
+    // Answers that are shown look as they will stand; the others are in the count.
+    for (const { message } of this.#stored.values()) {
+      if (message.reply_to === seq) answers += Number(isAnswer(this.#expected(message))) - Number(isAnswer(message));
+    }
     return {
       reader: this.#own,
       nameOf: this.#nameOf,
-      target: target ? this.#stored.get(target)?.message : undefined,
+      target: target ? this.#stored.get(target)?.message ?? this.#originals.of(target) : undefined,
       isReported: this.#isReported(seq),
-      isAnswered: stored.some(({ reply_to: replied, answered, deleted }) => replied === seq && answered && !deleted),
+      isAnswered: answers > 0,
     };
   }
 
@@ -529,81 +653,26 @@ export class LogView {
 
   // Place
 
-  /**
-   * Changes the log without moving what is being read. However many changes a frame brings, what they do to the layout is
-   * looked at once.
-   *
-   * @param {() => void} change
-   */
-  #keepingPlace(change) {
-    if (!this.#frame) {
-      this.#followReader();
-      if (!this.#atBottom) this.#place = this.#findPlace();
-      this.#frame = requestAnimationFrame(() => {
-        this.#frame = 0;
-        this.#followReader();
-        this.#restorePlace();
-      });
-    }
-    change();
-  }
-
-  #restorePlace() {
-    if (this.#atBottom) this.#log.scrollTop = this.#log.scrollHeight;
-    else if (this.#place?.row.element.isConnected) {
-      this.#log.scrollTop = this.#place.row.element.offsetTop - this.#place.offset;
-    }
-    this.#lastTop = this.#log.scrollTop;
-  }
-
-  /** The first row that is to be seen, and where. */
-  #findPlace() {
-    const elements = /** @type {NodeListOf<HTMLElement>} */ (this.#log.querySelectorAll(this.#selector));
-    let low = 0;
-    let high = elements.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      const { offsetTop, offsetHeight } = elements[middle];
-      if (offsetTop + offsetHeight > this.#log.scrollTop) high = middle;
-      else low = middle + 1;
-    }
-    const row = this.#rowOf(elements[low]);
-    return row ? { row, offset: row.element.offsetTop - this.#log.scrollTop } : null;
-  }
-
-  /** A reader who has just scrolled up is not to be taken down again, though the event is yet to come. */
-  #followReader() {
-    if (this.#atBottom && this.#log.scrollTop < this.#lastTop) this.#scrolled();
-  }
-
-  #scrolled() {
-    // What has changed in this frame moved the rows; where they belong is known.
-    if (!this.#frame) this.#lookWhere();
-  }
-
-  #lookWhere() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#log;
-    this.#lastTop = scrollTop;
-    const below = scrollHeight - scrollTop - clientHeight;
-    this.#atBottom = below < BOTTOM && !this.#endsEarly;
-    if (this.#watchesEnd && below < NEAR_END) {
+  /** @param {number} below  how many pixels the end is from there */
+  #looked(below) {
+    if (this.#watchesEnd && below < NEAR) {
       this.#watchesEnd = false;
       this.#onEnd();
     }
-    this.#place = this.#atBottom ? null : this.#findPlace();
     this.#showWayDown();
-    if (this.#atBottom) this.#onBottom();
+    if (this.#place.isAtBottom) this.#onBottom();
   }
 
-  #scrollDown() {
-    this.#log.scrollTop = this.#log.scrollHeight;
-    this.#lookWhere();
+  /** @param {boolean} takesFocus  from the way down, which is hidden there */
+  #goDown(takesFocus = this.#toNewest === document.activeElement) {
+    this.#place.goDown();
+    if (takesFocus) this.#last()?.element.focus({ preventScroll: true });
   }
 
   #showWayDown() {
-    if (this.#atBottom) this.#unseen = 0;
+    if (this.#place.isAtBottom) this.#unseen = 0;
     const label = this.#unseen ? plural('log.new_messages', this.#unseen) : '';
-    this.#toNewest.hidden = this.#atBottom;
+    this.#toNewest.hidden = this.#place.isAtBottom;
     this.#toNewest.ariaLabel = label || text('log.to_newest');
     /** @type {HTMLElement} */ (this.#toNewest.firstElementChild).textContent = label;
   }
@@ -614,12 +683,13 @@ export class LogView {
   #move(event) {
     const row = this.#rowOf(event.target);
     if (!row || event.altKey || event.ctrlKey || event.metaKey) return;
-    const elements = /** @type {NodeListOf<HTMLElement>} */ (this.#log.querySelectorAll(this.#selector));
+    const elements = /** @type {NodeListOf<HTMLElement>} */ (this.#log.querySelectorAll('.message'));
     const place = [...elements].indexOf(row.element);
     const goal = { ArrowUp: place - 1, ArrowDown: place + 1, Home: 0, End: elements.length - 1 }[event.key];
     if (goal === undefined) return;
     event.preventDefault();
-    elements[goal]?.focus();
+    if (event.key === 'End' && this.#endsEarly) this.#onNewest();
+    else elements[goal]?.focus();
   }
 
   /** @param {Row | undefined} row */
@@ -638,25 +708,11 @@ export class LogView {
     this.#onAction(button.dataset.action, row.message, button);
     if (button.dataset.action === 'copy') button.textContent = text('message.copied');
   }
+}
 
-  // Reading out
-
-  /**
-   * New messages are read out from a region of their own: what is added to the log itself may be history.
-   *
-   * @param {ShownMessage} message
-   */
-  #announce(message) {
-    this.#unread.push(message);
-    this.#readOut ??= setTimeout(() => {
-      const lines = this.#unread.length > READ_OUT_AT_ONCE
-        ? [plural('log.new_messages', this.#unread.length)]
-        : this.#unread.map(({ name, message: said }) => text('log.announcement', { name, message: said }));
-      this.#announcer.replaceChildren(...lines.map((line) => make('p', '', line)));
-      this.#unread = [];
-      this.#readOut = undefined;
-    }, READ_OUT_AFTER);
-  }
+/** @param {ShownMessage} message */
+function isAnswer({ answered, deleted }) {
+  return answered && !deleted;
 }
 
 function lineElement() {

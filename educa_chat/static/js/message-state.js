@@ -38,7 +38,13 @@ export const CHANGING = Object.keys(CHANGES);
  * @returns {ShownMessage}
  */
 export function changed(message, event) {
-  return message.deleted ? message : { ...message, ...CHANGES[event.type]?.(message, event) };
+  if (event.seq <= (message.asOf ?? message.seq)) return message;
+  return { ...message, ...(!message.deleted && CHANGES[event.type]?.(message, event)), asOf: event.seq };
+}
+
+/** @param {ShownMessage} message */
+export function isUnanswered({ question, answers, deleted }) {
+  return Boolean(question) && !answers && !deleted;
 }
 
 /**

@@ -19,10 +19,12 @@
  * @property {boolean} [pinned]
  * @property {boolean} [question]
  * @property {boolean} [answered]  marked as the answer to what it replies to
+ * @property {number} [answers]  how many replies are marked as the answer to it
  * @property {boolean} [endorsed]  by an instructor
  * @property {string[]} [mentions]  the usernames of the members whom it mentions
  * @property {boolean} [mentions_all]
  * @property {{emoji: string, users: string[]}[]} [reactions]
+ * @property {number} [asOf]  the newest event that it takes into account; its own where there is none
  *
  * @typedef {{type: string, target?: number, message?: string} & Record<string, any>} Command  What the reader asks for,
  *     without the id.

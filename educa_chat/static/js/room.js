@@ -1,6 +1,6 @@
 /** The room page: what the server says goes into the log, what the reader says into the outbox. */
 
-/** @import { Command, Frame, Message, Page } from './protocol.js' */
+/** @import { Frame, Message, Page } from './protocol.js' */
 /** @import { Entry } from './outbox.js' */
 /** @import { ShownMessage } from './message-view.js' */
 /** @import { Completion } from './mentions/completion.js' */
@@ -14,18 +14,22 @@ import { Actions, isEditable } from './actions.js';
 import { Composer } from './composer.js';
 import { Connection } from './connection.js';
 import { timeOf } from './dates.js';
-import { loadMessage, loadMessages } from './history.js';
+import { loadMessages } from './history.js';
+import { HistoryWindow } from './history-window.js';
 import { LogView } from './log-view.js';
 import { nameOn } from './message-view.js';
-import { CHANGING, changed, expected } from './message-state.js';
+import { expected } from './message-state.js';
 import { Notice } from './notice.js';
+import { Originals } from './originals.js';
 import { Outbox, isMessage } from './outbox.js';
 import { byId, pageData } from './page-data.js';
 import { People } from './people.js';
 import { Pins } from './pins.js';
 import { ask } from './popover.js';
 import { ReactionPicker } from './reactions.js';
+import { RecentEvents } from './recent-events.js';
 import { RoomRules } from './room-rules.js';
+import { Rooms } from './rooms.js';
 import { Status } from './status.js';
 import * as storage from './storage.js';
 import { text } from './strings.js';
@@ -34,7 +38,6 @@ import { Unread } from './unread.js';
 import { followViewport } from './viewport.js';
 
 const PAGE = 50;
-const AROUND = 25;
 const CATCH_UP_WITHIN = 2000;
 const WORTH_A_WORD = 10_000;
 
@@ -55,7 +58,8 @@ const notice = new Notice();
 const people = new People(user, () => log.renameReaders());
 const typing = new TypingLine();
 const picker = new ReactionPicker();
-const unanswered = byId('unanswered');
+const recent = new RecentEvents();
+const originals = new Originals({ room, recent, onKnown: (seqs) => log.renderRepliesTo(seqs) });
 
 /**
  * What a button in a message does, or an item of its menu.
@@ -66,7 +70,7 @@ const acts = {
   retry: ({ id = '' }) => outbox.retry(id),
   discard: ({ id = '' }) => outbox.discard(id),
   copy: ({ message }) => copy(message),
-  show: (_, { dataset }) => show(Number(dataset.value)),
+  show: (_, { dataset }) => historyWindow.show(Number(dataset.value)),
   more: (message, button) => actions.open(message, button),
   reply: (message) => composer.reply(message),
   react: (message, button) => {
@@ -96,12 +100,26 @@ const log = new LogView({
   wordsOn: (event) => rules.wordsOn(event),
   isReported: (seq) => oversight?.reports.has(seq) ?? false,
   expected: standing,
-  // A short list of questions is no reason to load everything that was ever said.
-  onTop: () => showsUnanswered() || loadOlder(),
-  onEnd: loadNewer,
-  onNewest: returnToNewest,
+  originals,
+  onTop: () => historyWindow.loadOlder(),
+  onEnd: () => historyWindow.loadNewer(),
+  onNewest: () => historyWindow.toNewest(),
   onBottom: () => unread.look(),
   onAction: (action, message, button) => acts[action](message, button),
+});
+
+const historyWindow = new HistoryWindow({
+  room,
+  log,
+  recent,
+  originals,
+  epoch: () => position?.epoch,
+  onMessages: settle,
+  onNewest: () => {
+    showUnstored();
+    showRules();
+  },
+  onFailure: (reason) => notice.tell(text(reason)),
 });
 
 const connection = new Connection({
@@ -133,9 +151,8 @@ const unread = new Unread({
 const composer = new Composer({
   place,
   onMessage: (said) => {
-    showUnanswered(false);
     outbox.add({ type: 'message', ...said });
-    if (log.endsEarly) returnToNewest();
+    historyWindow.showNewest();
   },
   onEdit: (target, message) => outbox.add({ type: 'edit', target, message }),
   onEditLast: () => {
@@ -159,7 +176,7 @@ const who = {
   get mayWrite() {
     return rules.mayWrite;
   },
-  isOwn: (/** @type {number} */ seq) => Boolean(log.messageAt(seq)?.own),
+  isOwn: (/** @type {number} */ seq) => Boolean((log.messageAt(seq) ?? originals.of(seq))?.own),
 };
 
 const actions = new Actions({
@@ -169,8 +186,8 @@ const actions = new Actions({
 });
 
 const pins = new Pins({
-  find: async (seq) => log.messageAt(seq) ?? loadMessage(room, seq),
-  onShow: show,
+  find: async (seq) => log.messageAt(seq) ?? originals.find(seq),
+  onShow: (seq) => historyWindow.show(seq),
 });
 
 /** @type {Search | undefined} */
@@ -191,7 +208,13 @@ let acked = { seq: 0, id: '' };
 /** @type {Record<string, ((event: Frame) => void) | undefined>} */
 const events = {
   chat_message: said,
-  ...Object.fromEntries(CHANGING.map((type) => [type, change])),
+  edited: (event) => pins.apply(event),
+  deleted: (event) => {
+    pins.apply(event);
+    overseen(event);
+    notifications?.then((opened) => opened?.forget(event.target));
+  },
+  pinned: (event) => pins.apply(event),
   closed: ruled,
   slowed: ruled,
   muted: ruled,
@@ -219,12 +242,14 @@ const signals = {
   },
 };
 
-unanswered.addEventListener('click', switchUnanswered);
+new Rooms();
 byId('search-button').addEventListener('click', toggleSearch);
 addEventListener('hashchange', showLinked);
 byId('chat-message-input').addEventListener('input', offerMembers);
 byId('notifications-ask').addEventListener('click', () => wantNotifications().then((opened) => opened?.ask()));
 if (storage.read(`notifications:${user}`)) wantNotifications();
+// A click that came before would have been lost.
+for (const id of ['search-button', 'unanswered']) byId(id).removeAttribute('disabled');
 followViewport();
 composer.limitTo(pageData('limits').message_length);
 outbox.restore();
@@ -241,22 +266,14 @@ async function prepare(ask) {
 function begin(page) {
   const { messages, head, epoch } = page;
   unread.startOver();
-  showNewest(page);
+  recent.forget();
+  originals.forget();
   const last = messages.at(-1);
   position = { seq: head, epoch: String(epoch), datetime: last?.seq === head ? last.datetime : undefined };
+  historyWindow.begin(page);
 }
 
-/** @param {Page} page */
-function showNewest(page) {
-  settle(page.messages);
-  log.replace(page.messages);
-  log.showLines(page.lines);
-  showUnstored();
-  showRules();
-  showWhetherMore(page);
-}
-
-/** @param {Message[]} messages  are stored, whether or not they were said here */
+/** @param {ShownMessage[]} messages  are stored, whether or not they were said here */
 function settle(messages) {
   people.learn(messages);
   for (const message of messages) {
@@ -266,77 +283,8 @@ function settle(messages) {
 
 function showUnstored() {
   for (const entry of outbox.entries()) {
-    if (isMessage(entry)) log.showUnstored(shown(entry));
+    if (isMessage(entry)) log.showUnstored(unstored(entry));
   }
-}
-
-async function loadOlder() {
-  const before = log.oldest;
-  const epoch = position?.epoch;
-  const page = await loadMessages(room, { limit: PAGE, before }).catch(() => null);
-  // Meanwhile the log may have been replaced, by another part or another history.
-  if (log.oldest !== before || position?.epoch !== epoch) return;
-  if (!page) return log.showOlderFailed();
-  settle(page.messages);
-  log.prepend(page.messages);
-  log.showLines(page.lines);
-  showWhetherMore(page);
-}
-
-/** @param {Page} page  the oldest that is shown */
-function showWhetherMore({ more }) {
-  if (more) log.watchTop();
-  else log.showBeginning();
-}
-
-/** The reader has jumped back and reads on: what follows, until nothing is missing. */
-async function loadNewer() {
-  const after = log.newest;
-  const epoch = position?.epoch;
-  const page = await loadMessages(room, { limit: PAGE, after }).catch(() => null);
-  if (log.newest !== after || !log.endsEarly || position?.epoch !== epoch) return;
-  if (!page) {
-    setTimeout(() => log.watchEnd(), CATCH_UP_WITHIN);
-    return;
-  }
-  // An event that has come by the socket meanwhile may be younger than the page.
-  const areNewest = !page.more && page.head >= (position?.seq ?? 0);
-  settle(page.messages);
-  log.extend(page.messages, areNewest);
-  log.showLines(page.lines);
-  if (areNewest) showUnstored();
-  else log.watchEnd();
-}
-
-async function returnToNewest() {
-  const page = await loadMessages(room, { limit: PAGE }).catch(() => null);
-  if (!page || !log.endsEarly || String(page.epoch) !== position?.epoch) return;
-  if (page.head < position.seq) return returnToNewest();
-  showNewest(page);
-}
-
-/**
- * Leads the reader to a message, with what was said before it and after it.
- *
- * @param {number} seq
- */
-async function show(seq) {
-  showUnanswered(false);
-  if (log.show(seq)) return;
-  const epoch = position?.epoch;
-  const [older, newer] = await Promise.all([
-    loadMessages(room, { limit: AROUND, before: seq }),
-    loadMessages(room, { limit: AROUND, after: seq - 1 }),
-  ]).catch(() => []);
-  if (!epoch || position?.epoch !== epoch) return;
-  if (newer?.messages[0]?.seq !== seq) return notice.tell(text('log.not_found'));
-  const messages = [...older.messages, ...newer.messages];
-  settle(messages);
-  log.replaceWithOlder(messages);
-  log.showLines([...older.lines, ...newer.lines]);
-  showWhetherMore(older);
-  log.show(seq);
-  log.watchEnd();
 }
 
 /** A link has led to this page for one of its messages. */
@@ -345,7 +293,7 @@ function showLinked() {
   if (!seq) return;
   // Who loads the page again wants to be where she was.
   history.replaceState(history.state, '', location.pathname + location.search);
-  show(Number(seq));
+  historyWindow.show(Number(seq));
 }
 
 /**
@@ -379,7 +327,7 @@ async function oversee(reported) {
 async function toggleSearch() {
   const module = await import('./search/search.js').catch(() => null);
   if (!module) return notice.tell(text('search.failed'));
-  search ??= new module.Search({ room, onChoice: show });
+  search ??= new module.Search({ room, onChoice: (seq) => historyWindow.show(seq) });
   search.toggle();
 }
 
@@ -398,29 +346,12 @@ function wantNotifications() {
     (module) => new module.Notifications({
       room,
       user,
-      isOwn: async (seq) => Boolean((log.messageAt(seq) ?? (await loadMessage(room, seq)))?.own),
-      onChoice: show,
+      isOwn: async (seq) => Boolean((log.messageAt(seq) ?? (await originals.find(seq)))?.own),
+      onChoice: (seq) => historyWindow.show(seq),
     }),
     () => (notifications = undefined, null),
   );
   return notifications;
-}
-
-async function switchUnanswered() {
-  if (log.endsEarly) await returnToNewest();
-  if (!log.endsEarly) showUnanswered(!showsUnanswered());
-}
-
-function showsUnanswered() {
-  return unanswered.ariaPressed === 'true';
-}
-
-/** @param {boolean} isOn */
-function showUnanswered(isOn) {
-  if (showsUnanswered() === isOn) return;
-  unanswered.ariaPressed = String(isOn);
-  log.showUnanswered(isOn);
-  if (!isOn && byId('beginning').hidden) log.watchTop();
 }
 
 /**
@@ -440,15 +371,6 @@ function react(message, emoji) {
 function standing(message) {
   const name = nameOn(message, user);
   return outbox.commandsOn(message.seq).reduce((now, command) => expected(now, command, name), message);
-}
-
-/** @param {Frame} event */
-function change(event) {
-  log.change(event.target, (message) => changed(message, event));
-  pins.apply(event);
-  if (event.type !== 'deleted') return;
-  overseen(event);
-  notifications?.then((opened) => opened?.forget(event.target));
 }
 
 /** @param {Frame} event */
@@ -495,7 +417,12 @@ function receive(frame) {
 function advance(event) {
   if (!position || event.seq <= position.seq) return;
   position = { ...position, seq: event.seq, datetime: event.datetime };
-  events[event.type]?.({ ...event, own: event.seq === ownSeq || event.user === user });
+  /** @type {Frame} */
+  const known = { ...event, own: event.seq === ownSeq || event.user === user };
+  // A message that is anonymous comes without its id.
+  if (event.seq === acked.seq) known.id ??= acked.id;
+  historyWindow.take(known);
+  events[event.type]?.(known);
   unread.look();
 }
 
@@ -534,7 +461,7 @@ function acknowledged({ id, seq, datetime }) {
   if (!isMessage(entry)) {
     if (isHere) log.change(entry.command.target ?? 0);
   } else if (isHere) log.removeUnstored(id);
-  else log.showUnstored({ ...shown(entry), datetime, state: undefined });
+  else log.showUnstored({ ...unstored(entry), datetime, state: undefined });
 }
 
 /** @param {Frame} refusal */
@@ -546,7 +473,7 @@ function refused(refusal) {
 /** @param {Entry} entry  that is new, or stands otherwise than before */
 function showEntry(entry) {
   const { command, failure } = entry;
-  if (isMessage(entry)) log.showUnstored(shown(entry));
+  if (isMessage(entry)) log.showUnstored(unstored(entry));
   else log.change(command.target ?? 0);
   if (isMessage(entry) || !failure) return;
   // Nothing of it is left on the page, but for a text that somebody has written.
@@ -562,12 +489,7 @@ function said(event) {
   const message = /** @type {Message} */ (/** @type {unknown} */ (event));
   people.learn([message]);
   typing.stop(message.user);
-  if (message.own) {
-    // One that is anonymous comes without its id.
-    if (message.seq === acked.seq) message.id ??= acked.id;
-    outbox.stored(message.id ?? '');
-  }
-  log.append(message);
+  if (message.own) outbox.stored(message.id ?? '');
   unread.arrived(message.seq, message.own);
   const isLive = message.seq > liveAfter;
   notifications?.then((opened) => opened?.arrived(message, isLive));
@@ -586,7 +508,7 @@ async function isBehind() {
  * @param {Entry} entry
  * @returns {ShownMessage}
  */
-function shown({ id, command, datetime, failure, dueAt }) {
+function unstored({ id, command, datetime, failure, dueAt }) {
   return {
     ...reader,
     ...(command.anonymous && { name: text('message.anonymous') }),

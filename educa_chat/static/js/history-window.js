@@ -1,0 +1,290 @@
+/** @import { Frame, Page } from './protocol.js' */
+/** @import { LogView, Place } from './log-view.js' */
+/** @import { Originals } from './originals.js' */
+/** @import { RecentEvents } from './recent-events.js' */
+/** @import { ShownMessage } from './message-view.js' */
+
+import { loadMessages } from './history.js';
+import { CHANGING, changed, isUnanswered } from './message-state.js';
+import { byId } from './page-data.js';
+
+const PAGE = 50;
+const AROUND = 25;
+const AGAIN_AFTER = 2000;
+
+/**
+ * The part of a room's history that the log shows. It moves by pages at its ends and by jumps, of which the last one wins;
+ * and it is of all messages, or of the questions alone that nobody has answered.
+ */
+export class HistoryWindow {
+  /** The jump that counts; whatever an older one still brings comes too late. */
+  #jump = 0;
+  #ofQuestions = false;
+  /** @type {Place | null} where the reader was before she looked at the questions; null: at the newest */
+  #back = null;
+
+  #button = byId('unanswered');
+  #room;
+  #log;
+  #recent;
+  #originals;
+  #epoch;
+  #onMessages;
+  #onNewest;
+  #onFailure;
+
+  /**
+   * @param {object} page
+   * @param {number | string} page.room
+   * @param {LogView} page.log
+   * @param {RecentEvents} page.recent
+   * @param {Originals} page.originals
+   * @param {() => string | undefined} page.epoch  of the history that is shown
+   * @param {(messages: ShownMessage[]) => void} page.onMessages  are stored, and about to be shown
+   * @param {() => void} page.onNewest  the newest are shown, and nothing behind them is missing
+   * @param {(reason: string) => void} page.onFailure  of a jump, with the key of its text
+   */
+  constructor({ room, log, recent, originals, epoch, onMessages, onNewest, onFailure }) {
+    this.#room = room;
+    this.#log = log;
+    this.#recent = recent;
+    this.#originals = originals;
+    this.#epoch = epoch;
+    this.#onMessages = onMessages;
+    this.#onNewest = onNewest;
+    this.#onFailure = onFailure;
+    this.#button.addEventListener('click', () => this.#switchQuestions());
+  }
+
+  /** @param {Page} page  the newest of a history of which nothing is known yet */
+  begin(page) {
+    this.#jump += 1;
+    this.#showNewest(page, false);
+  }
+
+  /** @param {Frame} event  of the log */
+  take(event) {
+    this.#recent.add(event);
+    if (CHANGING.includes(event.type)) this.#change(event);
+    else if (event.type === 'chat_message' && (!this.#ofQuestions || event.question)) {
+      this.#log.append(/** @type {any} */ (event));
+    }
+  }
+
+  /** Shows all messages to the newest, unless they are there. */
+  async showNewest() {
+    if (this.#ofQuestions || this.#log.endsEarly) await this.toNewest();
+    else this.#begin();
+  }
+
+  /** @returns {Promise<void>} */
+  async toNewest(ofQuestions = false) {
+    const jump = this.#begin();
+    const page = await this.#load({ only: only(ofQuestions) });
+    if (jump !== this.#jump) return;
+    if (!page) return this.#failed('log.not_loaded');
+    if (this.#recent.reaches(page.head)) return this.#showNewest(page, ofQuestions);
+    return this.toNewest(ofQuestions);
+  }
+
+  /**
+   * Leads the reader to a message, with what was said before it and after it.
+   *
+   * @param {number} seq
+   */
+  async show(seq) {
+    const jump = this.#begin();
+    if (!this.#ofQuestions && this.#log.show(seq)) return;
+    const older = await this.#showAround(seq, jump);
+    if (older) this.#log.show(seq);
+  }
+
+  async loadOlder() {
+    const { oldest: before } = this.#log;
+    const jump = this.#jump;
+    const page = await this.#load({ before, only: only(this.#ofQuestions) });
+    // Meanwhile other messages may be shown.
+    if (jump !== this.#jump || this.#log.oldest !== before) return;
+    if (!page) return this.#log.showOlderFailed();
+    this.#log.prepend(this.#upToDate(page));
+    this.#log.showLines(page.lines);
+    this.#showWhetherMore(page);
+  }
+
+  /** What follows, until nothing is missing. */
+  async loadNewer() {
+    const { newest: after } = this.#log;
+    const jump = this.#jump;
+    const page = await this.#load({ after, only: only(this.#ofQuestions) });
+    if (jump !== this.#jump || this.#log.newest !== after || !this.#log.endsEarly) return;
+    if (!page) {
+      setTimeout(() => jump === this.#jump && this.#log.watchEnd(), AGAIN_AFTER);
+      return;
+    }
+    const areNewest = !page.more && this.#recent.reaches(page.head);
+    this.#log.extend([...this.#upToDate(page), ...(areNewest ? this.#saidAfter(page) : [])], areNewest);
+    this.#log.showLines([...page.lines, ...(areNewest ? this.#linesAfter(page) : [])]);
+    if (areNewest) this.#onNewest();
+    else this.#log.watchEnd();
+  }
+
+  /** A jump that is under way counts no longer. */
+  #begin() {
+    this.#button.ariaPressed = String(this.#ofQuestions);
+    this.#jump += 1;
+    return this.#jump;
+  }
+
+  /** @param {string} reason  the key of its text */
+  #failed(reason) {
+    this.#button.ariaPressed = String(this.#ofQuestions);
+    this.#onFailure(reason);
+  }
+
+  /**
+   * @param {{before?: number, after?: number, only?: 'unanswered'}} query
+   * @param {number} [limit]
+   * @returns {Promise<Page | null>} null where there is none to be had, or it is of another history
+   */
+  async #load(query, limit = PAGE) {
+    const page = await loadMessages(this.#room, { limit, ...query }).catch(() => null);
+    return page && String(page.epoch) === this.#epoch() ? page : null;
+  }
+
+  /**
+   * @param {Page} page
+   * @param {boolean} ofQuestions
+   */
+  #showNewest(page, ofQuestions) {
+    this.#setOfQuestions(ofQuestions);
+    this.#log.replace([...this.#upToDate(page), ...this.#saidAfter(page)], ofQuestions);
+    this.#log.showLines([...page.lines, ...this.#linesAfter(page)]);
+    this.#showWhetherMore(page);
+    this.#onNewest();
+  }
+
+  /**
+   * @param {number} seq
+   * @param {number} jump
+   * @returns {Promise<boolean>} whether it is shown
+   */
+  async #showAround(seq, jump) {
+    const [older, newer] = await Promise.all([
+      this.#load({ before: seq }, AROUND),
+      this.#load({ after: seq - 1 }, AROUND),
+    ]);
+    if (jump !== this.#jump) return false;
+    if (!older || newer?.messages[0]?.seq !== seq) {
+      this.#failed(older && newer ? 'log.not_found' : 'log.not_loaded');
+      return false;
+    }
+    this.#setOfQuestions(false);
+    this.#log.replaceWithOlder([...this.#upToDate(older), ...this.#upToDate(newer)]);
+    this.#log.showLines([...older.lines, ...newer.lines]);
+    this.#showWhetherMore(older);
+    this.#log.watchEnd();
+    return true;
+  }
+
+  /** @param {Page} page */
+  #upToDate(page) {
+    const messages = this.#recent.upToDate(page).filter((message) => !this.#ofQuestions || isUnanswered(message));
+    this.#onMessages(messages);
+    return messages;
+  }
+
+  /** @param {Page} page  which ended with the newest when it was made */
+  #saidAfter({ head }) {
+    return this.#recent.saidAfter(head).filter((message) => !this.#ofQuestions || isUnanswered(message));
+  }
+
+  /** @param {Page} page  which ended with the newest when it was made */
+  #linesAfter({ head }) {
+    return this.#ofQuestions ? [] : this.#recent.linesAfter(head);
+  }
+
+  /** @param {Page} page  the oldest that is shown */
+  #showWhetherMore({ more }) {
+    if (more) this.#log.watchTop();
+    else this.#log.showBeginning();
+  }
+
+  // Questions
+
+  async #switchQuestions() {
+    const isOn = this.#button.ariaPressed !== 'true';
+    if (isOn && !this.#ofQuestions) this.#back = this.#log.place;
+    if (isOn || !this.#back) {
+      const shown = this.toNewest(isOn);
+      this.#button.ariaPressed = String(isOn);
+      return shown;
+    }
+    const jump = this.#begin();
+    this.#button.ariaPressed = 'false';
+    const back = this.#back;
+    if (await this.#showAround(back.seq, jump)) this.#log.returnTo(back);
+  }
+
+  /** @param {boolean} ofQuestions */
+  #setOfQuestions(ofQuestions) {
+    this.#ofQuestions = ofQuestions;
+    this.#button.ariaPressed = String(ofQuestions);
+  }
+
+  /** @param {Frame} event  that changes a message */
+  #change(event) {
+    const { type, target, seq } = event;
+    const before = this.#log.messageAt(target);
+    this.#originals.change(event);
+    this.#log.change(target, (message) => changed(message, event));
+    if (this.#ofQuestions) this.#dropIfAnswered(target);
+    if (this.#ofQuestions && type === 'questioned' && !before) this.#lookAnew(target);
+    if (type !== 'answered' && type !== 'deleted') return;
+    if (!before) {
+      // It may be an answer to a question that is shown, or that has to be now.
+      if (this.#ofQuestions || this.#log.hasQuestionBefore(target)) this.#findQuestionOf(target);
+      return;
+    }
+    const question = this.#log.messageAt(before.reply_to ?? 0);
+    if (!question || (question.asOf ?? question.seq) >= seq) return;
+    if ((before.asOf ?? target) >= seq) return void this.#lookAnew(question.seq);
+    const step = Number(this.#log.messageAt(target)?.answered ?? false) - Number(before.answered ?? false);
+    this.#log.change(question.seq, (one) => ({ ...one, answers: (one.answers ?? 0) + step, asOf: seq }));
+  }
+
+  /** @param {number} reply */
+  async #findQuestionOf(reply) {
+    const found = await this.#originals.find(reply).catch(() => undefined);
+    if (found?.reply_to) await this.#lookAnew(found.reply_to);
+  }
+
+  /** @param {number} seq  of a message of which more may have changed than was told */
+  async #lookAnew(seq) {
+    if (!this.#ofQuestions && !this.#log.messageAt(seq)) return;
+    const jump = this.#jump;
+    const message = await this.#originals.findAnew(seq).catch(() => undefined);
+    if (!message || jump !== this.#jump) return;
+    if (this.#log.messageAt(seq)) this.#log.change(seq, (one) => newest(one, message));
+    else if (this.#ofQuestions && isUnanswered(message)) this.#log.put(message);
+    if (this.#ofQuestions) this.#dropIfAnswered(seq);
+  }
+
+  /** @param {number} seq */
+  #dropIfAnswered(seq) {
+    const message = this.#log.messageAt(seq);
+    if (message && !isUnanswered(message)) this.#log.remove(seq);
+  }
+}
+
+/** @param {boolean} ofQuestions */
+function only(ofQuestions) {
+  return ofQuestions ? /** @type {const} */ ('unanswered') : undefined;
+}
+
+/**
+ * @param {ShownMessage} one
+ * @param {ShownMessage} other  the same
+ */
+function newest(one, other) {
+  return (one.asOf ?? one.seq) > (other.asOf ?? other.seq) ? one : other;
+}

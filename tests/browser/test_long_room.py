@@ -1,0 +1,389 @@
+"""A room in which much was said: the page keeps a part of it, and a reader does not notice."""
+
+import asyncio
+import json
+import re
+from statistics import median
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from educa_chat.handlers.keys import DATABASE
+from tests.browser.conftest import TIMEOUT_MS, Desk, say
+from tests.browser.test_search import say_much
+from tests.serving import Chatter, Person
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+MESSAGES = 10_000
+MOST_MESSAGES = 300
+"""What a page keeps, and a page of the history that has just come."""
+MOST_ELEMENTS = 3_000
+
+WATCH = r"""
+() => {
+  const log = document.getElementById('chat');
+  const numberOf = (one) => Number(/exercise (\d+)/.exec(one.textContent)?.[1] ?? 30);
+  const watched = { numbers: [], frames: [], jumps: [], messages: 0, elements: 0 };
+  window.watched = watched;
+  let last = performance.now();
+  let before = new Map();
+  const look = () => {
+    const now = performance.now();
+    watched.frames.push(now - last);
+    last = now;
+    const messages = [...log.querySelectorAll('.message')];
+    watched.messages = Math.max(watched.messages, messages.length);
+    watched.elements = Math.max(watched.elements, document.querySelectorAll('*').length);
+    const edge = log.getBoundingClientRect();
+    const seen = new Map();
+    for (const one of messages) {
+      const { top, bottom } = one.getBoundingClientRect();
+      if (bottom > edge.top && top < edge.bottom) seen.set(numberOf(one), bottom);
+    }
+    watched.numbers.push([...seen.keys()]);
+    // However it is scrolled: all that is seen in two frames moves by one and the same distance, and never backwards.
+    const moves = [...seen].filter(([number]) => before.has(number)).map(([number, end]) => end - before.get(number));
+    watched.jumps.push(...moves.filter((move) => move * window.direction < -2));
+    watched.jumps.push(...moves.filter((move) => Math.abs(move - moves[0]) > 2));
+    before = seen;
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}
+"""
+
+NEXT_FRAMES = """
+goal => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(() =>
+  resolve(watched.numbers.at(-1).includes(goal)))))
+"""
+
+
+def message(page: Page, number: int) -> Locator:
+    """The message with that number; one that quotes it is another one."""
+    return page.locator("#chat .message:not(:has(.quote))", has_text=re.compile(rf"(exercise|number) {number}\b"))
+
+
+async def wheel(page: Page, step: int, goal: int) -> list[int]:
+    """Turn the wheel until the message `goal` is seen; the numbers in the order in which they came into view."""
+    await page.evaluate("direction => { window.direction = direction; watched.numbers = []; }", -1 if step > 0 else 1)
+    box = await page.locator("#chat").bounding_box()
+    assert box
+    await page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    async with asyncio.timeout(300):
+        while True:
+            await page.mouse.wheel(0, step)
+            # A turn of the wheel is less than what is in view: with a frame between two, nothing is passed unseen.
+            if await page.evaluate(NEXT_FRAMES, goal):
+                break
+    order: dict[int, None] = {}
+    for seen in await page.evaluate("watched.numbers"):
+        order.update(dict.fromkeys(seen if step > 0 else reversed(seen)))
+    return list(order)
+
+
+async def test_ten_thousand_messages_are_each_seen_once_and_in_order_while_few_are_kept(desk: Desk) -> None:
+    await say_much(desk, MESSAGES)
+    page = await desk.sit_down("ana", viewport={"width": 1100, "height": 1600})
+    await expect(message(page, MESSAGES)).to_be_in_viewport()
+    await page.evaluate(WATCH)
+    assert await wheel(page, -1200, 1) == list(range(MESSAGES, 0, -1))
+    await expect(page.get_by_text("The beginning of this room")).to_be_visible()
+    assert await wheel(page, 1200, MESSAGES) == list(range(1, MESSAGES + 1))
+    await page.evaluate("direction = 0")
+    watched = await page.evaluate("watched")
+    assert watched["jumps"] == []
+    assert watched["messages"] <= MOST_MESSAGES
+    assert watched["elements"] <= MOST_ELEMENTS
+    frames = sorted(watched["frames"])
+    print(
+        json.dumps(
+            {
+                "frames": len(frames),
+                "median ms": round(median(frames), 1),
+                "99 of 100 within ms": round(frames[len(frames) * 99 // 100], 1),
+                "longest ms": round(frames[-1], 1),
+                "most messages": watched["messages"],
+                "most elements": watched["elements"],
+            }
+        )
+    )
+    async with Person(desk.server.url, "luis") as luis:
+        await (await luis.enter()).say("just now", id="now")
+    await expect(page.locator("#chat .message").last).to_contain_text("just now")
+    await expect(page.locator("#chat .message").last).to_be_in_viewport()
+
+
+async def give(chatter: Chatter, **command: Any) -> None:
+    """Have a command stored."""
+    id = json.dumps(command)[:60]
+    await chatter.send({**command, "id": id})
+    await chatter.receive_until("ack", id=id)
+
+
+async def scroll_up(page: Page, number: int) -> None:
+    """Read back as far as the message `number`."""
+    for _ in range(200):
+        if await message(page, number).count():
+            break
+        await page.locator("#chat .message").first.scroll_into_view_if_needed()
+    await message(page, number).scroll_into_view_if_needed()
+
+
+async def enter_filled(desk: Desk, count: int = 600, **context: Any) -> Page:
+    await say_much(desk, count)
+    page = await desk.sit_down("ana", **context)
+    await expect(message(page, count)).to_be_in_viewport()
+    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+    return page
+
+
+async def test_what_is_said_while_the_newest_are_let_go_is_counted_and_a_button_leads_there(desk: Desk) -> None:
+    page = await enter_filled(desk)
+    await scroll_up(page, 100)
+    await expect(message(page, 600)).to_have_count(0)
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        for number in range(60):
+            await give(socket, type="message", message=f"just now {number}")
+        await expect(message(page, 100)).to_be_in_viewport()
+        await expect(page.locator("#chat .message", has_text="just now")).to_have_count(0)
+        await page.get_by_role("button", name="60 new messages").press("Enter")
+        last = page.locator("#chat .message").last
+        await expect(last).to_contain_text("just now 59")
+        await expect(last).to_be_in_viewport()
+        await expect(last).to_be_focused()
+        await give(socket, type="message", message="and now")
+    await expect(last).to_contain_text("and now")
+    await expect(last).to_be_in_viewport()
+
+
+async def test_a_window_that_nobody_looks_at_does_not_grow(desk: Desk) -> None:
+    page = await enter_filled(desk, 60)
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        for number in range(400):
+            await socket.say(f"number {number}", id=f"{number}")
+        await expect(page.locator("#chat .message").last).to_contain_text("number 399")
+    assert await page.locator("#chat .message").count() <= MOST_MESSAGES
+    await expect(page.locator("#chat .message").last).to_be_in_viewport()
+    await expect(page.locator("#chat .day")).to_have_count(1)
+    await scroll_up(page, 1)
+
+
+async def test_the_focus_goes_on_to_what_stays_and_a_selection_stays(desk: Desk) -> None:
+    page = await enter_filled(desk)
+    await message(page, 600).focus()
+    await message(page, 590).evaluate("one => getSelection().selectAllChildren(one.querySelector('.body'))")
+    selected = await page.evaluate("String(getSelection())")
+    assert "exercise 590" in selected
+    await scroll_up(page, 200)
+    assert await page.evaluate("String(getSelection())") == selected
+    await expect(message(page, 590)).to_be_attached()
+    await expect(message(page, 600)).to_have_count(0)
+    assert await page.evaluate("document.activeElement.matches('.message')")
+    await page.evaluate("getSelection().removeAllRanges()")
+    await scroll_up(page, 1)
+    await expect(message(page, 590)).to_have_count(0)
+    assert await page.locator("#chat .message").count() <= MOST_MESSAGES
+    assert await page.evaluate("document.activeElement.matches('.message')")
+    await page.keyboard.press("ArrowDown")
+    assert await page.locator("#chat .message[tabindex='0']").count() == 1
+
+
+async def test_arrows_lead_through_all_of_a_long_room_and_end_to_the_newest(desk: Desk) -> None:
+    page = await enter_filled(desk, 400)
+    await message(page, 400).focus()
+    for _ in range(100):
+        await page.keyboard.press("Home")
+        if await message(page, 1).count() and await message(page, 1).evaluate("one => one === document.activeElement"):
+            break
+    await expect(message(page, 1)).to_be_focused()
+    await expect(message(page, 400)).to_have_count(0)
+    await page.keyboard.press("ArrowDown")
+    await expect(message(page, 2)).to_be_focused()
+    await page.keyboard.press("End")
+    await expect(message(page, 400)).to_be_focused()
+    await expect(message(page, 400)).to_be_in_viewport()
+
+
+async def test_what_happened_to_messages_that_were_let_go_shows_when_they_come_back(desk: Desk) -> None:
+    page = await enter_filled(desk)
+    database = desk.server.app[DATABASE]
+    await database.execute(
+        "update educa_chat.message set author = (select id from auth_user where username = 'luis')"
+        " where seq in (590, 95)"
+    )
+    await scroll_up(page, 100)
+    await expect(message(page, 600)).to_have_count(0)
+    held: list[Any] = []
+    release = asyncio.Event()
+
+    async def hold(route: Any) -> None:
+        response = await route.fetch()
+        held.append(route)
+        await release.wait()
+        await route.fulfill(response=response)
+
+    async with Person(desk.server.url, "luis") as student, Person(desk.server.url, "profe") as teacher:
+        luis, profe = await student.enter(), await teacher.enter()
+        await give(luis, type="edit", target=590, message="number 590, edited")
+        await give(profe, type="delete", target=591)
+        await give(luis, type="react", target=592, emoji="🎉", on=True)
+        # A page of the history is made, then something happens, then the page comes.
+        await page.route("**/messages?limit=50&before=*", hold)
+        while not held:
+            await page.locator("#chat .message").first.scroll_into_view_if_needed()
+        first = int(re.search(r"before=(\d+)", held[0].request.url)[1]) - 3  # type: ignore[index]
+        await give(profe, type="pin", target=first, on=True)
+        await expect(page.locator("#pins")).to_be_visible()
+        release.set()
+        await expect(message(page, first).get_by_text("Pinned")).to_be_attached()
+    await page.unroute("**/messages?limit=50&before=*")
+    await page.get_by_role("button", name="To the newest messages").click()
+    await expect(message(page, 600)).to_be_in_viewport()
+    await expect(message(page, 590)).to_contain_text("number 590, edited (edited)")
+    await expect(page.get_by_text("This message was deleted.")).to_have_count(1)
+    await expect(message(page, 592).locator(".chip")).to_contain_text("🎉")
+    days = await page.locator("#chat .message time").evaluate_all(
+        "all => new Set(all.map(one => new Date(one.dateTime).toDateString())).size"
+    )
+    await expect(page.locator("#chat .day")).to_have_count(days)
+
+
+async def test_what_is_not_sent_yet_is_at_the_end_when_the_reader_comes_back(desk: Desk) -> None:
+    await say_much(desk, 600)
+    page = await desk.sit_down("ana", "/students/courses/")
+    await page.route_web_socket(
+        "**/ws/**",
+        lambda socket: _without_messages(socket),
+    )
+    await page.goto(desk.server.url + "/chat/room/1/")
+    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+    await say(page, "on its way")
+    pending = page.locator("#chat .message.pending")
+    await expect(pending).to_be_in_viewport()
+    await scroll_up(page, 100)
+    await expect(pending).to_have_count(0)
+    await page.get_by_role("button", name="To the newest messages").click()
+    await expect(pending).to_contain_text("on its way")
+    await expect(pending).to_be_in_viewport()
+
+
+def _without_messages(socket: Any) -> None:
+    server = socket.connect_to_server()
+    socket.on_message(lambda frame: None if '"type":"message"' in frame else server.send(frame))
+
+
+async def test_of_two_quick_jumps_the_later_one_wins(desk: Desk) -> None:
+    page = await enter_filled(desk)
+    async with Person(desk.server.url, "profe") as teacher:
+        profe = await teacher.enter()
+        for target in (100, 200):
+            await give(profe, type="pin", target=target, on=True)
+    release = asyncio.Event()
+
+    async def hold(route: Any) -> None:
+        await release.wait()
+        await route.continue_()
+
+    await page.route(re.compile(r"(before=100|after=99)$"), hold)
+    pins = page.locator("#pins button")
+    await expect(pins).to_have_count(2)
+    await pins.filter(has_text="exercise 100").click()
+    await pins.filter(has_text="exercise 200").click()
+    await expect(message(page, 200)).to_be_focused()
+    async with page.expect_response(re.compile("after=99$")):
+        release.set()
+    await page.evaluate("new Promise(resolve => setTimeout(resolve, 100))")
+    await expect(message(page, 200)).to_be_in_viewport()
+    await expect(message(page, 100)).to_have_count(0)
+
+
+async def test_the_head_of_a_reply_shows_an_original_that_is_not_loaded_and_follows_it(desk: Desk) -> None:
+    await say_much(desk, 300)
+    database = desk.server.app[DATABASE]
+    await database.execute(
+        "update educa_chat.message set author = (select id from auth_user where username = 'luis') where seq < 40"
+    )
+    async with Person(desk.server.url, "luis") as student, Person(desk.server.url, "profe") as teacher:
+        luis, profe = await student.enter(), await teacher.enter()
+        for target in range(1, 31):
+            await give(luis, type="message", message=f"about that {target}", reply_to=target)
+        await give(profe, type="delete", target=2)
+        page = await desk.sit_down("ana", "/students/courses/")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "seqs=" in request.url else None)
+        await page.goto(desk.server.url + "/chat/room/1/")
+
+        def quote(number: int) -> Locator:
+            reply = page.locator("#chat .message", has_text=re.compile(rf"about that {number}$"))
+            return reply.locator(".quote")
+
+        await expect(quote(1)).to_contain_text("Luis Ortega About the exercise 1")
+        await expect(quote(2)).to_contain_text("Luis Ortega This message was deleted.")
+        await expect(quote(30)).to_contain_text("INTEGRÁLS")
+        assert len(asked) == 1
+        await give(luis, type="edit", target=3, message="quite another thing")
+        await expect(quote(3)).to_contain_text("quite another thing")
+        await give(profe, type="delete", target=4)
+        await expect(quote(4)).to_contain_text("This message was deleted.")
+        assert len(asked) == 1
+
+
+async def test_questions_without_an_answer_come_from_the_whole_history_and_go_when_answered(desk: Desk) -> None:
+    page = await enter_filled(desk, 600)
+    database = desk.server.app[DATABASE]
+    await database.execute("update educa_chat.message set question = true where seq % 5 = 0 and seq <= 500")
+    await scroll_up(page, 420)
+    await message(page, 410).scroll_into_view_if_needed()
+    before = await message(page, 410).bounding_box()
+    button = page.get_by_role("button", name="Unanswered questions")
+    await button.click()
+    await expect(message(page, 500)).to_be_in_viewport()
+    await expect(page.locator("#chat .message:not(.unanswered)")).to_have_count(0)
+    await scroll_up(page, 5)
+    await expect(page.locator("#chat .message:not(.unanswered)")).to_have_count(0)
+    async with Person(desk.server.url, "luis") as student, Person(desk.server.url, "profe") as teacher:
+        luis, profe = await student.enter(), await teacher.enter()
+        await give(luis, type="message", message="a new one?", question=True)
+        await expect(page.locator("#chat .message").last).to_contain_text("a new one?")
+        await give(luis, type="message", message="none of these")
+        await give(profe, type="message", message="so it is", reply_to=10)
+        await give(profe, type="answer", target=603, on=True)
+        await expect(message(page, 10)).to_have_count(0)
+        await give(profe, type="answer", target=603, on=False)
+        await expect(message(page, 10)).to_have_count(1)
+        await give(profe, type="question", target=15, on=False)
+        await expect(message(page, 15)).to_have_count(0)
+        await give(profe, type="question", target=16, on=True)
+        await expect(message(page, 16)).to_have_count(1)
+        await give(profe, type="delete", target=20)
+        await expect(message(page, 20)).to_have_count(0)
+    await expect(page.get_by_text("none of these")).to_have_count(0)
+    texts = await page.locator("#chat .message .body").all_inner_texts()
+    numbers = [int(found[1]) if (found := re.search(r"exercise (\d+)", text)) else 30 for text in texts[:-1]]
+    assert numbers == sorted(numbers)
+    await button.click()
+    await expect(button).to_have_attribute("aria-pressed", "false")
+    await expect(message(page, 410)).to_be_in_viewport()
+    after = await message(page, 410).bounding_box()
+    assert before and after
+    assert abs(before["y"] - after["y"]) <= 2
+
+
+async def test_a_question_shows_that_it_was_answered_by_a_reply_that_is_not_loaded(desk: Desk) -> None:
+    page = await enter_filled(desk)
+    async with Person(desk.server.url, "luis") as student, Person(desk.server.url, "profe") as teacher:
+        luis, profe = await student.enter(), await teacher.enter()
+        await give(profe, type="question", target=100, on=True)
+        await give(luis, type="message", message="so it is", reply_to=100)
+        await scroll_up(page, 100)
+        await expect(message(page, 100).locator(".mark")).to_have_text("Question")
+        await expect(message(page, 600)).to_have_count(0)
+        await give(profe, type="answer", target=602, on=True)
+        await expect(message(page, 100).locator(".mark")).to_have_text("Answered")
+        await give(profe, type="delete", target=602)
+        await expect(message(page, 100).locator(".mark")).to_have_text("Question")

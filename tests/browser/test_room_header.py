@@ -1,0 +1,99 @@
+"""What stands around a room's messages: its header on narrow screens, and the reader's other rooms."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from playwright.async_api import Route, expect
+
+from educa_chat.handlers.keys import DATABASE
+from tests.browser.conftest import TIMEOUT_MS, Desk
+from tests.browser.test_unread import speak, turn
+from tests.serving import Person
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+ALGEBRA = "/chat/room/2/"
+BOXES = """
+() => [...document.querySelectorAll('.room-header h1, .room-header .status, .room-tools button, #menu-button')]
+  .filter((one) => one.offsetParent)
+  .map((one) => [one.id || one.localName, one.getBoundingClientRect()])
+  .map(([name, {left, right, top, bottom}]) => [name, left, right, top, bottom])
+"""
+
+
+@pytest.mark.parametrize("size", [100, 200])
+@pytest.mark.parametrize("width", [320, 360, 480])
+async def test_on_a_narrow_screen_an_instructors_header_has_room_for_all_and_for_the_title(
+    desk: Desk, width: int, size: int
+) -> None:
+    page = await desk.sit_down("profe", viewport={"width": width, "height": 740}, locale="es")
+    await expect(page.locator("#class-button")).to_be_visible()
+    await expect(page.locator("#people-button")).to_be_visible()
+    await page.evaluate(f"document.documentElement.style.fontSize = '{size}%'")
+    boxes: list[list[Any]] = await page.evaluate(BOXES)
+    assert len(boxes) == 7
+    for number, (name, left, right, top, bottom) in enumerate(boxes):
+        assert 0 <= left < right <= width, name
+        for other, its_left, its_right, its_top, its_bottom in boxes[:number]:
+            is_apart = left >= its_right or its_left >= right or top >= its_bottom or its_top >= bottom
+            assert is_apart, (name, other)
+        if name.endswith("button") or name == "unanswered":
+            assert min(right - left, bottom - top) >= 44, name
+        if name == "h1":
+            assert right - left >= width / 2
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+async def test_a_button_whose_script_has_not_come_takes_no_click(desk: Desk) -> None:
+    page = await desk.sit_down("ana", "/students/courses/")
+    hanging: list[Route] = []
+    come = asyncio.Event()
+
+    async def hang(route: Route) -> None:
+        hanging.append(route)
+        await come.wait()
+        await route.continue_()
+
+    await page.route("**/js/room.js", hang)
+    await page.goto(desk.server.url + "/chat/room/1/", wait_until="commit")
+    button = page.get_by_role("button", name="Search in this room")
+    await expect(button).to_be_disabled()
+    await expect(page.get_by_role("button", name="Unanswered questions")).to_be_disabled()
+    come.set()
+    await button.click()
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+
+
+async def test_the_readers_other_rooms_show_how_much_there_is_to_read(desk: Desk) -> None:
+    await desk.server.app[DATABASE].execute(
+        "insert into courses_course_students (course_id, user_id) select 2, id from auth_user where username = 'ana'"
+    )
+    async with Person(desk.server.url, "marta") as marta:
+        socket = await marta.enter(2)
+        await speak(socket, 1, 3)
+        page = await desk.sit_down("ana")
+        link = page.get_by_role("navigation", name="Chat rooms").get_by_role("link", name="Álgebra lineal")
+        await expect(link).to_have_accessible_name("Álgebra lineal 3 unread messages")
+        await speak(socket, 4, 5)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/api/rooms") else None)
+        await turn(page, hidden=True)
+        await turn(page, hidden=False)
+        await expect(link).to_have_accessible_name("Álgebra lineal 5 unread messages")
+        assert len(asked) == 1
+        await page.set_viewport_size({"width": 360, "height": 740})
+        await page.get_by_role("button", name="Courses and account (5 unread messages)").click()
+        await link.click()
+        await page.wait_for_url(f"**{ALGEBRA}")
+        await (
+            page.get_by_role("button", name="To the newest messages")
+            .or_(page.locator("#chat .message").last)
+            .first.click()
+        )
+        await page.goto(desk.server.url + "/chat/room/1/")
+        await expect(page.get_by_role("button", name="Courses and account")).to_have_accessible_name(
+            "Courses and account"
+        )
+        await expect(page.locator("[data-room] .unread")).to_have_count(0)
