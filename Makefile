@@ -6,7 +6,7 @@ CONFIG ?= config/development.toml
 BIN := .venv/bin
 SOURCES := educa_chat templates config tests benchmarks
 
-.PHONY: install run test check format chaos bench clean
+.PHONY: install run test check format chaos bench pictures clean
 
 install: .venv/installed
 
@@ -72,6 +72,10 @@ build/bench/node-installed: benchmarks/peers/package.json
 	cp $< $(@D)
 	npm install --prefix $(@D) --silent --no-fund --no-audit
 	touch $@
+
+# The pictures of the guides for teachers.
+pictures: .venv/installed-for-tests
+	$(BIN)/python -m tests.browser.pictures
 
 clean:
 	rm -rf .venv var build *.egg-info
