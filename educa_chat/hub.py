@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import Context
+from typing import NamedTuple
 
 from educa_chat.bus.protocol import MessageBus
 from educa_chat.errors import BusUnavailable, DatabaseUnavailable, SubscriptionLost
@@ -56,6 +57,11 @@ class _OpenRoom:
         self.last_seen_with_members = now
 
 
+class _Typist(NamedTuple):
+    person: Person
+    is_student: bool
+
+
 class Hub:
     """Opens rooms when they are entered, feeds them from the local commits, the bus and the log, and closes them.
 
@@ -82,6 +88,9 @@ class Hub:
         self._outbox_heads: dict[int, int] = {}
         self._outbox_signals: deque[tuple[int, bytes]] = deque(maxlen=OUTBOX_SIGNALS)
         self._outbox_filled = asyncio.Event()
+        self._typists: dict[tuple[int, int], _Typist] = {}
+        """By course and id: who has begun to type and is yet to be told of."""
+        self._typist_came = asyncio.Event()
         self._publish_failed_at = -math.inf
         self._compared_after = log.losses
         self._sweeping = asyncio.Lock()
@@ -180,14 +189,10 @@ class Hub:
     def signal_typing(self, course: int, person: Person, *, is_student: bool) -> None:
         """Let everybody else in the room know that `person` is typing; like all signals, as far as the bus carries.
 
-        Not of a student where students may be anonymous: it would tell who says the next thing.
+        Not of a student who is muted, nor where students may be anonymous: it would tell who says the next thing.
         """
-        opened = self._rooms.get(course)
-        if is_student and (opened is None or opened.room.anonymity):
-            return
-        payload = encode_typing(self.epoch, person.id, TypingSignal(user=person.user, name=person.name))
-        self._outbox_signals.append((course, payload))
-        self._outbox_filled.set()
+        self._typists[course, person.id] = _Typist(person, is_student)
+        self._typist_came.set()
 
     def signal_read(self, course: int, seqs: Mapping[int, int]) -> None:
         """Let the windows of people, by their ids, know how far they have read in others, here and elsewhere."""
@@ -207,6 +212,7 @@ class Hub:
             await stack.enter_async_context(running(self._publish(), "publisher"))
             await stack.enter_async_context(running(self._sweep_for_ever(), "sweep"))
             await stack.enter_async_context(running(self._gossip(), "gossip"))
+            await stack.enter_async_context(running(self._tell_who_types(), "typing"))
             try:
                 yield
             finally:
@@ -282,6 +288,25 @@ class Hub:
                 logger.warning("room %d: a payload that is not ours was ignored", room.course)
             case roster:
                 room.presence.hear(roster)
+
+    async def _tell_who_types(self) -> None:
+        while True:
+            await self._typist_came.wait()
+            await asyncio.sleep(GOSSIP_TURN_S)
+            self._typist_came.clear()
+            typists, self._typists = self._typists, {}
+            try:
+                muted = await self._log.muted([place for place, typist in typists.items() if typist.is_student])
+            except DatabaseUnavailable as error:
+                logger.debug("who types is not told: %s", error)
+                continue
+            for (course, id), (person, is_student) in typists.items():
+                opened = self._rooms.get(course)
+                if is_student and ((course, id) in muted or opened is None or opened.room.anonymity):
+                    continue
+                payload = encode_typing(self.epoch, id, TypingSignal(user=person.user, name=person.name))
+                self._outbox_signals.append((course, payload))
+            self._outbox_filled.set()
 
     async def _gossip(self) -> None:
         """Tell and show who is here, where that is due."""

@@ -289,6 +289,21 @@ async def test_people_of_two_servers_see_each_other_come_type_and_go(servers: tu
         assert (await here.receive_any())["type"] == "ack"
 
 
+async def test_nobody_is_told_that_somebody_types_who_is_muted(servers: tuple[Server, Server]) -> None:
+    one, two = servers
+    async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(two.url, "profe") as profe:
+        here, there, teacher = await ana.enter(), await luis.enter(), await profe.enter()
+        await teacher.send({"type": "mute", "id": "1", "user": "ana", "minutes": 5})
+        await here.receive_until("muted")
+        await counted(there, 3)
+        await here.send({"type": "typing"})
+        # What is told of the teacher comes behind what would be told of her.
+        await here.say("heard?", id="1")
+        assert (await here.receive_until("error"))["code"] == "muted"
+        await teacher.send({"type": "typing"})
+        assert (await there.receive_until("typing"))["user"] == "profe"
+
+
 async def test_nobody_of_another_room_sees_anything(servers: tuple[Server, Server]) -> None:
     one, _ = servers
     async with Browser(one.url, "ana") as ana, Browser(one.url, "marta") as marta:

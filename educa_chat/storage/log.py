@@ -175,6 +175,19 @@ class Log:
         )
         return Accepted(*row) if row else None
 
+    async def muted(self, people: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Who of `people`, by course and id, may not write for now."""
+        if not people:
+            return set()
+        courses, ids = zip(*people, strict=True)
+        rows = await self._database.fetch(
+            "select course, user_id from unnest($1::bigint[], $2::integer[]) asked (course, user_id)"
+            " join educa_chat.mute using (course, user_id) where until > now()",
+            courses,
+            ids,
+        )
+        return {(row["course"], row["user_id"]) for row in rows}
+
     async def datetimes(self, seqs: Mapping[int, int]) -> dict[int, str]:
         """The `datetime` of one event of each course, left out where there is none."""
         rows = await self._database.fetch(
