@@ -71,7 +71,9 @@ class StaticFiles:
                 headers["Content-Encoding"] = coding
                 body = compressed
                 break
-        return web.Response(body=body, content_type=file.type, charset="utf-8", headers=headers)
+        # A module is UTF-8 whatever is said of it.
+        charset = None if file.type == "text/javascript" else "utf-8"
+        return web.Response(body=body, content_type=file.type, charset=charset, headers=headers)
 
 
 def accepts_gzip(request: web.Request) -> bool:
