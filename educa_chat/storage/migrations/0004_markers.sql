@@ -8,14 +8,11 @@ create table educa_chat.marker (
     primary key (course, user_id)
 ) with (fillfactor = 70);
 
-create or replace function educa_chat.forget_room() returns trigger language plpgsql as $$
+create function educa_chat.forget_markers() returns trigger language plpgsql as $$
 begin
-    delete from educa_chat.event where course = old.course;
-    delete from educa_chat.message where course = old.course;
-    delete from educa_chat.revision where course = old.course;
-    delete from educa_chat.reaction where course = old.course;
-    delete from educa_chat.mute where course = old.course;
-    delete from educa_chat.report where course = old.course;
     delete from educa_chat.marker where course = old.course;
     return null;
 end $$;
+
+create trigger forget_markers after delete on educa_chat.room
+    for each row execute function educa_chat.forget_markers();
