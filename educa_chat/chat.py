@@ -60,7 +60,7 @@ from educa_chat.storage.sessions import Visitor
 TYPING_EVERY_S = 2.0
 """Of one person's typing in a room no more than this is told."""
 MAX_REASON = 500
-INSTRUCTORS_ALONE = (Pin, Endorse, Mute, Slow, Close, Anonymity, Settle)
+INSTRUCTORS_ALONE = frozenset((Pin, Endorse, Mute, Slow, Close, Anonymity, Settle))
 
 
 def role_of(membership: Membership) -> str:
@@ -120,7 +120,7 @@ class Chat:
 
     def _entry(self, command: Stored, id: str, visitor: Visitor, membership: Membership) -> Entry:
         """What is to be stored of `command`. Raises CommandRefused."""
-        if isinstance(command, INSTRUCTORS_ALONE) and not membership.is_instructor:
+        if type(command) in INSTRUCTORS_ALONE and not membership.is_instructor:
             raise CommandRefused(ErrorCode.FORBIDDEN)
         user = visitor.username
 

@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING_ENTRIES = 1000
 MAX_WAITING_BYTES = 1024 * 1024
-GATHERED_ENTRIES = 500
-"""So many are not made to wait for more."""
+BATCH_ENTRIES = 160
+"""So many are not made to wait for more, and no append has more: what waits beyond them is worked on by the database
+while this process shows what they have become."""
 APPEND_TIMEOUT_S = 3.0
 """How long one append may take, and then its outcome is unknown."""
 PATIENCE_S = 4.0
@@ -305,7 +306,7 @@ class Appender:
     async def _gather(self) -> None:
         """Wait as long as each turn of the loop brings more: what is said at once is stored, and shown, together."""
         gathered = 0
-        while gathered < len(self._waiting) < GATHERED_ENTRIES:
+        while gathered < len(self._waiting) < BATCH_ENTRIES:
             gathered = len(self._waiting)
             await asyncio.sleep(0)
 
@@ -314,9 +315,24 @@ class Appender:
         await self._idle.wait()
 
     def _take(self) -> list[_Waiting]:
-        """What waits, but for the rooms that are locked: theirs goes on waiting."""
-        batch = [one for one in self._waiting if one.entry.course not in self._locked]
-        self._wait(one for one in self._waiting if one.entry.course in self._locked)
+        """The next batch, room by room, for what is stored together is shown in one write; locked rooms go on waiting.
+
+        Of a room that does not fit the rest comes after all others, so that it keeps nobody waiting.
+        """
+        rooms: dict[int, list[_Waiting]] = {}
+        for one in self._waiting:
+            rooms.setdefault(one.entry.course, []).append(one)
+        batch: list[_Waiting] = []
+        left: list[_Waiting] = []
+        rest: list[_Waiting] = []
+        for course, waiting in rooms.items():
+            if course in self._locked or len(batch) == BATCH_ENTRIES:
+                left += waiting
+            else:
+                room_for = BATCH_ENTRIES - len(batch)
+                batch += waiting[:room_for]
+                rest = waiting[room_for:]
+        self._wait([*left, *rest])
         return batch
 
     def _wait(self, waiting: Iterable[_Waiting]) -> None:

@@ -240,6 +240,21 @@ async def test_time_in_a_room_never_runs_backwards(database: Database, node: Nod
     await check_log(database, 1)
 
 
+async def test_a_room_with_more_than_a_batch_keeps_no_other_room_waiting(database: Database, node: Node) -> None:
+    commits: list[dict[int, int]] = []
+    appender = Appender(
+        database, lambda events: commits.append({course: len(fresh) for course, fresh in events.items()}), Metrics()
+    )
+    for number in range(3 * log_module.BATCH_ENTRIES):
+        appender.append(entry(str(number)), lambda _: None)
+    appender.append(entry("other", course=2), lambda _: None)
+    async with running(appender.run(), "appender"), asyncio.timeout(TIMEOUT_S):
+        await appender.drained()
+    most = log_module.BATCH_ENTRIES
+    assert commits == [{1: most}, {1: most - 1, 2: 1}, {1: most}, {1: 1}]
+    assert [e["id"] for e in await check_log(database, 1)] == [str(number) for number in range(3 * most)]
+
+
 async def test_more_than_may_wait_is_unavailable_at_once(database: Database) -> None:
     appender = Appender(database, lambda _: None, Metrics())
     for number in range(log_module.MAX_WAITING_ENTRIES):
