@@ -11,6 +11,7 @@ from benchmarks import machine, report
 from benchmarks.deployment import open_deployment
 from benchmarks.growth import growth_of_log, growth_of_rooms
 from benchmarks.measures import Effort, Section, durable, fan_out, latency, memory, storm, two_nodes
+from benchmarks.search import search_in_a_long_room
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 MEASURES = {
@@ -20,6 +21,7 @@ MEASURES = {
     "two-nodes": two_nodes,
     "memory": memory,
     "storm": storm,
+    "search": search_in_a_long_room,
     "rooms": growth_of_rooms,
     "log": growth_of_log,
 }

@@ -6,6 +6,7 @@ stand now: it can miss what was just said, but never bring back what was edited 
 
 import asyncio
 import logging
+from datetime import timedelta
 from time import monotonic
 from typing import NamedTuple
 
@@ -20,7 +21,13 @@ FOUND = 50
 RANKED = 250
 """How many of the newest matches are ranked: a word that is everywhere has no better message further back."""
 CANDIDATES = 2000
-"""In how many of the newest messages with all its words a phrase is looked for: the index knows of no order."""
+"""In how many of the newest messages with all its words a phrase is looked for: the index knows of no order. In RANKED
+of them in any case, in the others within LOOKS_FOR."""
+SURE_WORK = 200
+"""So many slices of a room, times the words and operators of what is asked for, are looked into in any case; older ones
+only within LOOKS_FOR, for common words that seldom come together take the longer, the longer a room is. A word is sure
+to be looked for in a million messages, a sentence in a hundred thousand."""
+LOOKS_FOR = timedelta(milliseconds=20)
 BATCH = 200
 PAUSE_S = 1.0
 """Between two looks for what is new."""
@@ -34,7 +41,7 @@ class Found(NamedTuple):
     messages: list[Message]
     head: int
     more: bool
-    """Whether others match as well."""
+    """Whether others match as well; or may, further back than was looked."""
 
 
 async def search(database: Database, course: int, reader: Reader, words: str) -> Found:
@@ -44,25 +51,31 @@ async def search(database: Database, course: int, reader: Reader, words: str) ->
     taken but those with a NUL or a lone surrogate, which are no text to Postgres.
     """
     rows = await database.fetch(
-        f"select r.head, {COLUMNS}"
-        " from (select coalesce(max(head), 0) as head, educa_chat.search_query($2) as query,"
-        "  educa_chat.search_candidates(educa_chat.search_query($2)) as candidates"
-        "  from educa_chat.room where course = $1) r"
+        "select r.head, clock_timestamp() >= r.deadline and educa_chat.search_slice(r.head) * r.nodes >= $7,"
+        f" {COLUMNS}"
+        " from (select coalesce(max(head), 0) as head, query, educa_chat.search_candidates(query) as candidates,"
+        "  numnode(query) as nodes, statement_timestamp() + $6 as deadline"
+        "  from educa_chat.search_query($2) query left join educa_chat.room on course = $1 group by query) r"
         " left join lateral ("
         "  select m.*"
         "  from ("
         "   select newest.seq, ts_rank(newest.words, r.query, 1) as rank"
         "   from ("
         "    select * from ("
+        "     select *, row_number() over () as place from ("
         # The slices come newest first, and none is looked into once there are enough.
-        "     select entry.seq, entry.words"
-        "     from generate_series(educa_chat.search_slice(r.head), 0, -1) slice cross join lateral ("
-        "      select seq, words from educa_chat.search_entry"
+        "      select entry.seq, entry.words"
+        "      from (select slice from generate_series(educa_chat.search_slice(r.head), 0, -1)"
+        "       with ordinality s (slice, place)"
+        "       where (place - 1) * r.nodes < $7 or clock_timestamp() < r.deadline) slice cross join lateral ("
+        "       select seq, words from educa_chat.search_entry"
         # As two conditions: in the index each then skips what the other leaves out, which the parts of one don't.
-        "      where words @@ educa_chat.search_slice_query($1, slice) and words @@ r.candidates"
-        "      order by seq desc limit $3"
-        "     ) entry limit $3"
-        "    ) candidate where words @@ r.query limit $4"
+        "       where words @@ educa_chat.search_slice_query($1, slice) and words @@ r.candidates"
+        "       order by seq desc limit $3"
+        "      ) entry limit $3"
+        "     ) has_all_words"
+        "    ) candidate"
+        "    where case when place <= $4 or clock_timestamp() < r.deadline then words @@ r.query end limit $4"
         "   ) newest"
         "   order by rank desc, seq desc"
         "  ) best"
@@ -77,9 +90,12 @@ async def search(database: Database, course: int, reader: Reader, words: str) ->
         CANDIDATES,
         RANKED,
         FOUND + 1,
+        LOOKS_FOR,
+        SURE_WORK,
     )
-    messages = [message_of(reader, *row[1:]) for row in rows[:FOUND] if row["seq"] is not None]
-    return Found(messages, rows[0]["head"], len(rows) > FOUND)
+    messages = [message_of(reader, *row[2:]) for row in rows[:FOUND] if row["seq"] is not None]
+    head, ended_early, *_ = rows[0]
+    return Found(messages, head, len(rows) > FOUND or ended_early)
 
 
 async def keep_index(database: Database) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from educa_chat.storage import search as search_module
 from educa_chat.storage.pool import Database, open_database
 from educa_chat.storage.search import BATCH, CANDIDATES, FOUND, keep_index, search
 from educa_chat.tasks import running
@@ -329,3 +331,25 @@ async def test_a_search_in_a_long_room_reads_no_table_whole(
             assert node["Actual Loops"] <= FOUND + 1, "no more messages are looked at than are shown"
     if count == FOUND:
         assert min(message.seq for message in answer.messages) > LONG_ROOM // 4, "the newest are enough"
+
+
+async def test_a_search_without_time_still_looks_into_all_that_it_is_sure_of(
+    long_room: ExplainingDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "LOOKS_FOR", timedelta())
+    answer = await search(long_room, 1, READER, "zebra")
+    assert ([message.seq for message in answer.messages], answer.more) == ([50007, 7], False)
+    answer = await search(long_room, 1, READER, '"exercise limits"')
+    assert (len(answer.messages), answer.more) == (FOUND, True)
+
+
+async def test_a_search_that_ends_before_the_beginning_says_that_there_may_be_more(
+    long_room: ExplainingDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "LOOKS_FOR", timedelta())
+    monkeypatch.setattr(search_module, "SURE_WORK", 1)
+    answer = await search(long_room, 1, READER, "zebra")
+    assert (answer.messages, answer.more) == ([], True)
+    answer = await search(long_room, 1, READER, "word5")
+    assert answer.messages
+    assert min(message.seq for message in answer.messages) >= 2 * 32768, "the newest are looked at in any case"

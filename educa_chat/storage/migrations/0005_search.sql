@@ -20,9 +20,23 @@ create function educa_chat.search_query(words text) returns tsquery
 language plpgsql immutable strict as $$
 declare
     plain text := educa_chat.search_text(words);
+    simple tsquery;
+    english tsquery;
+    spanish tsquery;
+    asked tsquery;
 begin
-    return websearch_to_tsquery('simple', plain) || websearch_to_tsquery('english', plain)
-        || websearch_to_tsquery('spanish', plain);
+    simple := websearch_to_tsquery('simple', plain);
+    english := websearch_to_tsquery('english', plain);
+    spanish := websearch_to_tsquery('spanish', plain);
+    asked := simple;
+    -- What is the same in another language is not looked for twice.
+    if english <> simple then
+        asked := asked || english;
+    end if;
+    if spanish <> simple and spanish <> english then
+        asked := asked || spanish;
+    end if;
+    return asked;
 exception when internal_error then
     -- 'tsquery stack too small': a row of over thirty minus signs. They mean nothing.
     return educa_chat.search_query(translate(plain, '-', ' '));
