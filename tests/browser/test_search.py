@@ -249,7 +249,16 @@ async def test_who_searches_too_often_is_told(desk: Desk) -> None:
         return (await answer.value).status == 429
 
     await until(is_refused)
-    await expect(page.get_by_text("Too many searches in a short time.")).to_be_visible()
+    await expect(page.get_by_text("Too many searches.")).to_be_visible()
+
+
+async def test_who_finds_nothing_before_a_search_ended_is_told_to_try_fewer_words(desk: Desk) -> None:
+    page = await desk.sit_down("ana")
+    nothing = {"messages": [], "lines": [], "head": 100_000, "epoch": "", "more": True}
+    # It takes a room of a hundred thousand messages for a search to end early.
+    await page.route("**/search?*", lambda route: route.fulfill(json=nothing))
+    await find(page, "many words that seldom come together")
+    await expect(page.get_by_text("No recent message has these words. Try fewer.")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

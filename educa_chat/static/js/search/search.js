@@ -137,7 +137,7 @@ export class Search {
  * @param {boolean} more
  */
 function summaryOf(count, more) {
-  if (!count) return text('search.none');
+  if (!count) return text(more ? 'search.none_near' : 'search.none');
   return more ? text('search.best', { count: count.toLocaleString(locale) }) : plural('search.found', count);
 }
 
