@@ -113,8 +113,6 @@ class Room:
     ) -> None:
         self.course = course
         self.presence = presence
-        self.anonymity = anonymity
-        """Whether students may be anonymous to each other."""
         presence.conceals_students = anonymity
         self.head = head
         """The seq of the newest event that was shown."""
@@ -142,6 +140,11 @@ class Room:
         self._replays: list[tuple[int, asyncio.Future[Sequence[Event]]]] = []
         self._replaying: asyncio.Task[None] | None = None
         self._closed = False
+
+    @property
+    def anonymity(self) -> bool:
+        """Whether students may be anonymous to each other."""
+        return self.presence.conceals_students
 
     @property
     def at(self) -> str:
@@ -198,7 +201,7 @@ class Room:
             event = self._redacted.pop(event.seq, event)
         self.head, self._newest = event.seq, event
         if (anonymity := anonymity_in(event.student)) is not None:
-            self.anonymity = self.presence.conceals_students = anonymity
+            self.presence.conceals_students = anonymity
         # Whichever way it came in the end, it may have come ahead of the line before.
         if (held := self._held.pop(event.seq, None)) is not None:
             self._held_bytes -= held.size
