@@ -73,7 +73,7 @@ build/bench/node-installed: benchmarks/peers/package.json
 	npm install --prefix $(@D) --silent --no-fund --no-audit
 	touch $@
 
-# The pictures of the guides for teachers.
+# The pictures of the README and of the guides for teachers.
 pictures: .venv/installed-for-tests
 	$(BIN)/python -m tests.browser.pictures
 

@@ -1,17 +1,20 @@
-"""The pictures of the guides for teachers: `make pictures` takes them anew, in both languages."""
+"""The pictures of the README and of the guides for teachers: `make pictures` takes them anew."""
 
 import asyncio
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from playwright.async_api import Page, ViewportSize, async_playwright
 
-from tests.browser.conftest import FLAGS, find_chromium, open_desk, say
+from tests.browser.conftest import FLAGS, Desk, find_chromium, open_desk, say
 from tests.conftest import Postgres
 from tests.serving import open_server, settings_for
 
-FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
+DOCS = Path(__file__).parents[2] / "docs"
+ROOM: ViewportSize = {"width": 1180, "height": 760}
 WIDE: ViewportSize = {"width": 820, "height": 600}
 NARROW: ViewportSize = {"width": 400, "height": 560}
 
@@ -50,10 +53,9 @@ TALKS = {
 }
 
 
-async def take(language: str, talk: Talk, postgres: Postgres) -> None:
-    """Take the pictures of one language."""
-    folder = FOLDER / language
-    folder.mkdir(parents=True, exist_ok=True)
+@asynccontextmanager
+async def open_school(postgres: Postgres) -> AsyncIterator[Desk]:
+    """The demo data, in which nobody has said anything yet."""
     url = await postgres.create_chat_database(demo=True)
     async with (
         async_playwright() as playwright,
@@ -61,55 +63,88 @@ async def take(language: str, talk: Talk, postgres: Postgres) -> None:
     ):
         browser = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
         async with open_desk(browser, server) as desk:
-            profe = await desk.sit_down("profe", locale=talk.locale, viewport=WIDE)
-            ana = await desk.sit_down("ana", locale=talk.locale, viewport=NARROW)
-            luis = await desk.sit_down("luis", locale=talk.locale, viewport=NARROW)
-
-            async def picture(page: Page, name: str) -> None:
-                await page.evaluate("document.fonts.ready")
-                await page.screenshot(path=folder / f"{name}.png", animations="disabled", caret="hide")
-
-            async def menu(page: Page, text: str) -> None:
-                found = page.locator("#chat .message", has_text=text.replace("`", "")).last
-                await found.locator(".body").hover()
-                await found.locator(".tools [data-action=more]").click()
-
-            await ana.click("#composer-ask")
-            await say(ana, talk.question)
-            await say(luis, talk.answer)
-            await say(ana, talk.thanks)
-            await menu(profe, talk.answer)
-            await picture(profe, "menu")
-            await profe.keyboard.press("Escape")
-
-            await profe.click("#class-button")
-            await profe.set_checked("#class-anonymity", True)
-            await picture(profe, "class")
-            await profe.keyboard.press("Escape")
-
-            await ana.click("#composer-anonymous")
-            await say(ana, talk.anonymous)
-            await profe.set_viewport_size(NARROW)
-            for page, name in ((profe, "anonymous-teacher"), (luis, "anonymous-student")):
-                await page.get_by_text(talk.anonymous).last.wait_for()
-                await picture(page, name)
-
-            await say(luis, talk.rude)
-            await menu(ana, talk.rude)
-            await ana.click("[role=menuitem][data-name=report]")
-            await ana.fill("#report-reason", talk.reason)
-            await ana.click("#report-dialog .primary")
-            await profe.set_viewport_size(WIDE)
-            await profe.goto(f"{server.url}/chat/room/1/reports/")
-            await picture(profe, "reports")
+            yield desk
         await browser.close()
+
+
+async def picture(page: Page, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    await page.evaluate("document.fonts.ready")
+    await page.screenshot(path=path, animations="disabled", caret="hide")
+
+
+async def choose(page: Page, text: str, action: str) -> None:
+    """Choose what to do with a message from the buttons beside it."""
+    found = page.locator("#chat .message", has_text=text.replace("`", "")).last
+    await found.locator(".body").hover()
+    await found.locator(f".tools [data-action={action}]").click()
+
+
+async def take_room(postgres: Postgres) -> None:
+    """Take the picture of the README."""
+    async with open_school(postgres) as desk:
+        ana, luis, profe = [
+            await desk.sit_down(user, locale="en-GB", viewport=ROOM) for user in ("ana", "luis", "profe")
+        ]
+        question = "Exercise 3: my loop prints one line too many. What am I missing?"
+        await luis.click("#composer-ask")
+        await say(luis, question)
+        await say(ana, "Where does your range begin?")
+        await say(luis, "`range(1, n + 1)`, to count from one")
+        answer = "Then it runs *n* times, and a print behind the loop adds a line:"
+        await choose(profe, question, "reply")
+        await say(profe, f"{answer}\n```python\nfor i in range(1, n + 1):\n    print(i)\nprint(i)   # once more\n```")
+        await choose(luis, "adds a line", "more")
+        await luis.click("[role=menuitem][data-name=answer]")
+        await say(luis, "Oh. The print is outside the loop. Thank you, @profe!")
+        await ana.get_by_text("Thank you").wait_for()
+        await picture(ana, DOCS / "room.png")
+
+
+async def take_guide(language: str, talk: Talk, postgres: Postgres) -> None:
+    """Take the pictures of the guide in one language."""
+    folder = DOCS / "pictures" / language
+    async with open_school(postgres) as desk:
+        profe = await desk.sit_down("profe", locale=talk.locale, viewport=WIDE)
+        ana = await desk.sit_down("ana", locale=talk.locale, viewport=NARROW)
+        luis = await desk.sit_down("luis", locale=talk.locale, viewport=NARROW)
+
+        await ana.click("#composer-ask")
+        await say(ana, talk.question)
+        await say(luis, talk.answer)
+        await say(ana, talk.thanks)
+        await choose(profe, talk.answer, "more")
+        await picture(profe, folder / "menu.png")
+        await profe.keyboard.press("Escape")
+
+        await profe.click("#class-button")
+        await profe.set_checked("#class-anonymity", True)
+        await picture(profe, folder / "class.png")
+        await profe.keyboard.press("Escape")
+
+        await ana.click("#composer-anonymous")
+        await say(ana, talk.anonymous)
+        await profe.set_viewport_size(NARROW)
+        for page, name in ((profe, "anonymous-teacher"), (luis, "anonymous-student")):
+            await page.get_by_text(talk.anonymous).last.wait_for()
+            await picture(page, folder / f"{name}.png")
+
+        await say(luis, talk.rude)
+        await choose(ana, talk.rude, "more")
+        await ana.click("[role=menuitem][data-name=report]")
+        await ana.fill("#report-reason", talk.reason)
+        await ana.click("#report-dialog .primary")
+        await profe.set_viewport_size(WIDE)
+        await profe.goto(f"{desk.server.url}/chat/room/1/reports/")
+        await picture(profe, folder / "reports.png")
 
 
 async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="educa-chat-pg-", ignore_cleanup_errors=True) as folder:
         postgres = Postgres(Path(folder) / "data")
+        await take_room(postgres)
         for language, talk in TALKS.items():
-            await take(language, talk, postgres)
+            await take_guide(language, talk, postgres)
         postgres.stop()
 
 
