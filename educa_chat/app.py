@@ -191,7 +191,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         app[keys.MEMBERSHIPS] = Lookup(partial(find_memberships, database), "lookup of memberships")
         app[keys.STANDINGS] = Lookup(partial(find_standings, database), "lookup of standings")
         app[keys.HEARTBEAT] = heartbeat = Heartbeat()
-        app[keys.CHAT] = Chat(appender, settings.limits, hub.signal_typing)
+        app[keys.CHAT] = Chat(appender, settings.limits, hub)
         app[keys.MARKERS] = markers = Markers(database, hub.signal_read)
         app[keys.METRICS] = metrics
         app[keys.APPENDER] = appender

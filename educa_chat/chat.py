@@ -68,9 +68,14 @@ def role_of(membership: Membership) -> str:
     return "instructor" if membership.is_instructor else "student"
 
 
-class SignalTyping(Protocol):
-    def __call__(self, course: int, person: Person, *, is_student: bool) -> None:
+class Typists(Protocol):
+    """Who is typing in which room."""
+
+    def signal_typing(self, course: int, person: Person, *, is_student: bool) -> None:
         """Let the others in the room know that `person` is typing."""
+
+    def end_typing(self, course: int, user_id: int) -> None:
+        """Tell no more of what was not told yet: she has said it."""
 
 
 class Chat:
@@ -80,11 +85,11 @@ class Chat:
         self,
         appender: Appender,
         limits: Limits,
-        signal_typing: SignalTyping,
+        typists: Typists,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._appender = appender
-        self._signal_typing = signal_typing
+        self._typists = typists
         self._now = now
         self._message_length = limits.message_length
         # Random once, for to ask the system for each would cost as much as to read a command.
@@ -106,7 +111,7 @@ class Chat:
         if isinstance(command, Typing):
             if not self._typing.take((membership.course, visitor.user_id)):
                 person = Person(visitor.user_id, visitor.username, visitor.name)
-                self._signal_typing(membership.course, person, is_student=not membership.is_instructor)
+                self._typists.signal_typing(membership.course, person, is_student=not membership.is_instructor)
             return
         # One that came without an id gets one here, so that it too can be appended again without being said twice.
         id = command.id or next(self._ids)
@@ -116,6 +121,8 @@ class Chat:
             entry = self._entry(command, id, visitor, membership)
         except CommandRefused as refusal:
             raise CommandRefused(refusal.code, id=command.id) from None
+        if type(command) is Say:
+            self._typists.end_typing(membership.course, visitor.user_id)
         self._appender.append(entry, lambda outcome: settle(id, outcome))
 
     def _entry(self, command: Stored, id: str, visitor: Visitor, membership: Membership) -> Entry:

@@ -194,6 +194,10 @@ class Hub:
         self._typists[course, person.id] = _Typist(person, is_student)
         self._typist_came.set()
 
+    def end_typing(self, course: int, user_id: int) -> None:
+        """Tell no more that somebody is typing, where it was not told yet: it would come behind what she said."""
+        self._typists.pop((course, user_id), None)
+
     def signal_read(self, course: int, seqs: Mapping[int, int]) -> None:
         """Let the windows of people, by their ids, know how far they have read in others, here and elsewhere."""
         if (opened := self._rooms.get(course)) is not None:

@@ -17,7 +17,7 @@ from educa_chat.chat import Chat
 from educa_chat.errors import CommandRefused
 from educa_chat.metrics import Metrics
 from educa_chat.payload import Tidings, decode_payload, encode_payloads
-from educa_chat.presence import Presence
+from educa_chat.presence import Person, Presence
 from educa_chat.protocol import (
     Anonymity,
     Answer,
@@ -61,6 +61,16 @@ ASKER, STUDENT, TEACHER, OUTSIDER = 1, 2, 1000, 4
 ABSENT = 999
 
 
+class NobodyTypes:
+    """No signal is told of in a class without sockets."""
+
+    def signal_typing(self, course: int, person: Person, *, is_student: bool) -> None:
+        pass
+
+    def end_typing(self, course: int, user_id: int) -> None:
+        pass
+
+
 class Class:
     """A room on one node, with all that it announced, and people who give commands."""
 
@@ -68,7 +78,7 @@ class Class:
         self.database = database
         self.events: list[Event] = []
         self.appender = Appender(database, self._announce, Metrics())
-        self.chat = Chat(self.appender, Limits(messages_per_second=0), lambda course, person, *, is_student: None)
+        self.chat = Chat(self.appender, Limits(messages_per_second=0), NobodyTypes())
 
     def _announce(self, events: Mapping[int, list[Event]]) -> None:
         self.events += events.get(1, [])
