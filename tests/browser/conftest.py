@@ -110,6 +110,10 @@ async def desk(chromium: Browser, server: Server) -> AsyncIterator[Desk]:
         assert opened.complaints == []
 
 
+MOMENT = r"(\d+ \w+ \d{4} at )?\d\d:\d\d"
+"""A moment as a page in English writes it: with its day, where that is not today."""
+
+
 async def say(page: Page, text: str) -> None:
     await page.fill("#chat-message-input", text)
     await page.press("#chat-message-input", "Enter")

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from educa_chat.handlers.keys import DATABASE
-from tests.browser.conftest import TIMEOUT_MS, Desk, say, until
+from tests.browser.conftest import MOMENT, TIMEOUT_MS, Desk, say, until
 from tests.browser.test_talking import PHONE, act, message, press_long, seed
 from tests.serving import Person, Server
 
@@ -153,7 +153,7 @@ async def test_a_teacher_sees_who_is_muted_and_lifts_it(desk: Desk) -> None:
         desk.server, {"type": "mute", "user": "ana", "minutes": 60}, {"type": "mute", "user": "luis", "minutes": 5}
     )
     await expect(panel.get_by_role("listitem")).to_have_text(
-        [re.compile(r"Luis Ortega until \d\d:\d\d"), re.compile(r"Ana Morales until \d\d:\d\d")]
+        [re.compile(f"Luis Ortega until {MOMENT}"), re.compile(f"Ana Morales until {MOMENT}")]
     )
     await profe.reload()
     await profe.click("#class-button")
@@ -291,7 +291,7 @@ async def test_who_was_cut_off_sees_each_line_once(desk: Desk) -> None:
     ("command", "locator", "words"),
     [
         ({"type": "close", "on": True}, "#composer-closed", r"Announcements only: only teachers may write\."),
-        ({"type": "mute", "user": "ana", "minutes": 10}, "#composer-closed", r"You may write again at \d\d:\d\d\."),
+        ({"type": "mute", "user": "ana", "minutes": 10}, "#composer-closed", rf"You may write again at {MOMENT}\."),
         ({"type": "slow", "seconds": 300}, "#composer-wait", r"Slow mode: \d+ seconds left"),
     ],
     ids=["closed", "muted", "slow"],
