@@ -291,26 +291,28 @@ async def test_people_of_two_servers_see_each_other_come_type_and_go(servers: tu
 
 async def test_who_has_just_said_it_is_not_told_to_be_typing_behind_it(servers: tuple[Server, Server]) -> None:
     one, two = servers
-    async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(two.url, "profe") as profe:
+    async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(one.url, "profe") as profe:
         here, there, teacher = await ana.enter(), await luis.enter(), await profe.enter()
         await counted(there, 3)
         await here.send({"type": "typing"})
         await here.say("quickly typed", id="1")
         await there.receive_until("chat_message")
-        # What is told of the teacher comes behind what would be told of her.
+        # What her own node tells of the teacher comes behind what it would tell of her.
         await teacher.send({"type": "typing"})
         assert (await there.receive_until("typing"))["user"] == "profe"
 
 
 async def test_nobody_is_told_that_somebody_types_who_is_muted(servers: tuple[Server, Server]) -> None:
     one, two = servers
-    async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(two.url, "profe") as profe:
+    async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(one.url, "profe") as profe:
         here, there, teacher = await ana.enter(), await luis.enter(), await profe.enter()
         await teacher.send({"type": "mute", "id": "1", "user": "ana", "minutes": 5})
         await here.receive_until("muted")
         await counted(there, 3)
+        await here.say("heard?", id="1")
+        assert (await here.receive_until("error"))["code"] == "muted"
         await here.send({"type": "typing"})
-        # What is told of the teacher comes behind what would be told of her.
+        # What her own node tells of the teacher comes behind what it would tell of her.
         await here.send({"type": "anything"})
         await here.receive_until("error", code="unknown_type")
         await teacher.send({"type": "typing"})
@@ -324,7 +326,10 @@ async def test_nobody_of_another_room_sees_anything(servers: tuple[Server, Serve
         assert (await counted(outside, 1))["users"] == ["marta"]
         inside = await ana.enter(1)
         await counted(inside, 1)
+        await inside.say("x", id="1")
+        await inside.receive_until("ack")
         await inside.send({"type": "typing"})
+        # Not by a message, which would end the typing before it is told.
         await inside.send({"type": "anything"})
         await inside.receive_until("error", code="unknown_type")
         await outside.say("y", id="1")

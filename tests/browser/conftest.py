@@ -24,6 +24,8 @@ FLAGS = [
     "--disable-sync",
 ]
 TIMEOUT_MS = 10_000
+MOMENT = r"(\d+ \w+ \d{4} at )?\d\d:\d\d"
+"""A moment as a page in English writes it: with its day, where that is not today."""
 
 
 def find_chromium() -> str | None:
@@ -108,10 +110,6 @@ async def desk(chromium: Browser, server: Server) -> AsyncIterator[Desk]:
     async with open_desk(chromium, server) as opened:
         yield opened
         assert opened.complaints == []
-
-
-MOMENT = r"(\d+ \w+ \d{4} at )?\d\d:\d\d"
-"""A moment as a page in English writes it: with its day, where that is not today."""
 
 
 async def say(page: Page, text: str) -> None:
