@@ -28,7 +28,7 @@ QUERIES = {
     "the 8 most frequent words": _words(*range(1, 9)),
     "the 20th to the 27th": _words(*range(20, 28)),
     "the 1st to the 28th": _words(*range(1, 29)),
-    "the same with `or`": " or ".join(_words(rank) for rank in range(1, 19)),
+    "the 1st to the 18th with `or`": " or ".join(_words(rank) for rank in range(1, 19)),
     "the most frequent without the 2nd": "word1 -word2",
     "all but the most frequent": "-word1",
     "a phrase of the 2 most frequent": f'"{_words(1, 2)}"',

@@ -53,9 +53,9 @@ async def search(database: Database, course: int, reader: Reader, words: str) ->
     rows = await database.fetch(
         "select r.head, clock_timestamp() >= r.deadline and educa_chat.search_slice(r.head) * r.nodes >= $7,"
         f" {COLUMNS}"
-        " from (select coalesce(max(head), 0) as head, query, educa_chat.search_candidates(query) as candidates,"
+        " from (select coalesce(head, 0) as head, query, educa_chat.search_candidates(query) as candidates,"
         "  numnode(query) as nodes, statement_timestamp() + $6 as deadline"
-        "  from educa_chat.search_query($2) query left join educa_chat.room on course = $1 group by query) r"
+        "  from educa_chat.search_query($2) query left join educa_chat.room on course = $1) r"
         " left join lateral ("
         "  select m.*"
         "  from ("
