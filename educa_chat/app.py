@@ -131,29 +131,35 @@ def _route(app: web.Application, settings: Settings) -> None:
     app.add_routes(
         [
             web.get("/", pages.home),
-            web.get(accounts.COURSES_PATH, pages.my_courses),
-            web.get("/students/course/{course}/", pages.course),
+            web.get("/chat/", pages.home),
             web.get("/chat/room/{course}/", pages.room),
             web.get("/chat/room/{course}/audit/", pages.audit),
             web.get("/chat/room/{course}/reports/", reports.queue),
             web.post("/chat/room/{course}/reports/", reports.deal),
             web.get("/ws/chat/room/{course}/", websocket.room_socket, allow_head=False),
-            web.get("/api/rooms", api.rooms),
-            web.get("/api/rooms/{course}/messages", api.messages),
-            web.get("/api/rooms/{course}/search", api.found_messages),
-            web.get("/api/rooms/{course}/muted", api.muted),
-            web.get("/api/rooms/{course}/reports", api.reported),
-            web.get("/api/rooms/{course}/members", api.members),
             web.get("/health/live", health.live),
             web.get("/health/ready", health.ready),
             web.get("/metrics", health.metrics),
-            web.post(SIGN_OUT_PATH, accounts.sign_out),
             web.get(static.PATH + "{path:.+}", app[keys.STATIC_FILES].serve),
         ]
     )
+    # Our pages use the addresses under /chat/. The others are for programs, and for a chat that stands alone.
+    for prefix in ("/chat", "/students"):
+        app.router.add_get(f"{prefix}/courses/", pages.my_courses)
+        app.router.add_get(f"{prefix}/course/{{course}}/", pages.course)
+    for prefix in ("/chat/api/rooms", "/api/rooms"):
+        app.router.add_get(prefix, api.rooms)
+        app.router.add_get(f"{prefix}/{{course}}/messages", api.messages)
+        app.router.add_get(f"{prefix}/{{course}}/search", api.found_messages)
+        app.router.add_get(f"{prefix}/{{course}}/muted", api.muted)
+        app.router.add_get(f"{prefix}/{{course}}/reports", api.reported)
+        app.router.add_get(f"{prefix}/{{course}}/members", api.members)
+    for path in (SIGN_OUT_PATH, accounts.PLATFORM_SIGN_OUT_PATH):
+        app.router.add_post(path, accounts.sign_out)
     if not settings.auth.django_secret_key:
-        app.router.add_get("/accounts/login/", accounts.sign_in_form)
-        app.router.add_post("/accounts/login/", accounts.sign_in)
+        for path in (accounts.SIGN_IN_PATH, accounts.PLATFORM_SIGN_IN_PATH):
+            app.router.add_get(path, accounts.sign_in_form)
+            app.router.add_post(path, accounts.sign_in)
 
 
 async def _resources(app: web.Application) -> AsyncIterator[None]:

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import ipaddress
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.conftest import required
-from tests.processes import free_port
+from tests.processes import answers, free_port
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 CONFIGURATION = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
@@ -56,12 +57,23 @@ async def open_nginx(node_urls: Iterable[str], configuration: str = CONFIGURATIO
         assert "[warn]" not in tried.stderr, tried.stderr
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
         try:
-            await _answers(port, process)
+            await answers(port, process)
             yield Nginx(port, plain_port, trust)
         finally:
             with suppress(ProcessLookupError):
                 process.terminate()
             await asyncio.wait_for(process.wait(), START_TIMEOUT_S)
+
+
+def beside_site(address: str) -> str:
+    """The configuration that docs/beside-django.md describes, for a site at `address`."""
+    guide = (DEPLOY.parent / "docs" / "beside-django.md").read_text(encoding="utf-8")
+    (locations,) = re.findall(r"(?:^    .*\n)+", guide[guide.index("## nginx") :], re.MULTILINE)
+    assert locations.count("127.0.0.1:8000") == 1
+    locations = locations.replace("127.0.0.1:8000", address)
+    replaced = re.compile(r"^ *location / \{.*?\}\n", re.MULTILINE | re.DOTALL)
+    assert len(replaced.findall(CONFIGURATION)) == 1
+    return replaced.sub(lambda _: locations, CONFIGURATION)
 
 
 def _write_configuration(folder: Path, text: str, node_urls: Iterable[str], port: int, plain_port: int) -> None:
@@ -108,14 +120,3 @@ def _make_certificate(folder: Path) -> ssl.SSLContext:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return ssl.create_default_context(cadata=pem.decode())
-
-
-async def _answers(port: int, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(START_TIMEOUT_S):
-        while True:
-            assert process.returncode is None, "nginx has ended"
-            with suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                return
-            await asyncio.sleep(0.02)

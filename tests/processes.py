@@ -74,6 +74,18 @@ class Process:
         return await self.ended()
 
 
+async def answers(port: int, process: asyncio.subprocess.Process) -> None:
+    """Wait until `process` listens on `port` of this machine."""
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while True:
+            assert process.returncode is None, "the process has ended"
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)
+
+
 @asynccontextmanager
 async def open_process(*arguments: str, environment: Mapping[str, str], url: str = "") -> AsyncIterator[Process]:
     """Run `educa-chat` with `arguments`; it is killed when the context ends and it still runs."""

@@ -1,7 +1,6 @@
 """Two nodes behind a real nginx with deploy/nginx.conf: people talk, and a node that dies or goes is not noticed."""
 
 import asyncio
-import re
 import signal
 from collections.abc import AsyncIterator
 from importlib import resources
@@ -15,8 +14,8 @@ from aiohttp.test_utils import TestServer
 from educa_chat.handlers.static import StaticFiles
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
-from tests.nginx import CONFIGURATION, DEPLOY, Nginx, open_nginx
-from tests.processes import Process, free_port, open_node
+from tests.nginx import Nginx, open_nginx
+from tests.processes import Process, open_node
 from tests.redis_server import RedisServer
 from tests.serving import TIMEOUT_S, Chatter, Person
 
@@ -182,29 +181,3 @@ async def test_while_two_versions_are_there_each_file_comes_from_the_node_that_h
         Person(nginx.url, trust=nginx.trust) as person,
     ):
         assert [(await person.get(MODULE))[0] for _ in range(6)] == [200] * 6
-
-
-async def test_beside_a_site_the_chats_addresses_are_the_chats_and_the_others_the_sites(
-    postgres: Postgres, redis_server: RedisServer
-) -> None:
-    """With the locations that docs/beside-django.md gives."""
-    guide = (DEPLOY.parent / "docs" / "beside-django.md").read_text(encoding="utf-8")
-    (locations,) = re.findall(r"(?:^    .*\n)+", guide[guide.index("## nginx") :], re.MULTILINE)
-    locations = locations.replace("127.0.0.1:8000", f"127.0.0.1:{free_port()}")  # where no site is
-    whole = re.compile(r"^ *location / \{.*?\}\n", re.MULTILINE | re.DOTALL)
-    assert len(whole.findall(CONFIGURATION)) == 1
-    configuration = whole.sub(lambda _: locations, CONFIGURATION)
-    async with (
-        open_node(await postgres.create_chat_database(demo=True), redis_server.url) as node,
-        open_nginx((node.url, node.url), configuration) as nginx,
-        Person(nginx.url, trust=nginx.trust) as person,
-    ):
-        for path, status in (
-            ("/chat/room/1/", 302),
-            ("/ws/chat/room/1/", 401),
-            ("/api/rooms/1/messages", 401),
-            (MODULE, 200),
-            ("/", 502),
-            ("/accounts/login/", 502),
-        ):
-            assert (await person.get(path))[0] == status, path

@@ -12,13 +12,17 @@ from educa_chat.handlers.access import find_visitor, is_site_path
 from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.devices import known_device, remember_device
 from educa_chat.handlers.keys import ADDRESS_FAILURES, FAILURES, IDENTITY, OWN_IDENTITY, SETTINGS
-from educa_chat.handlers.rendering import render
+from educa_chat.handlers.rendering import COURSES_PATH, render
 from educa_chat.limits import RateLimit
 from educa_chat.storage.accounts import normalise_username
 
 SESSION_KEY = "id"
 """The one thing in the session's cookie."""
-COURSES_PATH = "/students/courses/"
+SIGN_IN_PATH = "/chat/sign-in/"
+PLATFORM_SIGN_IN_PATH = "/accounts/login/"
+PLATFORM_SIGN_OUT_PATH = "/accounts/logout/"
+PLATFORM_COURSES_PATH = "/students/courses/"
+"""Where learning platforms have their list of courses; a stand-alone chat has its own list there too."""
 BUSY_RETRY_AFTER_S = 5
 
 
@@ -61,7 +65,8 @@ async def sign_in(request: web.Request) -> web.Response:
         await request.app[IDENTITY].sign_out(visitor)
     session = await aiohttp_session.new_session(request)
     session[SESSION_KEY] = session_id
-    response = _redirect(next_path if is_site_path(next_path) else COURSES_PATH)
+    courses_path = COURSES_PATH if request.path == SIGN_IN_PATH else PLATFORM_COURSES_PATH
+    response = _redirect(next_path if is_site_path(next_path) else courses_path)
     remember_device(request, response, account)
     return response
 
@@ -72,9 +77,14 @@ async def sign_out(request: web.Request) -> web.Response:
         raise web.HTTPForbidden
     if (visitor := await find_visitor(request)) is not None:
         await request.app[IDENTITY].sign_out(visitor)
+    auth = request.app[SETTINGS].auth
+    response = _redirect(auth.sign_out_url)
     if OWN_IDENTITY in request.app:
         (await aiohttp_session.get_session(request)).invalidate()
-    return _redirect(request.app[SETTINGS].auth.sign_out_url)
+    else:
+        # Django keeps the key of a session whose user signs in once more, and this key is no longer good here.
+        response.del_cookie(auth.django_session_cookie, secure=request.app[SETTINGS].session.secure)
+    return response
 
 
 def _failure_counts(request: web.Request, account: str) -> list[tuple[RateLimit, Hashable]]:
@@ -98,6 +108,7 @@ async def _form(
         request,
         "sign_in.html",
         status=status,
+        sign_in_path=request.path,
         next=next_path if is_site_path(next_path) else "",
         username=username[:150],
         failure=failure,

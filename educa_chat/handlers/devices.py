@@ -32,7 +32,7 @@ def remember_device(request: web.Request, response: web.StreamResponse, username
         COOKIE,
         f"{name}.{_signature(request, name, username)}",
         max_age=LIFE_S,
-        path="/accounts/login/",
+        path=request.path,
         httponly=True,
         samesite="Lax",
         secure=request.app[SETTINGS].session.secure,

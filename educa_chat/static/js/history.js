@@ -33,7 +33,7 @@ export function loadMessages(room, { limit, before, after, only }) {
   if (before !== undefined) query.set('before', String(before));
   if (after !== undefined) query.set('after', String(after));
   if (only) query.set('only', only);
-  return loadPage(`/api/rooms/${room}/messages?${query}`);
+  return loadPage(`/chat/api/rooms/${room}/messages?${query}`);
 }
 
 /**
@@ -45,7 +45,7 @@ export function loadMessages(room, { limit, before, after, only }) {
  * @throws {ApiRefusal} and what `fetch` throws where nobody answers
  */
 export function loadMessagesAt(room, seqs) {
-  return loadPage(`/api/rooms/${room}/messages?seqs=${seqs}`);
+  return loadPage(`/chat/api/rooms/${room}/messages?seqs=${seqs}`);
 }
 
 /**
@@ -55,7 +55,7 @@ export function loadMessagesAt(room, seqs) {
  * @throws {ApiRefusal} and what `fetch` throws where nobody answers
  */
 export function loadRooms() {
-  return load('/api/rooms');
+  return load('/chat/api/rooms');
 }
 
 /**
@@ -68,7 +68,7 @@ export function loadRooms() {
  * @throws {ApiRefusal} and what `fetch` throws where nobody answers
  */
 export function findMessages(room, words, signal) {
-  return loadPage(`/api/rooms/${room}/search?${new URLSearchParams({ q: words })}`, signal);
+  return loadPage(`/chat/api/rooms/${room}/search?${new URLSearchParams({ q: words })}`, signal);
 }
 
 /**
@@ -91,7 +91,7 @@ async function loadPage(path, signal) {
  * @throws {ApiRefusal} and what `fetch` throws where nobody answers
  */
 export function findMembers(room, prefix, signal) {
-  return load(`/api/rooms/${room}/members?${new URLSearchParams({ q: prefix })}`, signal);
+  return load(`/chat/api/rooms/${room}/members?${new URLSearchParams({ q: prefix })}`, signal);
 }
 
 /**

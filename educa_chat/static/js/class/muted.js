@@ -39,7 +39,7 @@ export class Muted {
     clearTimeout(this.#timer);
     if (!this.#panel.matches(':popover-open')) return;
     const asked = ++this.#asked;
-    const answer = await load(`/api/rooms/${this.#room}/muted`).catch(() => null);
+    const answer = await load(`/chat/api/rooms/${this.#room}/muted`).catch(() => null);
     if (answer && asked === this.#asked) this.#show(answer.muted);
   }
 

@@ -39,7 +39,7 @@ export class Reports {
     const asked = ++this.#asked;
     this.#since = [];
     this.#tell(count);
-    const answer = count ? await load(`/api/rooms/${this.#room}/reports`).catch(() => null) : { reported: [] };
+    const answer = count ? await load(`/chat/api/rooms/${this.#room}/reports`).catch(() => null) : { reported: [] };
     if (!answer || asked !== this.#asked) return;
     const seqs = new Set(/** @type {number[]} */ (answer.reported));
     for (const event of this.#since) fold(seqs, event);

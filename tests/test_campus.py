@@ -1,0 +1,137 @@
+"""The chat beside a real Django site, through nginx with the guide's own configuration."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from yarl import URL
+
+from tests.campus import Campus, open_campus
+from tests.conftest import Postgres
+from tests.redis_server import RedisServer
+from tests.serving import TIMEOUT_S, Chatter, Person
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SITE_SIGN_IN = "/accounts/login/"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def campus(postgres: Postgres, redis_server: RedisServer) -> AsyncIterator[Campus]:
+    async with open_campus(postgres, redis_server) as opened:
+        yield opened
+
+
+class Visitor(Person):
+    """A user of the site."""
+
+    def __init__(self, campus: Campus) -> None:
+        super().__init__(campus.nginx.url, trust=campus.nginx.trust)
+        self.campus = campus
+
+    async def post(self, path: str, **form: str) -> tuple[int, str]:
+        """Post a form; the status, and the address of the redirect."""
+        headers = {"Origin": self.url, "Referer": self.url + path}
+        async with self.http.post(self.url + path, data=form, headers=headers, allow_redirects=False) as response:
+            return response.status, response.headers.get("Location", "")
+
+    async def site_token(self) -> str:
+        """The CSRF token of the site's own forms."""
+        _, html, _ = await self.get(SITE_SIGN_IN)
+        found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', html)
+        assert found
+        return found[1]
+
+    async def sign_in_on_site(self, username: str, next: str = "") -> str:
+        """Use the site's form, and return where it leads."""
+        status, location = await self.post(
+            SITE_SIGN_IN,
+            username=username,
+            password=self.campus.password(username),
+            next=next,
+            csrfmiddlewaretoken=await self.site_token(),
+        )
+        assert status == 302
+        return location
+
+    async def talk(self) -> Chatter:
+        socket = await self.enter(self.campus.course(), headers={"Origin": self.url})
+        await socket.receive_until("welcome")
+        return socket
+
+
+async def test_a_user_of_the_site_enters_and_uses_all_of_the_chat(campus: Campus) -> None:
+    room_id = campus.course()
+    room = f"/chat/room/{room_id}/"
+    async with Visitor(campus) as ana:
+        status, _, headers = await ana.get(room)
+        assert (status, headers["Location"]) == (302, f"{SITE_SIGN_IN}?next={room}")
+        assert (await ana.get("/chat/api/rooms"))[0] == 401
+        assert await ana.sign_in_on_site("ana", next=room) == room
+        for path in (room, "/chat/courses/", f"/chat/course/{room_id}/"):
+            status, html, _ = await ana.get(path)
+            assert status == 200
+            files = re.findall(r'(?:src|<link[^>]* href)="([^"]+)"', html)
+            assert files
+            for file in files:
+                assert (await ana.get(file))[0] == 200, file
+        socket = await ana.talk()
+        await socket.say("what everybody reads", id="1")
+        await socket.receive_until("ack", id="1")
+        for path, count in (("", 2), (f"/{room_id}/messages", 1), (f"/{room_id}/members?q=in", 1)):
+            status, text, _ = await ana.get(f"/chat/api/rooms{path}")
+            assert status == 200
+            (answer,) = (value for value in json.loads(text).values() if isinstance(value, list) and value)
+            assert len(answer) == count, path
+        async with asyncio.timeout(TIMEOUT_S):
+            while not json.loads((await ana.get(f"/chat/api/rooms/{room_id}/search?q=reads"))[1])["messages"]:
+                await asyncio.sleep(0.5)  # the index follows the log within a second or so
+
+
+async def test_every_other_address_is_the_sites(campus: Campus) -> None:
+    async with Visitor(campus) as ana:
+        await ana.sign_in_on_site("ana")
+        for path in (
+            "/",
+            "/api/",
+            "/api/rooms",
+            "/static/js/room.js",
+            "/students/courses/",
+            "/metrics-page/",
+            "/chatter/",
+        ):
+            status, text, _ = await ana.get(path)
+            assert (status, text) == (200, f"the site's {path}, for ana")
+
+
+async def test_signing_out_of_the_chat_ends_the_session_here_and_signing_in_on_the_site_leads_back(
+    campus: Campus,
+) -> None:
+    async with Visitor(campus) as ana, Visitor(campus) as thief:
+        await ana.sign_in_on_site("ana")
+        session = ana.http.cookie_jar.filter_cookies(URL(ana.url))["sessionid"].value
+        socket = await ana.talk()
+        _, html, _ = await ana.get(f"/chat/room/{campus.course()}/")
+        (action,) = re.findall(r'<form method="post" action="([^"]+)"', html)
+        status, location = await ana.post(action, csrf_token=await ana.token("/chat/courses/"))
+        assert (status, location) == (302, SITE_SIGN_IN)
+        assert await socket.close_code() == 4001
+        for path, answer in (("/chat/api/rooms", 401), ("/profile/", 200)):
+            assert (await ana.get(path))[0] == answer
+            assert (await thief.get(path, Cookie=f"sessionid={session}"))[0] == answer
+        assert (await ana.get("/profile/"))[1] == "the site's /profile/, for nobody"
+        await ana.sign_in_on_site("ana")
+        assert (await ana.get("/chat/api/rooms"))[0] == 200
+
+
+async def test_signing_out_of_the_site_signs_out_of_the_chat_too(campus: Campus) -> None:
+    async with Visitor(campus) as ana:
+        await ana.sign_in_on_site("ana")
+        assert (await ana.get("/chat/api/rooms"))[0] == 200
+        status, _ = await ana.post("/accounts/logout/", csrfmiddlewaretoken=await ana.site_token())
+        assert status == 302
+        assert (await ana.get("/chat/api/rooms"))[0] == 401
+        assert (await ana.get("/profile/"))[1] == "the site's /profile/, for nobody"
