@@ -4,6 +4,7 @@ A kind of command is added in `_COMMANDS`; a kind of event is a struct with its 
 """
 
 import json
+import re
 import unicodedata
 from enum import IntEnum, StrEnum
 from itertools import groupby
@@ -234,15 +235,24 @@ class _Envelope(msgspec.Struct):
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
+_WITH_TEXT = frozenset(("message", "edit"))
+MAX_SHORT_FRAME = 8192
+"""How many characters a command without a message's text may have, however its strings are escaped."""
+MAX_OBJECTS = 32
+"""How many JSON objects a command may have. It is one, and unknown fields may have others."""
+_JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
 MAX_COMBINING_RUN = 512
+_LINE_BREAK = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
+"""What Unicode calls a line break besides `\\n` (UAX #14: BK, CR and NL); libraries disagree on which end a line."""
 _INVISIBLE_CATEGORIES = frozenset(("Cc", "Cf", "Cn", "Co", "Zl", "Zp", "Zs"))
 
 
 def decode_command(frame: str, *, id_required: bool) -> Command:
     """Read a command.
 
-    Raises CommandRefused with bad_json, bad_request or unknown_type, and with the command's id where it has one.
+    Raises CommandRefused with bad_json, bad_request or unknown_type, and with the command's id where it has one. The
+    work is bounded whatever the frame contains: under a millisecond for 64 KiB.
     """
     id: object = None
     try:
@@ -251,6 +261,8 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
         decoder = _COMMANDS.get(envelope.type)
         if decoder is None:
             raise CommandRefused(ErrorCode.UNKNOWN_TYPE, id=_client_id(id))
+        if (len(frame) > MAX_SHORT_FRAME and envelope.type not in _WITH_TEXT) or _has_many_objects(frame):
+            raise CommandRefused(ErrorCode.BAD_REQUEST, id=_client_id(id))
         command: Command = decoder.decode(frame)
     except msgspec.ValidationError:
         raise CommandRefused(ErrorCode.BAD_REQUEST, id=_client_id(id)) from None
@@ -264,6 +276,12 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
     except (ValueError, RecursionError):
         raise CommandRefused(ErrorCode.BAD_REQUEST, id=_client_id(id)) from None
     return command
+
+
+def _has_many_objects(frame: str) -> bool:
+    """Whether the JSON in `frame` has more objects than MAX_OBJECTS, each of which costs a call of `_refuse_twins`."""
+    # Braces in a text are no objects; few messages have so many of them.
+    return frame.count("{") > MAX_OBJECTS and _JSON_STRING.sub("", frame).count("{") > MAX_OBJECTS
 
 
 def _client_id(value: object) -> str | None:
@@ -284,12 +302,13 @@ _PAIRS = json.JSONDecoder(object_pairs_hook=_refuse_twins)
 
 
 def normalise_text(text: str, length: int) -> str:
-    """`text` after NFC and trimming, 1 to `length` code points (0: no limit), of which at least one can be seen.
+    """`text` after NFC and trimming, with `\\n` for every kind of line break: 1 to `length` code points (0: no limit),
+    of which at least one can be seen.
 
     Raises CommandRefused with too_long, empty, or bad_request for NUL, which Postgres can't store, and
     for more combining marks on one letter than any language has.
     """
-    text = text.strip()
+    text = _LINE_BREAK.sub("\n", text).strip()
     # NFC at most quarters a text, so what is longer than that can't fit.
     if length and len(text) > 4 * length:
         raise CommandRefused(ErrorCode.TOO_LONG)
