@@ -17,7 +17,6 @@ from aiohttp import web
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
 from cryptography.fernet import Fernet
 
-from educa_chat import markup
 from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
 from educa_chat.handlers import accounts, api, health, keys, pages, reports, static, websocket
@@ -35,6 +34,7 @@ from educa_chat.identity import DjangoIdentity, Identity, OwnIdentity
 from educa_chat.limits import RateLimit
 from educa_chat.lookups import Lookup
 from educa_chat.markers import Markers
+from educa_chat.markup.pool import open_render_pool
 from educa_chat.metrics import Metrics
 from educa_chat.passwords import open_password_verifier
 from educa_chat.settings import Settings
@@ -86,6 +86,7 @@ def build_app(settings: Settings) -> web.Application:
     app[keys.REFUSALS] = RateLimit(websocket.REFUSALS_PER_SECOND, websocket.REFUSALS_BURST)
     app[keys.HANDSHAKES] = asyncio.Semaphore(websocket.HANDSHAKES_AT_ONCE)
     app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
+    app[keys.READS] = RateLimit(settings.limits.reads_per_second, settings.limits.read_burst)
     app[keys.SEARCHES] = RateLimit(api.SEARCHES_PER_SECOND, api.SEARCHES_BURST)
     app[keys.MEMBER_LOOKUPS] = RateLimit(api.MEMBER_LOOKUPS_PER_SECOND, api.MEMBER_LOOKUPS_BURST)
     app.on_response_prepare.append(add_headers)
@@ -164,7 +165,6 @@ def _route(app: web.Application, settings: Settings) -> None:
 
 async def _resources(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
-    markup.prepare()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.database.url, settings.database.pool_size))
         if settings.server.mode == "development":
@@ -197,7 +197,8 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         app[keys.MEMBERSHIPS] = Lookup(partial(find_memberships, database), "lookup of memberships")
         app[keys.STANDINGS] = Lookup(partial(find_standings, database), "lookup of standings")
         app[keys.HEARTBEAT] = heartbeat = Heartbeat()
-        app[keys.CHAT] = Chat(appender, settings.limits, hub)
+        renderer = await stack.enter_async_context(open_render_pool())
+        app[keys.CHAT] = Chat(appender, log, renderer, settings.limits, hub)
         app[keys.MARKERS] = markers = Markers(database, hub.signal_read)
         app[keys.METRICS] = metrics
         app[keys.APPENDER] = appender

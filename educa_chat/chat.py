@@ -1,7 +1,7 @@
 """What each command means, and who may give it."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Protocol
@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import emoji
 import msgspec
 
-from educa_chat.errors import CommandRefused
+from educa_chat.errors import CommandRefused, DatabaseUnavailable
 from educa_chat.limits import RateLimit, retry_after
-from educa_chat.markup import render
+from educa_chat.markup import is_plain, render_plain
 from educa_chat.mentions import mentioned_in
 from educa_chat.presence import Person
 from educa_chat.protocol import (
@@ -54,7 +54,7 @@ from educa_chat.protocol import (
 )
 from educa_chat.settings import Limits
 from educa_chat.storage.courses import Membership
-from educa_chat.storage.log import Appender, Entry, Kind, Outcome
+from educa_chat.storage.log import Appender, Entry, Kind, Log, Outcome
 from educa_chat.storage.sessions import Visitor
 
 TYPING_EVERY_S = 2.0
@@ -78,17 +78,28 @@ class Typists(Protocol):
         """Tell no more of what was not told yet: she has said it."""
 
 
+class Renderer(Protocol):
+    """Makes HTML of texts that contain markup."""
+
+    async def render(self, user_id: int, text: str) -> str:
+        """`text` of the user as HTML; as it was typed where markup would take too long."""
+
+
 class Chat:
     """Turns commands into entries. Checks their form and refuses early; what is stored, the append judges."""
 
     def __init__(
         self,
         appender: Appender,
+        log: Log,
+        renderer: Renderer,
         limits: Limits,
         typists: Typists,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._appender = appender
+        self._log = log
+        self._renderer = renderer
         self._typists = typists
         self._now = now
         self._message_length = limits.message_length
@@ -103,32 +114,65 @@ class Chat:
         visitor: Visitor,
         membership: Membership,
         settle: Callable[[str, Outcome], None],
-    ) -> None:
+    ) -> Coroutine[Any, Any, None] | None:
         """Do what `command` asks for, and tell `settle` the id and the outcome of what is stored, once, later.
 
-        Raises CommandRefused.
+        Usually that is done when this returns. A text with markup is rendered first, outside the event loop: then this
+        returns what remains to be awaited, and nothing else of the same connection may be obeyed before that is done.
+
+        Both raise CommandRefused.
         """
         if isinstance(command, Typing):
             if not self._typing.take((membership.course, visitor.user_id)):
                 person = Person(visitor.user_id, visitor.username, visitor.name)
                 self._typists.signal_typing(membership.course, person, is_student=not membership.is_instructor)
-            return
+            return None
         # One that came without an id gets one here, so that it too can be appended again without being said twice.
         id = command.id or next(self._ids)
         if wait_s := self._commands.take((membership.course, visitor.user_id)):
             raise CommandRefused(ErrorCode.RATE_LIMITED, retry_after=retry_after(wait_s), id=command.id)
         try:
-            entry = self._entry(command, id, visitor, membership)
+            if type(command) in INSTRUCTORS_ALONE and not membership.is_instructor:
+                raise CommandRefused(ErrorCode.FORBIDDEN)
+            html = ""
+            if isinstance(command, Say | Edit):
+                text = normalise_text(command.message, self._message_length)
+                command = msgspec.structs.replace(command, message=text)
+                if not is_plain(text):
+                    return self._render_and_append(command, id, visitor, membership, settle)
+                html = render_plain(text)
+            entry = self._entry(command, id, visitor, membership, html)
         except CommandRefused as refusal:
             raise CommandRefused(refusal.code, id=command.id) from None
-        if type(command) is Say:
-            self._typists.end_typing(membership.course, visitor.user_id)
-        self._appender.append(entry, lambda outcome: settle(id, outcome))
+        self._append(entry, settle)
+        return None
 
-    def _entry(self, command: Stored, id: str, visitor: Visitor, membership: Membership) -> Entry:
-        """What is to be stored of `command`. Raises CommandRefused."""
-        if type(command) in INSTRUCTORS_ALONE and not membership.is_instructor:
-            raise CommandRefused(ErrorCode.FORBIDDEN)
+    async def _render_and_append(
+        self,
+        command: Say | Edit,
+        id: str,
+        visitor: Visitor,
+        membership: Membership,
+        settle: Callable[[str, Outcome], None],
+    ) -> None:
+        try:
+            # Nobody makes the server render what it is going to refuse.
+            foreseen = await self._log.foresee(self._entry(command, id, visitor, membership, html=""))
+        except DatabaseUnavailable:
+            raise CommandRefused(ErrorCode.UNAVAILABLE, id=command.id) from None
+        if foreseen is not None:
+            settle(id, foreseen)
+            return
+        html = await self._renderer.render(visitor.user_id, command.message)
+        self._append(self._entry(command, id, visitor, membership, html), settle)
+
+    def _append(self, entry: Entry, settle: Callable[[str, Outcome], None]) -> None:
+        if entry.kind is Kind.CHAT_MESSAGE:
+            self._typists.end_typing(entry.course, entry.actor)
+        self._appender.append(entry, lambda outcome: settle(entry.client_id, outcome))
+
+    def _entry(self, command: Stored, id: str, visitor: Visitor, membership: Membership, html: str) -> Entry:
+        """What is to be stored of `command`, whose text is shown as `html`. Raises CommandRefused."""
         user = visitor.username
 
         def entry(
@@ -169,14 +213,13 @@ class Chat:
 
         match command:
             case Say(message=text, reply_to=reply_to, question=question, anonymous=anonymous):
-                text = normalise_text(text, self._message_length)
                 message = ChatMessage(
                     id=id,
                     user=user,
                     name=visitor.name,
                     role=role_of(membership),
                     message=text,
-                    html=render(text),
+                    html=html,
                     reply_to=reply_to,
                     question=question,
                 )
@@ -194,15 +237,14 @@ class Chat:
                     instructor=instructors,
                     basic=basic,
                     body=text,
-                    html=message.html,
+                    html=html,
                     target=reply_to,
                     is_on=question,
                     anonymous=anonymous,
                 )
             case Edit(target=target, message=text):
-                text = normalise_text(text, self._message_length)
-                edited = Edited(user=user, target=target, message=text, html=render(text))
-                return of_author(Kind.EDITED, edited, body=text, html=edited.html, target=target)
+                edited = Edited(user=user, target=target, message=text, html=html)
+                return of_author(Kind.EDITED, edited, body=text, html=html, target=target)
             case Delete(target=target):
                 return of_author(Kind.DELETED, Deleted(user=user, target=target), target=target)
             case React(target=target, emoji=reaction, on=on):

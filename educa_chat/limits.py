@@ -18,25 +18,25 @@ class RateLimit:
         self._full_at: dict[Hashable, float] = {}
         self._swept_at = clock()
 
-    def wait_s(self, key: Hashable) -> float:
-        """The seconds until `key` may take one more; 0.0: now."""
+    def wait_s(self, key: Hashable, amount: float = 1) -> float:
+        """The seconds until `key` may take `amount`, which is at most the burst; 0.0: now."""
         if not self._per_second:
             return 0.0
         missing_s = self._full_at.get(key, 0.0) - self._clock()
-        return max(0.0, missing_s - (self._burst - 1) / self._per_second)
+        return max(0.0, missing_s - (self._burst - min(amount, self._burst)) / self._per_second)
 
-    def take(self, key: Hashable) -> float:
-        """Take one for `key` if it may, and return 0.0; else the seconds until it may."""
-        wait_s = self.wait_s(key)
+    def take(self, key: Hashable, amount: float = 1) -> float:
+        """Take `amount` for `key` if it may, and return 0.0; else the seconds until it may."""
+        wait_s = self.wait_s(key, amount)
         if not wait_s:
-            self.count(key)
+            self.count(key, amount)
         return wait_s
 
-    def count(self, key: Hashable) -> None:
-        """Take one for `key` whether or not it may."""
+    def count(self, key: Hashable, amount: float = 1) -> None:
+        """Take `amount` for `key` whether or not it may."""
         if self._per_second:
             now = self._clock()
-            self._full_at[key] = max(self._full_at.get(key, now), now) + 1 / self._per_second
+            self._full_at[key] = max(self._full_at.get(key, now), now) + amount / self._per_second
             self._forget_full(now)
 
     def forgive(self, key: Hashable) -> None:

@@ -1,11 +1,13 @@
 """Who asks, and may she: the checks before any handler does its work, in the protocol's order."""
 
+import math
 import re
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
-from educa_chat.handlers.keys import MEMBERSHIPS, SESSION_ID, SETTINGS, VISITORS
+from educa_chat.handlers.keys import MEMBERSHIPS, READS, SESSION_ID, SETTINGS, VISITORS
+from educa_chat.limits import RateLimit
 from educa_chat.log_lines import log_also
 from educa_chat.storage.courses import MAX_COURSE_ID, Membership
 from educa_chat.storage.sessions import Visitor
@@ -35,19 +37,32 @@ async def find_visitor(request: web.Request) -> Visitor | None:
 
 
 async def page_visitor(request: web.Request) -> Visitor:
-    """Who asks for a page. Raises HTTPFound to the sign-in form."""
+    """Who asks for a page. Raises HTTPFound to the sign-in form, and HTTPTooManyRequests."""
     visitor = await find_visitor(request)
     if visitor is None:
         raise web.HTTPFound(sign_in_url(request, request.rel_url.raw_path_qs))
+    take(request.app[READS], visitor)
     return visitor
 
 
 async def api_visitor(request: web.Request) -> Visitor:
-    """Who uses the API or the socket. Raises HTTPUnauthorized."""
+    """Who uses the API or the socket. Raises HTTPUnauthorized, and HTTPTooManyRequests."""
     visitor = await find_visitor(request)
     if visitor is None:
         raise web.HTTPUnauthorized
+    take(request.app[READS], visitor)
     return visitor
+
+
+def take(limit: RateLimit, visitor: Visitor, amount: float = 1) -> None:
+    """Take `amount` for the visitor. Raises HTTPTooManyRequests where they have asked for too much."""
+    if wait_s := limit.take(visitor.user_id, amount):
+        raise too_many_requests(wait_s)
+
+
+def too_many_requests(wait_s: float) -> web.HTTPTooManyRequests:
+    """The answer to somebody who is to come back in `wait_s` seconds (RFC 6585 §4)."""
+    return web.HTTPTooManyRequests(headers={"Retry-After": str(math.ceil(wait_s))})
 
 
 async def membership_of(request: web.Request, visitor: Visitor, course: int) -> Membership:

@@ -1,16 +1,14 @@
 """JSON over HTTP: a visitor's rooms; a room's history, search and members, and what its instructors must know."""
 
-import math
 import re
 from collections.abc import Sequence
 
 import msgspec
 from aiohttp import web
 
-from educa_chat.handlers.access import api_visitor, course_id, instructor_of, membership_of
-from educa_chat.handlers.keys import DATABASE, HUB, MARKERS, MEMBER_LOOKUPS, SEARCHES
+from educa_chat.handlers.access import api_visitor, course_id, instructor_of, membership_of, take
+from educa_chat.handlers.keys import DATABASE, HUB, MARKERS, MEMBER_LOOKUPS, READS, SEARCHES
 from educa_chat.handlers.static import accepts_gzip
-from educa_chat.limits import RateLimit
 from educa_chat.protocol import MAX_SEQ, json_id
 from educa_chat.storage.courses import courses_of, find_members
 from educa_chat.storage.lines import read_lines
@@ -18,7 +16,6 @@ from educa_chat.storage.messages import Message, Page, Reader, read_messages, re
 from educa_chat.storage.mutes import MutedStudent, read_muted
 from educa_chat.storage.reports import reported_messages
 from educa_chat.storage.search import Found, search
-from educa_chat.storage.sessions import Visitor
 
 PAGE = 50
 MAX_PAGE = 200
@@ -101,13 +98,15 @@ async def messages(request: web.Request) -> web.Response:
     only = request.query.get("only")
     if (before is not None and after is not None) or limit == 0 or only not in (None, "unanswered"):
         raise web.HTTPBadRequest
+    limit = min(PAGE if limit is None else limit, MAX_PAGE)
+    take(request.app[READS], visitor, max(0, limit // PAGE - 1))
     page = await read_page(
         database,
         course,
         reader,
         before=before,
         after=after,
-        limit=min(PAGE if limit is None else limit, MAX_PAGE),
+        limit=limit,
         only_unanswered=only == "unanswered",
     )
     lines = await read_lines(database, course, reader, page, before=before, after=after) if only is None else ()
@@ -135,7 +134,7 @@ async def found_messages(request: web.Request) -> web.Response:
     words = request.query.get("q", "")
     if not words.strip() or len(words) > MAX_QUERY or not _is_storable(words):
         raise web.HTTPBadRequest
-    _take(request.app[SEARCHES], visitor)
+    take(request.app[SEARCHES], visitor)
     reader = Reader(visitor.user_id, membership.is_instructor)
     return _page_answer(request, await search(request.app[DATABASE], course, reader, words))
 
@@ -148,7 +147,7 @@ async def members(request: web.Request) -> web.Response:
     prefix = request.query.get("q", "").strip()
     if len(prefix) > MAX_PREFIX or not _is_storable(prefix):
         raise web.HTTPBadRequest
-    _take(request.app[MEMBER_LOOKUPS], visitor)
+    take(request.app[MEMBER_LOOKUPS], visitor)
     found = await find_members(request.app[DATABASE], course, prefix)
     return _answer(
         request,
@@ -156,12 +155,6 @@ async def members(request: web.Request) -> web.Response:
             [FoundMember(one.username, one.name, "instructor" if one.teaches else "student") for one in found]
         ),
     )
-
-
-def _take(limit: RateLimit, visitor: Visitor) -> None:
-    """Raise HTTPTooManyRequests where the visitor has asked too often."""
-    if wait_s := limit.take(visitor.user_id):
-        raise web.HTTPTooManyRequests(headers={"Retry-After": str(math.ceil(wait_s))})
 
 
 def _page_answer(request: web.Request, page: Page | Found, lines: Sequence[bytes] = ()) -> web.Response:

@@ -53,9 +53,11 @@ ADDRESS_FAILURES = web.AppKey("ADDRESS_FAILURES", RateLimit)
 HANDSHAKES = web.AppKey("HANDSHAKES", asyncio.Semaphore)
 """Those of sockets that may be decided at once."""
 REFUSALS = web.AppKey("REFUSALS", RateLimit)
-"""Commands that were refused, by socket."""
+"""Commands that were refused, by user."""
 STRIKES = web.AppKey("STRIKES", RateLimit)
-"""Rules that were broken, by socket."""
+"""Rules that were broken, by user."""
+READS = web.AppKey("READS", RateLimit)
+"""Requests that read the database, by user; the API's larger answers count more."""
 SEARCHES = web.AppKey("SEARCHES", RateLimit)
 """Searches, by user."""
 MEMBER_LOOKUPS = web.AppKey("MEMBER_LOOKUPS", RateLimit)

@@ -1,14 +1,13 @@
 """The queue of what was reported to the instructors of a room, and what they do about it. It works without scripts."""
 
 import asyncio
-import math
 import re
 from collections.abc import Callable
 
 from aiohttp import web
 
 from educa_chat.errors import CommandRefused
-from educa_chat.handlers.access import course_id, instructor_of, page_visitor
+from educa_chat.handlers.access import course_id, instructor_of, page_visitor, too_many_requests
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.keys import CHAT, DATABASE
@@ -78,7 +77,7 @@ async def _outcome_of(request: web.Request, command: Stored, visitor: Visitor, m
 
 def _refusal(refused: Refused) -> web.HTTPException:
     if refused.code is ErrorCode.RATE_LIMITED:
-        return web.HTTPTooManyRequests(headers={"Retry-After": str(math.ceil(refused.wait_s or 1))})
+        return too_many_requests(refused.wait_s or 1)
     if refused.code is ErrorCode.UNAVAILABLE:
         return web.HTTPServiceUnavailable()
     return web.HTTPForbidden()

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from gettext import NullTranslations
 from itertools import count
+from typing import Any
 
 from aiohttp import web
 from msgspec import UNSET, UnsetType
@@ -16,7 +17,13 @@ from msgspec import UNSET, UnsetType
 from educa_chat.chat import Chat, role_of
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
 from educa_chat.frames import Message, Ping, Text
-from educa_chat.handlers.access import api_visitor, course_id, membership_of, origin_is_allowed
+from educa_chat.handlers.access import (
+    api_visitor,
+    course_id,
+    membership_of,
+    origin_is_allowed,
+    too_many_requests,
+)
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import (
     CHAT,
@@ -75,7 +82,10 @@ logger = logging.getLogger(__name__)
 HANDSHAKES_AT_ONCE = 32
 """How many are decided at a time: the others wait, so that a storm of them leaves the process to who talks."""
 REFUSALS_PER_SECOND = 20
-"""A socket whose commands are refused faster than this is read more slowly, after a burst of REFUSALS_BURST."""
+"""A user whose commands are refused faster than this, on all sockets together, is read more slowly.
+
+The budget begins with REFUSALS_BURST, and belongs to the user: another socket does not renew it.
+"""
 REFUSALS_BURST = 200
 SETTLE_TIMEOUT_S = 5.0
 """How long a socket that retires waits for its outstanding answers; longer than an entry waits for its commit."""
@@ -83,7 +93,7 @@ STRIKES_BURST = 1000
 STRIKES_PER_SECOND = 10
 WEIGHTS = {ErrorCode.RATE_LIMITED: 1, ErrorCode.UNAVAILABLE: 0}
 WEIGHT_OTHERWISE = 5
-"""Broken rules add up to 1008: some 200 malformed frames, or 1,000 that were too many.
+"""Broken rules of a user add up to 1008: some 200 malformed frames, or 1,000 that were too many.
 
 A ping or a pong counts like a malformed frame: two a second may come for ever, more than any client that wants to know
 whether we are there. In masses they would take the process from the others, for what nobody sees.
@@ -101,6 +111,9 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         raise web.HTTPForbidden
     async with request.app[HANDSHAKES]:
         visitor = await api_visitor(request)
+        if request.app[STRIKES].wait_s(visitor.user_id):
+            # Closed with 1008 just now, and back at once.
+            raise too_many_requests(request.app[STRIKES].wait_s(visitor.user_id))
         # Two questions at once, so that it takes no longer.
         membership, marker = await asyncio.gather(
             membership_of(request, visitor, course), request.app[MARKERS].find(visitor.user_id, course)
@@ -157,7 +170,6 @@ class ChatSocket(WebSocket):
     """One socket of one member. Written to by its room and by itself; never waits to write."""
 
     __slots__ = (
-        "_answering",
         "_chat",
         "_context",
         "_ended",
@@ -171,6 +183,7 @@ class ChatSocket(WebSocket):
         "_metrics",
         "_number",
         "_own",
+        "_pause",
         "_refusals",
         "_room",
         "_settled_all",
@@ -178,6 +191,7 @@ class ChatSocket(WebSocket):
         "_strikes",
         "_translations",
         "_unsettled",
+        "_working",
         "audience",
         "is_full",
         "marker",
@@ -215,7 +229,8 @@ class ChatSocket(WebSocket):
         self._settled_all: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[None] | None = None
         self._is_retiring = False
-        self._answering: asyncio.Task[None] | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._working: asyncio.Task[None] | None = None
         self._refusals = request.app[REFUSALS]
         self._strikes = request.app[STRIKES]
         log_also(connection=f"{_PROCESS}-{self._number}")
@@ -329,21 +344,56 @@ class ChatSocket(WebSocket):
             if isinstance(command, Read):
                 self._move_marker(command.seq)
                 return
-            self._chat.obey(command, self.visitor, self.membership, self._stored)
+            remaining = self._chat.obey(command, self.visitor, self.membership, self._stored)
             if isinstance(command, Typing):
                 # No limit refuses it, so it is read as slowly as what is refused.
                 self._slow_down()
-            else:
-                self._unsettled += 1
+                return
+            self._unsettled += 1
+            if remaining is not None:
+                self._go_on(self._finish(remaining))
         except CommandRefused as refusal:
-            code = ErrorCode(refusal.code)
-            if refusal.id is None or code in (ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE):
-                self._answer_refused(code, refusal.id, refusal.retry_after)
-            else:
-                self.hold()
-                self._answering = self._loop.create_task(
-                    self._look_up_refused(code, refusal.id), name=f"answer of socket {self._number}"
-                )
+            self._answer_refused(refusal)
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`, and obey nothing more until it is done, so that commands take effect in their order."""
+        self.hold()
+        self._working = self._loop.create_task(self._work(work), name=f"work of socket {self._number}")
+
+    async def _work(self, work: Coroutine[Any, Any, None]) -> None:
+        with self._failing_alone():
+            await work
+        self._working = None
+        self._read_again()
+
+    async def _finish(self, remaining: Coroutine[Any, Any, None]) -> None:
+        try:
+            await remaining
+        except CommandRefused as refusal:
+            self._count_settled()
+            await self._answer_late(refusal)
+
+    def _answer_refused(self, refusal: CommandRefused) -> None:
+        if _is_final(refusal):
+            self._refuse_and_strike(refusal)
+        else:
+            self._go_on(self._answer_late(refusal))
+
+    async def _answer_late(self, refusal: CommandRefused) -> None:
+        """Answer with what the command's id was accepted as before, if it was: that answer holds, whatever came now."""
+        if refusal.id is not None and not _is_final(refusal):
+            with suppress(DatabaseUnavailable):
+                accepted = await self._log.find(self.membership.course, self.visitor.user_id, refusal.id)
+                if accepted is not None:
+                    self._settled(refusal.id, accepted)
+                    self._slow_down()
+                    return
+        self._refuse_and_strike(refusal)
+
+    def _refuse_and_strike(self, refusal: CommandRefused) -> None:
+        code = ErrorCode(refusal.code)
+        self._refuse(code, refusal.id, refusal.retry_after)
+        self._strike(WEIGHTS.get(code, WEIGHT_OTHERWISE))
 
     def _move_marker(self, seq: int) -> None:
         if self.marker < seq <= self._room.head:
@@ -352,42 +402,39 @@ class ChatSocket(WebSocket):
         # Nothing refuses it either.
         self._slow_down()
 
-    def _answer_refused(self, code: ErrorCode, id: str | None, retry_after_s: float | None) -> None:
-        self._refuse(code, id, retry_after_s)
-        self._strike(WEIGHTS.get(code, WEIGHT_OTHERWISE))
-
-    async def _look_up_refused(self, code: ErrorCode, id: str) -> None:
-        with self._failing_alone():
-            try:
-                # What its id was accepted as before: that answer holds, whatever came with the id now.
-                accepted = await self._log.find(self.membership.course, self.visitor.user_id, id)
-            except DatabaseUnavailable:
-                accepted = None
-            self.release()
-            if accepted is None:
-                self._answer_refused(code, id, None)
-            else:
-                self._settled(id, accepted)
-                self._slow_down()
-
     def _strike(self, weight: int) -> None:
-        for _ in range(weight):
-            if self._strikes.take(self._number):
-                self.close(CloseCode.POLICY_VIOLATION)
-                return
-        self._slow_down()
+        if self._strikes.take(self.visitor.user_id, weight):
+            self.close(CloseCode.POLICY_VIOLATION)
+        else:
+            self._slow_down()
 
     def _slow_down(self) -> None:
         """Read no more for a while: what slows a flood down is that its sender's own buffers fill up."""
-        if pause_s := self._refusals.take(self._number):
+        pause_s = self._refusals.wait_s(self.visitor.user_id)
+        # Counted even when it is too many: the sockets of one user then wait one after the other.
+        self._refusals.count(self.visitor.user_id)
+        if pause_s:
             self.hold()
-            self._loop.call_later(pause_s, self.release)
+            if self._pause is not None:
+                self._pause.cancel()
+            self._pause = self._loop.call_later(pause_s, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._pause = None
+        self._read_again()
+
+    def _read_again(self) -> None:
+        if self._pause is None and self._working is None:
+            self.release()
 
     def _stored(self, id: str, outcome: Outcome) -> None:
+        self._count_settled()
+        self._settled(id, outcome)
+
+    def _count_settled(self) -> None:
         self._unsettled -= 1
         if not self._unsettled and self._settled_all is not None and not self._settled_all.done():
             self._settled_all.set_result(None)
-        self._settled(id, outcome)
 
     def _settled(self, id: str, outcome: Outcome) -> None:
         if isinstance(outcome, Accepted):
@@ -452,6 +499,11 @@ class ChatSocket(WebSocket):
         own, self._own = self._own, []
         if own:
             self.transmit(b"".join(own))
+
+
+def _is_final(refusal: CommandRefused) -> bool:
+    """Whether nothing that the command's id was accepted as before would be the better answer."""
+    return refusal.id is None or refusal.code in (ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE)
 
 
 def _explanations(translations: NullTranslations, length: int) -> dict[ErrorCode, str]:

@@ -5,6 +5,7 @@ markdown    the parser: which rules of CommonMark a chat has, and how each is sh
 code        a block of code, coloured by Pygments
 formulas    LaTeX as MathML
 allowed     the elements, attributes and classes that may leave the server
+pool        renders what is not plain text outside the event loop, in the processes of `worker`
 """
 
 import re
@@ -14,21 +15,33 @@ from educa_chat.markup.code import prepare
 from educa_chat.markup.links import plain, without_links
 from educa_chat.markup.markdown import TooMuch, to_html
 
-__all__ = ["HTML_BYTES", "prepare", "render"]
+__all__ = ["HTML_BYTES", "is_plain", "prepare", "render", "render_plain"]
 
 HTML_BYTES = 24 * 1024
 
-# Whatever is markup holds one of these, or begins a line with one of those; a table has a line of dashes.
+# All markup contains one of these characters, or starts a line with one of those. A table has a line of dashes. Each
+# expression looks at a line once: `\s` instead of `[ \t]` would run on into the next lines and take quadratic time.
 _INLINE = re.compile(r"[*_`~$\[\\<\r]")
-_BLOCK = re.compile(r"\n[ \t]*(?:>|#{1,6}(?:\s|$)|[-+](?:[-\s|:]|$)|[|:][|:\s]*-|\d{1,9}[.)](?:\s|$))")
+_BLOCK = re.compile(r"\n[ \t]*(?:>|#{1,6}(?:\s|$)|[-+](?:[-\s|:]|$)|[|:][|: \t]*-|\d{1,9}[.)](?:\s|$))")
+
+
+def is_plain(text: str) -> bool:
+    """Whether `text` contains nothing that could be markup, so that `render_plain` shows all there is to show."""
+    return not (_INLINE.search(text) or _BLOCK.search("\n" + text))
+
+
+def render_plain(text: str) -> str:
+    """`text` as it was typed, as HTML with links. Takes a millisecond at most for a message of the greatest length."""
+    html = plain(text)
+    return html if _fits(html) else without_links(text)
 
 
 def render(text: str) -> str:
-    """`text` as HTML, in a time that is bounded whatever it holds.
+    """`text` as HTML. Shows what can't be markup, or would become too large, as it was typed.
 
-    What can't be shown as markup, or would take too long or too much room, is shown as it was typed.
+    Usually takes a few milliseconds, but there is no hard bound here: `RenderPool` sets one.
     """
-    if _INLINE.search(text) or _BLOCK.search("\n" + text):
+    if not is_plain(text):
         try:
             html = to_html(text)
         except TooMuch:
@@ -36,8 +49,7 @@ def render(text: str) -> str:
         else:
             if _fits(html) and _fits(html := sanitise(html)):
                 return html
-    html = plain(text)
-    return html if _fits(html) else without_links(text)
+    return render_plain(text)
 
 
 def _fits(html: str) -> bool:

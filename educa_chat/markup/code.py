@@ -12,9 +12,10 @@ from pygments.token import Comment, Generic, Keyword, Name, Number, Operator, St
 LENGTH = 2000
 """More than this in one message is not coloured."""
 
-CPU_S = 0.004
-"""What takes longer is not coloured either. Ordinary code of the greatest length takes half of it; what does not fit a
-language makes Pygments try its expressions at each sign, up to the end of the text, which no count foretells."""
+CPU_S = 0.02
+"""What takes longer is not coloured either, as far as that is seen between two tokens. Ordinary code of the greatest
+length takes a tenth of it; what does not fit a language makes Pygments try its expressions at each sign, up to the end
+of the text, which no count foretells."""
 
 CLASSES = {
     Comment: "c",

@@ -44,7 +44,7 @@ class TooMuch(Exception):
 
 def to_html(text: str) -> str:
     """`text` as HTML, which is yet to be sanitised. Raises TooMuch."""
-    if text.count("\n") > LINES:
+    if text.count("\n") + text.count("\r") > LINES:
         raise TooMuch
     html: str = _parser.render(text, {"code": 0, "formulas": 0})
     if _EMPTY.search(html):

@@ -176,6 +176,45 @@ class Log:
         )
         return Accepted(*row) if row else None
 
+    async def foresee(self, entry: Entry) -> Outcome | None:
+        """What would become of `entry`, a message or an edit, as far as that is certain without its text.
+
+        Accepted for an id that was used before, Refused where it would be refused now; None: it may be stored. The
+        append judges again.
+        """
+        row = await self._database.fetchrow(
+            "select old.seq, educa_chat.iso8601(old.at), case"
+            "  when not educa_chat.is_member($1, $2, $3) then 'forbidden'"
+            "  when not $3 and exists (select from educa_chat.mute"
+            "   where course = $1 and user_id = $2 and until > now()) then 'muted'"
+            "  when not $3 and r.closed then 'closed'"
+            "  when $7 and ($3 or not r.anonymity) then 'forbidden'"
+            "  when $6::bigint is not null and m.deleted is not false then 'no_such_message'"
+            f"  when $5 = {Kind.EDITED} and (m.author <> $2 or m.at <= now() - interval '24 hours') then 'forbidden'"
+            f"  when $5 = {Kind.CHAT_MESSAGE} and not $3 and slow.wait_s > 0 then 'slow_mode'"
+            " end, slow.wait_s"
+            " from educa_chat.room r"
+            " left join educa_chat.event old on old.actor = $2 and old.course = $1 and old.client_id = $4"
+            " left join educa_chat.message m on m.course = $1 and m.seq = $6"
+            " left join lateral ("
+            "  select r.slow_seconds - extract(epoch from now() - max(at))::real as wait_s from educa_chat.event"
+            f"  where r.slow_seconds > 0 and actor = $2 and course = $1 and kind = {Kind.CHAT_MESSAGE}) slow on true"
+            " where r.course = $1",
+            entry.course,
+            entry.actor,
+            entry.by_instructor,
+            entry.client_id,
+            entry.kind,
+            entry.target,
+            entry.anonymous,
+        )
+        if row is None:
+            return Refused(ErrorCode.FORBIDDEN)
+        seq, at, code, wait_s = row
+        if seq is not None:
+            return Accepted(seq, at)
+        return Refused(ErrorCode(code), wait_s if code == ErrorCode.SLOW_MODE else None) if code else None
+
     async def muted(self, people: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
         """Who of `people`, by course and id, may not write for now."""
         if not people:

@@ -9,6 +9,9 @@ import msgspec
 from educa_chat.mentions import EVERYBODY
 from educa_chat.storage.pool import Database
 
+PAGE_BYTES = 512 * 1024
+"""What the texts and the HTML of a page have together at most: more would hold up the event loop."""
+
 _REACTIONS_OF_M = (
     "(select json_agg(json_build_object('emoji', emoji, 'users', users, 'seen', seen) order by first)"
     " from (select emoji, array_agg(username order by event) as users, min(event) as first,"
@@ -102,6 +105,7 @@ async def read_page(
 ) -> Page:
     """The newest `limit` messages with seq < `before`, or the oldest with seq > `after`; all, or unanswered questions.
 
+    Fewer where they are long: a page has one message, and more as long as their texts and HTML fit into PAGE_BYTES.
     The head and the messages are of one snapshot. A course without a room yet has an empty page.
     """
     condition, direction = ("m.seq > $2", "asc") if after is not None else ("m.seq < $2", "desc")
@@ -110,16 +114,22 @@ async def read_page(
     bound = after if after is not None else before if before is not None else 2**63 - 1
     rows = await database.fetch(
         "select r.head, m.* from (select coalesce(max(head), 0) as head from educa_chat.room where course = $1) r"
-        f" left join lateral (select {COLUMNS} from educa_chat.message m where m.course = $1 and {condition}"
-        f" order by m.seq {direction} limit $3) m on true order by m.seq {direction}",
+        " left join lateral (select * from ("
+        "  select *, count(*) over () as found, sum(octet_length(body) + octet_length(html)) over"
+        f"   (order by seq {direction} rows between unbounded preceding and 1 preceding) as bytes_before"
+        f"  from (select {COLUMNS} from educa_chat.message m where m.course = $1 and {condition}"
+        f"   order by m.seq {direction} limit $3) m) m"
+        "  where bytes_before is null or bytes_before + octet_length(body) + octet_length(html) <= $4"
+        f" ) m on true order by m.seq {direction}",
         course,
         bound,
         limit + 1,
+        PAGE_BYTES,
     )
-    messages = [message_of(reader, *row[1:]) for row in rows[:limit] if row["seq"] is not None]
+    messages = [message_of(reader, *row[1:-2]) for row in rows[:limit] if row["seq"] is not None]
     if direction == "desc":
         messages.reverse()
-    return Page(messages, rows[0]["head"], len(rows) > limit)
+    return Page(messages, rows[0]["head"], more=(rows[0]["found"] or 0) > len(messages))
 
 
 async def read_messages(database: Database, course: int, reader: Reader, seqs: Collection[int]) -> Page:

@@ -30,7 +30,7 @@ UNITS = [
     "#\n", "## a\n", "---\n", "***\n", "- - -\n", "===\n", "a\n===\n", "a\n---\n", "\n", "a\n", "a\n\n", " \n",
     "    a\n", "\t", "\ta\n",
     "|", "|a", "|a|", "| a |\n", "a|b\n-|-\n", "|a|b|\n|-|-|\n", "|\n", "|-", "|-|", "-|", "\\|", "`|", "a|b\n",
-    "```", "```\n", "```a\n", "```\na\n```\n", "~~~\n", "~~~a\n```\n", "```python\na\n```\n", "```py\n1\n```\n",
+    "```", "```\r", "```\n", "```a\n", "```\na\n```\n", "~~~\n", "~~~a\n```\n", "```python\na\n```\n", "```py\n1\n```\n",
     "````\n```\n",
     "a", "a ", "é", "\U0001f600", "\u200b", "\u202e", "e\u0301", "\u3000", "\r\n", "\r", "\x0b", "\x0c", "\u2028",
     "\ufeff",
@@ -110,3 +110,8 @@ def code_messages(language: str) -> Iterator[str]:
     """A block of code in `language`, as long as is coloured."""
     for part in CODES:
         yield repeated(part, f"```{language}\n", length=CODE_LENGTH)
+    for separator in LINE_BREAKS:
+        yield repeated(separator, f"```{language}\n", length=CODE_LENGTH)
+
+
+LINE_BREAKS = ["\n", "\r", "\r\n", "\v", "\f", "\x85", "\u2028", "\u2029"]

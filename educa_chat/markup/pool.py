@@ -1,0 +1,148 @@
+"""Renders markup outside the event loop, in a few processes of its own, with a time limit and fairly between users."""
+
+import asyncio
+import logging
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from educa_chat.markup import render_plain
+from educa_chat.markup.worker import packed
+from educa_chat.tasks import running
+
+logger = logging.getLogger(__name__)
+
+WORKERS = 2
+PATIENCE_S = 1.0
+"""How long a text waits for its turn. Then it is shown as it was typed, so that no queue holds up a conversation."""
+ANSWER_TIMEOUT_S = 3.0
+"""How long a worker may take to answer before it is killed. Far above its own limit, which counts processor time: on a
+busy machine it may not get any for a while."""
+START_TIMEOUT_S = 30.0
+RESTART_PAUSE_S = 0.1
+
+
+class _Job:
+    """A text that somebody waits for."""
+
+    __slots__ = ("html", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.html: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+
+class RenderPool:
+    """Renders texts in worker processes. `open_render_pool` makes it.
+
+    Each user has a queue of their own, and the workers take one text from each in turn: somebody who sends many
+    costly texts delays their own.
+    """
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[int, deque[_Job]] = OrderedDict()
+        self._arrival = asyncio.Condition()
+        self._has_started = asyncio.Event()
+        """Whether a first worker was started, or could not be: loading all its libraries may take a second."""
+
+    async def render(self, user_id: int, text: str) -> str:
+        """`text` as HTML, as `educa_chat.markup.render` makes it; as it was typed where that would take too long."""
+        job = _Job(text)
+        async with self._arrival:
+            self._queues.setdefault(user_id, deque()).append(job)
+            self._arrival.notify()
+        await self._has_started.wait()
+        await asyncio.wait([job.html], timeout=PATIENCE_S)
+        if not job.html.done() and self._withdraw(user_id, job):
+            return render_plain(text)
+        # Done, or its turn has come, and then the worker's own limits bound the rest.
+        return await asyncio.shield(job.html)
+
+    def _withdraw(self, user_id: int, job: _Job) -> bool:
+        """Take `job` back out of its queue; False: a worker has it already."""
+        queue = self._queues.get(user_id, deque())
+        if job not in queue:
+            return False
+        queue.remove(job)
+        if not queue:
+            del self._queues[user_id]
+        return True
+
+    async def _next(self) -> _Job:
+        async with self._arrival:
+            await self._arrival.wait_for(lambda: bool(self._queues))
+            user_id, queue = self._queues.popitem(last=False)
+            job = queue.popleft()
+            if queue:
+                self._queues[user_id] = queue
+            return job
+
+    async def work(self) -> None:
+        """Keep one worker process and give it what waits, until cancelled."""
+        worker: Process | None = None
+        try:
+            while True:
+                job = await self._next()
+                try:
+                    if worker is None:
+                        try:
+                            worker = await _start_worker()
+                        finally:
+                            self._has_started.set()
+                    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                        html = await _ask(worker, job.text)
+                except (OSError, EOFError) as error:
+                    # A time-out is an OSError too. The text may be the reason, so it is not given to another worker.
+                    logger.error("a text could not be rendered: %s", type(error).__name__)
+                    job.html.set_result(render_plain(job.text))
+                    if worker is not None:
+                        await _end_worker(worker)
+                        worker = None
+                    await asyncio.sleep(RESTART_PAUSE_S)
+                else:
+                    job.html.set_result(html)
+        finally:
+            if worker is not None:
+                await _end_worker(worker)
+
+
+async def _start_worker() -> Process:
+    """A worker that has loaded all it needs. Raises OSError, EOFError."""
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "educa_chat.markup.worker", stdin=PIPE, stdout=PIPE
+    )
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await _ask(worker, "")
+    except BaseException:
+        await _end_worker(worker)
+        raise
+    return worker
+
+
+async def _ask(worker: Process, text: str) -> str:
+    """What `worker` makes of `text`. Raises OSError, EOFError where it has ended."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write(packed(text))
+    await worker.stdin.drain()
+    length = int.from_bytes(await worker.stdout.readexactly(4), "big")
+    return (await worker.stdout.readexactly(length)).decode()
+
+
+async def _end_worker(worker: Process) -> None:
+    with suppress(ProcessLookupError):
+        worker.kill()
+    await worker.wait()
+
+
+@asynccontextmanager
+async def open_render_pool() -> AsyncIterator[RenderPool]:
+    """Own the processes of a RenderPool. Each is started when it is first needed."""
+    pool = RenderPool()
+    async with AsyncExitStack() as stack:
+        for number in range(WORKERS):
+            await stack.enter_async_context(running(pool.work(), f"renderer {number}"))
+        yield pool

@@ -1,0 +1,126 @@
+"""What one user sends is bounded over all of their sockets and requests, and delays nobody else."""
+
+import json
+from contextlib import suppress
+
+import aiohttp
+import pytest
+
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.markup import prepare, render
+from tests.serving import Person, Server, add_room, open_server, settings_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CODE = "```python\nx = 1\n```"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    prepare()
+
+
+async def test_what_one_says_keeps_its_order_though_some_of_it_is_rendered_elsewhere(server: Server) -> None:
+    course, (student, *_) = await add_room(server.app[DATABASE])
+    async with Person(server.url, student) as person:
+        chatter = await person.enter(course)
+        texts = [CODE, "1", "**2**", "3", "$4$", "5"]
+        for number, text in enumerate(texts):
+            await chatter.say(text, f"{number}")
+        for text in texts:
+            await chatter.receive_until("chat_message", message=text)
+        page = await person.messages(course)
+        assert [message["message"] for message in page["messages"]] == texts
+        assert [message["html"] for message in page["messages"]] == [render(text) for text in texts]
+
+
+@pytest.mark.parametrize("separator", ["\r", "\r\n", "\v", "\f", "\x85", "\u2028", "\u2029"])
+async def test_every_kind_of_line_break_is_stored_and_shown_as_one(server: Server, separator: str) -> None:
+    course, (student, *_) = await add_room(server.app[DATABASE])
+    async with Person(server.url, student) as person:
+        chatter = await person.enter(course)
+        await chatter.say(f"one{separator}two", "a")
+        shown = await chatter.receive_until("chat_message")
+        assert (shown["message"], shown["html"]) == ("one\ntwo", "one<br>two")
+        # Thousands of lines are no code: they would take a lexer a second.
+        await chatter.say("```c++\n" + separator * 1985 + "x", "b")
+        assert "<pre>" not in (await chatter.receive_until("chat_message"))["html"]
+
+
+OBJECTS = "[" + ",".join(["{}"] * 15_000) + "]"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"type":"typing","x":' + OBJECTS + "}",
+        '{"type":"read","seq":1,"x":"' + "x" * 30_000 + '"}',
+        '{"type":"react","id":"a","target":1,"emoji":"x","on":true,"x":"' + "x" * 30_000 + '"}',
+        '{"type":"message","id":"a","message":"hello","x":' + OBJECTS + "}",
+        '{"type":"edit","id":"a","target":1,"message":"hello","x":' + OBJECTS + "}",
+    ],
+)
+async def test_a_command_that_is_larger_than_any_of_its_type_is_refused_unread(server: Server, frame: str) -> None:
+    course, (student, *_) = await add_room(server.app[DATABASE])
+    async with Person(server.url, student) as person:
+        chatter = await person.enter(course)
+        await chatter.socket.send_str(frame)
+        assert (await chatter.receive_until("error"))["code"] == "bad_request"
+
+
+async def test_a_text_full_of_braces_is_taken(server: Server) -> None:
+    course, (student, *_) = await add_room(server.app[DATABASE])
+    async with Person(server.url, student) as person:
+        chatter = await person.enter(course)
+        text = json.dumps([{"a": {}}] * 300)
+        await chatter.say(text, "a")
+        assert (await chatter.receive_until("chat_message"))["message"] == text
+
+
+async def test_broken_rules_count_for_the_user_and_another_socket_does_not_forget_them(server: Server) -> None:
+    course, (student, other) = await add_room(server.app[DATABASE])
+    async with Person(server.url, student) as person, Person(server.url, other) as classmate:
+        first, second = await person.enter(course), await person.enter(course)
+        listening = await classmate.enter(course)
+        with suppress(ConnectionError):
+            for _ in range(400):
+                await first.socket.send_str("[")
+        assert await first.close_code() == 1008
+        # No budget is left for the other socket either, and hardly any for a new one.
+        with suppress(ConnectionError):
+            for _ in range(20):
+                await second.socket.send_str("[")
+        assert await second.close_code() == 1008
+        closed = 0
+        for _ in range(3):
+            with suppress(aiohttp.WSServerHandshakeError, ConnectionError):
+                again = await person.enter(course)
+                for _ in range(40):
+                    await again.socket.send_str("[")
+                closed += await again.close_code() == 1008
+                continue
+            closed += 1
+        assert closed == 3
+        await listening.say("and I?", "a")
+        await listening.receive_until("ack", id="a")
+
+
+@pytest.mark.parametrize("path", ["/api/rooms", "/api/rooms/{}/messages", "/chat/room/{}/", "/students/courses/"])
+async def test_one_who_reads_too_much_is_told_when_to_come_back_and_others_read_on(url: str, path: str) -> None:
+    settings = settings_for(url, limits_reads_per_second=0.01, limits_read_burst=5)
+    async with open_server(settings) as server:
+        course, (student, other) = await add_room(server.app[DATABASE])
+        async with Person(server.url, student) as person, Person(server.url, other) as classmate:
+            answers = [await person.get(path.format(course)) for _ in range(6)]
+            assert [status for status, _, _ in answers] == [200] * 5 + [429]
+            assert 0 < int(answers[-1][2]["Retry-After"]) <= 100
+            assert (await classmate.get(path.format(course)))[0] == 200
+
+
+async def test_large_pages_of_the_history_count_for_more(url: str) -> None:
+    settings = settings_for(url, limits_reads_per_second=0.01, limits_read_burst=10)
+    async with open_server(settings) as server:
+        course, (student, _) = await add_room(server.app[DATABASE])
+        async with Person(server.url, student) as person:
+            path = f"/api/rooms/{course}/messages?limit=200"
+            assert [(await person.get(path))[0] for _ in range(3)] == [200, 200, 429]

@@ -1,0 +1,194 @@
+"""Rendering outside the event loop: within a time limit, fairly between users, and only what will be stored."""
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator, Iterator
+
+import psutil
+import pytest
+
+from educa_chat.chat import Chat
+from educa_chat.markup import is_plain, prepare, render, render_plain
+from educa_chat.markup.pool import WORKERS, RenderPool, open_render_pool
+from educa_chat.markup.worker import RenderTimeout, cpu_limit, packed
+from educa_chat.metrics import Metrics
+from educa_chat.protocol import Close, Edit, ErrorCode, Mute, Say, Slow, Stored
+from educa_chat.settings import Limits
+from educa_chat.storage.courses import Membership
+from educa_chat.storage.log import Accepted, Appender, Log, Outcome, Refused
+from educa_chat.storage.pool import Database
+from educa_chat.storage.sessions import Visitor
+from educa_chat.tasks import running
+from tests.storage.platform import add_class
+from tests.test_class import NobodyTypes
+
+TIMEOUT_S = 30.0
+CODE = "```python\nx = 1\n```"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    prepare()
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[RenderPool]:
+    """A pool whose workers are running."""
+    async with open_render_pool() as opened, asyncio.timeout(TIMEOUT_S):
+        await asyncio.gather(*(opened.render(user, CODE) for user in range(2 * WORKERS)))
+        yield opened
+
+
+def workers() -> Iterator[psutil.Process]:
+    """The pool's processes."""
+    return (
+        child for child in psutil.Process().children(recursive=True) if "educa_chat.markup.worker" in child.cmdline()
+    )
+
+
+async def test_a_text_is_rendered_as_it_would_be_here(pool: RenderPool) -> None:
+    for text in ("**bold** and ñ \U0001f600", CODE, "$x^2$", "> a\n\n- b", ""):
+        assert await pool.render(1, text) == render(text)
+
+
+async def test_a_worker_that_dies_costs_only_the_markup_of_its_text(pool: RenderPool) -> None:
+    for worker in workers():
+        worker.kill()
+    for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS))):
+        assert html == render_plain(CODE)
+    assert await pool.render(1, CODE) == render(CODE)
+
+
+async def test_a_text_that_gets_no_turn_or_no_answer_is_shown_as_it_was_typed(pool: RenderPool) -> None:
+    for worker in workers():
+        worker.send_signal(signal.SIGSTOP)
+    for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS + 1))):
+        assert html == render_plain(CODE)
+    assert await pool.render(1, CODE) == render(CODE)
+
+
+async def test_somebody_who_waits_for_one_text_does_not_wait_for_the_many_of_another(pool: RenderPool) -> None:
+    done: list[int] = []
+
+    async def render_for(user: int) -> None:
+        await pool.render(user, CODE)
+        done.append(user)
+
+    async with asyncio.TaskGroup() as tasks:
+        for user in [1] * 50 + [2]:
+            tasks.create_task(render_for(user))
+    assert done.index(2) <= 2 * WORKERS
+
+
+def test_the_time_limit_ends_a_regular_expression_too() -> None:
+    with pytest.raises(RenderTimeout), cpu_limit(0.05):
+        re.match(r"(a+)+$", "a" * 64 + "!")
+    with cpu_limit(10):
+        assert re.match(r"(a+)+$", "aaa")
+
+
+def test_what_travels_between_the_processes_says_how_long_it_is() -> None:
+    assert packed("añ") == b"\0\0\0\x03a\xc3\xb1"
+
+
+@pytest.mark.parametrize("text", ["hello", "¿a las 10:30?", "https://example.org/a-b", "a\n\nb", "3 - 2 = 1", "día 1."])
+def test_ordinary_text_needs_no_renderer(text: str) -> None:
+    assert is_plain(text)
+    assert render(text) == render_plain(text)
+
+
+# Only what will be stored.
+
+
+class CountingRenderer:
+    """Renders here, and remembers what."""
+
+    def __init__(self) -> None:
+        self.rendered: list[str] = []
+
+    async def render(self, user_id: int, text: str) -> str:
+        self.rendered.append(text)
+        return render(text)
+
+
+class Room:
+    """A room in which people say things that have to be rendered."""
+
+    STUDENT, OTHER, TEACHER, OUTSIDER = 1, 2, 1000, 4
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.renderer = CountingRenderer()
+        self.appender = Appender(database, lambda _: None, Metrics())
+        self.chat = Chat(self.appender, Log(database), self.renderer, Limits(messages_per_second=0), NobodyTypes())
+
+    async def give(self, user: int, command: Stored) -> Outcome:
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        membership = Membership(1, "Course", user == self.TEACHER)
+        visitor = Visitor(user, f"user{user}", f"user{user}", "")
+        remaining = self.chat.obey(command, visitor, membership, lambda _, told: outcome.set_result(told))
+        if remaining is not None:
+            await remaining
+        return await asyncio.wait_for(outcome, TIMEOUT_S)
+
+
+@pytest.fixture
+async def room(database: Database) -> AsyncIterator[Room]:
+    await add_class(database, courses=2, students=4)
+    await database.execute("delete from courses_course_students where user_id = $1 and course_id = 1", Room.OUTSIDER)
+    await Log(database).open_room(1)
+    opened = Room(database)
+    async with running(opened.appender.run(), "appender"):
+        yield opened
+
+
+async def refused(room: Room, user: int, command: Stored) -> ErrorCode:
+    outcome = await room.give(user, command)
+    assert isinstance(outcome, Refused)
+    return outcome.code
+
+
+async def test_nothing_is_rendered_that_is_refused_anyway(room: Room) -> None:
+    first = await room.give(Room.STUDENT, Say(message="first"))
+    assert isinstance(first, Accepted)
+    say = Say(message=CODE)
+
+    assert await refused(room, Room.OUTSIDER, say) == "forbidden"
+    assert await refused(room, Room.STUDENT, Say(message=CODE, anonymous=True)) == "forbidden"
+    assert await refused(room, Room.STUDENT, Say(message=CODE, reply_to=99)) == "no_such_message"
+    assert await refused(room, Room.STUDENT, Edit(target=99, message=CODE)) == "no_such_message"
+    assert await refused(room, Room.OTHER, Edit(target=first.seq, message=CODE)) == "forbidden"
+    await room.give(Room.TEACHER, Slow(seconds=1000))
+    slow = await room.give(Room.STUDENT, say)
+    assert isinstance(slow, Refused)
+    assert slow.code == "slow_mode"
+    assert slow.wait_s is not None
+    assert 0 < slow.wait_s <= 1000
+    await room.give(Room.TEACHER, Close(on=True))
+    assert await refused(room, Room.STUDENT, say) == "closed"
+    assert await refused(room, Room.STUDENT, Edit(target=first.seq, message=CODE)) == "closed"
+    await room.give(Room.TEACHER, Mute(user="user1", minutes=5))
+    assert await refused(room, Room.STUDENT, say) == "muted"
+    await room.database.execute(
+        "update educa_chat.message set at = at - interval '25 hours' where course = 1 and seq = $1", first.seq
+    )
+    await room.give(Room.TEACHER, Mute(user="user1", minutes=0))
+    await room.give(Room.TEACHER, Close(on=False))
+    assert await refused(room, Room.STUDENT, Edit(target=first.seq, message=CODE)) == "forbidden"
+
+    assert room.renderer.rendered == []
+
+
+async def test_nothing_is_rendered_for_an_id_that_was_used_before(room: Room) -> None:
+    first = await room.give(Room.STUDENT, Say(id="a", message="first"))
+    assert await room.give(Room.STUDENT, Say(id="a", message=CODE)) == first
+    assert room.renderer.rendered == []
+
+
+async def test_what_is_accepted_is_rendered_once(room: Room) -> None:
+    said = await room.give(Room.STUDENT, Say(message=CODE))
+    assert isinstance(said, Accepted)
+    assert isinstance(await room.give(Room.STUDENT, Edit(target=said.seq, message="**b**")), Accepted)
+    assert isinstance(await room.give(Room.TEACHER, Say(message="*c*", reply_to=said.seq)), Accepted)
+    assert room.renderer.rendered == [CODE, "**b**", "*c*"]
