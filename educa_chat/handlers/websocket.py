@@ -17,13 +17,7 @@ from msgspec import UNSET, UnsetType
 from educa_chat.chat import Chat, role_of
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
 from educa_chat.frames import Message, Ping, Text
-from educa_chat.handlers.access import (
-    api_visitor,
-    course_id,
-    membership_of,
-    origin_is_allowed,
-    too_many_requests,
-)
+from educa_chat.handlers.access import api_visitor, course_id, membership_of, origin_is_allowed
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import (
     CHAT,
@@ -111,9 +105,6 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         raise web.HTTPForbidden
     async with request.app[HANDSHAKES]:
         visitor = await api_visitor(request)
-        if request.app[STRIKES].wait_s(visitor.user_id):
-            # Closed with 1008 just now, and back at once.
-            raise too_many_requests(request.app[STRIKES].wait_s(visitor.user_id))
         # Two questions at once, so that it takes no longer.
         membership, marker = await asyncio.gather(
             membership_of(request, visitor, course), request.app[MARKERS].find(visitor.user_id, course)

@@ -112,6 +112,6 @@ async def test_what_a_tutorial_page_gets_is_text_as_it_was_typed(server: Server)
     course, (ana, _) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one:
         page = TutorialPage(await one.enter(course, basic=True))
-        typed = "<img src=x onerror=alert(1)> {{7*7}} \"'\\ \u2028 😀"
+        typed = "<img src=x onerror=alert(1)> {{7*7}} \"'\\ \n 😀"
         await page.press_enter(typed)
         assert (await page.next_line()).message == typed
