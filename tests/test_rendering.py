@@ -10,6 +10,7 @@ import pytest
 
 from educa_chat.chat import Chat
 from educa_chat.markup import is_plain, prepare, render, render_plain
+from educa_chat.markup import pool as pool_module
 from educa_chat.markup.pool import WORKERS, RenderPool, open_render_pool
 from educa_chat.markup.worker import RenderTimeout, cpu_limit, packed
 from educa_chat.metrics import Metrics
@@ -33,9 +34,11 @@ def prepared() -> None:
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[RenderPool]:
-    """A pool whose workers are running."""
-    async with open_render_pool() as opened, asyncio.timeout(TIMEOUT_S):
+async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RenderPool]:
+    """A pool whose workers are running, and in which a busy machine makes no text wait too long."""
+    monkeypatch.setattr(pool_module, "PATIENCE_S", TIMEOUT_S)
+    monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", TIMEOUT_S)
+    async with open_render_pool() as opened:
         await asyncio.gather(*(opened.render(user, CODE) for user in range(2 * WORKERS)))
         yield opened
 
@@ -60,11 +63,17 @@ async def test_a_worker_that_dies_costs_only_the_markup_of_its_text(pool: Render
     assert await pool.render(1, CODE) == render(CODE)
 
 
-async def test_a_text_that_gets_no_turn_or_no_answer_is_shown_as_it_was_typed(pool: RenderPool) -> None:
+async def test_a_text_that_gets_no_turn_or_no_answer_is_shown_as_it_was_typed(
+    pool: RenderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", 1.0)
     for worker in workers():
         worker.send_signal(signal.SIGSTOP)
     for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS + 1))):
         assert html == render_plain(CODE)
+    monkeypatch.setattr(pool_module, "PATIENCE_S", TIMEOUT_S)
+    monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", TIMEOUT_S)
     assert await pool.render(1, CODE) == render(CODE)
 
 

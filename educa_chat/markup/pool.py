@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 WORKERS = 2
 PATIENCE_S = 1.0
 """How long a text waits for its turn. Then it is shown as it was typed, so that no queue holds up a conversation."""
-ANSWER_TIMEOUT_S = 3.0
+ANSWER_TIMEOUT_S = 5.0
 """How long a worker may take to answer before it is killed. Far above its own limit, which counts processor time: on a
 busy machine it may not get any for a while."""
 START_TIMEOUT_S = 30.0
