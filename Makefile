@@ -6,7 +6,7 @@ CONFIG ?= config/development.toml
 BIN := .venv/bin
 SOURCES := educa_chat templates config tests benchmarks
 
-.PHONY: install run test check format chaos bench pictures clean
+.PHONY: install run test check format lock chaos bench pictures clean
 
 install: .venv/installed
 
@@ -48,6 +48,11 @@ check: .venv/installed-for-checks
 format: .venv/installed-for-checks
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+# The versions that production installs, with their hashes.
+lock: .venv/installed-for-checks
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --custom-compile-command 'make lock' --output-file deploy/requirements.txt setup.cfg
 
 SECONDS ?= 60
 SEED ?=
