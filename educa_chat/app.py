@@ -20,6 +20,7 @@ from cryptography.fernet import Fernet
 from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
 from educa_chat.handlers import accounts, api, health, keys, pages, reports, static, websocket
+from educa_chat.handlers.access import end_turns
 from educa_chat.handlers.connections import Connections
 from educa_chat.handlers.middleware import (
     add_headers,
@@ -31,7 +32,7 @@ from educa_chat.handlers.middleware import (
 from educa_chat.handlers.rendering import SIGN_OUT_PATH
 from educa_chat.hub import Hub
 from educa_chat.identity import DjangoIdentity, Identity, OwnIdentity
-from educa_chat.limits import RateLimit
+from educa_chat.limits import RateLimit, Turns
 from educa_chat.lookups import Lookup
 from educa_chat.markers import Markers
 from educa_chat.markup.pool import open_render_pool
@@ -53,6 +54,8 @@ from educa_chat.websocket_protocol import Heartbeat
 logger = logging.getLogger(__name__)
 
 SESSION_COOKIE = "educa_chat_session"
+READS_AT_ONCE = 4
+"""How many requests of one user read the database at a time, in a process."""
 FORM_BYTES = 64 * 1024
 COMMIT_TIMEOUT_S = 1.0
 """How long a process that stops waits for a last commit: those whose people wait for an answer were waited for."""
@@ -75,6 +78,7 @@ def build_app(settings: Settings) -> web.Application:
             trust_proxies(settings.server.trusted_proxies),
             log_requests,
             answer_errors,
+            end_turns,
         ],
     )
     app[keys.SETTINGS] = settings
@@ -87,6 +91,7 @@ def build_app(settings: Settings) -> web.Application:
     app[keys.HANDSHAKES] = asyncio.Semaphore(websocket.HANDSHAKES_AT_ONCE)
     app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
     app[keys.READS] = RateLimit(settings.limits.reads_per_second, settings.limits.read_burst)
+    app[keys.READING_TURNS] = Turns(READS_AT_ONCE)
     app[keys.SEARCHES] = RateLimit(api.SEARCHES_PER_SECOND, api.SEARCHES_BURST)
     app[keys.MEMBER_LOOKUPS] = RateLimit(api.MEMBER_LOOKUPS_PER_SECOND, api.MEMBER_LOOKUPS_BURST)
     app.on_response_prepare.append(add_headers)

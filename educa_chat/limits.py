@@ -1,8 +1,10 @@
-"""How much of something anybody may do in a while."""
+"""How much of something anybody may do in a while, and at a time."""
 
+import asyncio
 import math
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
 
 
 class RateLimit:
@@ -49,6 +51,28 @@ class RateLimit:
         if now - self._swept_at > refill_s:
             self._swept_at = now
             self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
+
+
+class Turns:
+    """Lets each key do `at_once` things at a time; the others wait for their turn, in order."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._turns: dict[Hashable, tuple[asyncio.Semaphore, list[None]]] = {}
+        """By key, with an entry for each that has a turn or waits for one."""
+
+    @asynccontextmanager
+    async def turn(self, key: Hashable) -> AsyncIterator[None]:
+        """Wait for a turn, and have it while the context lasts."""
+        turns, present = self._turns.setdefault(key, (asyncio.Semaphore(self._at_once), []))
+        present.append(None)
+        try:
+            async with turns:
+                yield
+        finally:
+            present.pop()
+            if not present:
+                del self._turns[key]
 
 
 def retry_after(wait_s: float) -> float:

@@ -2,17 +2,20 @@
 
 import math
 import re
+from contextlib import AsyncExitStack
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from educa_chat.handlers.keys import MEMBERSHIPS, READS, SESSION_ID, SETTINGS, VISITORS
+from educa_chat.handlers.keys import MEMBERSHIPS, READING_TURNS, READS, SESSION_ID, SETTINGS, VISITORS
 from educa_chat.limits import RateLimit
 from educa_chat.log_lines import log_also
 from educa_chat.storage.courses import MAX_COURSE_ID, Membership
 from educa_chat.storage.sessions import Visitor
 
 _VISITOR: web.RequestKey[Visitor | None] = web.RequestKey("VISITOR")
+_TURN: web.RequestKey[AsyncExitStack] = web.RequestKey("TURN")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -41,7 +44,7 @@ async def page_visitor(request: web.Request) -> Visitor:
     visitor = await find_visitor(request)
     if visitor is None:
         raise web.HTTPFound(sign_in_url(request, request.rel_url.raw_path_qs))
-    take(request.app[READS], visitor)
+    await _begin_reading(request, visitor)
     return visitor
 
 
@@ -50,8 +53,24 @@ async def api_visitor(request: web.Request) -> Visitor:
     visitor = await find_visitor(request)
     if visitor is None:
         raise web.HTTPUnauthorized
-    take(request.app[READS], visitor)
+    await _begin_reading(request, visitor)
     return visitor
+
+
+async def _begin_reading(request: web.Request, visitor: Visitor) -> None:
+    """Let few requests of one user read the database at a time: others' answers and messages come in between.
+
+    The turn lasts until the request is answered. Raises HTTPTooManyRequests.
+    """
+    take(request.app[READS], visitor)
+    await request[_TURN].enter_async_context(request.app[READING_TURNS].turn(visitor.user_id))
+
+
+@web.middleware
+async def end_turns(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """End the turn that a request may have begun."""
+    async with AsyncExitStack() as request[_TURN]:
+        return await handler(request)
 
 
 def take(limit: RateLimit, visitor: Visitor, amount: float = 1) -> None:

@@ -12,7 +12,7 @@ from educa_chat.handlers.connections import Connections
 from educa_chat.handlers.static import StaticFiles
 from educa_chat.hub import Hub
 from educa_chat.identity import Identity, OwnIdentity
-from educa_chat.limits import RateLimit
+from educa_chat.limits import RateLimit, Turns
 from educa_chat.lookups import Lookup
 from educa_chat.markers import Markers
 from educa_chat.metrics import Metrics
@@ -58,6 +58,8 @@ STRIKES = web.AppKey("STRIKES", RateLimit)
 """Rules that were broken, by user."""
 READS = web.AppKey("READS", RateLimit)
 """Requests that read the database, by user; the API's larger answers count more."""
+READING_TURNS = web.AppKey("READING_TURNS", Turns)
+"""Requests that read the database and are under way, by user."""
 SEARCHES = web.AppKey("SEARCHES", RateLimit)
 """Searches, by user."""
 MEMBER_LOOKUPS = web.AppKey("MEMBER_LOOKUPS", RateLimit)

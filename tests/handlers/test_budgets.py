@@ -1,11 +1,13 @@
 """What one user sends is bounded over all of their sockets and requests, and delays nobody else."""
 
+import asyncio
 import json
 from contextlib import suppress
 
 import pytest
 
 from educa_chat.handlers.keys import DATABASE
+from educa_chat.limits import Turns
 from educa_chat.markup import prepare, render
 from tests.serving import Person, Server, add_room, open_server, settings_for
 
@@ -119,3 +121,18 @@ async def test_large_pages_of_the_history_count_for_more(url: str) -> None:
         async with Person(server.url, student) as person:
             path = f"/api/rooms/{course}/messages?limit=200"
             assert [(await person.get(path))[0] for _ in range(3)] == [200, 200, 429]
+
+
+async def test_few_requests_of_one_user_are_answered_at_a_time_and_all_in_the_end() -> None:
+    turns, under_way, most = Turns(2), 0, 0
+
+    async def read(key: int) -> None:
+        nonlocal under_way, most
+        async with turns.turn(key):
+            under_way += key == 1
+            most = max(most, under_way)
+            await asyncio.sleep(0)
+            under_way -= key == 1
+
+    await asyncio.gather(*(read(key) for key in [1] * 20 + [2]))
+    assert most == 2
