@@ -1,30 +1,35 @@
-"""The server's side of one WebSocket whose handshake is done (RFC 6455 §5 to §7), straight under its transport."""
+"""The server's side of one WebSocket after the handshake (RFC 6455 §5 to §7), directly on its transport."""
 
 import asyncio
 import os
 from collections import deque
 from typing import cast
 
-from educa_chat.frames import Close, EmptyFragment, FrameInvalid, FrameReader, Message
+from educa_chat.frames import Close, Fragment, FrameInvalid, FrameReader, Message
 from educa_chat.protocol import PING_FRAME, close_frame
 
 CLOSE_TIMEOUT_S = 5.0
-"""How long a close may take: our close frame out, the peer's in, and all sent."""
+"""How long a close may take: sending our close frame and everything before it, and receiving the peer's."""
 LINGER_S = 1.0
-"""How long a peer that has broken the protocol, or that floods, has time to read why."""
+"""How long a peer that broke the protocol, or that floods the server, has time to read the close frame."""
 NO_CODE, NO_CLOSE = 1005, 1006
-"""Stand for a close frame without a code, and for none at all (RFC 6455 §7.1.5)."""
+"""Stand for a close frame without a code, and for no close frame at all (RFC 6455 §7.1.5)."""
 HEARTBEAT_S = 25.0
-"""How often a socket is pinged; nginx cuts an idle connection after 60 s.
+"""How often the server pings each socket; nginx closes an idle connection after 60 s.
 
-Who has sent no whole frame half as long after a ping is gone.
+A peer that sends no complete message or control frame within half that time after a ping is disconnected.
 """
+FRAGMENTS_PER_TURN = 64
+"""How many fragments of one socket are read in one iteration of the event loop: some 0.1 ms of work."""
 
 
 class WebSocket(asyncio.Protocol):
-    """Reads messages and writes frames. What a message means is a subclass's to say, in `receive` and `leave`.
+    """Reads messages and writes frames. A subclass gives them a meaning, in `receive` and `leave`.
 
-    There are thousands: a socket has no task, no timer and no buffer of its own while nothing happens to it.
+    In one iteration of the event loop, a socket handles one message. When more have arrived it pauses reading and
+    handles the next one in the next iteration, so sockets take turns and a client can't fill the server's memory.
+
+    There are thousands of sockets: an idle one has no task, no timer and no buffer.
     """
 
     __slots__ = (
@@ -36,6 +41,7 @@ class WebSocket(asyncio.Protocol):
         "_is_held",
         "_is_pinged",
         "_is_write_paused",
+        "_next_turn",
         "_reader",
         "_transport",
         "close_code",
@@ -45,13 +51,14 @@ class WebSocket(asyncio.Protocol):
 
     def __init__(self, max_message_bytes: int) -> None:
         self.is_closing = False
-        """Whether a close frame was sent, or the peer has gone: nothing may follow it, what comes is obeyed no more."""
+        """Whether a close frame was sent, or the peer is gone: the socket writes nothing more and ignores messages."""
         self.is_closed = False
         """Whether the connection is gone."""
         self.close_code: int | None = None
         """The code of the first close frame, ours or the peer's; None: the socket is open."""
         self._reader = FrameReader(max_message_bytes)
-        # Somebody new is as good as somebody who has answered.
+        self._next_turn: asyncio.Handle | None = None
+        # A new peer counts as one that has just answered a ping.
         self._is_pinged = self._is_alive = True
         self._is_held = False
         self._is_deaf = False
@@ -63,24 +70,24 @@ class WebSocket(asyncio.Protocol):
     # For the subclass.
 
     def receive(self, message: Message) -> None:
-        """Take a message; what a close frame says is for `leave`."""
+        """Handle a message, which is no Close: a close frame leads to `leave`."""
         raise NotImplementedError
 
     def leave(self) -> None:
-        """Write nothing more of one's own accord: the socket closes, or is closed already. May be called again."""
+        """Stop writing: the socket is closing, or closed already. May be called more than once."""
         raise NotImplementedError
 
     # Writing.
 
     def transmit(self, frames: bytes) -> None:
-        """Write whole frames, now or from a buffer; nothing once the socket closes."""
+        """Write complete frames, at once or through a buffer; do nothing when the socket is closing."""
         if self.is_closing:
             return
         if self._descriptor is not None and not self._is_write_paused:
             try:
                 sent = os.write(self._descriptor, frames)
             except OSError:
-                # The transport will meet the same, and knows what becomes of it.
+                # The transport will get the same error, and handles it.
                 sent = 0
             if sent == len(frames):
                 return
@@ -88,12 +95,12 @@ class WebSocket(asyncio.Protocol):
         self._transport.write(frames)
 
     def buffer_size(self) -> int:
-        """The bytes that are written and not sent; 0 as long as they are few."""
-        # Asked before each delivery, and the transport has told when they were many.
+        """Return how many bytes are written but not sent; 0 while they are few."""
+        # Called before each delivery: while writing isn't paused, the transport needn't be asked.
         return self._transport.get_write_buffer_size() if self._is_write_paused else 0
 
     async def drain(self) -> None:
-        """Wait until most of the buffer is sent. Raises ConnectionResetError when it never will be."""
+        """Wait until most of the buffer is sent. Raises ConnectionResetError if the connection is lost."""
         if self._is_write_paused and not self.is_closed:
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
@@ -102,22 +109,22 @@ class WebSocket(asyncio.Protocol):
             raise ConnectionResetError("the connection is lost")
 
     def begin_close(self, code: int) -> None:
-        """Send a close frame, and close the connection when the peer has answered, or after CLOSE_TIMEOUT_S."""
-        if self._say_close(code, close_frame(code), CLOSE_TIMEOUT_S):
+        """Send a close frame, and close the connection when the peer has answered it, or after CLOSE_TIMEOUT_S."""
+        if self._send_close(code, close_frame(code), CLOSE_TIMEOUT_S):
             # To find the peer's close frame.
             self.release()
 
     def cut_off(self, code: int) -> None:
-        """Send a close frame and read nothing more; cut the connection after LINGER_S.
+        """Send a close frame and read nothing more; abort the connection after LINGER_S.
 
-        Unread, a flood waits at its sender.
+        Not reading makes a flood pile up at its sender.
         """
-        if self._say_close(code, close_frame(code), LINGER_S):
+        if self._send_close(code, close_frame(code), LINGER_S):
             self._is_deaf = True
             self._pause_reading()
 
     def abort(self) -> None:
-        """Cut the connection, with whatever is unsent."""
+        """Drop the connection, and everything that is not sent yet."""
         if not self.is_closed:
             self._transport.abort()
 
@@ -129,64 +136,81 @@ class WebSocket(asyncio.Protocol):
         self._pause_reading()
 
     def release(self) -> None:
-        """Read, or read on."""
+        """Start or resume reading."""
         if self._is_held and not self._is_deaf:
             self._is_held = False
-            # Not at once: this may be called by `receive`, amid the messages that have come.
-            asyncio.get_running_loop().call_soon(self._read_on)
+            # Not at once: `receive` may have called this.
+            self._wait_for_turn()
 
     def _pause_reading(self) -> None:
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
-    def _read(self) -> None:
-        try:
-            while not self._is_held and not self._is_deaf and (message := self._reader.read()) is not None:
-                if not isinstance(message, EmptyFragment):
-                    self._is_alive = True
-                if isinstance(message, Close):
-                    self._answer_close(message.code)
-                elif not self.is_closing:
-                    self.receive(message)
-        except FrameInvalid as error:
-            self._fail(error.code)
+    def _wait_for_turn(self) -> None:
+        if self._next_turn is None:
+            self._next_turn = asyncio.get_running_loop().call_soon(self._take_turn)
 
-    def _read_on(self) -> None:
+    def _take_turn(self) -> None:
+        self._next_turn = None
+        if self._is_held or self._is_deaf:
+            return
         self._read()
-        if not self._is_held and not self._is_deaf and not self._transport.is_closing():
+        if self._next_turn is None and not self._is_held and not self._is_deaf and not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def _read(self) -> None:
+        """Handle one message, or FRAGMENTS_PER_TURN fragments, and leave the rest to the next iteration of the loop."""
+        try:
+            for _ in range(FRAGMENTS_PER_TURN):
+                if (frame := self._reader.read()) is None:
+                    return
+                if not isinstance(frame, Fragment):
+                    self._handle(frame)
+                    break
+        except FrameInvalid as error:
+            self._fail(error.code)
+        if self._reader.has_unread and not self._is_held and not self._is_deaf:
+            self._pause_reading()
+            self._wait_for_turn()
+
+    def _handle(self, message: Message) -> None:
+        self._is_alive = True
+        if isinstance(message, Close):
+            self._answer_close(message.code)
+        elif not self.is_closing:
+            self.receive(message)
+
     def _answer_close(self, code: int | None) -> None:
-        """End the closing handshake (RFC 6455 §5.5.1): it is for the server to close the connection (§7.1.1)."""
+        """Complete the closing handshake (RFC 6455 §5.5.1); the server closes the connection first (§7.1.1)."""
         self._is_deaf = True
-        self._say_close(NO_CODE if code is None else code, close_frame(code), CLOSE_TIMEOUT_S)
+        self._send_close(NO_CODE if code is None else code, close_frame(code), CLOSE_TIMEOUT_S)
         self._transport.close()
 
     def _fail(self, code: int) -> None:
-        """Fail the connection (RFC 6455 §7.1.7): say why, and throw away what comes until the peer has seen it."""
+        """Fail the connection (RFC 6455 §7.1.7): say why, and discard input until the peer has read that."""
         self._is_deaf = True
-        if self._say_close(code, close_frame(code), LINGER_S) and self._transport.can_write_eof():
-            # To close with anything unread would take the close frame back from a peer that is still sending.
+        if self._send_close(code, close_frame(code), LINGER_S) and self._transport.can_write_eof():
+            # Closing with unread input would reset the connection, and the peer would lose the close frame.
             self._transport.write_eof()
         else:
             self._transport.close()
 
-    def _say_close(self, code: int, frame: bytes, patience_s: float) -> bool:
-        """Send the one close frame, and let nothing last longer than `patience_s`; whether this is the first."""
+    def _send_close(self, code: int, frame: bytes, timeout_s: float) -> bool:
+        """Send the only close frame, and abort the connection after `timeout_s`; return whether this was the first."""
         if self.is_closing or self.is_closed:
             return False
         self.leave()
         self.transmit(frame)
         self.is_closing = True
         self.close_code = code
-        # A transport that can't send what it has would never close.
-        self._deadline = asyncio.get_running_loop().call_later(patience_s, self.abort)
+        # A transport that can't send its buffer would never close.
+        self._deadline = asyncio.get_running_loop().call_later(timeout_s, self.abort)
         return True
 
     # Called by the heartbeat.
 
     def beat(self) -> None:
-        """Ask for a sign of life (RFC 6455 §5.5.2), or look whether it has come."""
+        """Send a ping (RFC 6455 §5.5.2), or drop the connection if the last one got no answer."""
         if not self._is_pinged:
             self._is_pinged, self._is_alive = True, False
             self.transmit(PING_FRAME)
@@ -198,18 +222,18 @@ class WebSocket(asyncio.Protocol):
     # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection; nothing is read until `release`."""
+        """Take over the connection; read nothing until `release`."""
         self._transport = cast(asyncio.Transport, transport)
         self._descriptor = _plain_descriptor(self._transport)
         if self._descriptor is not None:
-            # It tells when it has anything unsent at all: what is written then must go behind that.
+            # It reports when anything at all is unsent: what is written then must go after that.
             self._transport.set_write_buffer_limits(0)
         self.hold()
 
     def data_received(self, data: bytes) -> None:
         if not self._is_deaf:
             self._reader.feed(data)
-            if not self._is_held:
+            if not self._is_held and self._next_turn is None:
                 self._read()
 
     def pause_writing(self) -> None:
@@ -220,7 +244,7 @@ class WebSocket(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> None:
-        """Leave: who says nothing more is gone, and the transport closes once it has sent what it holds."""
+        """Leave: a peer that sends no more counts as gone. The transport closes when it has sent its buffer."""
         self.leave()
         self.is_closing = True
 
@@ -240,9 +264,9 @@ class WebSocket(asyncio.Protocol):
 
 
 def _plain_descriptor(transport: asyncio.Transport) -> int | None:
-    """The socket under `transport`, where that does nothing but send: one of asyncio's own loop, without TLS.
+    """Return the socket's descriptor if `transport` only passes bytes on: on asyncio's own loop, without TLS.
 
-    To write to it oneself costs noticeably less than to have the transport do it, for each of thousands of sockets.
+    For thousands of sockets, writing to the descriptor costs noticeably less than writing to the transport.
     """
     is_plain = isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop)
     if not is_plain or transport.get_extra_info("sslcontext") is not None:
@@ -252,7 +276,7 @@ def _plain_descriptor(transport: asyncio.Transport) -> int | None:
 
 
 class Heartbeat:
-    """Beats for all sockets by one timer: each is pinged, and cut off when it gives no sign of life."""
+    """Pings all sockets, with one timer, and drops those that don't answer."""
 
     SLOTS = 25
 
@@ -260,11 +284,11 @@ class Heartbeat:
         self._slots: deque[set[WebSocket]] = deque(set() for _ in range(self.SLOTS))
 
     def add(self, socket: WebSocket) -> None:
-        """Beat for `socket` until it is closed."""
+        """Ping `socket` until it is closed."""
         self._slots[0].add(socket)
 
     async def run(self) -> None:
-        """Beat for ever."""
+        """Ping forever."""
         while True:
             await asyncio.sleep(HEARTBEAT_S / 2 / self.SLOTS)
             self._slots.rotate()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,7 +19,19 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from educa_chat.frames import Close, EmptyFragment, FailureCode, FrameInvalid, FrameReader, Message, Ping, Pong, Text
+from educa_chat.frames import (
+    MAX_SMALL_FRAGMENTS,
+    SMALL_FRAGMENT_BYTES,
+    Close,
+    FailureCode,
+    Fragment,
+    FrameInvalid,
+    FrameReader,
+    Message,
+    Ping,
+    Pong,
+    Text,
+)
 from tests.raw_socket import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT, frame
 
 MAX_BYTES = 200
@@ -39,7 +52,7 @@ def read(pieces: Iterable[bytes], max_bytes: int = 0) -> Read:
         for piece in pieces:
             reader.feed(piece)
             while (message := reader.read()) is not None:
-                if not isinstance(message, EmptyFragment):
+                if not isinstance(message, Fragment):
                     messages.append(message)
                 if isinstance(message, Close):
                     return Read(messages, None)
@@ -151,7 +164,10 @@ def fragmented_message(draw: st.DrawFn) -> bytes:
 
 
 good = st.one_of(whole_message, control_frame, fragmented_message())
-fragment = made(st.sampled_from((TEXT, CONTINUATION, FIN | CONTINUATION)), st.binary(min_size=1, max_size=60))
+# The other readers decode whole messages only, so a fragment is UTF-8 by itself.
+fragment = made(
+    st.sampled_from((TEXT, CONTINUATION, FIN | CONTINUATION)), st.text(min_size=1, max_size=40).map(str.encode)
+)
 closing = st.one_of(
     st.just(frame(FIN | CLOSE)),
     made(st.just(FIN | CLOSE), close_payload(close_codes, some_bytes)),
@@ -209,7 +225,7 @@ def test_bytes_that_are_no_frame_yet_are_waited_for(pieces: list[bytes]) -> None
     reader = FrameReader(0)
     for piece in pieces:
         reader.feed(piece)
-    assert [reader.read(), reader.read(), reader.read()] == [Text("hello"), Ping(b""), None]
+    assert [reader.read() for _ in range(4)] == [Text("hello"), Fragment(), Ping(b""), None]
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65535, 65536, 70000])
@@ -234,11 +250,15 @@ def test_a_message_may_be_as_long_as_the_limit_and_no_longer(fragments: Sequence
     ("head", "failure"),
     [
         (frame(FIN | TEXT, length=MAX_BYTES + 1), FailureCode.TOO_LONG),
-        (frame(FIN | TEXT, length=2**64 - 1), FailureCode.TOO_LONG),
+        (frame(FIN | TEXT, length=2**63 - 1), FailureCode.TOO_LONG),
+        (frame(FIN | TEXT, length=2**63), FailureCode.PROTOCOL_ERROR),
+        (frame(FIN | TEXT, length=2**64 - 1), FailureCode.PROTOCOL_ERROR),
         (frame(FIN | BINARY, length=1), FailureCode.UNSUPPORTED_DATA),
         (frame(FIN | RSV1 | TEXT, length=1), FailureCode.PROTOCOL_ERROR),
         (frame(FIN | TEXT, length=1, mask=False), FailureCode.PROTOCOL_ERROR),
         (frame(FIN | PING, length=126), FailureCode.PROTOCOL_ERROR),
+        (frame(FIN | PING, length=126)[:2], FailureCode.PROTOCOL_ERROR),
+        (frame(FIN | BINARY, length=2**16)[:2], FailureCode.UNSUPPORTED_DATA),
         (frame(FIN | CONTINUATION, length=1), FailureCode.PROTOCOL_ERROR),
     ],
 )
@@ -250,7 +270,160 @@ def test_a_message_in_a_message_is_refused_even_if_nothing_of_the_first_has_come
     assert read([frame(TEXT), frame(FIN | TEXT, b"x")]) == Read([], FailureCode.PROTOCOL_ERROR)
 
 
-def test_a_fragment_that_brings_nothing_is_told() -> None:
+def with_length(first: int, payload: bytes, bytes_of_length: int) -> bytes:
+    """A frame that states the length of `payload` in 2 or 8 bytes, with a mask of zeros."""
+    length = (126 if bytes_of_length == 2 else 127, *len(payload).to_bytes(bytes_of_length, "big"))
+    return bytes((first, 0x80 | length[0], *length[1:], 0, 0, 0, 0)) + payload
+
+
+@pytest.mark.parametrize(
+    ("length", "bytes_of_length", "is_minimal"),
+    [
+        (0, 2, False),
+        (125, 2, False),
+        (126, 2, True),
+        (0, 8, False),
+        (126, 8, False),
+        (65535, 8, False),
+        (65536, 8, True),
+    ],
+)
+def test_a_length_in_more_bytes_than_it_needs_is_refused(length: int, bytes_of_length: int, is_minimal: bool) -> None:
+    text = "x" * length
+    expected = Read([Text(text)], None) if is_minimal else Read([], FailureCode.PROTOCOL_ERROR)
+    data = with_length(FIN | TEXT, text.encode(), bytes_of_length)
+    assert read([data]) == read([data[:3], data[3:9], data[9:]]) == expected
+    in_fragments = frame(TEXT) + with_length(FIN | CONTINUATION, text.encode(), bytes_of_length)
+    assert read([in_fragments]) == expected
+
+
+# Text that is not UTF-8.
+
+COMPLETIONS = [b"", *(bytes((first,)) + b"\x80" * n for first in (0x80, 0x90, 0xA0) for n in range(3))]
+
+
+def may_begin_text(data: bytes) -> bool:
+    """Whether `data` with something after it is UTF-8."""
+    for completion in COMPLETIONS:
+        with suppress(UnicodeDecodeError):
+            (data + completion).decode()
+            return True
+    return False
+
+
+nearly_utf_8 = st.lists(
+    st.one_of(
+        texts, st.sampled_from((0x80, 0x90, 0xA0, 0xBF, 0xC2, 0xE0, 0xED, 0xF0, 0xF4)).map(lambda n: bytes((n,)))
+    ),
+    max_size=8,
+).map(b"".join)
+
+
+@given(nearly_utf_8, st.integers(1, 5))
+def test_text_that_is_not_utf_8_is_refused_at_the_first_byte_that_shows_it(data: bytes, step: int) -> None:
     reader = FrameReader(0)
-    reader.feed(frame(TEXT) + frame(CONTINUATION) * 2 + frame(CONTINUATION, b"x") + frame(FIN | CONTINUATION))
-    assert [reader.read() for _ in range(4)] == [EmptyFragment(), EmptyFragment(), Text("x"), None]
+    reader.feed(frame(FIN | TEXT, length=1000))
+    assert reader.read() is None
+    mask = reader._message.key if reader._message else b""
+    for end in range(step, len(data), step):
+        reader.feed(bytes(byte ^ mask[(end - step + n) % 4] for n, byte in enumerate(data[end - step : end])))
+        if not may_begin_text(data[:end]):
+            with pytest.raises(FrameInvalid):
+                reader.read()
+            return
+        assert reader.read() is None
+
+
+NOT_UTF_8 = (b"\x80", b"\xc0", b"\xc3(", b"\xe0\x80", b"\xed\xa0", b"\xf0\x80", b"\xf4\x90", b"\xf5", b"\xff")
+
+
+@pytest.mark.parametrize("wrong", NOT_UTF_8)
+def test_text_that_is_not_utf_8_is_refused_in_the_fragment_that_shows_it(wrong: bytes) -> None:
+    for start in (b"", "ñ€😀".encode()):
+        pieces = [frame(TEXT, start), frame(CONTINUATION, wrong[:1]), frame(CONTINUATION, wrong[1:])]
+        assert read([b"".join(pieces)]) == read(pieces) == Read([], FailureCode.INVALID_TEXT)
+
+
+@pytest.mark.parametrize("wrong", NOT_UTF_8)
+def test_text_that_is_not_utf_8_is_refused_before_the_rest_of_its_frame_arrives(wrong: bytes) -> None:
+    for start in (b"", "x ñ€😀".encode()):
+        head = frame(FIN | TEXT, start + wrong + b"x" * 100)[: -100 or None]
+        assert read([head]) == Read([], FailureCode.INVALID_TEXT)
+        assert read([head[n : n + 1] for n in range(len(head))]) == Read([], FailureCode.INVALID_TEXT)
+
+
+@pytest.mark.parametrize("cut", ["ñ".encode()[:-1], "€".encode()[:-1], "😀".encode()[:-1], "😀".encode()[:-3]])
+def test_text_that_ends_within_a_character_is_refused_at_its_end(cut: bytes) -> None:
+    assert read([frame(TEXT, b"x" + cut)]) == Read([], None)
+    assert read([frame(TEXT, b"x" + cut), frame(FIN | CONTINUATION)]) == Read([], FailureCode.INVALID_TEXT)
+    assert read([frame(FIN | TEXT, b"x" + cut)]) == Read([], FailureCode.INVALID_TEXT)
+
+
+# Fragments.
+
+
+def fragments(count: int, payload: bytes) -> bytes:
+    """A message in `count` fragments, each with `payload`."""
+    return frame(TEXT, payload) + frame(CONTINUATION, payload) * (count - 2) + frame(FIN | CONTINUATION, payload)
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL_FRAGMENT_BYTES - 1])
+@pytest.mark.parametrize("max_bytes", [0, 2**20])
+def test_a_message_has_a_limited_number_of_small_fragments(size: int, max_bytes: int) -> None:
+    payload = b"x" * size
+    expected = Read([Text("x" * size * MAX_SMALL_FRAGMENTS)], None)
+    for between in (b"", frame(FIN | PONG)):
+        one_after_another = fragments(MAX_SMALL_FRAGMENTS, payload) + between
+        assert read([one_after_another * 2], max_bytes).messages[:: 1 + bool(between)] == expected.messages * 2
+    assert read([fragments(MAX_SMALL_FRAGMENTS + 1, payload)], max_bytes) == Read([], FailureCode.POLICY_VIOLATION)
+    pings = frame(TEXT) + (frame(FIN | PONG) + frame(CONTINUATION, payload)) * MAX_SMALL_FRAGMENTS
+    assert read([pings], max_bytes).failure == FailureCode.POLICY_VIOLATION
+
+
+def test_a_message_may_have_any_number_of_larger_fragments() -> None:
+    payload = b"x" * SMALL_FRAGMENT_BYTES
+    count = 4 * MAX_SMALL_FRAGMENTS
+    assert read([fragments(count, payload)]) == Read([Text("x" * SMALL_FRAGMENT_BYTES * count)], None)
+
+
+def test_a_frame_that_arrives_in_many_pieces_is_no_fragment() -> None:
+    data = frame(FIN | TEXT, b"x" * 2 * MAX_SMALL_FRAGMENTS)
+    assert read([data[n : n + 1] for n in range(len(data))]) == Read([Text("x" * 2 * MAX_SMALL_FRAGMENTS)], None)
+
+
+# Pieces.
+
+a_length_that_is_not_minimal = st.builds(
+    with_length, st.sampled_from((FIN | TEXT, TEXT, FIN | CONTINUATION)), some_bytes, st.sampled_from((2, 8))
+)
+many_fragments = st.builds(fragments, st.sampled_from((2, MAX_SMALL_FRAGMENTS, MAX_SMALL_FRAGMENTS + 1)), st.just(b""))
+cut_character = st.sampled_from((b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\x80", b"\xb1"))
+anything = st.one_of(
+    good,
+    wrong,
+    unmasked,
+    fragment,
+    closing,
+    too_long,
+    a_length_that_is_not_minimal,
+    many_fragments,
+    made(st.sampled_from((TEXT, CONTINUATION, FIN | CONTINUATION)), cut_character),
+    st.binary(max_size=20),
+)
+
+
+@given(cut(st.lists(anything, max_size=8)), st.sampled_from((0, MAX_BYTES)))
+def test_frames_are_read_alike_however_they_are_cut(pieces: list[bytes], max_bytes: int) -> None:
+    data = b"".join(pieces)
+    byte_by_byte = [data[n : n + 1] for n in range(len(data))]
+    assert read(pieces, max_bytes) == read([data], max_bytes) == read(byte_by_byte, max_bytes)
+
+
+@given(cut(st.lists(good, max_size=8)))
+def test_the_reader_keeps_nothing_of_messages_that_it_has_read(pieces: list[bytes]) -> None:
+    reader = FrameReader(0)
+    for piece in pieces:
+        reader.feed(piece)
+        while reader.read() is not None:
+            pass
+    assert (reader._data, reader._message, reader.has_unread) == (b"", None, False)

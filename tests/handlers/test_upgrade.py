@@ -9,12 +9,10 @@ from contextlib import AsyncExitStack
 import pytest
 from aiohttp import web
 
-from educa_chat.frames import Message, Ping, Text
 from educa_chat.handlers.keys import SOCKETS
-from educa_chat.handlers.upgrade import check_handshake, upgrade
-from educa_chat.protocol import pong_frame, text_frame
-from educa_chat.websocket_protocol import WebSocket
+from educa_chat.protocol import text_frame
 from tests.conftest import Postgres
+from tests.echo_server import EchoServer, open_echo_server
 from tests.raw_socket import (
     CLOSE,
     CONTINUATION,
@@ -36,67 +34,10 @@ REQUEST = (
 )
 
 
-class Echo(WebSocket):
-    """Says again what it hears."""
-
-    def __init__(self) -> None:
-        super().__init__(1000)
-        self.has_left = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.release()
-
-    def receive(self, message: Message) -> None:
-        if isinstance(message, Text):
-            self.transmit(text_frame(message.text.encode()))
-        elif isinstance(message, Ping):
-            self.transmit(pong_frame(message.payload))
-
-    def leave(self) -> None:
-        self.has_left = True
-
-
-class Echoing:
-    """A server of echoes, and what goes on in it."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.sockets: list[Echo] = []
-        app = web.Application()
-        app.router.add_get("/socket", self._socket)
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-
-    @property
-    def connections(self) -> int:
-        """How many connections aiohttp has."""
-        assert self.runner.server is not None
-        return len(self.runner.server.connections)
-
-    async def closed(self) -> None:
-        async with asyncio.timeout(TIMEOUT_S):
-            while not all(socket.is_closed for socket in self.sockets):
-                await asyncio.sleep(0.01)
-
-    async def _socket(self, request: web.Request) -> web.StreamResponse:
-        socket = Echo()
-        self.sockets.append(socket)
-        return await upgrade(request, check_handshake(request, "echo"), socket)
-
-
 @pytest.fixture
-async def echoing() -> AsyncIterator[Echoing]:
-    server = Echoing()
-    try:
-        await server.runner.setup()
-        await web.TCPSite(server.runner, "127.0.0.1", 0).start()
-        host, port = server.runner.addresses[0][:2]
-        server.url = f"http://{host}:{port}"
+async def echoing() -> AsyncIterator[EchoServer]:
+    async with open_echo_server() as server:
         yield server
-    finally:
-        for socket in server.sockets:
-            socket.abort()
-        await server.runner.cleanup()
 
 
 async def shake_hands(raw: RawSocket, behind: bytes = b"") -> None:
@@ -114,7 +55,7 @@ async def shake_hands(raw: RawSocket, behind: bytes = b"") -> None:
     assert "transfer-encoding" not in head
 
 
-async def test_aiohttp_keeps_nothing_of_an_upgraded_connection(echoing: Echoing) -> None:
+async def test_aiohttp_keeps_nothing_of_an_upgraded_connection(echoing: EchoServer) -> None:
     def parts() -> int:
         gc.collect()
         kinds = web.Request | web.RequestHandler | web.StreamResponse
@@ -133,7 +74,7 @@ async def test_aiohttp_keeps_nothing_of_an_upgraded_connection(echoing: Echoing)
         assert await raw.receive() == (TEXT, b"still here")
 
 
-async def test_frames_that_come_right_behind_the_request_are_read(echoing: Echoing) -> None:
+async def test_frames_that_come_right_behind_the_request_are_read(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         cut = frame(FIN | TEXT, b"in two")
         await shake_hands(raw, frame(FIN | TEXT, b"at once") + cut[:5])
@@ -141,7 +82,7 @@ async def test_frames_that_come_right_behind_the_request_are_read(echoing: Echoi
         assert [await raw.receive(), await raw.receive()] == [(TEXT, b"at once"), (TEXT, b"in two")]
 
 
-async def test_an_upgraded_connection_outlives_the_end_of_the_server_until_it_is_closed(echoing: Echoing) -> None:
+async def test_an_upgraded_connection_outlives_the_end_of_the_server_until_it_is_closed(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         async with asyncio.timeout(TIMEOUT_S):
@@ -162,7 +103,7 @@ async def test_an_upgraded_connection_outlives_the_end_of_the_server_until_it_is
     ],
 )
 async def test_a_close_is_answered_in_kind_and_the_connection_closed(
-    echoing: Echoing, said: bytes, answer: bytes
+    echoing: EchoServer, said: bytes, answer: bytes
 ) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
@@ -176,7 +117,7 @@ async def test_a_close_is_answered_in_kind_and_the_connection_closed(
         assert echoing.sockets[0].close_code == (int.from_bytes(said[:2], "big") if said else 1005)
 
 
-async def test_a_close_may_come_amid_a_message(echoing: Echoing) -> None:
+async def test_a_close_may_come_amid_a_message(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         await raw.send(frame(TEXT, b"half") + frame(FIN | CLOSE, struct.pack("!H", 1000)))
@@ -184,7 +125,7 @@ async def test_a_close_may_come_amid_a_message(echoing: Echoing) -> None:
         assert await raw.receive() is None
 
 
-async def test_nothing_is_written_and_nothing_obeyed_behind_our_own_close(echoing: Echoing) -> None:
+async def test_nothing_is_written_and_nothing_obeyed_behind_our_own_close(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         socket = echoing.sockets[0]
@@ -204,7 +145,7 @@ async def test_nothing_is_written_and_nothing_obeyed_behind_our_own_close(echoin
 
 @pytest.mark.parametrize("code", [1001, 1002])
 async def test_a_close_that_is_not_answered_ends_all_the_same(
-    echoing: Echoing, code: int, monkeypatch: pytest.MonkeyPatch
+    echoing: EchoServer, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("educa_chat.websocket_protocol.CLOSE_TIMEOUT_S", 0.2)
     monkeypatch.setattr("educa_chat.websocket_protocol.LINGER_S", 0.2)
@@ -219,7 +160,7 @@ async def test_a_close_that_is_not_answered_ends_all_the_same(
 
 
 async def test_a_peer_that_is_still_sending_learns_what_was_wrong(
-    echoing: Echoing, monkeypatch: pytest.MonkeyPatch
+    echoing: EchoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("educa_chat.websocket_protocol.LINGER_S", 10 * TIMEOUT_S)
     async with open_connection(echoing.url) as raw:
@@ -232,7 +173,7 @@ async def test_a_peer_that_is_still_sending_learns_what_was_wrong(
     await echoing.closed()
 
 
-async def test_a_client_that_hangs_up_without_a_word_is_gone(echoing: Echoing) -> None:
+async def test_a_client_that_hangs_up_without_a_word_is_gone(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         await raw.send(frame(FIN | TEXT, b"hello")[:3])
@@ -243,7 +184,7 @@ async def test_a_client_that_hangs_up_without_a_word_is_gone(echoing: Echoing) -
 
 @pytest.mark.parametrize("is_plain", [True, False])
 async def test_what_is_written_comes_in_order_however_slowly_it_is_read(
-    echoing: Echoing, is_plain: bool, monkeypatch: pytest.MonkeyPatch
+    echoing: EchoServer, is_plain: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_plain:
         monkeypatch.setattr("educa_chat.websocket_protocol._plain_descriptor", lambda _: None)
@@ -264,7 +205,7 @@ async def test_what_is_written_comes_in_order_however_slowly_it_is_read(
         assert socket.buffer_size() == 0
 
 
-async def test_who_says_nothing_more_gets_what_was_written_and_no_more(echoing: Echoing) -> None:
+async def test_who_says_nothing_more_gets_what_was_written_and_no_more(echoing: EchoServer) -> None:
     async with open_connection(echoing.url, window_bytes=4096) as raw:
         await shake_hands(raw)
         socket = echoing.sockets[0]
@@ -283,7 +224,7 @@ async def test_who_says_nothing_more_gets_what_was_written_and_no_more(echoing: 
     assert socket.close_code == 1006
 
 
-async def test_what_is_held_is_read_when_it_is_released(echoing: Echoing) -> None:
+async def test_what_is_held_is_read_when_it_is_released(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         socket = echoing.sockets[0]
@@ -296,7 +237,7 @@ async def test_what_is_held_is_read_when_it_is_released(echoing: Echoing) -> Non
 
 
 async def test_a_socket_that_is_held_finds_the_answer_to_its_close(
-    echoing: Echoing, monkeypatch: pytest.MonkeyPatch
+    echoing: EchoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("educa_chat.websocket_protocol.CLOSE_TIMEOUT_S", 10 * TIMEOUT_S)
     async with open_connection(echoing.url) as raw:
