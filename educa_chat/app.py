@@ -21,7 +21,7 @@ from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
 from educa_chat.handlers import accounts, api, health, keys, pages, reports, static, websocket
 from educa_chat.handlers.access import end_turns
-from educa_chat.handlers.connections import Connections
+from educa_chat.handlers.connections import Connections, check_requests
 from educa_chat.handlers.middleware import (
     add_headers,
     answer_errors,
@@ -75,6 +75,7 @@ def build_app(settings: Settings) -> web.Application:
         middlewares=[
             identify_requests(settings.server.trusted_proxies),
             connections.note_request,
+            check_requests,
             trust_proxies(settings.server.trusted_proxies),
             log_requests,
             answer_errors,

@@ -41,7 +41,7 @@ _CODES = {
     429: "rate_limited",
     503: "unavailable",
 }
-_KEPT = ("Allow", "Retry-After")
+_KEPT = ("Allow", "Retry-After", "Sec-WebSocket-Version")
 """The headers of an HTTPException that its answer has too."""
 
 
@@ -52,7 +52,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     if response.content_type in _PARTS:
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         return
-    response.headers["X-Request-ID"] = request[_ID]
+    if _ID in request:
+        response.headers["X-Request-ID"] = request[_ID]
     if response.status == 101:
         return
     for name, value in _HEADERS.items():
@@ -145,6 +146,11 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         if answer.status < 400:
             raise
         return _answer(request, answer.status, {name: answer.headers[name] for name in _KEPT if name in answer.headers})
+    except web.RequestPayloadError:
+        # Where this body ends is unknown, so the connection can't carry another request.
+        response = _answer(request, 400)
+        response.force_close()
+        return response
     except DatabaseUnavailable as error:
         logger.warning("%s: %s", request.rel_url.raw_path, error)
         return _answer(request, 503)
