@@ -13,7 +13,6 @@ from aiohttp import HttpVersion10, hdrs, web, web_server
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import _ErrInfo
-from multidict import CIMultiDict
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +79,10 @@ async def check_requests(request: web.Request, handler: Handler) -> web.StreamRe
         raise refusal
     if not all(map(str.isascii, request.headers.values())):
         request = request.clone(
-            headers=CIMultiDict(
+            headers=[
                 (name, value.encode(errors="surrogateescape").decode(errors="replace"))
                 for name, value in request.headers.items()
-            )
+            ]
         )
     return await handler(request)
 
