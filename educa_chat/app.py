@@ -29,6 +29,7 @@ from educa_chat.handlers.middleware import (
     log_requests,
     trust_proxies,
 )
+from educa_chat.handlers.readiness import Readiness
 from educa_chat.handlers.rendering import SIGN_OUT_PATH
 from educa_chat.hub import Hub
 from educa_chat.identity import DjangoIdentity, Identity, OwnIdentity
@@ -195,6 +196,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
             app[keys.OWN_IDENTITY] = identity
         sockets = Sockets(database, identity, settings.limits.sockets_per_user)
         app[keys.DATABASE] = database
+        app[keys.READINESS] = Readiness(database)
         app[keys.LOG] = log
         app[keys.HUB] = hub
         app[keys.IDENTITY] = identity

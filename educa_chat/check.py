@@ -12,6 +12,7 @@ from educa_chat.settings import DEMO_SESSION_KEY, Settings
 from educa_chat.sockets import RECHECK_S
 from educa_chat.storage.migrate import applied_version, enrolments_are_watched, require_current_schema
 from educa_chat.storage.pool import Database, open_database
+from educa_chat.storage.writing import require_writable
 
 ROUND_TRIP_TIMEOUT_S = 3.0
 
@@ -45,6 +46,8 @@ async def _session_key(settings: Settings) -> str:
 
 async def _database(database: Database, settings: Settings) -> str:
     await require_durability(database, settings)
+    if await applied_version(database):  # before the first migration there is nothing to write to
+        await require_writable(database)
     version: str = await database.fetchval("select current_setting('server_version')")
     return f"PostgreSQL {version}"
 

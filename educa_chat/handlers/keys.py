@@ -9,6 +9,7 @@ from aiohttp import web
 
 from educa_chat.chat import Chat
 from educa_chat.handlers.connections import Connections
+from educa_chat.handlers.readiness import Readiness
 from educa_chat.handlers.static import StaticFiles
 from educa_chat.hub import Hub
 from educa_chat.identity import Identity, OwnIdentity
@@ -32,6 +33,7 @@ LOG = web.AppKey("LOG", Log)
 APPENDER = web.AppKey("APPENDER", Appender)
 METRICS = web.AppKey("METRICS", Metrics)
 HUB = web.AppKey("HUB", Hub)
+READINESS = web.AppKey("READINESS", Readiness)
 STATIC_FILES = web.AppKey("STATIC_FILES", StaticFiles)
 CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
 CHAT = web.AppKey("CHAT", Chat)

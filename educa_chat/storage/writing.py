@@ -1,0 +1,29 @@
+"""Tries what a message needs of the database, without leaving anything behind."""
+
+from educa_chat.storage.pool import Database
+
+
+async def require_writable(database: Database) -> None:
+    """Raise DatabaseUnavailable unless the database commits a change to disk and has room for more.
+
+    The schema must be there.
+    """
+    async with database.connection() as connection:
+        await connection.execute(_TRIAL)
+
+
+# One round trip and one transaction: several statements without arguments travel together.
+#
+# The commit waits for the disk (and for a synchronous standby) as an append does, and it fails where the database is
+# read-only. The changed row stays what it was, and its old versions are pruned with the next change. But on a full
+# disk this change would still succeed: its page is there already, and so is the segment of the WAL.
+#
+# Therefore a megabyte is written to a temporary file first, which lies in the database's own tablespace and is gone at
+# the end of the statement. It costs no WAL and, as a rule, never leaves the kernel's cache.
+_TRIAL = """
+    set local synchronous_commit = on;
+    set local work_mem = '64kB';
+    set local temp_tablespaces = '';
+    with filler as materialized (select repeat('x', 8000) from generate_series(1, 128)) select count(*) from filler;
+    update educa_chat.schema_version set name = name where number = 1;
+"""

@@ -1,0 +1,143 @@
+"""The disk of the database is full, or the database is read-only: nodes say so, and recover by themselves."""
+
+import asyncio
+import json
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from educa_chat.errors import DatabaseUnavailable
+from educa_chat.storage.migrate import migrate
+from educa_chat.storage.pool import open_database
+from educa_chat.storage.writing import require_writable
+from tests.conftest import required
+from tests.postgres_server import PostgresServer
+from tests.serving import TIMEOUT_S, Chatter, Person, add_demo_data, open_server, settings_for
+from tests.test_command_line import run
+
+DISK_MB = 160
+LONG = "A long message. " * 200
+
+
+class Disk:
+    """A small file system that a test may fill."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._filler = folder / "filler"
+
+    def fill(self) -> None:
+        with self._filler.open("ab", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+
+    def free(self) -> None:
+        self._filler.unlink()
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    with tempfile.TemporaryDirectory(prefix="educa-chat-disk-") as name:
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", name]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            if required("mount"):
+                pytest.fail("EDUCA_CHAT_REQUIRE wants a file system to be mounted, and that is not allowed here")
+            pytest.skip("no file system may be mounted here")
+        try:
+            yield Disk(Path(name))
+        finally:
+            subprocess.run(["umount", "--lazy", name], check=True)
+
+
+@pytest.fixture
+async def postgres_on_disk(disk: Disk) -> AsyncIterator[PostgresServer]:
+    with PostgresServer(disk.folder / "data") as postgres:
+        async with open_database(postgres.url, 1) as database:
+            await migrate(database)
+            await add_demo_data(database)
+        yield postgres
+
+
+async def ready_state(person: Person, *, status: int) -> str:
+    """Wait until /health/ready answers with `status`, and return the state of the database that it gives."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            answer, text, _ = await person.get("/health/ready")
+            if answer == status:
+                state: str = json.loads(text)["parts"]["database"]
+                return state
+            await asyncio.sleep(0.1)
+
+
+async def outcome(socket: Chatter, text: str, id: str) -> str:
+    """Say `text`; `ack`, or the code of the error."""
+    await socket.say(text, id=id)
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            frame = await socket.receive()
+            if frame.get("id") == id and frame["type"] in ("ack", "error"):
+                code: str = frame.get("code", "ack")
+                return code
+
+
+async def test_a_full_disk_is_told_and_everything_goes_on_once_there_is_room(
+    disk: Disk, postgres_on_disk: PostgresServer
+) -> None:
+    url = postgres_on_disk.url
+    async with open_server(settings_for(url, limits_messages_per_second=0)) as server, Person(server.url, "ana") as ana:
+        socket = await ana.enter()
+        assert await outcome(socket, LONG, "before") == "ack"
+        assert await ready_state(ana, status=200) == "ok"
+        assert (await run(url, "check"))[0] == 0
+
+        disk.fill()
+        assert await ready_state(ana, status=503) == "not writable"
+        code, output = await run(url, "check")
+        assert (code, "FAIL database: DiskFullError: " in output) == (1, True), output
+        # What is in the last pages of the tables still fits; then nothing does.
+        said = 0
+        while (code_of_last := await outcome(socket, LONG, f"during {said}")) == "ack":
+            said += 1
+        assert code_of_last == "unavailable"
+        assert (await ana.get("/chat/room/1/"))[0] == 200
+        assert len((await ana.messages())["messages"]) == 1 + said
+
+        disk.free()
+        assert await outcome(socket, LONG, f"during {said}") == "ack"
+        assert await ready_state(ana, status=200) == "ok"
+        assert (await run(url, "check"))[0] == 0
+        ids = [message["id"] for message in (await ana.messages())["messages"]]
+        assert ids == ["before", *(f"during {number}" for number in range(said + 1))]
+
+
+async def test_a_database_that_may_only_be_read_is_not_ready_until_it_may_be_written_to(
+    own_postgres: PostgresServer,
+) -> None:
+    url = own_postgres.url
+    async with open_server(settings_for(url)) as server, Person(server.url) as person:
+        assert await ready_state(person, status=200) == "ok"
+        await own_postgres.execute("alter database postgres set default_transaction_read_only = on")
+        await own_postgres.terminate_connections()
+        assert await ready_state(person, status=503) == "not writable"
+        code, output = await run(url, "check")
+        assert (code, "FAIL database: ReadOnlySQLTransactionError: " in output) == (1, True), output
+        await own_postgres.execute("alter database postgres reset default_transaction_read_only")
+        await own_postgres.terminate_connections()
+        assert await ready_state(person, status=200) == "ok"
+        assert (await run(url, "check"))[0] == 0
+
+
+async def test_a_hot_standby_is_not_written_to_until_it_is_promoted(own_postgres: PostgresServer) -> None:
+    standby = await asyncio.to_thread(own_postgres.standby)
+    try:
+        async with open_database(standby.url, 1) as database:
+            with pytest.raises(DatabaseUnavailable, match="ReadOnlySQLTransactionError"):
+                await require_writable(database)
+            await asyncio.to_thread(standby.promote)
+            await require_writable(database)
+    finally:
+        standby.discard()
