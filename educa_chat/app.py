@@ -73,6 +73,8 @@ def build_app(settings: Settings) -> web.Application:
     connections = Connections()
     app = web.Application(
         client_max_size=FORM_BYTES,
+        # No browser compresses a form, and 200 KB would unpack to 200 MB in the event loop.
+        handler_args={"auto_decompress": False},
         middlewares=[
             identify_requests(settings.server.trusted_proxies),
             connections.note_request,

@@ -3,10 +3,12 @@
 The token begins with a salt, so that no two pages have the same: a page may be compressed then.
 """
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -14,6 +16,10 @@ from educa_chat.handlers.access import origin_is_allowed
 from educa_chat.handlers.keys import CSRF_KEY, SESSION_ID, SETTINGS
 
 COOKIE = "educa_chat_csrf"
+MAX_FIELDS = 16
+"""No form of ours has more than half as many."""
+BODY_TIMEOUT_S = 10.0
+"""aiohttp itself would wait for ever, also for the rest of a body whose chunks are garbled."""
 _SALT_BYTES = 8
 _FRESH = web.RequestKey("CSRF_FRESH", str)
 
@@ -34,14 +40,29 @@ def set_csrf_cookie(request: web.Request, response: web.Response) -> None:
 
 
 async def posted_form(request: web.Request) -> dict[str, str]:
-    """The texts of the posted form, without what can't be stored. Raises HTTPBadRequest for what is no form."""
+    """Read the fields of the posted form, without NULs, which can't be stored.
+
+    A form is what browsers send for a `<form>` without files: percent-encoded UTF-8. Raises HTTPBadRequest for anything
+    else, HTTPRequestEntityTooLarge, and RequestPayloadError for a body that never ends: its framing is broken, or it
+    takes longer than BODY_TIMEOUT_S.
+    """
+    is_form = request.content_type == "application/x-www-form-urlencoded"
+    if not is_form or (request.charset or "utf-8").lower() != "utf-8" or "Content-Encoding" in request.headers:
+        raise web.HTTPBadRequest
     try:
-        form = await request.post()
-    except (ValueError, LookupError):
-        # How aiohttp tells of garbled multipart, of text that is not of its charset, and of charsets that there aren't.
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            body = await request.read()
+    except TimeoutError:
+        raise web.RequestPayloadError from None
+    if re.search(rb"%(?![0-9A-Fa-f]{2})", body):
+        raise web.HTTPBadRequest
+    try:
+        fields = parse_qsl(
+            body.decode(), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=MAX_FIELDS
+        )
+    except ValueError:
         raise web.HTTPBadRequest from None
-    texts = {name: value for name in form if isinstance(value := form[name], str)}
-    return {name: text.replace("\0", "").encode(errors="replace").decode() for name, text in texts.items()}
+    return {name: text.replace("\0", "") for name, text in fields}
 
 
 async def is_own_form(request: web.Request) -> bool:
