@@ -1,17 +1,17 @@
 """What every request goes through: its id, the proxy's word, the log line, the edge where errors become answers."""
 
-import ipaddress
 import json
 import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from educa_chat.errors import DatabaseUnavailable
+from educa_chat.handlers.addresses import find_client, list_elements, membership_test, parse_address
 from educa_chat.handlers.keys import SETTINGS
 from educa_chat.handlers.rendering import render_anonymous, translations_for
 from educa_chat.log_lines import logging_request
@@ -60,28 +60,15 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         response.headers.setdefault(name, value)
 
 
-def _membership_test(networks: Sequence[str]) -> Callable[[str], bool]:
-    """Whether an address is one of `networks`."""
-    parsed_networks = [ipaddress.ip_network(network) for network in networks]
-
-    def is_within(address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in parsed_networks)
-
-    return is_within
-
-
 def identify_requests(networks: Sequence[str]) -> Middleware:
     """Give each request an id for its log lines: `X-Request-ID` from peers within `networks`, else one of our own."""
-    is_trusted = _membership_test(networks)
+    is_trusted = membership_test(networks)
 
     @web.middleware
     async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("X-Request-ID", "")
-        is_taken = is_trusted(request.remote or "") and re.fullmatch(r"[A-Za-z0-9._:=+/-]{1,128}", given)
+        # Of several, the last is the proxy's own.
+        given = request.headers.getall("X-Request-ID", [""])[-1]
+        is_taken = is_trusted(parse_address(request.remote or "")) and re.fullmatch(r"[A-Za-z0-9._:=+/-]{1,128}", given)
         request[_ID] = given if is_taken else secrets.token_hex(8)
         with logging_request(request[_ID]):
             return await handler(request)
@@ -91,25 +78,29 @@ def identify_requests(networks: Sequence[str]) -> Middleware:
 
 def trust_proxies(networks: Sequence[str]) -> Middleware:
     """Believe `X-Forwarded-For`, `-Proto` and `-Host` from peers within `networks`."""
-    is_trusted = _membership_test(networks)
+    is_trusted = membership_test(networks)
 
     @web.middleware
     async def believe(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.remote is not None and is_trusted(request.remote):
-            remote = request.remote
-            # Each proxy appends whom it heard; the last one that is no proxy of ours is the client.
-            for address in reversed(request.headers.get(hdrs.X_FORWARDED_FOR, "").split(",")):
-                if address.strip():
-                    remote = address.strip()
-                    if not is_trusted(remote):
-                        break
-            scheme = request.headers.get(hdrs.X_FORWARDED_PROTO, request.scheme).lower()
-            request = request.clone(
-                remote=remote,
-                scheme=scheme if scheme in ("http", "https") else request.scheme,
-                host=request.headers.get(hdrs.X_FORWARDED_HOST, request.host),
+        peer = parse_address(request.remote or "")
+        if peer is None or not is_trusted(peer):
+            return await handler(request)
+        headers = request.headers
+        client, taken = find_client(peer, list_elements(headers.getall(hdrs.X_FORWARDED_FOR, [])), is_trusted)
+
+        def reported(header: str, form: str, default: str) -> str:
+            """The value from the proxy that the client called: each header has one element a proxy, or one in all."""
+            values = list_elements(headers.getall(header, []))
+            value = values[-min(max(taken, 1), len(values))].lower() if values else ""
+            return value if re.fullmatch(form, value) else default
+
+        return await handler(
+            request.clone(
+                remote=str(client),
+                scheme=reported(hdrs.X_FORWARDED_PROTO, "https?", request.scheme),
+                host=reported(hdrs.X_FORWARDED_HOST, r"[a-z0-9._-]+(:[0-9]+)?|\[[0-9a-f:.]+\](:[0-9]+)?", request.host),
             )
-        return await handler(request)
+        )
 
     return believe
 
