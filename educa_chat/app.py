@@ -31,6 +31,7 @@ from educa_chat.handlers.middleware import (
 )
 from educa_chat.handlers.readiness import Readiness
 from educa_chat.handlers.rendering import SIGN_OUT_PATH
+from educa_chat.handlers.sign_in_limits import SignInLimits
 from educa_chat.hub import Hub
 from educa_chat.identity import DjangoIdentity, Identity, OwnIdentity
 from educa_chat.limits import RateLimit, Turns
@@ -118,9 +119,7 @@ def build_app(settings: Settings) -> web.Application:
         app[keys.SESSION_ID] = read_session_id
     else:
         app[keys.SESSION_ID] = accounts.read_session_id
-        per_minute = settings.limits.sign_in_failures_per_minute
-        app[keys.FAILURES] = RateLimit(per_minute / 60, per_minute)
-        app[keys.ADDRESS_FAILURES] = RateLimit(10 * per_minute / 60, 10 * per_minute)
+        app[keys.SIGN_IN_LIMITS] = SignInLimits(settings.limits.sign_in_failures_per_minute)
         aiohttp_session.setup(
             app,
             EncryptedCookieStorage(

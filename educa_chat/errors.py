@@ -61,3 +61,7 @@ class PlatformBusy(EducaChatError):
 
 class SignInBusy(EducaChatError):
     """Too many passwords are being verified already: ask to try again in a moment."""
+
+
+class PasswordRefused(EducaChatError, ValueError):
+    """A password is too weak to be set, or can't be hashed at all; the message says why, without the password."""

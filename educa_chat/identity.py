@@ -1,5 +1,6 @@
 """Who somebody is: by our own sessions, or by those of a Django site, and never by both."""
 
+import asyncio
 import hmac
 from collections.abc import Collection
 from typing import Protocol
@@ -7,7 +8,7 @@ from typing import Protocol
 from educa_chat import django
 from educa_chat.passwords import PasswordVerifier
 from educa_chat.storage import sessions
-from educa_chat.storage.accounts import any_password, find_account, normalise_username
+from educa_chat.storage.accounts import find_account, find_password_kinds, normalise_username
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor
 
@@ -29,22 +30,27 @@ class OwnIdentity:
         self._database = database
         self._verifier = verifier
         self._days = days
+        self._counting_kinds = asyncio.Lock()
+        """Held by one sign-in at a time: it reads the whole table, and a burst would leave Postgres to nobody else."""
 
     async def visitors(self, session_ids: Collection[str]) -> list[Visitor]:
         return await sessions.find_visitors(self._database, session_ids)
 
-    async def sign_in(self, username: str, password: str) -> str | None:
-        """Begin a session and return its id; None when the username and password are nobody's.
+    async def authenticate(self, username: str, password: str) -> int | None:
+        """Return the id of the user whose username and password these are, if there is one.
 
-        Takes as long for an unknown user as for a wrong password. Raises SignInBusy.
+        Does the same work whatever is wrong: the name, the password, or the account. The empty password is always
+        wrong, even if an account has one. Raises SignInBusy.
         """
         account = await find_account(self._database, normalise_username(username))
-        usable = account is not None and account.is_active and "$" in account.password
-        stored = account.password if account and usable else await any_password(self._database)
-        verified = stored is not None and await self._verifier.verify(password, stored)
-        if account is None or not usable or not verified:
-            return None
-        return await sessions.start_session(self._database, account.user_id, self._days)
+        async with self._counting_kinds:
+            kinds = await find_password_kinds(self._database)
+        is_right = await self._verifier.verify(password, account.password if account else "", kinds)
+        return account.user_id if account and account.is_active and is_right and password else None
+
+    async def start_session(self, user_id: int) -> str:
+        """Begin a session and return its id."""
+        return await sessions.start_session(self._database, user_id, self._days)
 
     async def sign_out(self, visitor: Visitor) -> None:
         await sessions.end_session(self._database, visitor)

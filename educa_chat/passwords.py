@@ -1,27 +1,32 @@
-"""Passwords in the formats of Django's `auth_user.password`: verified, made, and kept off the event loop.
+"""Passwords in the formats of Django's `auth_user.password`: judged, hashed, verified, and kept off the event loop.
 
-The formats are those of django.contrib.auth.hashers: `algorithm$…`.
+The formats are those of django.contrib.auth.hashers: `algorithm$…`. Verifying a password against any stored hash takes
+the same work, so the time of a failed sign-in tells nothing about the account: see `level_work`.
 """
 
 import asyncio
 import hashlib
 import hmac
+import os
 import re
 import secrets
 import string
+import sys
 import threading
-from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import bcrypt
 from argon2 import Type
-from argon2.exceptions import VerificationError
-from argon2.low_level import verify_secret
+from argon2.exceptions import HashingError
+from argon2.low_level import hash_secret_raw
 
-from educa_chat.errors import SignInBusy
+from educa_chat.errors import PasswordRefused, SignInBusy
 
 PASSWORD_BYTES = 4096
 """The longest password, in UTF-8."""
@@ -32,10 +37,17 @@ THREADS = 2
 WAITING = 32
 """How many more may wait for that: the last of them waits some four seconds."""
 
+_NICE = 10
 _STORED_LENGTH = 128  # the width of the column
 _ITERATIONS = 1_000_000
 _SALT_LENGTH = 22
 _SALT_CHARACTERS = string.ascii_letters + string.digits
+_DECOY_SALT = b"." * 22
+_DECOY_BYTES = 32
+_ARGON2_LEAST_SALT, _ARGON2_LEAST_DIGEST = 8, 4
+_BCRYPT_LEAST_ROUNDS = 4
+_BCRYPT_DIGEST_LENGTH = 31
+_SCRYPT_BYTES = 64
 
 # What a row may ask for: sixteen times the work of Django 5.2's defaults, and 256 MiB.
 _WORK = 16
@@ -50,7 +62,7 @@ _SCRYPT_BLOCKS = _WORK * 2**14 * 8 * 5
 def make_password(password: str) -> str:
     """Hash `password` as Django 5.2 does by default: PBKDF2 with SHA-256, a million iterations. Blocks.
 
-    Raises ValueError for a password longer than PASSWORD_BYTES or with lone surrogates, which would never be
+    Raises PasswordRefused for a password longer than PASSWORD_BYTES or with lone surrogates, which would never be
     verified.
     """
     salt = "".join(secrets.choice(_SALT_CHARACTERS) for _ in range(_SALT_LENGTH))
@@ -59,19 +71,44 @@ def make_password(password: str) -> str:
 
 
 def verify_password(password: str, stored: str) -> bool:
-    """Whether `password` is the one that is stored as `stored`. Blocks: a quarter of a second, five at worst.
+    """Return whether `password` is the one that is stored as `stored`. Blocks: a quarter of a second, five at worst.
 
     Never raises: what is unusable, garbled, of an unknown algorithm, or asks for too much work or memory, is
     False.
     """
-    algorithm, _, rest = stored.partition("$")
-    verify = _ALGORITHMS.get(algorithm)
-    if verify is None or len(stored) > _STORED_LENGTH:
+    row = _read(stored)
+    if row is None:
         return False
     try:
-        return verify(_bytes_of(password), rest)
-    except (ValueError, VerificationError):
+        digest = row.hasher.digest(_bytes_of(password), row.salt, row.amount, len(row.digest))
+    except (PasswordRefused, HashingError):
         return False
+    return hmac.compare_digest(digest, row.digest)
+
+
+def level_work(password: str, stored: str, kinds: Collection[str]) -> None:
+    """Do the work that `verify_password(password, stored)` leaves undone. Blocks.
+
+    `kinds` are those of all stored hashes (see PARAMETERS). The two functions together do, of each hasher among these
+    kinds, as much work as the most costly kind asks for: the share of `stored` first, and the rest here. So an attempt
+    costs the same for a cheap row, a costly row, an unusable row (`!`) and no row at all (the empty string). It costs
+    exactly the same: it computes the same number of iterations, passes or rounds. And it needs no older row to be
+    hashed anew: the table may belong to a Django site.
+    """
+    try:
+        secret = _bytes_of(password)
+    except PasswordRefused:
+        # verify_password does no work either, whatever the row is.
+        return
+    row = _read(stored)
+    done = {row.hasher: row.amount} if row is not None else {}
+    required = dict(done)
+    for hasher, amount in filter(None, map(_read_kind, kinds)):
+        required[hasher] = max(amount, required.get(hasher, 0))
+    for hasher, amount in required.items():
+        if missing := amount - done.get(hasher, 0):
+            with suppress(HashingError):
+                hasher.digest(secret, _DECOY_SALT, missing, _DECOY_BYTES)
 
 
 class PasswordVerifier:
@@ -81,39 +118,176 @@ class PasswordVerifier:
         self._executor = executor
         self._places = threading.BoundedSemaphore(THREADS + WAITING)
 
-    async def verify(self, password: str, stored: str) -> bool:
-        """Do `verify_password` off the event loop. Raises SignInBusy when WAITING others wait already."""
+    async def verify(self, password: str, stored: str, kinds: Collection[str] = ()) -> bool:
+        """Do `verify_password` and `level_work` off the event loop.
+
+        Raises SignInBusy when WAITING others wait already.
+        """
         if not self._places.acquire(blocking=False):
             raise SignInBusy
-        work = self._executor.submit(verify_password, password, stored)
+        work = self._executor.submit(_verify_levelly, password, stored, kinds)
         work.add_done_callback(lambda _: self._places.release())
         # A thread can't be stopped: the place is taken until the work is done, even if nobody waits for it.
         return await asyncio.shield(asyncio.wrap_future(work))
 
 
+def _verify_levelly(password: str, stored: str, kinds: Collection[str]) -> bool:
+    is_right = verify_password(password, stored)
+    level_work(password, stored, kinds)
+    return is_right
+
+
 @asynccontextmanager
 async def open_password_verifier() -> AsyncIterator[PasswordVerifier]:
     """Own the threads of a PasswordVerifier. Leaving waits for the work under way, and drops the rest."""
-    executor = ThreadPoolExecutor(THREADS, thread_name_prefix="password")
+    executor = ThreadPoolExecutor(THREADS, thread_name_prefix="password", initializer=_yield_to_others)
     try:
         yield PasswordVerifier(executor)
     finally:
         await asyncio.to_thread(executor.shutdown, cancel_futures=True)
 
 
+def _yield_to_others() -> None:
+    """Lower the priority of the calling thread, so that hashing leaves the processor to the event loop and to Postgres.
+
+    Not to the lowest: on a busy node, a thread of nice 19 would get a hundredth of the processor, and sign-ins would
+    take half a minute.
+    """
+    if sys.platform == "linux":
+        # Other systems have one priority for the whole process.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
 def _bytes_of(password: str) -> bytes:
-    encoded = password.encode()
+    try:
+        encoded = password.encode()
+    except UnicodeEncodeError:
+        raise PasswordRefused("the password is no text: it has lone surrogates") from None
     if len(encoded) > PASSWORD_BYTES:
-        raise ValueError(f"the password has more than {PASSWORD_BYTES} bytes")
+        raise PasswordRefused(f"the password is too long: it has more than {PASSWORD_BYTES} bytes")
     return encoded
 
 
-def _number(digits: str, most: int) -> int:
-    """Read a parameter. Raises ValueError for anything but a number from 1 to `most`."""
+class _Hasher(Protocol):
+    """An algorithm with all of its parameters but the one that its work is proportional to, `amount`. Hashable."""
+
+    def digest(self, password: bytes, salt: bytes, amount: int, size: int) -> bytes:
+        """Hash `password` into `size` bytes. Raises HashingError for want of memory."""
+
+
+@dataclass(frozen=True)
+class _Pbkdf2:
+    """PBKDF2; the amount is the number of iterations."""
+
+    hash_name: str
+
+    def digest(self, password: bytes, salt: bytes, amount: int, size: int) -> bytes:
+        return hashlib.pbkdf2_hmac(self.hash_name, password, salt, amount)
+
+
+@dataclass(frozen=True)
+class _Argon2:
+    """Argon2; the amount is the number of passes over the memory."""
+
+    variety: Type
+    version: int
+    memory_kib: int
+    lanes: int
+
+    def digest(self, password: bytes, salt: bytes, amount: int, size: int) -> bytes:
+        return hash_secret_raw(
+            password, salt, amount, self.memory_kib, self.lanes, size, type=self.variety, version=self.version
+        )
+
+
+@dataclass(frozen=True)
+class _Bcrypt:
+    """bcrypt; the amount is a sum of powers of two, one for each time that the password is hashed."""
+
+    of_sha256: bool
+    """Whether it hashes the hexadecimal digits of the password's SHA-256."""
+
+    def digest(self, password: bytes, salt: bytes, amount: int, size: int) -> bytes:
+        if self.of_sha256:
+            password = hashlib.sha256(password).hexdigest().encode()
+        hashed = b""
+        for rounds in range(_BCRYPT_LEAST_ROUNDS, amount.bit_length()):
+            if amount & 1 << rounds:
+                # bcrypt knows no more than 72 bytes; the library used to cut them off, and now leaves it to the caller.
+                hashed = bcrypt.hashpw(password[:72], b"$2b$%02d$%s" % (rounds, salt))
+        return hashed[-_BCRYPT_DIGEST_LENGTH:]
+
+
+@dataclass(frozen=True)
+class _Scrypt:
+    """scrypt; the amount is the parallelism."""
+
+    n: int
+    block_size: int
+
+    def digest(self, password: bytes, salt: bytes, amount: int, size: int) -> bytes:
+        return hashlib.scrypt(
+            password, salt=salt, n=self.n, r=self.block_size, p=amount, maxmem=_MEMORY, dklen=_SCRYPT_BYTES
+        )
+
+
+@dataclass(frozen=True)
+class _Md5:
+    """MD5 of the salt and the password, whose work is nothing beside that of the others."""
+
+    def digest(self, password: bytes, salt: bytes, amount: int, size: int) -> bytes:
+        return hashlib.md5(salt + password, usedforsecurity=False).digest()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A stored hash, read."""
+
+    hasher: _Hasher
+    amount: int
+    salt: bytes
+    digest: bytes
+
+
+def _read(stored: str) -> _Row | None:
+    """Read a stored hash; None for one that no password matches."""
+    parts = stored.split("$")
+    form = _FORMATS.get(parts[0])
+    if form is None or len(parts) != form.parts or len(stored) > _STORED_LENGTH:
+        return None
+    try:
+        hasher, amount = form.read_cost(*(parts[position] for position in form.parameters))
+        salt, digest = form.read_secrets(*(parts[n] for n in range(1, form.parts) if n not in form.parameters))
+    except ValueError:
+        return None
+    return _Row(hasher, amount, salt, digest)
+
+
+def _read_kind(kind: str) -> tuple[_Hasher, int] | None:
+    """Read what a kind of hash costs; None for one that no stored hash can have."""
+    algorithm, *parameters = kind.split("$")
+    form = _FORMATS.get(algorithm)
+    if form is None or len(parameters) != len(form.parameters):
+        return None
+    try:
+        return form.read_cost(*parameters)
+    except ValueError:
+        return None
+
+
+def _number(digits: str, most: int, least: int = 1) -> int:
+    """Read a parameter. Raises ValueError for anything but a number from `least` to `most`."""
     number = int(digits)
-    if not 1 <= number <= most:
-        raise ValueError(f"a number from 1 to {most} is expected")
+    if not least <= number <= most:
+        raise ValueError(f"a number from {least} to {most} is expected")
     return number
+
+
+def _parameter(name: str, text: str) -> str:
+    """Read the digits of `name=digits`. Raises ValueError for anything else."""
+    if not re.fullmatch(f"{name}=[0-9]+", text):
+        raise ValueError(f"{name}=… is expected")
+    return text.removeprefix(f"{name}=")
 
 
 def _salt(salt: str) -> bytes:
@@ -123,66 +297,101 @@ def _salt(salt: str) -> bytes:
     return salt.encode()
 
 
-def _matches(digest: bytes, encoded: str) -> bool:
-    return hmac.compare_digest(b64encode(digest), encoded.encode())
+def _base64(text: str, padding: str = "=") -> bytes:
+    """Read base64, with or without `padding`. Raises ValueError for any form but the canonical one."""
+    decoded = b64decode(text if padding else text + "=" * (-len(text) % 4), validate=True)
+    canonical = b64encode(decoded).decode()
+    if text != (canonical if padding else canonical.rstrip("=")):
+        raise ValueError("canonical base64 is expected")
+    return decoded
 
 
-def _verify_pbkdf2(hash_name: str, password: bytes, stored: str) -> bool:
-    iterations, salt, digest = stored.split("$")
-    count = _number(iterations, _PBKDF2_ITERATIONS)
-    return _matches(hashlib.pbkdf2_hmac(hash_name, password, _salt(salt), count), digest)
+def _salt_and_base64(salt: str, digest: str) -> tuple[bytes, bytes]:
+    return _salt(salt), _base64(digest)
 
 
-# Pinned, so that nothing is verified with other parameters than those that were judged.
-_ARGON2 = re.compile(r"(argon2(?:id|i|d))\$v=[0-9]+\$m=([0-9]+),t=([0-9]+),p=([0-9]+)\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
+def _pbkdf2_cost(hash_name: str, iterations: str) -> tuple[_Hasher, int]:
+    return _Pbkdf2(hash_name), _number(iterations, _PBKDF2_ITERATIONS)
+
+
 _ARGON2_TYPES = {"argon2id": Type.ID, "argon2i": Type.I, "argon2d": Type.D}
+_ARGON2_VERSIONS = {"v=16": 16, "v=19": 19}
 
 
-def _verify_argon2(password: bytes, stored: str) -> bool:
-    parts = _ARGON2.fullmatch(stored)
+def _argon2_cost(variety: str, version: str, parameters: str) -> tuple[_Hasher, int]:
+    names = ("m", "t", "p")
+    memory_kib, passes, lanes = (_parameter(*each) for each in zip(names, parameters.split(","), strict=True))
+    if variety not in _ARGON2_TYPES or version not in _ARGON2_VERSIONS:
+        raise ValueError("a known variety and version are expected")
+    lane_count = _number(lanes, _ARGON2_LANES)
+    memory = _number(memory_kib, _MEMORY // 1024, least=8 * lane_count)
+    hasher = _Argon2(_ARGON2_TYPES[variety], _ARGON2_VERSIONS[version], memory, lane_count)
+    return hasher, _number(passes, _ARGON2_BLOCKS // memory)
+
+
+def _argon2_secrets(salt: str, digest: str) -> tuple[bytes, bytes]:
+    secrets = _base64(salt, padding=""), _base64(digest, padding="")
+    if len(secrets[0]) < _ARGON2_LEAST_SALT or len(secrets[1]) < _ARGON2_LEAST_DIGEST:
+        raise ValueError("a longer salt and digest are expected")
+    return secrets
+
+
+def _bcrypt_cost(nothing: str, variety: str, rounds: str, *, of_sha256: bool) -> tuple[_Hasher, int]:
+    if nothing or variety not in ("2a", "2b", "2y") or len(rounds) != 2:
+        raise ValueError("a known variety and the rounds are expected")
+    return _Bcrypt(of_sha256), 1 << _number(rounds, _BCRYPT_ROUNDS, least=_BCRYPT_LEAST_ROUNDS)
+
+
+def _bcrypt_secrets(salt_and_digest: str) -> tuple[bytes, bytes]:
+    # The last digit of the salt has two bits only.
+    parts = re.fullmatch(r"([./A-Za-z0-9]{21}[.Oeu])([./A-Za-z0-9]{31})", salt_and_digest)
     if parts is None:
-        return False
-    variety, memory_kib, passes, lanes = parts.groups()
-    _number(lanes, _ARGON2_LANES)
-    _number(passes, _ARGON2_BLOCKS // _number(memory_kib, _MEMORY // 1024))
-    return verify_secret(b"$" + stored.encode(), password, _ARGON2_TYPES[variety])
+        raise ValueError("a salt and a digest are expected")
+    return parts[1].encode(), parts[2].encode()
 
 
-_BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
-
-
-def _verify_bcrypt(password: bytes, stored: str) -> bool:
-    parts = _BCRYPT.fullmatch(stored)
-    if parts is None or int(parts[1]) > _BCRYPT_ROUNDS:
-        return False
-    # bcrypt knows no more than 72 bytes; the library used to cut them off, and now leaves it to the caller.
-    return bcrypt.checkpw(password[:72], stored.encode())
-
-
-def _verify_bcrypt_sha256(password: bytes, stored: str) -> bool:
-    return _verify_bcrypt(hashlib.sha256(password).hexdigest().encode(), stored)
-
-
-def _verify_scrypt(password: bytes, stored: str) -> bool:
-    work, salt, block_size, parallelism, digest = stored.split("$")
+def _scrypt_cost(work: str, block_size: str, parallelism: str) -> tuple[_Hasher, int]:
     n, r, p = (_number(digits, _SCRYPT_BLOCKS) for digits in (work, block_size, parallelism))
-    if n * r * p > _SCRYPT_BLOCKS:
-        return False
-    return _matches(hashlib.scrypt(password, salt=_salt(salt), n=n, r=r, p=p, maxmem=_MEMORY, dklen=64), digest)
+    if n == 1 or n & (n - 1) or n * r * p > _SCRYPT_BLOCKS or 128 * r * (n + p + 2) > _MEMORY:
+        raise ValueError("a power of two is expected, and less work and memory")
+    return _Scrypt(n, r), p
 
 
-def _verify_md5(password: bytes, stored: str) -> bool:
-    salt, digest = stored.split("$")
-    computed = hashlib.md5(_salt(salt) + password, usedforsecurity=False).hexdigest()
-    return hmac.compare_digest(computed.encode(), digest.encode())
+def _md5_cost() -> tuple[_Hasher, int]:
+    return _Md5(), 0
 
 
-_ALGORITHMS: dict[str, Callable[[bytes, str], bool]] = {
-    "pbkdf2_sha256": partial(_verify_pbkdf2, "sha256"),
-    "pbkdf2_sha1": partial(_verify_pbkdf2, "sha1"),
-    "argon2": _verify_argon2,
-    "bcrypt_sha256": _verify_bcrypt_sha256,
-    "bcrypt": _verify_bcrypt,
-    "scrypt": _verify_scrypt,
-    "md5": _verify_md5,
+def _md5_secrets(salt: str, digest: str) -> tuple[bytes, bytes]:
+    if not re.fullmatch("[0-9a-f]{32}", digest):
+        raise ValueError("32 hexadecimal digits are expected")
+    return _salt(salt), bytes.fromhex(digest)
+
+
+@dataclass(frozen=True)
+class _Format:
+    """How an algorithm's hashes are written: its name, its parameters, a salt and a digest, with dollars between."""
+
+    parts: int
+    parameters: tuple[int, ...]
+    """Which of the parts, counted from 0, are parameters."""
+    read_cost: Callable[..., tuple[_Hasher, int]]
+    """Takes the parameters, and returns the hasher and the amount. Raises ValueError."""
+    read_secrets: Callable[..., tuple[bytes, bytes]]
+    """Takes what else follows the name, and returns the salt and the digest. Raises ValueError."""
+
+
+_FORMATS = {
+    "pbkdf2_sha256": _Format(4, (1,), partial(_pbkdf2_cost, "sha256"), _salt_and_base64),
+    "pbkdf2_sha1": _Format(4, (1,), partial(_pbkdf2_cost, "sha1"), _salt_and_base64),
+    "argon2": _Format(6, (1, 2, 3), _argon2_cost, _argon2_secrets),
+    "bcrypt_sha256": _Format(5, (1, 2, 3), partial(_bcrypt_cost, of_sha256=True), _bcrypt_secrets),
+    "bcrypt": _Format(5, (1, 2, 3), partial(_bcrypt_cost, of_sha256=False), _bcrypt_secrets),
+    "scrypt": _Format(6, (1, 3, 4), _scrypt_cost, _salt_and_base64),
+    "md5": _Format(3, (), _md5_cost, _md5_secrets),
 }
+
+PARAMETERS = {algorithm: form.parameters for algorithm, form in _FORMATS.items()}
+"""Which parts of a stored hash, counted from 0 between the dollars, are parameters.
+
+The name of the algorithm and these parts, with dollars between, are the kind of the hash.
+"""

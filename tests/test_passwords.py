@@ -182,8 +182,8 @@ def test_a_row_that_asks_for_too_much_work_is_refused_without_it(stored: str, mo
 
     monkeypatch.setattr(hashlib, "pbkdf2_hmac", work)
     monkeypatch.setattr(hashlib, "scrypt", work)
-    monkeypatch.setattr(bcrypt, "checkpw", work)
-    monkeypatch.setattr(passwords, "verify_secret", work)
+    monkeypatch.setattr(bcrypt, "hashpw", work)
+    monkeypatch.setattr(passwords, "hash_secret_raw", work)
     assert not verify_password(PASSWORD, stored)
 
 

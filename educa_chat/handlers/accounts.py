@@ -1,8 +1,6 @@
 """Signing in and out."""
 
-import ipaddress
 import math
-from collections.abc import Hashable
 
 import aiohttp_session
 from aiohttp import web
@@ -11,9 +9,9 @@ from educa_chat.errors import SignInBusy
 from educa_chat.handlers.access import find_visitor, is_site_path
 from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.devices import known_device, remember_device
-from educa_chat.handlers.keys import ADDRESS_FAILURES, FAILURES, IDENTITY, OWN_IDENTITY, SETTINGS
+from educa_chat.handlers.keys import IDENTITY, OWN_IDENTITY, SETTINGS, SIGN_IN_LIMITS
 from educa_chat.handlers.rendering import COURSES_PATH, render
-from educa_chat.limits import RateLimit
+from educa_chat.handlers.sign_in_limits import wait_s
 from educa_chat.storage.accounts import normalise_username
 
 SESSION_KEY = "id"
@@ -43,24 +41,32 @@ async def sign_in(request: web.Request) -> web.Response:
     if not await is_own_form(request):
         return await _form(request, next_path, username, failure="form_expired", status=403)
     account = normalise_username(username)[:150]
-    counts = _failure_counts(request, account)
-    if wait_s := max(limit.wait_s(key) for limit, key in counts):
-        return await _too_many(request, next_path, username, "too_many", math.ceil(wait_s))
+    limits, identity = request.app[SIGN_IN_LIMITS], request.app[OWN_IDENTITY]
+    failures = limits.failures(account, request.remote, known_device(request, account))
+    successes = limits.successes(account, request.remote)
+    if wait := wait_s([*failures, *successes]):
+        return await _too_many(request, next_path, username, "too_many", math.ceil(wait))
     # Counted before the password is looked at, so that many tries at once are as many tries.
-    for limit, key in counts:
+    for limit, key in failures:
         limit.count(key)
     is_failure = False
     try:
-        session_id = await request.app[OWN_IDENTITY].sign_in(username, password)
-        is_failure = session_id is None
+        user_id = await identity.authenticate(username, password)
+        is_failure = user_id is None
     except SignInBusy:
         return await _too_many(request, next_path, username, "busy", BUSY_RETRY_AFTER_S)
     finally:
         if not is_failure:
-            for limit, key in counts:
+            for limit, key in failures:
                 limit.forgive(key)
-    if session_id is None:
+    if user_id is None:
         return await _form(request, next_path, username, failure="credentials")
+    # Successes count only now, so nobody who doesn't know the password can keep the user out.
+    if wait := wait_s(successes):
+        return await _too_many(request, next_path, username, "too_many", math.ceil(wait))
+    for limit, key in successes:
+        limit.count(key)
+    session_id = await identity.start_session(user_id)
     if (visitor := await find_visitor(request)) is not None:
         await request.app[IDENTITY].sign_out(visitor)
     session = await aiohttp_session.new_session(request)
@@ -85,14 +91,6 @@ async def sign_out(request: web.Request) -> web.Response:
         # Django keeps the key of a session whose user signs in once more, and this key is no longer good here.
         response.del_cookie(auth.django_session_cookie, secure=request.app[SETTINGS].session.secure)
     return response
-
-
-def _failure_counts(request: web.Request, account: str) -> list[tuple[RateLimit, Hashable]]:
-    """What a failure to sign in to `account` is counted by: the known browser, or else account and address."""
-    if device := known_device(request, account):
-        return [(request.app[FAILURES], device)]
-    address = _network(request.remote)
-    return [(request.app[FAILURES], (account, address)), (request.app[ADDRESS_FAILURES], address)]
 
 
 async def _form(
@@ -126,14 +124,3 @@ async def _too_many(
 
 def _redirect(path: str) -> web.Response:
     return web.Response(status=302, headers={"Location": path, "Cache-Control": "no-store"})
-
-
-def _network(address: str | None) -> str:
-    """Whom an address stands for: one IPv4 address, or the /64 that an IPv6 client may choose from freely."""
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return "unknown"
-    if parsed.version == 4:
-        return str(parsed)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -10,6 +10,7 @@ from aiohttp import web
 from educa_chat.chat import Chat
 from educa_chat.handlers.connections import Connections
 from educa_chat.handlers.readiness import Readiness
+from educa_chat.handlers.sign_in_limits import SignInLimits
 from educa_chat.handlers.static import StaticFiles
 from educa_chat.hub import Hub
 from educa_chat.identity import Identity, OwnIdentity
@@ -49,9 +50,8 @@ MEMBERSHIPS: web.AppKey[Lookup[tuple[int, int], Membership]] = web.AppKey("MEMBE
 """The memberships, by user and course."""
 STANDINGS: web.AppKey[Lookup[tuple[int, int], Standing]] = web.AppKey("STANDINGS")
 """The standings, by user and course."""
-FAILURES = web.AppKey("FAILURES", RateLimit)
-"""Failed sign-ins by account and address together, and by known browser."""
-ADDRESS_FAILURES = web.AppKey("ADDRESS_FAILURES", RateLimit)
+SIGN_IN_LIMITS = web.AppKey("SIGN_IN_LIMITS", SignInLimits)
+"""Missing where a Django site is the identity."""
 HANDSHAKES = web.AppKey("HANDSHAKES", asyncio.Semaphore)
 """Those of sockets that may be decided at once."""
 REFUSALS = web.AppKey("REFUSALS", RateLimit)

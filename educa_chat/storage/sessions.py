@@ -7,7 +7,7 @@ from collections.abc import Collection
 import msgspec
 
 from educa_chat.storage.accounts import DISPLAY_NAME
-from educa_chat.storage.notices import notify
+from educa_chat.storage.notices import CHANNEL, notify
 from educa_chat.storage.pool import Database
 
 
@@ -30,18 +30,37 @@ def session_digest(session_id: str) -> str:
     return hashlib.sha256(session_id.encode(errors="surrogatepass")).hexdigest()
 
 
+SESSIONS_PER_USER = 20
+_SIGN_IN_LOCK = 0x5E551011
+"""The first key of the advisory locks on signing in; the second is the user."""
+
+
 async def start_session(database: Database, user_id: int, days: int) -> str:
-    """Store a new session of the user and return its id; sessions that have expired go."""
+    """Store a new session of the user and return its id. Removes expired sessions, and all but the user's newest 20.
+
+    The removal of a session that has not expired closes its open sockets in every process.
+    """
     session_id = secrets.token_urlsafe(32)
     await database.execute("delete from educa_chat.session where expires_at < now()")
-    await database.execute(
-        "insert into educa_chat.session (digest, user_id, password_digest, expires_at)"
-        " select sha256($1), id, sha256(convert_to(password, 'utf8')), now() + make_interval(days => $3)"
-        " from auth_user where id = $2",
-        session_id.encode(),
-        user_id,
-        days,
-    )
+    async with database.connection() as connection, connection.transaction():
+        # One sign-in of a user at a time: the next statement then sees the session that the last one added.
+        await connection.execute("select pg_advisory_xact_lock($1, $2)", _SIGN_IN_LOCK, user_id)
+        await connection.execute(
+            "with dropped as ("
+            "  delete from educa_chat.session where digest in ("
+            "   select digest from educa_chat.session where user_id = $2 order by created_at desc, digest offset $4)"
+            "  returning digest),"
+            " added as ("
+            "  insert into educa_chat.session (digest, user_id, password_digest, expires_at)"
+            "  select sha256($1), id, sha256(convert_to(password, 'utf8')), now() + make_interval(days => $3)"
+            "  from auth_user where id = $2)"
+            " select pg_notify($5, 'session ' || encode(digest, 'hex')) from dropped",
+            session_id.encode(),
+            user_id,
+            days,
+            SESSIONS_PER_USER - 1,
+            CHANNEL,
+        )
     return session_id
 
 

@@ -29,7 +29,7 @@ GOOD_ORIGIN = "https://school.example"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(url: str) -> AsyncIterator[Server]:
     """A server behind a proxy, with wide limits on failed tries."""
-    settings = settings_for(url, server_trusted_proxies="127.0.0.1/32", limits_sign_in_failures_per_minute=1000)
+    settings = settings_for(url, server_trusted_proxies="127.0.0.1/32")
     async with open_server(settings) as opened:
         yield opened
 
