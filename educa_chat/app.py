@@ -148,7 +148,7 @@ def _route(app: web.Application, settings: Settings) -> None:
             web.get("/ws/chat/room/{course}/", websocket.room_socket, allow_head=False),
             web.get("/health/live", health.live),
             web.get("/health/ready", health.ready),
-            web.get("/metrics", health.metrics),
+            web.get("/metrics", health.metrics_for(settings.server.metrics_networks)),
             web.get(static.PATH + "{path:.+}", app[keys.STATIC_FILES].serve),
         ]
     )

@@ -70,6 +70,8 @@ class Server(_Section, frozen=True):
     """The origins that pages may come from, scheme and all; empty: the host of the request."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose `X-Forwarded-*` are believed."""
+    metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks that may read `/metrics`."""
 
 
 class Limits(_Section, frozen=True):
@@ -169,11 +171,12 @@ def verify(settings: Settings) -> None:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
             raise SettingsInvalid(f"server.origins: {origin!r} is not an origin such as https://school.example")
-    for network in server.trusted_proxies:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            raise SettingsInvalid(f"server.trusted_proxies: {error}") from error
+    for name in ("trusted_proxies", "metrics_networks"):
+        for network in getattr(server, name):
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise SettingsInvalid(f"server.{name}: {error}") from error
     if server.mode == "production":
         _verify_production(settings)
 

@@ -154,6 +154,8 @@ def test_composes_nodes_have_known_settings_and_the_addresses_that_nginx_sends_p
         assert settings.server.mode == "production"
         assert settings.server.host == "0.0.0.0"
         assert settings.server.trusted_proxies == (f"{services['nginx']['networks']['chat']['ipv4_address']}/32",)
+        assert settings.server.metrics_networks
+        assert not set(settings.server.metrics_networks) & set(settings.server.trusted_proxies)
         assert settings.bus.url == "redis://redis:6379"
     lines = content["configs"]["nodes"]["content"].split("\n")
     assert [line.split()[1] for line in lines if line] == [

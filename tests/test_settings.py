@@ -65,6 +65,7 @@ def test_a_variable_of_no_section_is_left_alone() -> None:
         ({"EDUCA_CHAT_SERVER_WORKERS": "0"}, "server.workers"),
         ({"EDUCA_CHAT_SERVER_ORIGINS": "school.example"}, "server.origins"),
         ({"EDUCA_CHAT_SERVER_TRUSTED_PROXIES": "nginx"}, "server.trusted_proxies"),
+        ({"EDUCA_CHAT_SERVER_METRICS_NETWORKS": "10.0.0.9/8"}, "server.metrics_networks"),
         ({"EDUCA_CHAT_DATABASE_URL": "mysql://x"}, "database.url"),
         ({"EDUCA_CHAT_DATABASE_URL": "embedded:"}, "database.url"),
         ({"EDUCA_CHAT_BUS_URL": "amqp://x"}, "bus.url"),

@@ -1,7 +1,11 @@
 """Whether this process runs, whether users may be sent to it, and its metrics."""
 
-from aiohttp import web
+from collections.abc import Sequence
 
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from educa_chat.handlers.addresses import membership_test, parse_address
 from educa_chat.handlers.keys import HUB, METRICS, READINESS, SOCKETS
 from educa_chat.handlers.readiness import OK
 from educa_chat.metrics import CONTENT_TYPE
@@ -27,7 +31,15 @@ async def ready(request: web.Request) -> web.Response:
     )
 
 
-async def metrics(request: web.Request) -> web.Response:
-    return web.Response(
-        body=request.app[METRICS].expose(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
-    )
+def metrics_for(networks: Sequence[str]) -> Handler:
+    """Make a handler that shows the metrics to clients within `networks`, and nobody else."""
+    may_read = membership_test(networks)
+
+    async def metrics(request: web.Request) -> web.Response:
+        headers = {"Cache-Control": "no-store"}
+        if not may_read(parse_address(request.remote or "")):
+            text = f"403: {request.remote} is not in server.metrics_networks\n"
+            return web.Response(status=403, text=text, headers=headers)
+        return web.Response(body=request.app[METRICS].expose(), headers={"Content-Type": CONTENT_TYPE, **headers})
+
+    return metrics
