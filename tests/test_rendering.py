@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterator
 
 import psutil
@@ -88,6 +89,25 @@ async def test_somebody_who_waits_for_one_text_does_not_wait_for_the_many_of_ano
         for user in [1] * 50 + [2]:
             tasks.create_task(render_for(user))
     assert done.index(2) <= 2 * WORKERS
+
+
+async def test_one_user_never_occupies_more_than_one_worker(pool: RenderPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask, under_way, most = pool_module._ask, 0, 0
+
+    async def counting(worker: Process, text: str) -> str:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await ask(worker, text)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(pool_module, "_ask", counting)
+    await asyncio.gather(*(pool.render(1, CODE) for _ in range(20)))
+    assert most == 1
+    await asyncio.gather(*(pool.render(user, CODE) for user in range(20)))
+    assert most == WORKERS
 
 
 def test_the_time_limit_ends_a_regular_expression_too() -> None:

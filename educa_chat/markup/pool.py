@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -37,12 +37,15 @@ class _Job:
 class RenderPool:
     """Renders texts in worker processes. `open_render_pool` makes it.
 
-    Each user has a queue of their own, and the workers take one text from each in turn: somebody who sends many
-    costly texts delays their own.
+    Each user has a queue of their own. The workers take one text from each queue in turn, and only one worker at a time
+    renders for the same user. So somebody who sends many costly texts delays their own.
     """
 
     def __init__(self) -> None:
-        self._queues: OrderedDict[int, deque[_Job]] = OrderedDict()
+        self._queues: dict[int, deque[_Job]] = {}
+        """By user, in the order of their turns."""
+        self._served: set[int] = set()
+        """The users for whom a worker renders now."""
         self._arrival = asyncio.Condition()
         self._has_started = asyncio.Event()
         """Whether a first worker was started, or could not be: loading all its libraries may take a second."""
@@ -70,21 +73,24 @@ class RenderPool:
             del self._queues[user_id]
         return True
 
-    async def _next(self) -> _Job:
+    async def _next(self) -> tuple[int, _Job]:
+        """Take the text whose turn it is, and return it with its user, who is then served."""
         async with self._arrival:
-            await self._arrival.wait_for(lambda: bool(self._queues))
-            user_id, queue = self._queues.popitem(last=False)
+            await self._arrival.wait_for(lambda: self._queues.keys() - self._served)
+            user_id = next(user_id for user_id in self._queues if user_id not in self._served)
+            self._served.add(user_id)
+            queue = self._queues.pop(user_id)
             job = queue.popleft()
             if queue:
                 self._queues[user_id] = queue
-            return job
+            return user_id, job
 
     async def work(self) -> None:
         """Keep one worker process and give it what waits, until cancelled."""
         worker: Process | None = None
         try:
             while True:
-                job = await self._next()
+                user_id, job = await self._next()
                 try:
                     if worker is None:
                         try:
@@ -103,6 +109,8 @@ class RenderPool:
                     await asyncio.sleep(RESTART_PAUSE_S)
                 else:
                     job.html.set_result(html)
+                # This worker looks for the next text at once, so it need not wake another one.
+                self._served.discard(user_id)
         finally:
             if worker is not None:
                 await _end_worker(worker)
