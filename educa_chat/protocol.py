@@ -7,7 +7,6 @@ import json
 import re
 import unicodedata
 from enum import IntEnum, StrEnum
-from itertools import groupby
 from struct import Struct as Packer
 from typing import Annotated, Any
 
@@ -237,9 +236,12 @@ class _Envelope(msgspec.Struct):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _WITH_TEXT = frozenset(("message", "edit"))
 MAX_SHORT_FRAME = 8192
-"""How many characters a command without a message's text may have, however its strings are escaped."""
+"""How many characters a command without a message's text may have, however its strings are escaped; and how many one
+with a text may have besides its strings."""
 MAX_OBJECTS = 32
 """How many JSON objects a command may have. It is one, and unknown fields may have others."""
+MAX_STRINGS = 128
+"""How many strings of a command are looked at. Any more count as if they were no strings."""
 _JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
 MAX_COMBINING_RUN = 512
@@ -261,7 +263,7 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
         decoder = _COMMANDS.get(envelope.type)
         if decoder is None:
             raise CommandRefused(ErrorCode.UNKNOWN_TYPE, id=_client_id(id))
-        if (len(frame) > MAX_SHORT_FRAME and envelope.type not in _WITH_TEXT) or _has_many_objects(frame):
+        if _is_too_complex(frame, has_text=envelope.type in _WITH_TEXT):
             raise CommandRefused(ErrorCode.BAD_REQUEST, id=_client_id(id))
         command: Command = decoder.decode(frame)
     except msgspec.ValidationError:
@@ -278,10 +280,15 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
     return command
 
 
-def _has_many_objects(frame: str) -> bool:
-    """Whether the JSON in `frame` has more objects than MAX_OBJECTS, each of which costs a call of `_refuse_twins`."""
-    # Braces in a text are no objects; few messages have so many of them.
-    return frame.count("{") > MAX_OBJECTS and _JSON_STRING.sub("", frame).count("{") > MAX_OBJECTS
+def _is_too_complex(frame: str, *, has_text: bool) -> bool:
+    """Whether the JSON in `frame` would take long to decode: it is long without its strings, or has many objects."""
+    if len(frame) <= MAX_SHORT_FRAME and frame.count("{") <= MAX_OBJECTS:
+        return False
+    if len(frame) > MAX_SHORT_FRAME and not has_text:
+        return True
+    # What is in a string costs little, whatever it is.
+    structure = _JSON_STRING.sub("", frame, MAX_STRINGS)
+    return len(structure) > MAX_SHORT_FRAME or structure.count("{") > MAX_OBJECTS
 
 
 def _client_id(value: object) -> str | None:
@@ -309,7 +316,7 @@ def normalise_text(text: str, length: int) -> str:
     for more combining marks on one letter than any language has.
     """
     text = _LINE_BREAK.sub("\n", text).strip()
-    # NFC at most quarters a text, so what is longer than that can't fit.
+    # NFC at most quarters a text: it makes one character of a letter and three marks. What is longer can't fit.
     if length and len(text) > 4 * length:
         raise CommandRefused(ErrorCode.TOO_LONG)
     if "\0" in text:
@@ -317,9 +324,12 @@ def normalise_text(text: str, length: int) -> str:
     if not text.isascii():
         # Normalising sorts each run of combining marks in quadratic time: 16,000 of them would take half a second.
         if len(text) > MAX_COMBINING_RUN:
-            for marks, run in groupby(text, key=lambda c: unicodedata.combining(c) > 0):
-                if marks and sum(1 for _ in run) > MAX_COMBINING_RUN:
-                    raise CommandRefused(ErrorCode.BAD_REQUEST)
+            runs = [len(run) for run in bytes(map(unicodedata.combining, text)).split(b"\0")]
+            if max(runs) > MAX_COMBINING_RUN:
+                raise CommandRefused(ErrorCode.BAD_REQUEST)
+            # A letter takes at most three marks in, as said above.
+            if length and sum(run - 3 for run in runs if run > 3) > length:
+                raise CommandRefused(ErrorCode.TOO_LONG)
         text = unicodedata.normalize("NFC", text).strip()
     if length and len(text) > length:
         raise CommandRefused(ErrorCode.TOO_LONG)

@@ -113,6 +113,33 @@ def test_a_field_that_comes_twice_is_refused(twice: str) -> None:
     assert refused.value.code == ErrorCode.BAD_REQUEST
 
 
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        "[" + "{}," * 40 + "{}]",
+        "[" + "[]," * 5_000 + "[]]",
+        "[" + "1e300," * 5_000 + "1e300]",
+        "9" * 10_000,
+        "[" + ("[" * 900 + "]" * 900 + ",") * 30 + "[]]",
+        "[" + '"\\"",' * 5_000 + '""]',
+        "1" + "".join(f',"{number}":1' for number in range(5_000)),
+        " " * 10_000 + "1",
+    ],
+    ids=["objects", "arrays", "floats", "an integer", "nested arrays", "strings", "fields", "spaces"],
+)
+@pytest.mark.parametrize("type", ["message", "edit", "typing", "pin"])
+def test_unknown_fields_that_would_take_long_to_decode_are_refused(type: str, unknown: str) -> None:
+    with pytest.raises(CommandRefused) as refused:
+        decode_command(f'{{"type":"{type}","id":"a","message":"m","target":1,"x":{unknown}}}', id_required=True)
+    assert (refused.value.code, refused.value.id) == (ErrorCode.BAD_REQUEST, "a")
+
+
+@pytest.mark.parametrize("text", ["{", "\\", '"', '{"', "\n", "\u0001", "😀", "[1,", "\\{"])
+def test_a_long_text_is_no_reason_to_refuse_a_frame_whatever_it_contains(text: str) -> None:
+    for frame in (json.dumps({"id": "a", "message": text * 4_000}), json.dumps({"message": text * 4_000, "id": "a"})):
+        assert decode_command(frame, id_required=True) == Say(id="a", message=text * 4_000)
+
+
 @given(st.text(min_size=1, max_size=80))
 def test_only_an_id_that_could_be_the_commands_comes_back_with_a_refusal(id: str) -> None:
     with pytest.raises(CommandRefused) as refused:
@@ -156,11 +183,29 @@ def test_only_a_text_that_is_too_long_after_composing_is_refused_as_that(text: s
             assert len(unicodedata.normalize("NFC", text.strip()).strip()) > length
 
 
+@given(st.lists(st.tuples(st.sampled_from("eñ \u03b1"), st.integers(0, 520), st.sampled_from("\u0301\u0316\u0345"))))
+def test_a_text_with_long_runs_of_marks_is_refused_only_if_it_is_too_long_after_composing(
+    letters: list[tuple[str, int, str]],
+) -> None:
+    text = "".join(letter + marks * number for letter, number, marks in letters)
+    longest = max((number for _, number, _ in letters), default=0)
+    composed = unicodedata.normalize("NFC", text.strip()).strip()
+    try:
+        outcome = normalise_text(text, 1_000)
+    except CommandRefused as refusal:
+        outcome = refusal.code
+    if outcome == ErrorCode.TOO_LONG:
+        assert len(composed) > 1_000
+    else:
+        assert outcome == composed or longest > 512 or outcome == ErrorCode.EMPTY
+
+
 @pytest.mark.parametrize("letter", ["a", "ñ", "漢", "😀", "\u1100\u1161\u11a8", "\u03b1\u0313\u0300\u0345"])
-def test_length_counts_what_is_left_after_composing(letter: str) -> None:
-    assert len(normalise_text(letter * 40, 40)) == 40
+@pytest.mark.parametrize("length", [40, 4_000])
+def test_length_counts_what_is_left_after_composing(letter: str, length: int) -> None:
+    assert len(normalise_text(letter * length, length)) == length
     with pytest.raises(CommandRefused) as refused:
-        normalise_text(letter * 41, 40)
+        normalise_text(letter * (length + 1), length)
     assert refused.value.code == ErrorCode.TOO_LONG
 
 
