@@ -1,10 +1,9 @@
 """Puts the parts together: the only place that knows every concrete class."""
 
 import asyncio
-import hashlib
 import hmac
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib import resources
@@ -15,10 +14,11 @@ import aiohttp_session
 import jinja2
 from aiohttp import web
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, MultiFernet
 
 from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
+from educa_chat.errors import SettingsInvalid
 from educa_chat.handlers import accounts, api, health, keys, pages, reports, static, websocket
 from educa_chat.handlers.access import end_turns
 from educa_chat.handlers.connections import Connections, check_requests
@@ -49,7 +49,7 @@ from educa_chat.storage.pool import open_database
 from educa_chat.storage.search import keep_index
 from educa_chat.storage.sessions import Visitor
 from educa_chat.storage.standings import find_standings
-from educa_chat.tasks import running
+from educa_chat.tasks import running, supervised
 from educa_chat.translations import load_translations
 from educa_chat.websocket_protocol import Heartbeat
 
@@ -67,10 +67,11 @@ def build_app(settings: Settings) -> web.Application:
     """The whole server as one application; its resources are opened when it starts and closed when it stops.
 
     Starting raises DatabaseUnavailable, and SchemaMismatch where the schema is not up to date and this is production.
+    Raises SettingsInvalid without a session key: `serve` chooses one where none is set.
     """
-    session_key = settings.session.key or Fernet.generate_key().decode()
+    session_keys = (settings.session.key, *settings.session.key_fallbacks)
     if not settings.session.key:
-        logger.warning("session.key is not set: whoever signs in is signed out when this process stops")
+        raise SettingsInvalid("session.key: missing")
     connections = Connections()
     app = web.Application(
         client_max_size=FORM_BYTES,
@@ -90,8 +91,9 @@ def build_app(settings: Settings) -> web.Application:
     app[keys.CONNECTIONS] = connections
     app[keys.STATIC_FILES] = static.StaticFiles(resources.files("educa_chat") / "static")
     app[keys.TRANSLATIONS] = load_translations()
-    app[keys.CSRF_KEY] = _derived_key(session_key, "csrf")
-    app[keys.DEVICE_KEY] = _derived_key(session_key, "device")
+    app[keys.CSRF_KEYS] = _derived_keys(session_keys, "csrf")
+    app[keys.DEVICE_KEYS] = _derived_keys(session_keys, "device")
+    app[keys.BUS_KEYS] = _derived_keys(session_keys, "bus")
     app[keys.REFUSALS] = RateLimit(websocket.REFUSALS_PER_SECOND, websocket.REFUSALS_BURST)
     app[keys.HANDSHAKES] = asyncio.Semaphore(websocket.HANDSHAKES_AT_ONCE)
     app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
@@ -123,7 +125,7 @@ def build_app(settings: Settings) -> web.Application:
         aiohttp_session.setup(
             app,
             EncryptedCookieStorage(
-                Fernet(session_key),
+                _RotatedFernet(session_keys),
                 cookie_name=SESSION_COOKIE,
                 max_age=settings.session.days * 86400,
                 httponly=True,
@@ -182,7 +184,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         log = Log(database)
         bus = await stack.enter_async_context(open_bus(settings.bus.url, settings.bus.prefix))
         metrics = Metrics()
-        hub = Hub(log, bus, await log.epoch(), metrics)
+        hub = Hub(log, bus, await log.epoch(), metrics, app[keys.BUS_KEYS])
         appender = Appender(database, hub.announce, metrics)
         identity: Identity
         if settings.auth.django_secret_key:
@@ -227,7 +229,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         await stack.enter_async_context(markers.open())
         await stack.enter_async_context(running(appender.run(), "appender"))
         await stack.enter_async_context(sockets.open())
-        await stack.enter_async_context(running(keep_index(database), "index of the search"))
+        await stack.enter_async_context(supervised(partial(keep_index, database), "index of the search"))
         await stack.enter_async_context(running(heartbeat.run(), "heartbeat of the sockets"))
         yield
 
@@ -247,6 +249,20 @@ async def _drain(app: web.Application) -> None:
             await app[keys.APPENDER].drained()
 
 
-def _derived_key(secret: str, purpose: str) -> bytes:
-    """A key for one purpose alone, so that what is made with it is good for nothing else."""
-    return hmac.new(secret.encode(), purpose.encode(), hashlib.sha256).digest()
+def _derived_keys(secrets: Collection[str], purpose: str) -> tuple[bytes, ...]:
+    """Keys for one purpose alone, so that what is made with them is good for nothing else."""
+    return tuple(hmac.digest(secret.encode(), purpose.encode(), "sha256") for secret in secrets)
+
+
+class _RotatedFernet(Fernet):
+    """Encrypts with the first of its keys and decrypts what any of them has encrypted.
+
+    MultiFernet does that too, but it is no Fernet, which is what EncryptedCookieStorage asks for.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(keys[0])
+        self._all = MultiFernet([Fernet(key) for key in keys])
+
+    def decrypt(self, token: bytes | str, ttl: int | None = None) -> bytes:
+        return self._all.decrypt(token, ttl)

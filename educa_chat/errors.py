@@ -13,6 +13,10 @@ class SchemaMismatch(EducaChatError):
     """The database's schema is not the one that this program was written for; the message says what to do."""
 
 
+class ComponentEnded(EducaChatError):
+    """A component of the server has ended by itself, and therefore the process has stopped."""
+
+
 class DatabaseUnavailable(EducaChatError):
     """The database could not be asked, or did not answer in time."""
 

@@ -6,31 +6,21 @@ import math
 import random
 import secrets
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import Context
 from typing import NamedTuple
 
 from educa_chat.bus.protocol import MessageBus
 from educa_chat.errors import BusUnavailable, DatabaseUnavailable, SubscriptionLost
 from educa_chat.metrics import BusState, Metrics
-from educa_chat.payload import (
-    Readers,
-    Tidings,
-    Typist,
-    decode_payload,
-    encode_head,
-    encode_payloads,
-    encode_readers,
-    encode_roster,
-    encode_typing,
-)
-from educa_chat.presence import Person, Presence
-from educa_chat.protocol import CloseCode, Event, TypingSignal, text_frame
+from educa_chat.payload import Dropped, LogUpdate, PayloadCodec, Readers, Typist
+from educa_chat.presence import Person, Presence, Roster
+from educa_chat.protocol import CloseCode, Event
 from educa_chat.room import GAP_PATIENCE_S, Room
 from educa_chat.storage.log import Head, Log
-from educa_chat.tasks import end, running
+from educa_chat.tasks import end, supervised
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +33,18 @@ OUTBOX_BYTES = 1024 * 1024
 OUTBOX_SIGNALS = 1000
 """Of the signals that wait for the bus the oldest go first: they are worth nothing when they are late."""
 RESUBSCRIBE_PAUSE_S = 0.25
+PAYLOADS_PER_TURN = 50
+"""After so many payloads in one room everybody else gets a turn of the event loop."""
+REPORT_DROPPED_EVERY_S = 60.0
 GOSSIP_TURN_S = 0.1
 
 
 class _OpenRoom:
     """A room with what the hub knows of it."""
 
-    def __init__(self, room: Room, now: float) -> None:
+    def __init__(self, room: Room, codec: PayloadCodec, now: float) -> None:
         self.room = room
+        self.codec = codec
         self.listener: asyncio.Task[None] | None = None
         self.behind = 0
         """How many sweeps in turn have found it behind, and the bus told nothing in between."""
@@ -71,14 +65,23 @@ class Hub:
     Which log it is can change while nobody is connected to it: a backup is put back, a standby takes over. So after
     each loss of the database nothing is shown, from wherever it comes, before a sweep has found that the log still has
     what the rooms have shown.
+
+    What it publishes is signed with the first of `keys`, and it believes what was signed with any of them.
     """
 
     def __init__(
-        self, log: Log, bus: MessageBus, epoch: str, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+        self,
+        log: Log,
+        bus: MessageBus,
+        epoch: str,
+        metrics: Metrics,
+        keys: Sequence[bytes],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.epoch = epoch
         self._log = log
         self._bus = bus
+        self._keys = keys
         self._metrics = metrics
         self._clock = clock
         self._rooms: dict[int, _OpenRoom] = {}
@@ -92,6 +95,11 @@ class Hub:
         """By course and id: who has begun to type and is yet to be told of."""
         self._typist_came = asyncio.Event()
         self._publish_failed_at = -math.inf
+        self._dropped: Counter[str] = Counter()
+        """Payloads from the bus that were ignored since that was last logged, by reason."""
+        self._dropped_reported_at = -math.inf
+        self._failed: set[int] = set()
+        """Courses whose room is to be closed because something went wrong in it."""
         self._compared_after = log.losses
         self._sweeping = asyncio.Lock()
         self._doubt_told = False
@@ -159,7 +167,7 @@ class Hub:
 
         presence = Presence(self._process, self._clock)
         room = Room(course, head.seq, head.at, read, presence, self._metrics, anonymity=anonymity)
-        opened = _OpenRoom(room, self._clock())
+        opened = _OpenRoom(room, self._codec(course), self._clock())
         self._rooms[course] = opened
         self._listen(opened)
         return opened.room
@@ -173,7 +181,8 @@ class Hub:
             return
         for course, fresh in events.items():
             if (opened := self._rooms.get(course)) is not None:
-                opened.room.offer(fresh)
+                with self._failing_alone(course):
+                    opened.room.offer(fresh)
         if not self._bus.reaches_others:
             return
         for course, fresh in events.items():
@@ -202,7 +211,7 @@ class Hub:
         """Let the windows of people, by their ids, know how far they have read in others, here and elsewhere."""
         if (opened := self._rooms.get(course)) is not None:
             opened.room.presence.show_read(seqs)
-        self._outbox_signals.extend((course, payload) for payload in encode_readers(self.epoch, seqs))
+        self._outbox_signals.extend((course, payload) for payload in self._codec(course).encode_readers(seqs))
         self._outbox_filled.set()
 
     def depart(self) -> None:
@@ -213,10 +222,10 @@ class Hub:
     async def open(self) -> AsyncIterator[None]:
         """Do the hub's work while the context lasts; leaving closes every room with 1001."""
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(running(self._publish(), "publisher"))
-            await stack.enter_async_context(running(self._sweep_for_ever(), "sweep"))
-            await stack.enter_async_context(running(self._gossip(), "gossip"))
-            await stack.enter_async_context(running(self._tell_who_types(), "typing"))
+            await stack.enter_async_context(supervised(self._publish, "publisher"))
+            await stack.enter_async_context(supervised(self._sweep_for_ever, "sweep"))
+            await stack.enter_async_context(supervised(self._gossip, "gossip"))
+            await stack.enter_async_context(supervised(self._tell_who_types, "typing"))
             try:
                 yield
             finally:
@@ -227,15 +236,19 @@ class Hub:
     def _topic(self, course: int) -> str:
         return f"{self.epoch}:room:{course}"
 
+    def _codec(self, course: int) -> PayloadCodec:
+        opened = self._rooms.get(course)
+        return PayloadCodec(self._topic(course), self._keys) if opened is None else opened.codec
+
     async def _publish(self) -> None:
         while True:
             await self._outbox_filled.wait()
             self._outbox_filled.clear()
             outbox, heads = self._outbox, self._outbox_heads
             self._outbox, self._outbox_heads, self._outbox_bytes = {}, {}, 0
-            payloads = [(course, encode_head(self.epoch, seq)) for course, seq in heads.items()]
+            payloads = [(course, self._codec(course).encode_head(seq)) for course, seq in heads.items()]
             for course, events in outbox.items():
-                payloads += [(course, payload) for payload in encode_payloads(self.epoch, events)]
+                payloads += [(course, payload) for payload in self._codec(course).encode_events(events)]
             payloads += self._outbox_signals
             self._outbox_signals.clear()
             results = await asyncio.gather(
@@ -244,11 +257,11 @@ class Hub:
             )
             failures = [result for result in results if isinstance(result, BaseException)]
             self._metrics.count_publishes(carried=len(results) - len(failures), failed=len(failures))
+            if failures:
+                self._publish_failed_at = self._clock()
             for failure in failures:
                 if not isinstance(failure, BusUnavailable):
                     raise failure
-            if failures:
-                self._publish_failed_at = self._clock()
 
     def _listen(self, opened: _OpenRoom) -> None:
         if opened.listener is not None:
@@ -266,8 +279,12 @@ class Hub:
                 async with self._bus.subscribe(self._topic(room.course)) as payloads:
                     room.presence.ask()
                     await room.catch_up("subscribed")
+                    taken = 0
                     async for payload in payloads:
                         self._take(opened, payload)
+                        taken += 1
+                        if taken % PAYLOADS_PER_TURN == 0:
+                            await asyncio.sleep(0)
             except (BusUnavailable, SubscriptionLost, DatabaseUnavailable) as error:
                 logger.debug("room %d does not hear the bus: %s", room.course, error)
             except Exception:
@@ -277,21 +294,31 @@ class Hub:
 
     def _take(self, opened: _OpenRoom, payload: bytes) -> None:
         room = opened.room
-        match decode_payload(payload, self.epoch, room.head):
-            case Tidings(head, events):
+        match opened.codec.decode(payload, room.head):
+            case LogUpdate(head, events):
+                # Whether or not it was verified: what comes here proves that the listener is not deaf.
                 opened.behind = 0
                 room.gap_patience_s = 0.0 if self.bus_in_doubt else GAP_PATIENCE_S
                 if self._is_same_log:
                     room.offer(events)
                 room.expect(head, "head")
-            case Typist(person, signal):
-                room.presence.show_typing(person, text_frame(signal))
+            case Typist(person):
+                room.presence.show_typing(person)
             case Readers(seqs):
-                room.presence.show_read(seqs)
-            case None:
-                logger.warning("room %d: a payload that is not ours was ignored", room.course)
-            case roster:
+                room.presence.show_read({user_id: seq for user_id, seq in seqs.items() if seq <= room.head})
+            case Roster() as roster:
                 room.presence.hear(roster)
+            case Dropped(fault):
+                self._metrics.count_dropped_payload(fault)
+                self._dropped[fault] += 1
+
+    def _report_dropped(self) -> None:
+        """Log how many payloads were ignored and why, at most once a minute."""
+        if self._dropped and self._clock() - self._dropped_reported_at >= REPORT_DROPPED_EVERY_S:
+            reasons = ", ".join(f"{count} {fault}" for fault, count in sorted(self._dropped.items()))
+            logger.warning("payloads from the bus were ignored: %s", reasons)
+            self._dropped.clear()
+            self._dropped_reported_at = self._clock()
 
     async def _tell_who_types(self) -> None:
         while True:
@@ -308,8 +335,7 @@ class Hub:
                 opened = self._rooms.get(course)
                 if is_student and ((course, id) in muted or opened is None or opened.room.anonymity):
                     continue
-                payload = encode_typing(self.epoch, id, TypingSignal(user=person.user, name=person.name))
-                self._outbox_signals.append((course, payload))
+                self._outbox_signals.append((course, self._codec(course).encode_typing(person)))
             self._outbox_filled.set()
 
     async def _gossip(self) -> None:
@@ -323,11 +349,12 @@ class Hub:
                 presence = opened.room.presence
                 if presence.due_at > now:
                     continue
-                presence.show()
-                roster = presence.roster()
-                if roster is not None:
-                    self._outbox_signals.append((course, encode_roster(self.epoch, roster)))
-                    self._outbox_filled.set()
+                with self._failing_alone(course):
+                    presence.show()
+                    roster = presence.roster()
+                    if roster is not None:
+                        self._outbox_signals.append((course, opened.codec.encode_roster(roster)))
+                        self._outbox_filled.set()
 
     # The sweep.
 
@@ -338,6 +365,7 @@ class Hub:
             except DatabaseUnavailable as error:
                 logger.warning("the sweep can't read the log: %s", error)
             self._tell_of_doubt()
+            self._report_dropped()
             await asyncio.sleep(SWEEP_S)
 
     def _tell_of_doubt(self) -> None:
@@ -352,10 +380,14 @@ class Hub:
         Raises DatabaseUnavailable.
         """
         async with self._sweeping:
+            await self._close_failed_rooms()
             await self._close_empty_rooms()
             losses = self._log.losses
             # What the rooms show now was in the log before the question is asked.
-            shown = {course: Head(opened.room.head, opened.room.at) for course, opened in self._rooms.items()}
+            shown = {}
+            for course, opened in self._rooms.items():
+                with self._failing_alone(course):
+                    shown[course] = Head(opened.room.head, opened.room.at)
             epoch, heads = await self._log.heads(list(shown))
             self._swept_at = self._clock()
             if epoch != self.epoch:
@@ -368,6 +400,25 @@ class Hub:
             else:
                 await self._compare(shown, heads)
             self._compared_after = losses
+
+    @contextmanager
+    def _failing_alone(self, course: int) -> Iterator[None]:
+        """An edge: whatever goes wrong in one room closes that room, and harms neither the others nor the process.
+
+        The room is closed by the next sweep, and opens again as new.
+        """
+        try:
+            yield
+        except Exception:
+            if course not in self._failed:
+                logger.exception("room %d failed and is closed", course)
+                self._failed.add(course)
+
+    async def _close_failed_rooms(self) -> None:
+        failed = [course for course in self._failed if course in self._rooms]
+        self._failed.clear()
+        self._metrics.count_evictions("failed", len(failed))
+        await self._close_rooms(failed, CloseCode.INTERNAL_ERROR)
 
     async def _close_empty_rooms(self) -> None:
         now = self._clock()
@@ -401,19 +452,23 @@ class Hub:
                 # Its listener has gone deaf.
                 opened.behind = 0
                 self._listen(opened)
-            opened.room.expect(head, "sweep")
+            with self._failing_alone(course):
+                opened.room.expect(head, "sweep")
         if rewound:
             logger.warning("the log no longer has what %d rooms have shown: they are closed", len(rewound))
             self._metrics.count_evictions("rewound", len(rewound))
             await self._close_rooms(rewound)
 
-    async def _close_rooms(self, courses: Sequence[int]) -> None:
+    async def _close_rooms(self, courses: Sequence[int], code: CloseCode = CloseCode.GOING_AWAY) -> None:
         listeners = []
         for course in courses:
             opened = self._rooms.pop(course)
             for event in self._outbox.pop(course, ()):
                 self._outbox_bytes -= event.size
-            opened.room.close(CloseCode.GOING_AWAY)
             if opened.listener is not None:
                 listeners.append(opened.listener)
+            try:
+                opened.room.close(code)
+            except Exception:
+                logger.exception("room %d failed while it was closed", course)
         await end(listeners)

@@ -10,7 +10,7 @@ from educa_chat.errors import DatabaseUnavailable
 from educa_chat.lookups import Lookup
 from educa_chat.storage.markers import find_markers, unread_counts, write_markers
 from educa_chat.storage.pool import Database
-from educa_chat.tasks import running
+from educa_chat.tasks import supervised
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +75,8 @@ class Markers:
         """Tell and write while the context lasts, and write once more when it ends."""
         try:
             async with (
-                running(self._tell_for_ever(), "teller of markers"),
-                running(self._write_for_ever(), "writer of markers"),
+                supervised(self._tell_for_ever, "teller of markers"),
+                supervised(self._write_for_ever, "writer of markers"),
             ):
                 yield
         finally:

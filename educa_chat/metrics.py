@@ -35,8 +35,9 @@ CatchUpReason = Literal["subscribed", "gap", "head", "sweep", "resume", "retry"]
 ReadPurpose = Literal["catch_up", "replay"]
 ResumeOutcome = Literal["level", "ring", "log", "reset"]
 ResetReason = Literal["epoch", "ahead", "too_far", "at", "timeout"]
-EvictionReason = Literal["empty", "epoch", "rewound"]
+EvictionReason = Literal["empty", "epoch", "rewound", "failed"]
 BusState = Literal["ok", "doubted", "lost"]
+PayloadFault = Literal["version", "forged", "stale", "malformed"]
 
 LEFT, LOST = 1000, 1006
 _PEER_CODES = (LOST, *FailureCode)
@@ -73,7 +74,8 @@ class Metrics:
         )
         self._evictions = self._counters(
             "evictions",
-            "Rooms that were closed: nobody was in them (empty), or the database has another history (epoch, rewound).",
+            "Rooms that were closed: nobody was in them (empty), the database has another history (epoch, rewound), or "
+            "something went wrong in the room (failed).",
             "reason",
             get_args(EvictionReason),
         )
@@ -119,6 +121,13 @@ class Metrics:
         )
         self._publishes = self._counters(
             "publishes", "Payloads published on the bus, by outcome.", "outcome", ("carried", "failed")
+        )
+        self._dropped_payloads = self._counters(
+            "bus_payloads_dropped",
+            "Payloads from the bus that were ignored: of another version of the program (version), signed with none of "
+            "our keys (forged), signals from too long ago or from the future (stale), or not well-formed (malformed).",
+            "reason",
+            get_args(PayloadFault),
         )
         self._event_loop_lag = self._histogram(
             "event_loop_lag_seconds",
@@ -197,6 +206,9 @@ class Metrics:
     def count_publishes(self, *, carried: int, failed: int) -> None:
         self._publishes["carried"].inc(carried)
         self._publishes["failed"].inc(failed)
+
+    def count_dropped_payload(self, reason: PayloadFault) -> None:
+        self._dropped_payloads[reason].inc()
 
     async def measure_event_loop(self) -> None:
         """Find out again and again how late the event loop is, until cancelled."""

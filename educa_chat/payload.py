@@ -1,53 +1,76 @@
 """What the bus carries: a fixed header, and for events the bytes that the log stores.
 
-    byte     format version (3)
-    byte     kind: 1 events, 2 head, 3 typing, 4 roster, 5 read
-    8 bytes  the epoch that the seqs belong to
-    8 bytes  seq: of the first event, or the head; for typing the user's id
-    2 bytes  count of events
-    then for each event the lengths of its student, instructor and basic forms (4 bytes each, 0: none), its owner
-    (4 bytes, 0: none), the count of the events that it redacts (4 bytes), and the forms; then each of these with its
-    seq (8 bytes) in the same form;
-    for typing the signal's JSON; for a roster MessagePack of the fields of Roster;
-    for read MessagePack of the seqs by user id
+    byte      format version (4)
+    16 bytes  signature: the first half of an HMAC-SHA256 of the version, the topic, and all that follows
+    byte      kind: 1 events, 2 head, 3 typing, 4 roster, 5 read
+    8 bytes   seq of the first event, or the head; for a signal, when it was sent: milliseconds since 1970
+    2 bytes   count of events
+    then for each event the lengths of its student, instructor and basic variants (4 bytes each, 0: none), its owner
+    (4 bytes, 0: none), the count of the events that it redacts (4 bytes), and the variants; then each of these with
+    its seq (8 bytes) in the same form;
+    for typing MessagePack of a Person, for a roster of a Roster, for read of the seqs by user id
 
 All numbers are big-endian. The seqs of the events of one payload follow each other without a hole.
+
+Anybody who can publish on the broker can send anything, so a payload is believed only if a server that knows the
+session key has signed it for this very topic, and if it is well-formed down to the JSON that browsers will get. A
+topic names one room of one history. So what was signed can only be sent again to the room that it was meant for, and
+there it does no harm: a room has shown the events already and ignores them, markers only move forwards, and a signal
+counts for a minute.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import hmac
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import islice
 from struct import Struct, error
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
-from educa_chat.presence import Roster
-from educa_chat.protocol import Event, TypingSignal, encode
+from educa_chat.metrics import PayloadFault
+from educa_chat.presence import MAX_USER_ID, Person, Roster, UserId
+from educa_chat.protocol import EVENT_TYPES, MAX_SEQ, Event, Seq
 
-VERSION = 3
+VERSION = 4
 _EVENTS, _HEAD, _TYPING, _ROSTER, _READ = 1, 2, 3, 4, 5
-_ROSTER_DECODER = msgspec.msgpack.Decoder(Roster)
-_READ_DECODER = msgspec.msgpack.Decoder(dict[int, int])
 READERS_PER_PAYLOAD = 4000
 """As many fit, whatever their numbers."""
-_HEADER = Struct("!BB8sQH")
+MAX_REDACTED_BYTES = 8192
+"""What is left of an event that was redacted: names, an id and flags. Rooms keep some until the event comes."""
+SIGNAL_LIFE_S = 60.0
+"""How far the time of a signal may be from this server's own. The clocks of two servers agree better than that."""
+
+_ENVELOPE = Struct("!B16s")
+_HEADER = Struct("!BQH")
+_OVERHEAD = _ENVELOPE.size + _HEADER.size
 _EVENT = Struct("!IIIII")
 _SEQ = Struct("!Q")
+_START = re.compile(
+    rb'\{"seq":([1-9][0-9]*),"datetime":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}\+00:00)",'
+)
+"""The log puts this in front of every variant, and rooms look for it there."""
+_FIELDS = msgspec.json.Decoder(dict[str, str | int | bool | list[str] | None])
+"""An event is a flat object."""
+_PERSON = msgspec.msgpack.Decoder(Person)
+_ROSTER_DECODER = msgspec.msgpack.Decoder(Roster)
+_READERS = msgspec.msgpack.Decoder(Annotated[dict[UserId, Seq], msgspec.Meta(max_length=READERS_PER_PAYLOAD)])
 
 
-class Tidings(NamedTuple):
-    """What a payload tells of the log: `head` is the newest seq that it names."""
+class LogUpdate(NamedTuple):
+    """What a payload says about the log: `head` is the newest seq that it names."""
 
     head: int
     events: list[Event]
 
 
 class Typist(NamedTuple):
-    """Somebody is typing: her id, and the signal's JSON."""
+    """Somebody is typing."""
 
-    person: int
-    signal: bytes
+    person: Person
 
 
 class Readers(NamedTuple):
@@ -56,58 +79,111 @@ class Readers(NamedTuple):
     seqs: dict[int, int]
 
 
-def encode_payloads(epoch: str, events: Sequence[Event]) -> list[bytes]:
-    """`events`, in order of seq, in as few payloads as carry them.
+class Dropped(NamedTuple):
+    """A payload that must be ignored."""
 
-    A payload ends where a seq is missing or where it would grow too large; an event that fits into none is told of
-    by its seq alone, and rooms read the log.
+    fault: PayloadFault
+
+
+class PayloadCodec:
+    """Encodes and decodes the payloads of one topic.
+
+    It signs with the first of `keys`, and accepts what was signed with any of them. `now` returns the seconds since
+    1970.
     """
-    payloads: list[bytes] = []
-    run: list[Event] = []
-    size = 0
-    for event in events:
-        length = _length(event)
-        if run and (event.seq != run[-1].seq + 1 or size + length > MAX_PAYLOAD_BYTES - _HEADER.size):
-            payloads.append(_encode_run(epoch, run))
-            run, size = [], 0
-        if length > MAX_PAYLOAD_BYTES - _HEADER.size:
-            payloads.append(encode_head(epoch, event.seq))
-        else:
-            run.append(event)
-            size += length
-    if run:
-        payloads.append(_encode_run(epoch, run))
-    return payloads
+
+    def __init__(self, topic: str, keys: Sequence[bytes], now: Callable[[], float] = time.time) -> None:
+        # No topic holds a NUL, so where it ends can't be moved.
+        context = bytes((VERSION,)) + topic.encode() + b"\0"
+        self._signers = [hmac.new(key, context, "sha256") for key in keys]
+        self._now = now
+
+    def encode_events(self, events: Sequence[Event]) -> list[bytes]:
+        """Encode `events`, in order of seq, in as few payloads as possible.
+
+        A payload ends where a seq is missing or where it would grow too large. For an event that fits into none,
+        only the seq is sent, and rooms read the log.
+        """
+        payloads: list[bytes] = []
+        run: list[Event] = []
+        size = 0
+        for event in events:
+            length = _length(event)
+            if run and (event.seq != run[-1].seq + 1 or size + length > MAX_PAYLOAD_BYTES - _OVERHEAD):
+                payloads.append(self._encode_run(run))
+                run, size = [], 0
+            if length > MAX_PAYLOAD_BYTES - _OVERHEAD:
+                payloads.append(self.encode_head(event.seq))
+            else:
+                run.append(event)
+                size += length
+        if run:
+            payloads.append(self._encode_run(run))
+        return payloads
+
+    def encode_head(self, seq: int) -> bytes:
+        """Encode how far the log reaches, and nothing else."""
+        return self._seal(_HEADER.pack(_HEAD, seq, 0))
+
+    def encode_typing(self, person: Person) -> bytes:
+        """Encode that `person` is typing."""
+        return self._encode_signal(_TYPING, person)
+
+    def encode_roster(self, roster: Roster) -> bytes:
+        """Encode who is in a room here."""
+        return self._encode_signal(_ROSTER, roster)
+
+    def encode_readers(self, seqs: Mapping[int, int]) -> Iterator[bytes]:
+        """Encode how far people have read, by their ids, in as many payloads as it takes."""
+        remaining = iter(seqs.items())
+        while part := dict(islice(remaining, READERS_PER_PAYLOAD)):
+            yield self._encode_signal(_READ, part)
+
+    def decode(self, payload: bytes, known: int = 0) -> LogUpdate | Typist | Roster | Readers | Dropped:
+        """Decode a payload. Never raises, whatever the bytes.
+
+        If a payload says nothing about the log beyond the seq `known`, its events are left out. Such a payload is
+        not verified: a process gets back all that it publishes itself, and that has to cost little.
+        """
+        try:
+            version, signature = _ENVELOPE.unpack_from(payload)
+            if version != VERSION:
+                return Dropped("version")
+            kind, number, count = _HEADER.unpack_from(payload, _ENVELOPE.size)
+            last = number + max(count, 1) - 1
+            if kind in (_EVENTS, _HEAD) and 1 <= last <= known:
+                return LogUpdate(last, [])
+            if len(payload) > MAX_PAYLOAD_BYTES:
+                return Dropped("malformed")
+            if not self._is_genuine(signature, memoryview(payload)[_ENVELOPE.size :]):
+                return Dropped("forged")
+            if kind not in (_EVENTS, _HEAD) and abs(self._now() - number / 1000) > SIGNAL_LIFE_S:
+                return Dropped("stale")
+            return _decode_content(payload, kind, number, count)
+        except (error, ValueError, RecursionError):
+            return Dropped("malformed")
+
+    def _encode_run(self, events: Sequence[Event]) -> bytes:
+        parts = [_HEADER.pack(_EVENTS, events[0].seq, len(events))]
+        for event in events:
+            _encode_event(parts, event)
+        return self._seal(b"".join(parts))
+
+    def _encode_signal(self, kind: int, content: Any) -> bytes:
+        return self._seal(_HEADER.pack(kind, int(self._now() * 1000), 0) + msgspec.msgpack.encode(content))
+
+    def _seal(self, content: bytes) -> bytes:
+        return _ENVELOPE.pack(VERSION, _signature(self._signers[0], content)) + content
+
+    def _is_genuine(self, signature: bytes, content: memoryview) -> bool:
+        return any(hmac.compare_digest(signature, _signature(signer, content)) for signer in self._signers)
 
 
-def encode_head(epoch: str, seq: int) -> bytes:
-    """The payload that says only how far the log reaches."""
-    return _HEADER.pack(VERSION, _HEAD, bytes.fromhex(epoch), seq, 0)
-
-
-def encode_typing(epoch: str, person: int, signal: TypingSignal) -> bytes:
-    """The payload that says that somebody is typing."""
-    return _HEADER.pack(VERSION, _TYPING, bytes.fromhex(epoch), person, 0) + encode(signal)
-
-
-def encode_roster(epoch: str, roster: Roster) -> bytes:
-    """The payload that tells who is in a room here."""
-    return _HEADER.pack(VERSION, _ROSTER, bytes.fromhex(epoch), 0, 0) + msgspec.msgpack.encode(roster)
-
-
-def encode_readers(epoch: str, seqs: Mapping[int, int]) -> Iterator[bytes]:
-    """The payloads that tell how far people have read, by their ids."""
-    header = _HEADER.pack(VERSION, _READ, bytes.fromhex(epoch), 0, 0)
-    remaining = iter(seqs.items())
-    while part := dict(islice(remaining, READERS_PER_PAYLOAD)):
-        yield header + msgspec.msgpack.encode(part)
-
-
-def _encode_run(epoch: str, events: Sequence[Event]) -> bytes:
-    parts = [_HEADER.pack(VERSION, _EVENTS, bytes.fromhex(epoch), events[0].seq, len(events))]
-    for event in events:
-        _encode_event(parts, event)
-    return b"".join(parts)
+def _signature(signer: hmac.HMAC, content: bytes | memoryview) -> bytes:
+    # A copy of one that has taken in the key and the topic costs half of what a new one does.
+    signer = signer.copy()
+    signer.update(content)
+    return signer.digest()[:16]
 
 
 def _encode_event(parts: list[bytes], event: Event) -> None:
@@ -127,51 +203,70 @@ def _length(event: Event) -> int:
     return event.size + _EVENT.size + len(event.redacts) * (_SEQ.size + _EVENT.size)
 
 
-def decode_payload(payload: bytes, epoch: str, known: int = 0) -> Tidings | Typist | Roster | Readers | None:
-    """Read a payload; None for another epoch's, for another version's, and for what is no payload at all.
-
-    Where it tells of nothing beyond the seq `known`, as one's own does that comes back, its events are left out.
-    """
-    try:
-        version, kind, its_epoch, seq, count = _HEADER.unpack_from(payload)
-        if version != VERSION or its_epoch != bytes.fromhex(epoch):
-            return None
-        if kind == _HEAD:
-            return Tidings(seq, [])
-        if kind == _TYPING:
-            return Typist(seq, payload[_HEADER.size :])
-        if kind == _ROSTER:
-            return _ROSTER_DECODER.decode(payload[_HEADER.size :])
-        if kind == _READ:
-            return Readers(_READ_DECODER.decode(payload[_HEADER.size :]))
-        if kind != _EVENTS:
-            return None
-        if seq + count - 1 <= known:
-            return Tidings(seq + count - 1, [])
+def _decode_content(
+    payload: bytes, kind: int, number: int, count: int
+) -> LogUpdate | Typist | Roster | Readers | Dropped:
+    """Decode what follows the header. Raises struct.error, ValueError, RecursionError."""
+    if kind in (_EVENTS, _HEAD):
         events = []
-        position = _HEADER.size
-        for number in range(seq, seq + count):
-            event, position = _decode_event(payload, position, number)
+        position = _OVERHEAD
+        last = number + max(count, 1) - 1
+        if (kind == _EVENTS) != (count > 0) or number < 1 or last > MAX_SEQ:
+            raise ValueError
+        for seq in range(number, number + count):
+            event, position = _decode_event(payload, position, seq)
             events.append(event)
-    except (error, ValueError, RecursionError):
-        return None
-    return Tidings(seq + count - 1, events)
+        if position != len(payload):
+            raise ValueError
+        return LogUpdate(last, events)
+    if count:
+        raise ValueError
+    content = memoryview(payload)[_OVERHEAD:]
+    if kind == _TYPING:
+        return Typist(_PERSON.decode(content))
+    if kind == _ROSTER:
+        return _ROSTER_DECODER.decode(content)
+    if kind == _READ:
+        return Readers(_READERS.decode(content))
+    raise ValueError
 
 
-def _decode_event(payload: bytes, position: int, seq: int) -> tuple[Event, int]:
-    """The event at `position`, and where it ends. Raises struct.error, ValueError."""
+def _decode_event(payload: bytes, position: int, seq: int, *, may_redact: bool = True) -> tuple[Event, int]:
+    """Decode the event at `position`, and find where it ends. Raises struct.error, ValueError."""
     *lengths, owner, redacted_count = _EVENT.unpack_from(payload, position)
     position += _EVENT.size
-    forms: list[bytes | None] = []
+    variants: list[bytes | None] = []
     for length in lengths:
-        forms.append(payload[position : position + length] if length else None)
+        variants.append(payload[position : position + length] if length else None)
         position += length
-    student, instructor, basic = forms
-    if student is None or position > len(payload):
+    student, instructor, basic = variants
+    if student is None or position > len(payload) or owner > MAX_USER_ID or (redacted_count and not may_redact):
         raise ValueError
+    _check_variants(seq, student, instructor, basic)
     redacts = []
     for _ in range(redacted_count):
-        (its_seq,) = _SEQ.unpack_from(payload, position)
-        redacted, position = _decode_event(payload, position + _SEQ.size, its_seq)
+        (redacted_seq,) = _SEQ.unpack_from(payload, position)
+        if not 1 <= redacted_seq < seq:
+            raise ValueError
+        redacted, position = _decode_event(payload, position + _SEQ.size, redacted_seq, may_redact=False)
+        if redacted.size > MAX_REDACTED_BYTES:
+            raise ValueError
         redacts.append(redacted)
     return Event(seq, student, instructor, basic, owner or None, tuple(redacts)), position
+
+
+def _check_variants(seq: int, student: bytes, *others: bytes | None) -> None:
+    """Raise ValueError unless all variants are the JSON of an event with this seq and with one and the same time."""
+    start = _START.match(student)
+    if start is None or int(start[1]) != seq:
+        raise ValueError
+    datetime.fromisoformat(start[2].decode())
+    for variant in (student, *others):
+        if variant is None:
+            continue
+        if not (variant.startswith(start[0]) and variant.endswith(b"}")):
+            raise ValueError
+        fields = _FIELDS.decode(b"{" + variant[start.end() :])
+        # Of two fields with one name a browser takes the second.
+        if "seq" in fields or "datetime" in fields or str(fields.get("type")) not in EVENT_TYPES:
+            raise ValueError

@@ -3,16 +3,20 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
 
-from educa_chat.protocol import Audience, PresenceSignal, ReadSignal, encode, text_frame
+from educa_chat.protocol import Audience, PresenceSignal, ReadSignal, TypingSignal, encode, text_frame
 
 NAMED_PEOPLE = 100
 """A room with more people than this shows how many they are, and not who."""
 ROSTER_PEOPLE = 12_000
 """As many ids fit into a payload of the bus; people beyond them are counted and not told apart."""
+PEOPLE_PER_PROCESS = 65_536
+"""No process has more people in a room: it would need more open files than its unit allows."""
+PROCESSES = 128
+"""People of more processes than this are not shown."""
 GATHER_S = 0.25
 """What changes within this time is told and shown at once."""
 TELL_AT_MOST_EVERY_S = 0.5
@@ -24,25 +28,44 @@ SIGNAL_BUFFER_BYTES = 64 * 1024
 """Who has more than this unsent has more urgent things to read than signals."""
 
 
+MAX_USER_ID = 2**31 - 1
+"""The ids of `auth_user` are of Postgres' type integer."""
+UserId = Annotated[int, msgspec.Meta(ge=1, le=MAX_USER_ID)]
+
+
 class Person(NamedTuple):
-    """Somebody in a room; `name` is the full name, or else the username."""
+    """Somebody in a room; `name` is the full name, or else the username.
 
-    id: int
-    user: str
-    name: str
+    The names are as long as the columns of `auth_user` allow, the first and the last name with a space in between.
+    """
+
+    id: UserId
+    user: Annotated[str, msgspec.Meta(min_length=1, max_length=150)]
+    name: Annotated[str, msgspec.Meta(max_length=301)]
 
 
-class Roster(msgspec.Struct, frozen=True, array_like=True):
-    """What a process tells of its own people in a room."""
+class Roster(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The people whom a process has in a room.
 
-    process: bytes
+    Raises ValueError when the fields contradict each other; decoding one checks the bounds of each as well.
+    """
+
+    process: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
     asks: bool
     """Whether the others should tell theirs: it has just come to the room and knows of nobody."""
-    people: list[int]
-    others: int
+    people: Annotated[list[UserId], msgspec.Meta(max_length=ROSTER_PEOPLE)]
+    others: Annotated[int, msgspec.Meta(ge=0, le=PEOPLE_PER_PROCESS - ROSTER_PEOPLE)]
     """How many more there are than fit into `people`."""
-    named: list[Person]
+    named: Annotated[list[Person], msgspec.Meta(max_length=NAMED_PEOPLE)]
     """All of them while they are few, else nobody."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.people)) < len(self.people):
+            raise ValueError("somebody is there twice")
+        if self.others and len(self.people) < ROSTER_PEOPLE:
+            raise ValueError("there is room for the others")
+        if self.named and [person.id for person in self.named] != self.people:
+            raise ValueError("the names are those of other people")
 
 
 class Member(Protocol):
@@ -132,6 +155,8 @@ class Presence:
         if roster.process == self._process:
             return
         before = self._heard.get(roster.process)
+        if before is None and len(self._heard) >= PROCESSES:
+            return
         if before is None or (before.roster.people, before.roster.others) != (roster.people, roster.others):
             self._show_soon()
         if roster.people or roster.others:
@@ -156,7 +181,7 @@ class Presence:
             process=self._process,
             asks=asks,
             people=[person.id for person in people[:ROSTER_PEOPLE]],
-            others=max(0, len(people) - ROSTER_PEOPLE),
+            others=max(0, min(len(people), PEOPLE_PER_PROCESS) - ROSTER_PEOPLE),
             named=people if len(people) <= NAMED_PEOPLE else [],
         )
 
@@ -182,10 +207,11 @@ class Presence:
         self._shown = students, instructors
         self._newcomers.clear()
 
-    def show_typing(self, person: int, frame: bytes) -> None:
-        """Let everybody but the one who types see it."""
+    def show_typing(self, person: Person) -> None:
+        """Let everybody else see that `person` is typing."""
+        frame = text_frame(encode(TypingSignal(user=person.user, name=person.name)))
         for member in self._members:
-            if member.person.id != person and _hears(member):
+            if member.person.id != person.id and _hears(member):
                 member.write(frame)
 
     def show_read(self, seqs: Mapping[int, int]) -> None:

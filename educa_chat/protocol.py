@@ -458,6 +458,29 @@ class Hidden(msgspec.Struct, tag="hidden"):
     """What others see of an event that is not for them."""
 
 
+EVENT_TYPES = frozenset(
+    str(event.__struct_config__.tag)
+    for event in (
+        ChatMessage,
+        Edited,
+        Deleted,
+        Reaction,
+        Pinned,
+        Answered,
+        Questioned,
+        Endorsed,
+        Muted,
+        Slowed,
+        Closed,
+        AnonymityChanged,
+        Reported,
+        Settled,
+        Hidden,
+    )
+)
+"""The `type` of everything that has a place in the log."""
+
+
 # What the server says besides events.
 
 

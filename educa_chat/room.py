@@ -136,6 +136,8 @@ class Room:
         """What was taken back since the read of the log that is under way for replays."""
         self._expected = head
         self._gap_timer: asyncio.TimerHandle | None = None
+        self._no_read_before = 0.0
+        """The loop's time before which no gap makes the room read the log."""
         self._catching_up: asyncio.Task[None] | None = None
         self._replays: list[tuple[int, asyncio.Future[Sequence[Event]]]] = []
         self._replaying: asyncio.Task[None] | None = None
@@ -258,7 +260,8 @@ class Room:
                 self._gap_timer.cancel()
                 self._gap_timer = None
         elif self._gap_timer is None and self._catching_up is None:
-            self._gap_timer = self._loop.call_later(self.gap_patience_s, self._gap_stayed, reason)
+            due_at = max(self._loop.time() + self.gap_patience_s, self._no_read_before)
+            self._gap_timer = self._loop.call_at(due_at, self._gap_stayed, reason)
 
     def _gap_stayed(self, reason: CatchUpReason) -> None:
         self._gap_timer = None
@@ -285,6 +288,8 @@ class Room:
                 break
         # What was announced was committed before, so the log has it; what it does not have was never said.
         if self.head < expected:
+            # Whoever announced it may go on doing so, and each time it would cost a read.
+            self._no_read_before = self._loop.time() + RETRY_PAUSE_S
             self._expected = self.head
             self._held.clear()
             self._held_bytes = 0

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 import msgspec
 from aiohttp import web
+from cryptography.fernet import Fernet
 
 from educa_chat.app import build_app
 from educa_chat.errors import EducaChatError
@@ -31,8 +32,12 @@ ACCEPTS_A_TURN = 16
 
 
 async def serve(settings: Settings, ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is called when people may come."""
+    """Serve until SIGINT or SIGTERM; `ready` is called when people may come.
+
+    Raises ComponentEnded when it has stopped for another reason: a component has ended by itself.
+    """
     _allow_many_files()
+    settings = _with_session_key(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -41,6 +46,15 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
         await _serve_in_workers(settings, ready, stop)
     else:
         await _serve_here(settings, ready, stop, reuse_port=False)
+
+
+def _with_session_key(settings: Settings) -> Settings:
+    """`settings` with a key where there is none: here, since all workers must have the same one."""
+    if settings.session.key:
+        return settings
+    logger.warning("session.key is not set: sign-ins end with this process, and other nodes ignore what it publishes")
+    session = msgspec.structs.replace(settings.session, key=Fernet.generate_key().decode())
+    return msgspec.structs.replace(settings, session=session)
 
 
 def _allow_many_files() -> None:

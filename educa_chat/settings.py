@@ -42,7 +42,9 @@ class Bus(_Section, frozen=True):
 
 class Session(_Section, frozen=True):
     key: str = ""
-    """The Fernet key of the cookie `educa_chat_session`."""
+    """A Fernet key: that of the cookie `educa_chat_session`, and the origin of all other keys."""
+    key_fallbacks: tuple[str, ...] = ()
+    """Keys of before: what was made with one of them is still accepted."""
     secure: bool = False
     """Whether cookies are for https alone."""
     days: int = 14
@@ -158,10 +160,9 @@ def verify(settings: Settings) -> None:
             "set bus.url to a Redis (redis://…), or run one worker"
         )
     if settings.session.key:
-        try:
-            Fernet(settings.session.key)
-        except ValueError as error:
-            raise SettingsInvalid(f"session.key: {error}; make one with {_KEY_RECIPE}") from error
+        _verify_key("session.key", settings.session.key)
+    for key in settings.session.key_fallbacks:
+        _verify_key("session.key_fallbacks", key)
     if settings.session.days < 1:
         raise SettingsInvalid("session.days: at least 1")
     for name in msgspec.structs.asdict(limits):
@@ -181,11 +182,20 @@ def verify(settings: Settings) -> None:
         _verify_production(settings)
 
 
+def _verify_key(name: str, key: str) -> None:
+    try:
+        Fernet(key)
+    except ValueError as error:
+        raise SettingsInvalid(f"{name}: {error}; make one with {_KEY_RECIPE}") from error
+
+
 def _verify_production(settings: Settings) -> None:
     if not settings.session.key:
         raise SettingsInvalid(f"session.key: missing, and production needs one; make it with {_KEY_RECIPE}")
     if settings.session.key == DEMO_SESSION_KEY:
         raise SettingsInvalid(f"session.key: this is the demo key, which everybody knows; make one with {_KEY_RECIPE}")
+    if DEMO_SESSION_KEY in settings.session.key_fallbacks:
+        raise SettingsInvalid("session.key_fallbacks: the demo key is among them, and everybody knows it")
 
 
 _KEY_RECIPE = (

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Protocol
 
 from educa_chat.errors import DatabaseUnavailable
@@ -15,7 +16,7 @@ from educa_chat.storage.courses import Membership, present_memberships
 from educa_chat.storage.notices import listen
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor, session_digest
-from educa_chat.tasks import running
+from educa_chat.tasks import running, supervised
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class Sockets:
         """Look after the sockets while the context lasts."""
         async with (
             running(self._recheck_for_ever(), "recheck of the sockets"),
-            running(listen(self._database, self.notice, self.suspect_all), "listener for notices"),
+            supervised(partial(listen, self._database, self.notice, self.suspect_all), "listener for notices"),
         ):
             yield
 
@@ -141,6 +142,12 @@ class Sockets:
                 logger.warning("who may stay can't be checked: %s", error)
                 await asyncio.sleep(RETRY_PAUSE_S)
                 self.suspect(suspects & set(self))
+            except Exception:
+                # An edge. A check that can't be made refuses: they may come in again by the door, where they are
+                # checked as well.
+                logger.exception("the recheck of %d sockets failed, and they are closed", len(suspects))
+                for socket in suspects:
+                    socket.close(CloseCode.INTERNAL_ERROR)
 
     async def _recheck(self, suspects: Collection[Socket]) -> None:
         if not suspects:

@@ -1,12 +1,15 @@
 """The server's side of one WebSocket after the handshake (RFC 6455 §5 to §7), directly on its transport."""
 
 import asyncio
+import logging
 import os
 from collections import deque
 from typing import cast
 
 from educa_chat.frames import Close, Fragment, FrameInvalid, FrameReader, Message
 from educa_chat.protocol import PING_FRAME, close_frame
+
+logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 5.0
 """How long a close may take: sending our close frame and everything before it, and receiving the peer's."""
@@ -296,4 +299,10 @@ class Heartbeat:
                 if socket.is_closed:
                     self._slots[0].discard(socket)
                 else:
-                    socket.beat()
+                    try:
+                        socket.beat()
+                    except Exception:
+                        # An edge: whatever is wrong with one socket must not keep the others from their beats.
+                        logger.exception("the beat of a socket failed")
+                        self._slots[0].discard(socket)
+                        socket.abort()

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import hmac
 import json
 import re
 import ssl
@@ -16,11 +17,14 @@ from aiohttp import web
 
 from educa_chat.app import build_app
 from educa_chat.demo import PASSWORD, add_demo
+from educa_chat.payload import PayloadCodec
 from educa_chat.settings import DEMO_SESSION_KEY, Settings, load_settings
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.courses import add_course, enrol
 from educa_chat.storage.pool import Database
 
+BUS_KEYS = (hmac.digest(DEMO_SESSION_KEY.encode(), b"bus", "sha256"),)
+"""The keys of servers whose settings come from `settings_for`."""
 TIMEOUT_S = 10.0
 """How long a test waits for what must come."""
 SIGNALS = ("presence", "typing", "read")
@@ -60,6 +64,11 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         yield Server(app, f"http://{host}:{port}")
     finally:
         await runner.cleanup()
+
+
+def codec_of(epoch: str, course: int = 1) -> PayloadCodec:
+    """What the servers of tests encode and decode the payloads of a room with."""
+    return PayloadCodec(f"{epoch}:room:{course}", BUS_KEYS)
 
 
 def quick_hash(password: str = PASSWORD) -> str:

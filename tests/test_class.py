@@ -17,7 +17,7 @@ from educa_chat.chat import Chat
 from educa_chat.errors import CommandRefused
 from educa_chat.markup import render
 from educa_chat.metrics import Metrics
-from educa_chat.payload import Tidings, decode_payload, encode_payloads
+from educa_chat.payload import LogUpdate
 from educa_chat.presence import Person, Presence
 from educa_chat.protocol import (
     Anonymity,
@@ -53,6 +53,7 @@ from educa_chat.storage.standings import find_standings
 from educa_chat.tasks import running
 from tests.conftest import Postgres
 from tests.page_model import PageModel
+from tests.serving import codec_of
 from tests.storage.platform import READER, add_class
 from tests.test_room import ListMember
 
@@ -511,11 +512,11 @@ async def test_a_room_takes_back_what_was_deleted_however_it_hears_of_it(room: C
     log = Log(room.database)
     heard = room.events[2:]
     if way == "the bus":
-        (payload,) = encode_payloads(EPOCH, heard)
-        tidings = decode_payload(payload, EPOCH)
-        assert isinstance(tidings, Tidings)
-        assert tidings.events == heard
-        heard = tidings.events
+        (payload,) = codec_of(EPOCH).encode_events(heard)
+        update = codec_of(EPOCH).decode(payload)
+        assert isinstance(update, LogUpdate)
+        assert update.events == heard
+        heard = update.events
     elif way == "the log":
         heard = await log.read(1, 2, 10)
     for order in (said + heard, heard + said, heard + said[::-1], said[:1] + heard + said[1:]):

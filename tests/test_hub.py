@@ -12,14 +12,14 @@ from educa_chat.errors import BusUnavailable
 from educa_chat.handlers.keys import HUB
 from educa_chat.hub import Hub
 from educa_chat.metrics import Metrics
-from educa_chat.payload import Typist, decode_payload, encode_head
+from educa_chat.payload import Typist
 from educa_chat.presence import Person as PersonHere
 from educa_chat.protocol import Event
 from educa_chat.storage.log import Log
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
 from tests.redis_server import RedisServer
-from tests.serving import Person, Server, open_server, settings_for
+from tests.serving import BUS_KEYS, Person, Server, codec_of, open_server, settings_for
 
 
 @pytest.fixture
@@ -108,13 +108,13 @@ async def test_a_process_that_nobody_else_can_hear_publishes_its_signals_alone(p
 
     bus = Bus()
     async with open_database(await postgres.create_chat_database(demo=True), 2) as database:
-        hub = Hub(Log(database), bus, await Log(database).epoch(), Metrics())
+        hub = Hub(Log(database), bus, await Log(database).epoch(), Metrics(), BUS_KEYS)
         async with hub.open():
             hub.announce({1: [Event(1, b'{"seq":1,"datetime":""}', None, None)]})
             hub.signal_typing(1, PersonHere(7, "ana", "Ana"), is_student=False)
             async with asyncio.timeout(10):
                 signal = await bus.payloads.get()
-            assert isinstance(decode_payload(signal, hub.epoch), Typist)
+            assert isinstance(codec_of(hub.epoch).decode(signal), Typist)
             assert bus.payloads.empty()
 
 
@@ -132,7 +132,7 @@ async def test_a_publish_that_failed_is_doubted_until_the_bus_has_carried_again(
     now = 100.0
     bus = Bus()
     async with open_database(await postgres.create_chat_database(demo=True), 2) as database:
-        hub = Hub(Log(database), bus, await Log(database).epoch(), Metrics(), clock=lambda: now)
+        hub = Hub(Log(database), bus, await Log(database).epoch(), Metrics(), BUS_KEYS, clock=lambda: now)
 
         def doubted() -> bool:
             return hub.bus_in_doubt
@@ -169,7 +169,7 @@ async def test_a_room_that_the_bus_tells_nothing_subscribes_anew_and_one_that_is
     bus = Bus()
     async with open_server(settings_for(url)) as elsewhere, open_database(url, 2) as database:
         log = Log(database)
-        hub = Hub(log, bus, await log.epoch(), Metrics())
+        hub = Hub(log, bus, await log.epoch(), Metrics(), BUS_KEYS)
         async with hub.open(), Person(elsewhere.url, "ana") as ana:
             room = await hub.enter(1)
             assert room is not None
@@ -186,7 +186,7 @@ async def test_a_room_that_the_bus_tells_nothing_subscribes_anew_and_one_that_is
 
             await is_behind(1)
             for seq in (2, 3, 4):
-                await bus.publish(f"{hub.epoch}:room:1", encode_head(hub.epoch, 1))
+                await bus.publish(f"{hub.epoch}:room:1", codec_of(hub.epoch).encode_head(1))
                 await is_behind(seq)
             assert bus.subscriptions == 1
             await is_behind(5)

@@ -21,21 +21,16 @@ from yarl import URL
 from educa_chat.errors import CommandRefused
 from educa_chat.handlers.access import is_site_path
 from educa_chat.markup import render
-from educa_chat.payload import Tidings, Typist, decode_payload, encode_head, encode_payloads, encode_typing
 from educa_chat.protocol import (
     Command,
     ErrorCode,
-    Event,
     Say,
-    TypingSignal,
     decode_command,
-    encode,
     normalise_text,
     text_frame,
 )
 from educa_chat.translations import LANGUAGES, negotiate_language
 
-EPOCH = "0123456789abcdef"
 SITE = "https://school.example/accounts/login/"
 
 JSON = st.recursive(
@@ -55,17 +50,6 @@ LANGUAGE_TAGS = st.lists(
     | st.text(max_size=3),
     max_size=12,
 ).map("".join)
-EVENTS = st.lists(
-    st.builds(
-        Event,
-        seq=st.integers(1, 30),
-        student=st.binary(min_size=1, max_size=400),
-        instructor=st.none() | st.binary(min_size=1, max_size=40),
-        basic=st.none() | st.binary(min_size=1, max_size=40),
-        owner=st.none() | st.integers(1, 2**31 - 1),
-    ),
-    unique_by=lambda event: event.seq,
-).map(lambda events: sorted(events, key=lambda event: event.seq))
 
 
 # Commands.
@@ -349,45 +333,3 @@ class Shown(HTMLParser):
 )
 def test_what_is_no_link_to_the_web_is_no_link(text: str) -> None:
     assert Shown(render(text)).links == []
-
-
-# What the bus carries.
-
-
-@given(EVENTS)
-def test_events_come_out_of_payloads_as_they_went_in(events: list[Event]) -> None:
-    decoded = [decode_payload(payload, EPOCH) for payload in encode_payloads(EPOCH, events)]
-    tidings = [payload for payload in decoded if isinstance(payload, Tidings)]
-    assert len(tidings) == len(decoded)
-    assert [event for payload in tidings for event in payload.events] == events
-    assert [payload.head for payload in tidings] == [payload.events[-1].seq for payload in tidings]
-
-
-@given(st.integers(0, 2**64 - 1))
-def test_a_head_comes_out_of_its_payload(seq: int) -> None:
-    assert decode_payload(encode_head(EPOCH, seq), EPOCH) == Tidings(seq, [])
-
-
-@given(st.integers(0, 2**31 - 1), st.text(max_size=150), st.text(max_size=150))
-def test_typing_comes_out_of_its_payload(person: int, user: str, name: str) -> None:
-    signal = TypingSignal(user=user, name=name)
-    assert decode_payload(encode_typing(EPOCH, person, signal), EPOCH) == Typist(person, encode(signal))
-
-
-@given(st.binary())
-def test_bytes_that_are_no_payload_are_nothing(data: bytes) -> None:
-    decode_payload(data, EPOCH)
-
-
-@given(EVENTS.filter(bool), st.data())
-def test_a_payload_that_was_damaged_is_events_or_nothing(events: list[Event], data: st.DataObject) -> None:
-    payload = bytearray(encode_payloads(EPOCH, events)[0])
-    place = data.draw(st.integers(0, len(payload) - 1))
-    payload[place] = data.draw(st.integers(0, 255))
-    decode_payload(bytes(payload[: data.draw(st.integers(0, len(payload)))]), EPOCH)
-
-
-@given(EVENTS)
-def test_payloads_of_another_epoch_are_nothing(events: list[Event]) -> None:
-    for payload in [*encode_payloads(EPOCH, events), encode_head(EPOCH, 1)]:
-        assert decode_payload(payload, "fedcba9876543210") is None

@@ -30,7 +30,7 @@ from educa_chat.bus.redis_link import (
     open_link,
 )
 from educa_chat.errors import BusUnavailable
-from educa_chat.tasks import end
+from educa_chat.tasks import running
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +57,11 @@ async def open_redis_cluster_bus(
         # Redis would take it for a hash tag.
         raise ValueError("a prefix with { would put every topic on the same shard")
     bus = RedisClusterBus(url, prefix, clock)
-    following = asyncio.create_task(bus._follow_topology())
-    try:
+    async with running(bus._follow_topology(), "follower of the Redis Cluster"):
         with suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await bus._opened.wait()
         yield bus
-    finally:
-        await end([following])
 
 
 class RedisClusterBus:
@@ -140,14 +137,17 @@ class RedisClusterBus:
                 self._stale.clear()
                 attempts += 1
                 try:
-                    owners = await self._read_topology()
+                    await self._adopt(await self._read_topology(), stacks)
                 except (RedisError, OSError) as error:
                     self._stale.set()
                     if attempts == 1:
                         logger.warning("No node of the Redis Cluster tells its masters: %s", describe(error))
+                except Exception:
+                    # An edge: an answer that makes no sense must not be the last that is asked for.
+                    self._stale.set()
+                    logger.exception("The masters of the Redis Cluster could not be read")
                 else:
                     attempts = 0
-                    await self._adopt(owners, stacks)
                 self._opened.set()
                 await asyncio.sleep(back_off_s(attempts))
         finally:

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from educa_chat.bus.inbox import Inbox
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.errors import BusUnavailable
-from educa_chat.tasks import end
+from educa_chat.tasks import supervised
 
 PUBLISH_TIMEOUT_S = 1.0
 SUBSCRIBE_TIMEOUT_S = 1.0
@@ -111,11 +111,13 @@ async def open_link(
     lost, a command refused, or a subscription taken back.
     """
     link = Link(options, pubsub, beat_channel, clock, on_failure)
-    tasks = [asyncio.create_task(work) for work in (link._listen(), link._carry(), link._beat())]
-    try:
+    # The listener ends first, so that nobody still gets what others end in the middle of.
+    async with (
+        supervised(link._carry, "publisher of the bus"),
+        supervised(link._beat, "heartbeat of the bus"),
+        supervised(link._listen, "listener of the bus"),
+    ):
         yield link
-    finally:
-        await end(tasks)
 
 
 @dataclass(eq=False)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from educa_chat.handlers.access import origin_is_allowed
-from educa_chat.handlers.keys import CSRF_KEY, SESSION_ID, SETTINGS
+from educa_chat.handlers.keys import CSRF_KEYS, SESSION_ID, SETTINGS
 
 COOKIE = "educa_chat_csrf"
 MAX_FIELDS = 16
@@ -30,7 +30,8 @@ async def csrf_token(request: web.Request) -> str:
     if seed is None:
         seed = request.get(_FRESH) or secrets.token_urlsafe(24)
         request[_FRESH] = seed
-    return _token(request, secrets.token_hex(_SALT_BYTES), seed, await request.app[SESSION_ID](request))
+    key = request.app[CSRF_KEYS][0]
+    return _token(key, secrets.token_hex(_SALT_BYTES), seed, await request.app[SESSION_ID](request))
 
 
 def set_csrf_cookie(request: web.Request, response: web.Response) -> None:
@@ -71,8 +72,11 @@ async def is_own_form(request: web.Request) -> bool:
     given = (await posted_form(request)).get("csrf_token")
     if seed is None or given is None or not origin_is_allowed(request):
         return False
-    expected = _token(request, given[: 2 * _SALT_BYTES], seed, await request.app[SESSION_ID](request))
-    return hmac.compare_digest(given.encode(), expected.encode())
+    salt, session_id = given[: 2 * _SALT_BYTES], await request.app[SESSION_ID](request)
+    return any(
+        hmac.compare_digest(given.encode(), _token(key, salt, seed, session_id).encode())
+        for key in request.app[CSRF_KEYS]
+    )
 
 
 def _seed(request: web.Request) -> str | None:
@@ -80,7 +84,7 @@ def _seed(request: web.Request) -> str | None:
     return seed if re.fullmatch(r"[A-Za-z0-9_-]{32}", seed) else None
 
 
-def _token(request: web.Request, salt: str, seed: str, session_id: str | None) -> str:
+def _token(key: bytes, salt: str, seed: str, session_id: str | None) -> str:
     # Salt and seed have one length each, so no other three make the same message.
     message = f"{salt}:{seed}:{session_id or ''}".encode(errors="replace")
-    return salt + hmac.new(request.app[CSRF_KEY], message, hashlib.sha256).hexdigest()
+    return salt + hmac.new(key, message, hashlib.sha256).hexdigest()

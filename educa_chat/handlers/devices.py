@@ -10,7 +10,7 @@ import secrets
 
 from aiohttp import web
 
-from educa_chat.handlers.keys import DEVICE_KEY, SETTINGS
+from educa_chat.handlers.keys import DEVICE_KEYS, SETTINGS
 
 COOKIE = "educa_chat_device"
 LIFE_S = 180 * 86400
@@ -19,8 +19,11 @@ LIFE_S = 180 * 86400
 def known_device(request: web.Request, username: str) -> str | None:
     """The name of the browser, where `username` has signed in with it before."""
     name, _, signature = request.cookies.get(COOKIE, "").partition(".")
-    expected = _signature(request, name, username)
-    return name if hmac.compare_digest(signature.encode(errors="replace"), expected.encode()) else None
+    is_ours = any(
+        hmac.compare_digest(signature.encode(errors="replace"), _signature(key, name, username).encode())
+        for key in request.app[DEVICE_KEYS]
+    )
+    return name if is_ours else None
 
 
 def remember_device(request: web.Request, response: web.StreamResponse, username: str) -> None:
@@ -30,7 +33,7 @@ def remember_device(request: web.Request, response: web.StreamResponse, username
     name = secrets.token_urlsafe(16)
     response.set_cookie(
         COOKIE,
-        f"{name}.{_signature(request, name, username)}",
+        f"{name}.{_signature(request.app[DEVICE_KEYS][0], name, username)}",
         max_age=LIFE_S,
         path=request.path,
         httponly=True,
@@ -39,6 +42,6 @@ def remember_device(request: web.Request, response: web.StreamResponse, username
     )
 
 
-def _signature(request: web.Request, name: str, username: str) -> str:
+def _signature(key: bytes, name: str, username: str) -> str:
     message = f"{name}:{username}".encode(errors="replace")
-    return hmac.new(request.app[DEVICE_KEY], message, hashlib.sha256).hexdigest()
+    return hmac.new(key, message, hashlib.sha256).hexdigest()

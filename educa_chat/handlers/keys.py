@@ -1,7 +1,7 @@
 """The parts that `build_app` puts into the application, by typed key."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from gettext import NullTranslations
 
 import jinja2
@@ -68,8 +68,10 @@ MEMBER_LOOKUPS = web.AppKey("MEMBER_LOOKUPS", RateLimit)
 """Looks for members by their names, by user."""
 SESSION_ID: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.AppKey("SESSION_ID")
 """Reads the session id that a request came with."""
-CSRF_KEY = web.AppKey("CSRF_KEY", bytes)
-DEVICE_KEY = web.AppKey("DEVICE_KEY", bytes)
+CSRF_KEYS: web.AppKey[Sequence[bytes]] = web.AppKey("CSRF_KEYS")
+"""The first of these signs, and what any of them has signed is accepted; so it is with the other keys."""
+DEVICE_KEYS: web.AppKey[Sequence[bytes]] = web.AppKey("DEVICE_KEYS")
+BUS_KEYS: web.AppKey[Sequence[bytes]] = web.AppKey("BUS_KEYS")
 PAGES = {language: web.AppKey(f"PAGES_{language}", jinja2.Environment) for language in LANGUAGES}
 """The templates, by language."""
 TRANSLATIONS = web.AppKey("TRANSLATIONS", Mapping[str, NullTranslations])

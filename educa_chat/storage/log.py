@@ -417,7 +417,9 @@ class Appender:
                     return
                 self._metrics.count_commit_failure("retried")
                 await asyncio.sleep(RETRY_PAUSE_S)
-            except (asyncpg.PostgresError, ValueError) as error:
+            except Exception as error:
+                # An edge: whatever is wrong with one entry must not stop the others, nor the process.
+                is_expected = isinstance(error, (asyncpg.PostgresError, ValueError))
                 del parts[0]
                 if len(part) > 1:
                     logger.warning("append of %d entries: %s, so it is halved", len(part), type(error).__name__)
@@ -425,7 +427,8 @@ class Appender:
                     middle = len(part) // 2
                     parts[:0] = part[:middle], part[middle:]
                 else:
-                    logger.error("the database refuses an entry: %s", type(error).__name__)
+                    trace = None if is_expected else error
+                    logger.error("the database refuses an entry: %s", type(error).__name__, exc_info=trace)
                     self._metrics.count_commit_failure("refused")
                     is_its_fault = isinstance(error, (asyncpg.DataError, ValueError))
                     _refuse(part, ErrorCode.BAD_REQUEST if is_its_fault else ErrorCode.UNAVAILABLE)

@@ -1,0 +1,133 @@
+"""A server that lacks a component does not go on: it stops in order, says so by its exit code, and is started again."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from educa_chat.settings import DEMO_SESSION_KEY
+from educa_chat.tasks import supervised
+from tests.conftest import Postgres
+from tests.processes import Process, free_port
+from tests.redis_server import RedisServer
+from tests.serving import Person
+
+BROKEN = """
+import os, pathlib, sys
+from educa_chat.cli import main
+from educa_chat.storage.log import Appender
+
+def is_broken():
+    if os.environ["BREAKS"] == __name__ == "__main__":
+        return True
+    try:
+        # The first worker is, and the one that takes its place is not.
+        return __name__ == "__mp_main__" and not pathlib.Path(os.environ["BROKEN"]).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+
+if is_broken():
+    async def run(self):
+        await self._arrival.wait()
+        {end}
+    Appender.run = run
+
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+"""The program, with an appender that ends as soon as there is something to append."""
+
+
+@asynccontextmanager
+async def open_broken(
+    folder: Path, end: str, breaks: str, database_url: str, bus_url: str = "memory:", *arguments: str
+) -> AsyncIterator[Process]:
+    script = folder / "broken.py"
+    script.write_text(BROKEN.replace("{end}", end))
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, script, "serve", "--port", str(port), *arguments,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "BREAKS": breaks,
+            "BROKEN": str(folder / "broken once"),
+            "EDUCA_CHAT_DATABASE_URL": database_url,
+            "EDUCA_CHAT_BUS_URL": bus_url,
+            "EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY,
+        },
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    running = Process(process, f"http://127.0.0.1:{port}")
+    try:
+        await running.ready()
+        yield running
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await running.ended()
+
+
+@pytest.mark.parametrize("end", ["raise RuntimeError", "return", "raise asyncio.CancelledError"])
+async def test_a_component_that_ends_stops_the_process_in_order_and_the_exit_code_is_1(
+    tmp_path: Path, postgres: Postgres, end: str
+) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    async with open_broken(tmp_path, end.replace("asyncio", '__import__("asyncio")'), "__main__", url) as node:
+        async with Person(node.url, "ana") as ana:
+            socket = await ana.enter()
+            await socket.say("the last word", id="1")
+            # Whoever is here is sent to another node, as when the process is asked to stop.
+            assert await socket.close_code() == 1001
+        assert await node.ended() == 1, node.output
+    assert "appender has ended by itself, so this process stops" in node.output
+    assert node.output.splitlines()[-1] == "educa-chat: appender has ended by itself"
+
+
+async def test_a_worker_whose_component_ends_is_started_again(
+    tmp_path: Path, postgres: Postgres, redis_server: RedisServer
+) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    async with open_broken(
+        tmp_path, "raise RuntimeError", "__mp_main__", url, redis_server.url, "--workers", "2"
+    ) as node:
+        await node.printed("serves on")
+        async with Person(node.url, "ana") as ana:
+            for number, socket in enumerate([await ana.enter() for _ in range(12)]):
+                # Each is with either worker, as the kernel will have it.
+                await socket.say("hello", id=str(number))
+            await node.printed("ended with 1 and is started again")
+            async with asyncio.timeout(30):
+                while node.output.count("the socket is open") < 13:
+                    # While the worker goes away, or is yet to come, people are refused.
+                    with suppress(aiohttp.ClientError):
+                        await ana.enter()
+        assert await node.stop() == 0, node.output
+    assert "appender has ended by itself" in node.output
+
+
+async def test_supervised_work_that_fails_begins_anew_and_is_ended_with_its_context(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("educa_chat.tasks.RESTART_PAUSE_S", 0.0)
+    beginnings, has_begun_thrice = 0, asyncio.Event()
+
+    async def work() -> None:
+        nonlocal beginnings
+        beginnings += 1
+        if beginnings < 3:
+            raise RuntimeError
+        has_begun_thrice.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(10), supervised(work, "some work"):
+        await has_begun_thrice.wait()
+    assert caplog.text.count("some work failed, and begins anew") == 2
+    assert beginnings == 3

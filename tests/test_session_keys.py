@@ -1,0 +1,86 @@
+"""What is made with the session key goes on when the key is changed, and all workers have one key."""
+
+import pytest
+from cryptography.fernet import Fernet
+
+from educa_chat.app import build_app
+from educa_chat.errors import SettingsInvalid
+from educa_chat.settings import DEMO_SESSION_KEY, Settings, load_settings
+from tests.conftest import Postgres
+from tests.processes import open_node
+from tests.redis_server import RedisServer
+from tests.serving import Person, open_server, settings_for
+
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+
+
+async def test_who_signed_in_under_a_former_key_stays_signed_in_and_can_sign_out(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    async with (
+        open_server(settings_for(url, session_key=OLD)) as before,
+        open_server(settings_for(url, session_key=NEW, session_key_fallbacks=f"{OLD}")) as after,
+        open_server(settings_for(url, session_key=NEW)) as later,
+        Person(before.url, "ana") as ana,
+    ):
+        assert (await ana.get("/students/courses/"))[0] == 200
+        token = await ana.token("/students/courses/")
+        ana.url = later.url
+        assert (await ana.get("/students/courses/"))[0] == 302
+        ana.url = after.url
+        assert (await ana.get("/students/courses/"))[0] == 200
+        await (await ana.enter()).receive_until("welcome")
+        # The form came with a page that the server with the old key made.
+        path = "/accounts/logout/"
+        async with ana.http.post(after.url + path, data={"csrf_token": token}, allow_redirects=False) as response:
+            assert response.status == 302
+        assert (await ana.get("/students/courses/"))[0] == 302
+        # What is made now is made with the new key.
+        await ana.sign_in("ana")
+        ana.url = later.url
+        assert (await ana.get("/students/courses/"))[0] == 200
+
+
+async def test_a_browser_is_known_by_what_was_signed_with_a_former_key(postgres: Postgres) -> None:
+    """It is told by the count of failures that a known browser has by itself."""
+    url = await postgres.create_chat_database(demo=True)
+    strict = {"limits_sign_in_failures_per_minute": 1}
+    async with (
+        open_server(settings_for(url, session_key=OLD)) as before,
+        open_server(settings_for(url, session_key=NEW, session_key_fallbacks=OLD, **strict)) as after,
+        Person(before.url, "ana") as ana,
+        Person(after.url) as stranger,
+    ):
+        await ana.sign_out()
+        while (await stranger.sign_in("ana", "wrong"))[0] != 429:
+            pass
+        ana.url = after.url
+        assert (await ana.sign_in("ana"))[0] == 302
+
+
+async def test_workers_without_a_session_key_share_one(postgres: Postgres, redis_server: RedisServer) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    async with open_node(url, redis_server.url, "--workers", "2", session_key="") as node:
+        await node.printed("serves on")
+        async with Person(node.url, "ana") as ana:
+            # Each over a connection of its own, which the kernel gives to either worker.
+            answers = {(await ana.get("/students/courses/", Connection="close"))[0] for _ in range(20)}
+        assert answers == {200}
+        assert node.output.count("session.key is not set") == 1
+
+
+@pytest.mark.parametrize("key", ["x", DEMO_SESSION_KEY[:-1]])
+def test_a_former_key_is_verified_like_the_present_one(key: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"session\.key_fallbacks"):
+        load_settings(None, {"EDUCA_CHAT_SESSION_KEY": NEW, "EDUCA_CHAT_SESSION_KEY_FALLBACKS": f"{OLD},{key}"})
+
+
+def test_production_refuses_the_demo_key_among_the_former_ones() -> None:
+    environment = {"EDUCA_CHAT_SESSION_KEY": NEW, "EDUCA_CHAT_SESSION_KEY_FALLBACKS": DEMO_SESSION_KEY}
+    load_settings(None, environment)
+    with pytest.raises(SettingsInvalid, match="everybody knows"):
+        load_settings(None, environment | {"EDUCA_CHAT_SERVER_MODE": "production"})
+
+
+def test_an_application_is_not_built_without_a_key() -> None:
+    with pytest.raises(SettingsInvalid, match=r"session\.key"):
+        build_app(Settings())
