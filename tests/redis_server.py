@@ -21,7 +21,10 @@ START_TIMEOUT_S = 10.0
 
 
 class RedisServer:
-    """One `redis-server` on a free port of 127.0.0.1 that keeps its port and stores nothing."""
+    """One `redis-server` on a free port of 127.0.0.1 that keeps its port and stores nothing.
+
+    `options` are those of its command line, a file of settings first.
+    """
 
     def __init__(self, options: Sequence[str] = ()) -> None:
         self._program = _find_program()
@@ -46,8 +49,8 @@ class RedisServer:
         """Start it, the first time or again, and return when it answers; raises TimeoutError otherwise."""
         host, port = self._address
         self._folder = tempfile.TemporaryDirectory(prefix="educa-chat-redis-")
-        options = ["--bind", host, "--port", str(port), "--dir", self._folder.name]
-        options += ["--save", "", "--appendonly", "no", *self._options]
+        options = [*self._options, "--bind", host, "--port", str(port), "--dir", self._folder.name]
+        options += ["--save", "", "--appendonly", "no"]
         with (Path(self._folder.name) / "log").open("wb") as log:
             self._process = subprocess.Popen([self._program, *options], stdout=log, stderr=log)
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -80,7 +83,7 @@ class RedisServer:
         try:
             with socket.create_connection(self._address, timeout=1.0) as connection:
                 connection.sendall(b"PING\r\n")
-                return connection.recv(16) == b"+PONG\r\n"
+                return connection.recv(7) in (b"+PONG\r\n", b"-NOAUTH")
         except OSError:
             return False
 

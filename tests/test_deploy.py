@@ -21,11 +21,13 @@ from tests.conftest import Postgres, required
 from tests.django_site import DjangoSite
 from tests.django_site.settings import SECRET_KEY
 from tests.nginx import CONFIGURATION, DEPLOY
-from tests.processes import open_node
+from tests.processes import free_port, open_node
+from tests.redis_server import RedisServer
 from tests.serving import Person
 from tests.test_command_line import run
 
 PROJECT = Path(__file__).parent.parent
+REDIS_PASSWORD = "${REDIS_PASSWORD:?see educa-chat.env.example}"
 DRAIN_S = 30
 """What a node may take to go away."""
 
@@ -131,7 +133,7 @@ def test_compose_knows_when_each_service_is_well_and_starts_them_in_order() -> N
     assert set(services) == {"postgres", "redis", "migrate", "one", "two", "nginx"}
     for name, service in services.items():
         assert service["healthcheck"] == {"disable": True} if name == "migrate" else service["healthcheck"]["test"]
-        assert service["restart"] == ("no" if name == "migrate" else "unless-stopped")
+        assert service["restart"] == ("no" if name == "migrate" else "always")
         assert ("ports" in service) == (name == "nginx")
         for other, condition in service.get("depends_on", {}).items():
             if condition["condition"] == "service_healthy":
@@ -156,11 +158,31 @@ def test_composes_nodes_have_known_settings_and_the_addresses_that_nginx_sends_p
         assert settings.server.trusted_proxies == (f"{services['nginx']['networks']['chat']['ipv4_address']}/32",)
         assert settings.server.metrics_networks
         assert not set(settings.server.metrics_networks) & set(settings.server.trusted_proxies)
-        assert settings.bus.url == "redis://redis:6379"
+        assert settings.bus.url == f"redis://:{REDIS_PASSWORD}@redis:6379"
     lines = content["configs"]["nodes"]["content"].split("\n")
     assert [line.split()[1] for line in lines if line] == [
         f"{services[name]['networks']['chat']['ipv4_address']}:{settings.server.port}" for name in ("one", "two")
     ]
+
+
+async def test_composes_redis_asks_for_its_password_and_lets_the_nodes_do_what_they_need(tmp_path: Path) -> None:
+    content = compose()
+    redis = content["services"]["redis"]
+    assert redis["configs"] == [{"source": "redis", "target": redis["command"][1]}]
+    assert redis["environment"]["REDISCLI_AUTH"] == REDIS_PASSWORD
+    assert "ports" not in redis
+    file = tmp_path / "redis.conf"
+    file.write_text(content["configs"]["redis"]["content"].replace(REDIS_PASSWORD, "secret"))
+    server = RedisServer([str(file)])
+    server.start()
+    try:
+        nowhere, url = f"postgresql://x@127.0.0.1:{free_port()}/x", f"redis://:secret@127.0.0.1:{server.port}"
+        code, output = await run(nowhere, "check", environment={"EDUCA_CHAT_BUS_URL": url})
+        assert "ok   bus: redis, heard itself" in output, (code, output)
+        code, output = await run(nowhere, "check", environment={"EDUCA_CHAT_BUS_URL": server.url})
+        assert "FAIL bus" in output, (code, output)
+    finally:
+        server.stop()
 
 
 def test_nginx_waits_longer_than_a_nodes_ping_and_shows_out_who_says_nothing() -> None:
@@ -185,6 +207,10 @@ def test_the_unit_is_sound_and_shut_in_and_waits_for_the_drain(tmp_path: Path) -
         pytest.skip("there is no systemd-analyze")
     text = (DEPLOY / "educa-chat@.service").read_text(encoding="utf-8")
     assert seconds_of_unit(text, "TimeoutStopSec") > DRAIN_S
+    # It comes back whatever its exit code was, and however often that happens.
+    assert re.findall(r"^Restart=(.*)$", text, re.MULTILINE) == ["always"]
+    assert seconds_of_unit(text, "StartLimitIntervalSec") == 0
+    assert seconds_of_unit(text, "RestartSec") <= 5
     unit = tmp_path / "educa-chat@8001.service"
     # The program's place is the only thing that is not there on this machine.
     assert text.count("/opt/educa-chat/bin/educa-chat") == 1
