@@ -101,6 +101,7 @@ def serve(deployment: Deployment, *, bus_url: str = "memory:", core: int | None 
     port = free_port()
     settings = {
         "SERVER_MODE": "production",
+        "SERVER_ALLOW_INSECURE_COOKIES": "true",
         "SERVER_PORT": str(port),
         "DATABASE_URL": deployment.database.url,
         "BUS_URL": bus_url,

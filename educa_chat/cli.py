@@ -10,13 +10,16 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
-from educa_chat.errors import DatabaseUnavailable, EducaChatError, RecordExists, SettingsInvalid
+from educa_chat.errors import DatabaseUnavailable, EducaChatError, PasswordRefused, RecordExists, SettingsInvalid
 from educa_chat.log_lines import configure_logging
 from educa_chat.settings import Settings, load_settings
 from educa_chat.storage.pool import Database, open_database
+
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = load_settings(parsed.config, os.environ)
         configure_logging(logging.INFO if parsed.run is _serve else logging.WARNING, settings.server.mode)
+        database = f"the database is {database_location(settings.database.url)}"
+        if parsed.run is _serve:
+            logger.info(database)
+        else:
+            print(f"educa-chat: {database}", file=sys.stderr)
         code: int = parsed.run(settings, parsed)
     except DatabaseUnavailable as error:
         print(f"educa-chat: the database can't be reached, see database.url: {error}", file=sys.stderr)
@@ -38,6 +46,21 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def database_location(url: str) -> str:
+    """Return what of `url` may be shown: where the database is, and the user, but no password."""
+    scheme, _, location = url.partition(":")
+    if scheme == "embedded":
+        return f"embedded:{Path(location).absolute()}"
+    # Whatever stands before the last @ may be part of a password.
+    credentials, at, address = location.removeprefix("//").rpartition("@")
+    address, _, query = address.partition("?")
+    shown = [
+        (name, value) for name, value in parse_qsl(query) if name in ("host", "port", "user", "dbname", "database")
+    ]
+    parameters = f"?{urlencode(shown, safe='/')}" if shown else ""
+    return f"{scheme}://{credentials.partition(':')[0]}{at}{address}{parameters}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,14 +219,13 @@ def _refuse_demo_in_production(settings: Settings) -> None:
         raise SettingsInvalid("the demo data, whose password everybody knows, is for development only")
 
 
-async def _add_user(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
-    from educa_chat.passwords import make_password
+async def _add_user(database: Database, settings: Settings, arguments: argparse.Namespace) -> None:
     from educa_chat.storage.accounts import add_user
 
     user_id = await add_user(
         database,
         arguments.username,
-        make_password(_ask_password()),
+        _ask_password(settings, arguments.username),
         first_name=arguments.first_name,
         last_name=arguments.last_name,
         is_superuser=arguments.superuser,
@@ -211,11 +233,10 @@ async def _add_user(database: Database, _: Settings, arguments: argparse.Namespa
     print(f"added the user {arguments.username} with the id {user_id}")
 
 
-async def _set_password(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
-    from educa_chat.passwords import make_password
+async def _set_password(database: Database, settings: Settings, arguments: argparse.Namespace) -> None:
     from educa_chat.storage.accounts import set_password
 
-    await set_password(database, arguments.username, make_password(_ask_password()))
+    await set_password(database, arguments.username, _ask_password(settings, arguments.username))
     print(f"{arguments.username} has a new password")
 
 
@@ -249,11 +270,28 @@ async def _unenrol(database: Database, _: Settings, arguments: argparse.Namespac
     print(f"{arguments.username} is out of the course {arguments.course}")
 
 
-def _ask_password() -> str:
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\n")
+def _ask_password(settings: Settings, username: str) -> str:
+    """Read a new password from the terminal, or the first line of the input, and hash it. Raises PasswordRefused."""
+    from educa_chat.demo import PASSWORD
+    from educa_chat.passwords import make_password
+
+    password = _typed_password() if sys.stdin.isatty() else _first_line()
+    if settings.server.mode == "production" and password == PASSWORD:
+        raise PasswordRefused("this is the password of the demo data, which everybody knows")
+    return make_password(password, username)
+
+
+def _typed_password() -> str:
     while True:
         password = getpass.getpass("Password: ")
-        if password and password == getpass.getpass("Again: "):
+        if password == getpass.getpass("Again: "):
             return password
-        print("That was empty, or not the same twice.", file=sys.stderr)
+        print("These two are not the same.", file=sys.stderr)
+
+
+def _first_line() -> str:
+    try:
+        line = sys.stdin.buffer.readline().decode()
+    except UnicodeDecodeError:
+        raise PasswordRefused("the password is not in UTF-8") from None
+    return line.removesuffix("\n").removesuffix("\r")

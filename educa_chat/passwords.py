@@ -27,6 +27,7 @@ from argon2.exceptions import HashingError
 from argon2.low_level import hash_secret_raw
 
 from educa_chat.errors import PasswordRefused, SignInBusy
+from educa_chat.password_policy import require_strong
 
 PASSWORD_BYTES = 4096
 """The longest password, in UTF-8."""
@@ -59,14 +60,16 @@ _BCRYPT_ROUNDS = 12 + 4
 _SCRYPT_BLOCKS = _WORK * 2**14 * 8 * 5
 
 
-def make_password(password: str) -> str:
-    """Hash `password` as Django 5.2 does by default: PBKDF2 with SHA-256, a million iterations. Blocks.
+def make_password(password: str, username: str = "") -> str:
+    """Hash a new `password` of `username` as Django 5.2 does by default: PBKDF2 with SHA-256, a million iterations.
 
-    Raises PasswordRefused for a password longer than PASSWORD_BYTES or with lone surrogates, which would never be
-    verified.
+    Blocks. Raises PasswordRefused for a weak password (see `password_policy`), and for one that `verify_password` would
+    refuse: it is longer than PASSWORD_BYTES, or has lone surrogates.
     """
+    secret = _bytes_of(password)
+    require_strong(password, username)
     salt = "".join(secrets.choice(_SALT_CHARACTERS) for _ in range(_SALT_LENGTH))
-    digest = hashlib.pbkdf2_hmac("sha256", _bytes_of(password), salt.encode(), _ITERATIONS)
+    digest = hashlib.pbkdf2_hmac("sha256", secret, salt.encode(), _ITERATIONS)
     return f"pbkdf2_sha256${_ITERATIONS}${salt}${b64encode(digest).decode()}"
 
 

@@ -1,12 +1,13 @@
 """The settings: a TOML file, overridden by the environment, as frozen and typed structs.
 
 Each key can be set by the variable `EDUCA_CHAT_<SECTION>_<KEY>`. An unknown key is an error, in the file and in the
-environment; a variable whose section is none of ours is left alone.
+environment: a misspelt one would leave the server with a default, such as a database that nobody meant.
 """
 
 import ipaddress
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -65,6 +66,10 @@ class Auth(_Section, frozen=True):
 
 class Server(_Section, frozen=True):
     mode: Literal["development", "production"] = "development"
+    allow_embedded_database: bool = False
+    """Whether production may store its data in an embedded database."""
+    allow_insecure_cookies: bool = False
+    """Whether production may send its cookies over plain http."""
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
@@ -100,34 +105,66 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _SECTIONS: dict[str, type[msgspec.Struct]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+_KEYS = {
+    f"{section}.{field.name}": field.type
+    for section, fields in _SECTIONS.items()
+    for field in msgspec.structs.fields(fields)
+}
+_VARIABLES = {key.replace(".", "_").upper(): key for key in _KEYS}
+"""The keys by the names of their variables, without the prefix."""
+_NOT_SETTINGS = ("EDUCA_CHAT_REQUIRE",)
+"""Variables with our prefix that are for others: the test suite reads what it must not skip."""
 
 
 def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings:
     """Read `file`, if there is one, and what `environment` overrides.
 
-    Raises SettingsInvalid for a file that can't be read, an unknown key, or a value of the wrong form.
+    Raises SettingsInvalid for a file that can't be read, for unknown keys, naming all of them, and for a value of the
+    wrong form.
     """
     values = _read(file) if file else {}
+    errors = [f"{file}: {error}" for error in _unknown_keys(values)]
     for variable, text in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _NOT_SETTINGS:
             continue
-        section, _, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
-        if section not in _SECTIONS:
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name not in _VARIABLES:
+            errors.append(
+                f"{variable}: there is no such setting{_suggestion(name.upper(), _VARIABLES, ENVIRONMENT_PREFIX)}"
+            )
             continue
-        fields = {field.name: field.type for field in msgspec.structs.fields(_SECTIONS[section])}
-        if key not in fields:
-            raise SettingsInvalid(f"{variable}: the section {section} has no key {key!r}")
+        section, _, key = _VARIABLES[name].partition(".")
         table = values.setdefault(section, {})
         if not isinstance(table, dict):
             raise SettingsInvalid(f"{section}: a table is expected")
-        is_list = fields[key] == tuple[str, ...]
+        is_list = _KEYS[f"{section}.{key}"] == tuple[str, ...]
         table[key] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+    if errors:
+        raise SettingsInvalid("\n".join(errors))
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsInvalid(f"{file or 'environment'}: {error}") from error
     verify(settings)
     return settings
+
+
+def _unknown_keys(values: Mapping[str, Any]) -> Iterator[str]:
+    """Describe what in the tables of a file is no setting."""
+    for section, table in values.items():
+        if section not in _SECTIONS:
+            yield f"{section}: there is no such section{_suggestion(section, (*_SECTIONS, *_KEYS))}"
+        elif isinstance(table, dict):
+            for key in table:
+                if (name := f"{section}.{key}") not in _KEYS:
+                    yield f"{name}: there is no such key{_suggestion(name, _KEYS)}"
+
+
+def _suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return the question that ends the message about an unknown `name`; empty if nothing in `known` is similar."""
+    without_section = [one for one in known if one.endswith((f".{name}", f"_{name}"))]
+    similar = without_section or get_close_matches(name, known)
+    return f"; did you mean {prefix}{similar[0]}?" if similar and name else ""
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -196,6 +233,16 @@ def _verify_production(settings: Settings) -> None:
         raise SettingsInvalid(f"session.key: this is the demo key, which everybody knows; make one with {_KEY_RECIPE}")
     if DEMO_SESSION_KEY in settings.session.key_fallbacks:
         raise SettingsInvalid("session.key_fallbacks: the demo key is among them, and everybody knows it")
+    if settings.database.url.startswith("embedded:") and not settings.server.allow_embedded_database:
+        raise SettingsInvalid(
+            "database.url: production refuses an embedded database, which nothing backs up; name a server "
+            "(postgresql://…), or set server.allow_embedded_database"
+        )
+    if not settings.session.secure and not settings.server.allow_insecure_cookies:
+        raise SettingsInvalid(
+            "session.secure: production refuses cookies that plain http carries; set it, or set "
+            "server.allow_insecure_cookies"
+        )
 
 
 _KEY_RECIPE = (

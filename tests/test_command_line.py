@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
+from educa_chat.cli import database_location
 from educa_chat.settings import DEMO_SESSION_KEY
+from educa_chat.storage.accounts import add_user
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
 from tests.processes import free_port, open_node, open_process
@@ -19,12 +22,13 @@ from tests.serving import Person
 
 KEY = Fernet.generate_key().decode()
 CONFIG = Path(__file__).parent.parent / "config"
+PRODUCTION = {"EDUCA_CHAT_SERVER_MODE": "production", "EDUCA_CHAT_SESSION_SECURE": "true"}
 
 
 async def run(
     url: str, *arguments: str, input: str = "", environment: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
-    """Run `educa-chat` to its end, from another directory; its exit code and its output."""
+    """Run `educa-chat` to its end, in another directory; its exit code and its output but for the database's line."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "educa_chat", *arguments,
         cwd="/",
@@ -33,10 +37,10 @@ async def run(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    output, _ = await asyncio.wait_for(process.communicate(input.encode()), 60)
+    output, _ = await asyncio.wait_for(process.communicate(input.encode("utf-8", "surrogateescape")), 60)
     assert process.returncode is not None
     assert b"Traceback" not in output, output.decode()
-    return process.returncode, output.decode()
+    return process.returncode, re.sub(r"^educa-chat: the database is .*\n", "", output.decode(), count=1)
 
 
 async def test_an_empty_database_becomes_a_chat_by_four_kinds_of_command(postgres: Postgres) -> None:
@@ -44,15 +48,15 @@ async def test_an_empty_database_becomes_a_chat_by_four_kinds_of_command(postgre
     for arguments, input, said in (
         (("migrate",), "", "applied 0001_platform\napplied 0002_chat"),
         (("migrate",), "", "up to date"),
-        (("user", "add", "teacher", "--first-name", "Tea", "--last-name", "Cher"), "secret\n", "teacher"),
-        (("user", "add", "student"), "secret\n", "student"),
+        (("user", "add", "teacher", "--first-name", "Tea", "--last-name", "Cher"), "a secret word\n", "teacher"),
+        (("user", "add", "student"), "a secret word\n", "student"),
         (("course", "add", "Algebra <I>", "--owner", "teacher"), "", "1"),
         (("enrol", "student", "1"), "", "student"),
     ):
         assert (code_and_said := await run(url, *arguments, input=input))[0] == 0, code_and_said
         assert said in code_and_said[1]
     async with open_node(url) as node, Person(node.url) as student:
-        assert (await student.sign_in("student", "secret"))[0] == 302
+        assert (await student.sign_in("student", "a secret word"))[0] == 302
         assert "Algebra &lt;I&gt;" in (await student.get("/chat/room/1/"))[1]
         socket = await student.enter()
         await socket.receive()
@@ -62,14 +66,14 @@ async def test_an_empty_database_becomes_a_chat_by_four_kinds_of_command(postgre
         assert (await run(url, "enrol", "student", "1"))[0] == 0
         socket = await student.enter()
         await socket.receive()
-        assert (await run(url, "user", "password", "student", input="another\n"))[0] == 0
+        assert (await run(url, "user", "password", "student", input="another secret\r\n"))[0] == 0
         assert await socket.close_code() == 4001
-        assert (await student.sign_in("student", "another"))[0] == 302
+        assert (await student.sign_in("student", "another secret"))[0] == 302
         socket = await student.enter()
         await socket.receive()
         assert (await run(url, "user", "deactivate", "student"))[0] == 0
         assert await socket.close_code() == 4001
-        assert (await student.sign_in("student", "another"))[0] == 200
+        assert (await student.sign_in("student", "another secret"))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -88,13 +92,13 @@ async def test_an_empty_database_becomes_a_chat_by_four_kinds_of_command(postgre
 async def test_what_cannot_be_done_is_said_and_the_exit_code_is_1(
     postgres: Postgres, arguments: tuple[str, ...], said: str
 ) -> None:
-    code, output = await run(await postgres.create_chat_database(demo=True), *arguments, input="x\n")
+    code, output = await run(await postgres.create_chat_database(demo=True), *arguments, input="a secret word\n")
     assert (code, said in output) == (1, True), output
 
 
 async def test_the_demo_data_is_for_an_empty_database_in_development(postgres: Postgres) -> None:
     url = await postgres.create_chat_database()
-    code, output = await run(url, "demo", environment={"EDUCA_CHAT_SERVER_MODE": "production"})
+    code, output = await run(url, "demo", environment=PRODUCTION)
     assert (code, "development only" in output) == (1, True), output
     assert (await run(url, "demo"))[0] == 0
     async with open_database(url, 1) as database:
@@ -103,7 +107,7 @@ async def test_the_demo_data_is_for_an_empty_database_in_development(postgres: P
 
 async def test_the_demo_data_in_development_needs_no_migration_before(postgres: Postgres) -> None:
     url = await postgres.create_database()
-    code, output = await run(url, "demo", environment={"EDUCA_CHAT_SERVER_MODE": "production"})
+    code, output = await run(url, "demo", environment=PRODUCTION)
     assert (code, "migrate" in output) == (1, True), output
     assert (await run(url, "demo"))[0] == 0
     assert (await run(url, "check"))[0] == 0
@@ -119,7 +123,7 @@ async def test_the_tables_of_a_django_site_are_not_written_to(postgres: Postgres
         ("demo",),
         ("course", "add", "X", "--owner", "ana"),
     ):
-        code, output = await run(url, *arguments, input="x\n")
+        code, output = await run(url, *arguments, input="a secret word\n")
         assert (code, "Django site" in output) == (1, True), output
 
 
@@ -198,6 +202,8 @@ async def test_production_refuses_a_schema_that_is_not_up_to_date_and_says_what_
     [
         ({"EDUCA_CHAT_SESSION_KEY": ""}, "session.key"),
         ({"EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY}, "demo key"),
+        ({"EDUCA_CHAT_SESSION_SECURE": "false"}, "session.secure: production refuses"),
+        ({"EDUCA_CHAT_DATABASE_URL": "embedded:x"}, "database.url: production refuses"),
         ({"EDUCA_CHAT_BUS_URL": "memory:"}, "memory bus"),
     ],
 )
@@ -273,3 +279,114 @@ async def test_a_killed_server_leaves_a_database_that_the_next_one_takes_and_sto
             node.signal(number)
             await node.ended()
     assert not (folder / "postmaster.pid").exists()
+
+
+# Which database.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check",),
+        ("migrate",),
+        ("demo",),
+        ("user", "add", "x"),
+        ("user", "password", "x"),
+        ("user", "deactivate", "x"),
+        ("course", "add", "X", "--owner", "x"),
+        ("enrol", "x", "1"),
+        ("unenrol", "x", "1"),
+        ("serve", "--port", "1"),
+    ],
+    ids=" ".join,
+)
+async def test_each_command_says_which_database_it_uses_and_no_password(arguments: tuple[str, ...]) -> None:
+    """It says so on stderr, so that a script which reads the id of a course gets nothing else."""
+    port = free_port()
+    environment = {
+        "EDUCA_CHAT_DATABASE_URL": f"postgresql://educa:xyzzy@127.0.0.1:{port}/campus?password=plugh&host=127.0.0.1",
+        "EDUCA_CHAT_SESSION_KEY": KEY,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "educa_chat", *arguments,
+        env={**os.environ, **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    stdout, stderr = await asyncio.wait_for(process.communicate(), 60)
+    line = f"the database is postgresql://educa@127.0.0.1:{port}/campus?host=127.0.0.1\n"
+    assert stderr.decode().splitlines(keepends=True)[0].endswith(line), stderr.decode()
+    assert b"the database is" not in stdout
+    assert not any(password in stdout + stderr for password in (b"xyzzy", b"plugh"))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://educa:xyzzy@db.example:5432/campus", "postgresql://educa@db.example:5432/campus"),
+        ("postgresql://educa@db.example/campus", "postgresql://educa@db.example/campus"),
+        ("postgresql://db.example/campus", "postgresql://db.example/campus"),
+        ("postgresql://educa:xy%40zzy@db.example/campus", "postgresql://educa@db.example/campus"),
+        ("postgresql://educa:xy@zz/y?x#y@db.example/campus", "postgresql://educa@db.example/campus"),
+        ("postgresql://:xyzzy@db.example/campus", "postgresql://@db.example/campus"),
+        ("postgresql://one.example:1,two.example:2/campus", "postgresql://one.example:1,two.example:2/campus"),
+        ("postgresql:///campus?host=/run&user=educa&password=xyzzy&sslpassword=xyzzy",
+         "postgresql:///campus?host=/run&user=educa"),
+        ("embedded:/var/lib/educa", "embedded:/var/lib/educa"),
+        ("embedded:var/database", f"embedded:{Path.cwd()}/var/database"),
+    ],
+)  # fmt: skip
+def test_the_place_of_a_database_is_shown_without_its_passwords(url: str, shown: str) -> None:
+    assert database_location(url) == shown
+
+
+async def test_a_misspelt_variable_stops_every_command(tmp_path: Path) -> None:
+    """It would otherwise use the default: an embedded database in the current directory."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "educa_chat", "check",
+        cwd=tmp_path,
+        env={**os.environ, "EDUCA_CHAT_DATABSE_URL": "postgresql://db.example/campus"},
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, stderr = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert b"did you mean EDUCA_CHAT_DATABASE_URL?" in stderr
+    assert os.listdir(tmp_path) == []
+
+
+# Passwords.
+
+
+@pytest.mark.parametrize(
+    ("input", "said"),
+    [
+        ("", "too short"),
+        ("\n", "too short"),
+        ("\nanother secret\n", "too short"),
+        ("secret\n", "too short"),
+        ("        \n", "too short"),
+        ("password1\n", "most common"),
+        ("new-ana1\n", "the user name"),
+        ("Educa-Chat 2026!\n", "the name of this chat"),
+        ("x" * 2000 + "y" * 2097 + "\n", "too long"),
+        ("a secret \udcff word\n", "UTF-8"),
+    ],
+)
+async def test_a_weak_password_is_refused_wherever_one_is_set(postgres: Postgres, input: str, said: str) -> None:
+    url = await postgres.create_chat_database()
+    async with open_database(url, 1) as database:
+        await add_user(database, "new-ana", "!")
+        for arguments in (("user", "add", "new-ana"), ("user", "password", "new-ana")):
+            code, output = await run(url, *arguments, input=input)
+            assert (code, said in output) == (1, True), output
+            assert input.strip() not in output or not input.strip()
+        users = await database.fetch("select username, password from auth_user")
+    assert [tuple(user) for user in users] == [("new-ana", "!")]
+
+
+async def test_the_password_of_the_demo_data_is_for_development(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database()
+    code, output = await run(url, "user", "add", "ana", input="educa-demo\n", environment=PRODUCTION)
+    assert (code, "demo data" in output) == (1, True), output
+    assert (await run(url, "user", "add", "ana", input="educa-demo\n"))[0] == 0

@@ -256,6 +256,7 @@ def test_what_the_image_copies_is_all_that_the_wheel_is_made_of(tmp_path: Path) 
         names = archive.namelist()
     for folder, pattern in (
         ("educa_chat", "**/*.py"),
+        ("educa_chat", "*.txt"),
         ("educa_chat/storage/migrations", "*.sql"),
         ("educa_chat/static", "**/*.*"),
     ):

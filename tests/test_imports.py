@@ -11,6 +11,7 @@ LAYERS = [
     {
         "django",
         "passwords",
+        "password_policy",
         "translations",
         "protocol",
         "frames",

@@ -27,6 +27,7 @@ PRODUCTION = {
     "server_mode": "production",
     "session_key": Fernet.generate_key().decode(),
     "server_trusted_proxies": "127.0.0.1/32",
+    "server_allow_insecure_cookies": "true",
 }
 
 

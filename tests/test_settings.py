@@ -12,6 +12,12 @@ from educa_chat.errors import SettingsInvalid
 from educa_chat.settings import DEMO_SESSION_KEY, Settings, load_settings
 
 CONFIG = Path(__file__).parent.parent / "config"
+PRODUCTION = {
+    "EDUCA_CHAT_SERVER_MODE": "production",
+    "EDUCA_CHAT_SESSION_KEY": Fernet.generate_key().decode(),
+    "EDUCA_CHAT_SESSION_SECURE": "true",
+    "EDUCA_CHAT_DATABASE_URL": "postgresql://x@y/z",
+}
 
 
 @pytest.mark.parametrize("name", ["development", "production"])
@@ -50,8 +56,46 @@ def test_the_environment_overrides_the_file(variable: str, text: str, section: s
     assert getattr(getattr(settings, section), key) == value
 
 
-def test_a_variable_of_no_section_is_left_alone() -> None:
-    assert load_settings(None, {"EDUCA_CHAT_REQUIRE": "browser", "EDUCA_CHAT": "x", "EDUCA_CHAT_": "y"}) == Settings()
+def test_a_variable_that_is_not_ours_is_left_alone() -> None:
+    others = {"EDUCA_CHAT_REQUIRE": "browser", "EDUCA_CHAT": "x", "EDUCA_SECRET_KEY": "y", "MY_EDUCA_CHAT_URL": "z"}
+    assert load_settings(None, others) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "suggestion"),
+    [
+        ("EDUCA_CHAT_DATABSE_URL", "EDUCA_CHAT_DATABASE_URL"),
+        ("EDUCA_CHAT_DATABASE_ULR", "EDUCA_CHAT_DATABASE_URL"),
+        ("EDUCA_CHAT_DATABASEURL", "EDUCA_CHAT_DATABASE_URL"),
+        ("EDUCA_CHAT_DB_URL", "EDUCA_CHAT_BUS_URL"),
+        ("EDUCA_CHAT_database_url", "EDUCA_CHAT_DATABASE_URL"),
+        ("EDUCA_CHAT_SERVER_PROT", "EDUCA_CHAT_SERVER_PORT"),
+        ("EDUCA_CHAT_SESION_KEY", "EDUCA_CHAT_SESSION_KEY"),
+        ("EDUCA_CHAT_DJANGO_SECRET_KEY", "EDUCA_CHAT_AUTH_DJANGO_SECRET_KEY"),
+        ("EDUCA_CHAT_MODE", "EDUCA_CHAT_SERVER_MODE"),
+        ("EDUCA_CHAT_LIMITS_SOCKETS_PER_USERS", "EDUCA_CHAT_LIMITS_SOCKETS_PER_USER"),
+        ("EDUCA_CHAT_XYZZY", None),
+        ("EDUCA_CHAT_", None),
+    ],
+)
+def test_an_unknown_variable_is_an_error_that_names_the_one_that_was_meant(
+    variable: str, suggestion: str | None
+) -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings(None, {variable: "x"})
+    ending = f"; did you mean {suggestion}?" if suggestion else ""
+    assert str(caught.value) == f"{variable}: there is no such setting{ending}"
+
+
+def test_all_unknown_names_are_reported_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("prot = 1\n[sever]\nport = 1\n[server]\nprot = 1\n[limits]\nsockets = 1\n")
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings(file, {"EDUCA_CHAT_DATABSE_URL": "x", "EDUCA_CHAT_SERVER_PORT": "80", "EDUCA_CHAT_BUS": "y"})
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [str(file)] * 4 + [
+        "EDUCA_CHAT_DATABSE_URL",
+        "EDUCA_CHAT_BUS",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +118,10 @@ def test_a_variable_of_no_section_is_left_alone() -> None:
         ({"EDUCA_CHAT_LIMITS_REPLAY": "-1"}, "limits.replay"),
         ({"EDUCA_CHAT_SERVER_MODE": "production"}, "session.key: missing"),
         ({"EDUCA_CHAT_SERVER_MODE": "production", "EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY}, "demo key"),
+        (PRODUCTION | {"EDUCA_CHAT_DATABASE_URL": "embedded:var/database"}, "database.url: production refuses"),
+        ({name: PRODUCTION[name] for name in PRODUCTION if "DATABASE" not in name}, "database.url: production refuses"),
+        (PRODUCTION | {"EDUCA_CHAT_SESSION_SECURE": "false"}, "session.secure: production refuses"),
+        ({name: PRODUCTION[name] for name in PRODUCTION if "SECURE" not in name}, "session.secure: production refuses"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(environment: Mapping[str, str], said: str) -> None:
@@ -84,8 +132,11 @@ def test_what_cannot_work_is_refused_by_name(environment: Mapping[str, str], sai
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[server]\nprot = 1", "prot"),
-        ("[sever]\nport = 1", "sever"),
+        ("[server]\nprot = 1", r"server\.prot: there is no such key; did you mean server\.port\?"),
+        ("[sever]\nport = 1", r"sever: there is no such section; did you mean server\?"),
+        ("port = 1", r"port: there is no such section; did you mean server\.port\?"),
+        ("[server.prot]\nx = 1", r"server\.prot: there is no such key"),
+        ("[database]\nport = 1", r"database\.port: there is no such key"),
         ("[server", "declaration"),
         ("server = 1", "server"),
     ],
@@ -106,3 +157,13 @@ def test_production_takes_a_key_of_its_own() -> None:
     key = Fernet.generate_key().decode()
     settings = load_settings(CONFIG / "production.toml", {"EDUCA_CHAT_SESSION_KEY": key})
     assert settings.session.secure
+
+
+def test_production_does_what_it_refuses_where_the_operator_allows_it() -> None:
+    unsafe = PRODUCTION | {"EDUCA_CHAT_DATABASE_URL": "embedded:var/database", "EDUCA_CHAT_SESSION_SECURE": "false"}
+    allowed = {"EDUCA_CHAT_SERVER_ALLOW_EMBEDDED_DATABASE": "true", "EDUCA_CHAT_SERVER_ALLOW_INSECURE_COOKIES": "true"}
+    assert load_settings(None, PRODUCTION).session.secure
+    assert load_settings(None, unsafe | allowed).database.url == "embedded:var/database"
+    for missing, said in zip(allowed, ("database.url", "session.secure"), strict=True):
+        with pytest.raises(SettingsInvalid, match=said):
+            load_settings(None, unsafe | {name: value for name, value in allowed.items() if name != missing})

@@ -1,0 +1,61 @@
+"""Which passwords may be set: a least length and a blocklist, but no kinds of characters (NIST SP 800-63B)."""
+
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from itertools import pairwise
+
+from educa_chat.errors import PasswordRefused
+
+PASSWORD_CHARACTERS = 8
+"""The length of the shortest password, in code points."""
+
+_DISTINCT_CHARACTERS = 4
+_SERVICE_WORDS = ("educa", "chat")
+
+
+def require_strong(password: str, username: str) -> None:
+    """Raise PasswordRefused if `password` is too short, or among the first that somebody would try on `username`.
+
+    The length is the smaller one of the password as typed and of its compatibility composition (NFKC), so that neither
+    a decomposed accent nor a ligature counts more than once. Each run of spaces counts once, and those at the ends not
+    at all.
+    """
+    length = min(len(" ".join(form.split())) for form in (password, unicodedata.normalize("NFKC", password)))
+    if length < PASSWORD_CHARACTERS:
+        raise PasswordRefused(f"the password is too short: it needs at least {PASSWORD_CHARACTERS} characters")
+    folded = _folded(password)
+    if len(set(folded)) < _DISTINCT_CHARACTERS or len({ord(b) - ord(a) for a, b in pairwise(folded)}) == 1:
+        raise PasswordRefused("the password is too simple: it repeats or counts up a few characters")
+    # With a year or an exclamation mark, a common password is as common.
+    core = folded.strip("".join(char for char in folded if not char.isalpha()))
+    if not _common_passwords().isdisjoint((folded, core)):
+        raise PasswordRefused("the password is one of the most common ones")
+    if _consists_of(folded, (username, *_SERVICE_WORDS)):
+        raise PasswordRefused("the password consists of the user name or of the name of this chat")
+
+
+def _folded(text: str) -> str:
+    """Return the characters that can be seen, without their case and their accents."""
+    decomposed = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(char for char in decomposed if unicodedata.category(char)[0] not in "CMZ")
+
+
+def _consists_of(folded: str, words: Iterable[str]) -> bool:
+    """Return whether nothing but digits and punctuation is left of `folded` without `words`."""
+    rest = _letters_and_digits(folded)
+    for word in sorted((_letters_and_digits(_folded(word)) for word in words), key=len, reverse=True):
+        if word:
+            rest = rest.replace(word, "")
+    return rest != _letters_and_digits(folded) and not any(map(str.isalpha, rest))
+
+
+def _letters_and_digits(text: str) -> str:
+    return "".join(filter(str.isalnum, text))
+
+
+@cache
+def _common_passwords() -> frozenset[str]:
+    lines = (resources.files("educa_chat") / "common_passwords.txt").read_text(encoding="utf-8").splitlines()
+    return frozenset(_folded(line) for line in lines if not line.startswith("# "))

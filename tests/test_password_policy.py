@@ -1,0 +1,136 @@
+"""Which passwords may be set: long ones that nobody would try first, of any characters."""
+
+import gzip
+from contextlib import suppress
+from importlib import resources
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from educa_chat.demo import PASSWORD as DEMO_PASSWORD
+from educa_chat.demo import PEOPLE
+from educa_chat.errors import PasswordRefused
+from educa_chat.password_policy import PASSWORD_CHARACTERS, require_strong
+from educa_chat.passwords import PASSWORD_BYTES, make_password
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "a sentence of mine",
+        "Tr0ub4dor&3",
+        "correct horse battery staple",
+        "gq7vkx2m",
+        "4815169342",
+        "日本語のパスワード",
+        "contraseña de Ana",
+        "  spaces at the ends  ",
+        "🐎🔋📎✅🐢🎈🧭🪁",
+        "x7" * (PASSWORD_BYTES // 4) + "yz" * (PASSWORD_BYTES // 4),
+        "my chat in educa",
+        DEMO_PASSWORD,
+    ],
+)
+def test_a_long_password_that_nobody_would_try_first_may_be_set(password: str) -> None:
+    require_strong(password, "ana")
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "",
+        "1",
+        "gq7vkx2",
+        "        ",
+        "\t \u00a0\u2003\u3000\u2028 \n",
+        "gq7     vk",
+        "  gq7vkx2  ",
+        "\ufb03" * 3,  # ﬃ, which becomes three letters
+        "\ufdfa",  # becomes eighteen
+        "e\u0301a\u0301i\u0301o\u0301",  # eight code points of four letters
+    ],
+)
+def test_a_short_password_is_refused_however_its_length_is_stretched(password: str) -> None:
+    with pytest.raises(PasswordRefused, match=f"at least {PASSWORD_CHARACTERS} characters"):
+        require_strong(password, "ana")
+
+
+@given(st.text(max_size=PASSWORD_CHARACTERS - 1))
+def test_no_password_of_fewer_characters_may_be_set(password: str) -> None:
+    with pytest.raises(PasswordRefused):
+        require_strong(password, "")
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["aaaaaaaa", "aAaAaAaA", "abababababab", "12121212", "........", "abcdefghij", "87654321", "ijklmnopq",
+     "\u200b" * 8, "\u200b\u200c\u200d\u2060\ufeff\u00ad\u2061\u2062", "á a à â ä ã å ā"],
+)  # fmt: skip
+def test_repeated_characters_and_sequences_are_refused(password: str) -> None:
+    with pytest.raises(PasswordRefused, match="too simple"):
+        require_strong(password, "ana")
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["password", "PassWord", "ＰＡＳＳＷＯＲＤ", "password1", "Password2026!", "!!password!!", "qwertyuiop", "iloveyou",
+     "1q2w3e4r", "p@ssw0rd", "contraseña", "Contrasena1", "pass\u00adword", "barcelona", "realmadrid", "#1stunna"],
+)  # fmt: skip
+def test_common_passwords_are_refused_in_any_case_and_with_any_year(password: str) -> None:
+    with pytest.raises(PasswordRefused, match="most common"):
+        require_strong(password, "ana")
+
+
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [
+        ("ana.ruiz", "ana.ruiz"),
+        ("ana.ruiz", "AnaRuiz2026"),
+        ("ana.ruiz", "ana_ruiz!"),
+        ("anaruiz", "ana-ruiz-1"),
+        ("Ñandú-Gómez", "nandugomez7"),
+        ("ana", "anaana2026"),
+        ("ana", "ana@educa-chat"),
+        ("", "educa-chat"),
+        ("", "EducaChat"),
+        ("", "educa_chat_2026"),
+        ("", "Educa Chat!"),
+        ("", "chateduca1"),
+        ("", "educaeduca"),
+        ("chat", "educachat"),
+    ],
+)
+def test_the_user_name_and_the_name_of_the_chat_are_refused_with_digits_and_dashes_too(
+    username: str, password: str
+) -> None:
+    with pytest.raises(PasswordRefused, match="the user name or of the name of this chat"):
+        require_strong(password, username)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters()), st.text(st.characters()))
+def test_every_password_is_taken_or_refused(password: str, username: str) -> None:
+    with suppress(PasswordRefused):
+        require_strong(password, username)
+
+
+def test_the_blocklist_is_the_part_of_djangos_that_is_long_enough() -> None:
+    """Django's list is looked after. Where a newer Django has another one, copy it."""
+    compressed = resources.files("django.contrib.auth") / "common-passwords.txt.gz"
+    theirs = gzip.decompress(compressed.read_bytes()).decode().splitlines()
+    ours = (resources.files("educa_chat") / "common_passwords.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in ours if not line.startswith("# ")] == [
+        password for password in theirs if len(password) >= PASSWORD_CHARACTERS
+    ]
+
+
+@pytest.mark.parametrize("password", ["", "short", "password1", "ana-2026"])
+def test_no_weak_password_is_ever_hashed(password: str) -> None:
+    with pytest.raises(PasswordRefused):
+        make_password(password, "ana")
+
+
+def test_the_password_of_the_demo_data_may_be_that_of_its_people() -> None:
+    for username in PEOPLE:
+        require_strong(DEMO_PASSWORD, username)
