@@ -207,8 +207,8 @@ class Chat:
                 mentioned=mentioned_in(html, by_instructor=membership.is_instructor),
             )
 
-        def of_author(kind: Kind, event: msgspec.Struct, **fields: Any) -> Entry:
-            """What the author of a message may do with it: as whom the students see her then, the append knows."""
+        def on_message(kind: Kind, event: msgspec.Struct, **fields: Any) -> Entry:
+            """Something that is done to a message; only the append knows which name students may see."""
             return entry(kind, msgspec.structs.replace(event, user=UNNAMED), instructor=event, **fields)
 
         match command:
@@ -244,30 +244,29 @@ class Chat:
                 )
             case Edit(target=target, message=text):
                 edited = Edited(user=user, target=target, message=text, html=html)
-                return of_author(Kind.EDITED, edited, body=text, html=html, target=target)
+                return on_message(Kind.EDITED, edited, body=text, html=html, target=target)
             case Delete(target=target):
-                return of_author(Kind.DELETED, Deleted(user=user, target=target), target=target)
+                return on_message(Kind.DELETED, Deleted(user=user, target=target), target=target)
             case React(target=target, emoji=reaction, on=on):
                 if not emoji.is_emoji(reaction):
                     raise CommandRefused(ErrorCode.BAD_REQUEST)
                 event = Reaction(user=user, target=target, emoji=reaction, on=on)
-                return of_author(Kind.REACTION, event, body=reaction, target=target, is_on=on)
+                return on_message(Kind.REACTION, event, body=reaction, target=target, is_on=on)
             case Pin(target=target, on=on):
-                return entry(Kind.PINNED, Pinned(user=user, target=target, on=on), target=target, is_on=on)
+                return on_message(Kind.PINNED, Pinned(user=user, target=target, on=on), target=target, is_on=on)
             case Answer(target=target, on=on):
-                return of_author(Kind.ANSWERED, Answered(user=user, target=target, on=on), target=target, is_on=on)
+                return on_message(Kind.ANSWERED, Answered(user=user, target=target, on=on), target=target, is_on=on)
             case Question(target=target, on=on):
-                return of_author(Kind.QUESTIONED, Questioned(user=user, target=target, on=on), target=target, is_on=on)
+                return on_message(Kind.QUESTIONED, Questioned(user=user, target=target, on=on), target=target, is_on=on)
             case Endorse(target=target, on=on):
-                return entry(Kind.ENDORSED, Endorsed(user=user, target=target, on=on), target=target, is_on=on)
+                return on_message(Kind.ENDORSED, Endorsed(user=user, target=target, on=on), target=target, is_on=on)
             case Mute(user=student, minutes=minutes):
                 until = None
                 if minutes:
                     until = (self._now() + timedelta(minutes=minutes)).isoformat(timespec="microseconds")
                 muted = Muted(user=user, target_user=student, until=until)
-                students = msgspec.structs.replace(muted, target_user=UNNAMED)
                 return entry(
-                    Kind.MUTED, students, instructor=muted, name=student, body=until or "", is_on=bool(minutes)
+                    Kind.MUTED, Hidden(), instructor=muted, name=student, body=until or "", is_on=bool(minutes)
                 )
             case Slow(seconds=seconds):
                 return entry(Kind.SLOWED, Slowed(user=user, seconds=seconds), body=str(seconds))

@@ -157,7 +157,7 @@ class Hub:
         found = await self._log.open_room(course)
         if found is None:
             return None
-        head, anonymity = found
+        head = found.head
 
         async def read(after: int, count: int) -> Sequence[Event]:
             events = await self._log.read(course, after, count)
@@ -166,7 +166,16 @@ class Hub:
             return events
 
         presence = Presence(self._process, self._clock)
-        room = Room(course, head.seq, head.at, read, presence, self._metrics, anonymity=anonymity)
+        room = Room(
+            course,
+            head.seq,
+            head.at,
+            read,
+            presence,
+            self._metrics,
+            anonymity=found.anonymity,
+            anonymous_messages=found.anonymous_messages,
+        )
         opened = _OpenRoom(room, self._codec(course), self._clock())
         self._rooms[course] = opened
         self._listen(opened)
@@ -198,7 +207,8 @@ class Hub:
     def signal_typing(self, course: int, person: Person, *, is_student: bool) -> None:
         """Let everybody else in the room know that `person` is typing; like all signals, as far as the bus carries.
 
-        Not of a student who is muted, nor where students may be anonymous: it would tell who says the next thing.
+        Not sent for muted students, nor for any student of a room that conceals them: it would show who writes the next
+        anonymous message.
         """
         self._typists[course, person.id] = _Typist(person, is_student)
         self._typist_came.set()
@@ -333,7 +343,8 @@ class Hub:
                 continue
             for (course, id), (person, is_student) in typists.items():
                 opened = self._rooms.get(course)
-                if is_student and ((course, id) in muted or opened is None or opened.room.anonymity):
+                conceals_students = opened is None or opened.room.presence.conceals_students
+                if is_student and (conceals_students or (course, id) in muted):
                     continue
                 self._outbox_signals.append((course, self._codec(course).encode_typing(person)))
             self._outbox_filled.set()

@@ -113,7 +113,10 @@ class Presence:
 
     @property
     def conceals_students(self) -> bool:
-        """Whether students see only how many are here: else who comes and goes tells who was anonymous just now."""
+        """Whether students see only how many people are here, and not who of the students is typing.
+
+        Otherwise classmates could guess who has just done something anonymously.
+        """
         return self._conceals_students
 
     @conceals_students.setter

@@ -66,7 +66,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     basic: bytes | None
     """None: basic clients get nothing."""
     owner: int | None = None
-    """The id of whom it is by or about, where students don't see that: her own sockets are told."""
+    """The id of the user it is by or about, where students don't see that. This user's own sockets get the frame `own`
+    first, and the instructors' form of what is hidden from other students."""
     redacts: "tuple[Event, ...]" = ()
     """Earlier events as they stand since this one: what they said is gone."""
 
@@ -81,6 +82,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         own = len(self.student) + len(self.instructor or b"") + len(self.basic or b"")
         return own + sum(event.size for event in self.redacts) if self.redacts else own
 
+    @property
+    def anonymous_messages(self) -> int:
+        """How many anonymous messages the room has more since this event, deleted ones not counted: 1, 0 or -1."""
+        return _is_anonymous(self) - sum(map(_is_anonymous, self.redacts))
+
     def form(self, audience: Audience) -> bytes | None:
         """What `audience` sees; None: nothing."""
         if audience is Audience.BASIC:
@@ -88,6 +94,17 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         if audience is Audience.INSTRUCTOR and self.instructor is not None:
             return self.instructor
         return self.student
+
+
+def _is_anonymous(event: Event) -> bool:
+    """Whether it is an anonymous message, deleted or not."""
+    # No text contains this: its quotes are escaped.
+    return event.owner is not None and b'"anonymous":true' in event.student
+
+
+def is_hidden(form: bytes) -> bool:
+    """Whether an event says nothing in this form, or in this frame of a form."""
+    return b'"type":"hidden"' in form
 
 
 def datetime_in(form: bytes) -> str:
@@ -346,7 +363,8 @@ def _is_visible(character: str) -> bool:
 
 
 UNNAMED = "\0"
-"""A name that the append puts in: the pseudonym where somebody is anonymous. No name and no text holds it."""
+"""A name that the append puts in or leaves out: students may see the name, a pseudonym or nothing. No name and no text
+contains it."""
 
 
 class ChatMessage(msgspec.Struct, tag="chat_message", omit_defaults=True):
@@ -455,7 +473,7 @@ class Settled(msgspec.Struct, tag="settled"):
 
 
 class Hidden(msgspec.Struct, tag="hidden"):
-    """What others see of an event that is not for them."""
+    """What students see of an event that is not for them."""
 
 
 EVENT_TYPES = frozenset(
@@ -526,7 +544,7 @@ class Welcome(msgspec.Struct, tag="welcome"):
 
 
 class Own(msgspec.Struct, tag="own"):
-    """The event that follows is by the reader, or about her, though it does not say so."""
+    """The event that follows is by the reader or about them, and other students don't see that."""
 
     seq: int
 

@@ -16,7 +16,18 @@ from educa_chat import presence
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.metrics import CatchUpReason, Metrics, ResumeOutcome
 from educa_chat.presence import Presence
-from educa_chat.protocol import Audience, CloseCode, Event, Own, Reset, anonymity_in, datetime_in, encode, text_frame
+from educa_chat.protocol import (
+    Audience,
+    CloseCode,
+    Event,
+    Own,
+    Reset,
+    anonymity_in,
+    datetime_in,
+    encode,
+    is_hidden,
+    text_frame,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +76,15 @@ class _Frames(msgspec.Struct, frozen=True, gc=False):
         return self.instructor if audience is Audience.INSTRUCTOR else self.basic
 
     def form_for(self, member: Member) -> bytes:
-        """What `member` gets: the form of her audience, behind a frame `own` where it is hers and does not say so."""
+        """What `member` gets: the form of their audience.
+
+        The owner gets the frame `own` first, and the instructors' form of what is hidden from other students.
+        """
         form = self.form(member.audience)
         if self.owner is None or self.owner != member.person.id or member.audience is Audience.BASIC:
             return form
+        if is_hidden(form):
+            form = self.instructor
         return text_frame(encode(Own(seq=self.seq))) + form
 
     @property
@@ -110,10 +126,15 @@ class Room:
         metrics: Metrics,
         *,
         anonymity: bool = False,
+        anonymous_messages: int = 0,
     ) -> None:
         self.course = course
         self.presence = presence
-        presence.conceals_students = anonymity
+        self._anonymity = anonymity
+        """Whether students may be anonymous to each other."""
+        self._anonymous_messages = anonymous_messages
+        """How many anonymous messages are not deleted."""
+        self._conceal_students()
         self.head = head
         """The seq of the newest event that was shown."""
         self._at = at
@@ -142,11 +163,6 @@ class Room:
         self._replays: list[tuple[int, asyncio.Future[Sequence[Event]]]] = []
         self._replaying: asyncio.Task[None] | None = None
         self._closed = False
-
-    @property
-    def anonymity(self) -> bool:
-        """Whether students may be anonymous to each other."""
-        return self.presence.conceals_students
 
     @property
     def at(self) -> str:
@@ -203,7 +219,9 @@ class Room:
             event = self._redacted.pop(event.seq, event)
         self.head, self._newest = event.seq, event
         if (anonymity := anonymity_in(event.student)) is not None:
-            self.presence.conceals_students = anonymity
+            self._anonymity = anonymity
+        self._anonymous_messages += event.anonymous_messages
+        self._conceal_students()
         # Whichever way it came in the end, it may have come ahead of the line before.
         if (held := self._held.pop(event.seq, None)) is not None:
             self._held_bytes -= held.size
@@ -216,6 +234,10 @@ class Room:
             # What else becomes due in this turn of the loop goes out in the same write.
             self._loop.call_soon(self._flush)
         self._due.append(frames)
+
+    def _conceal_students(self) -> None:
+        # An author may still act on an anonymous message where no new ones are allowed.
+        self.presence.conceals_students = self._anonymity or self._anonymous_messages > 0
 
     def _hold(self, event: Event) -> None:
         self._expected = max(self._expected, event.seq)

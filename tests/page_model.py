@@ -27,10 +27,13 @@ class PageModel:
 
     def take(self, events: Iterable[Event]) -> "PageModel":
         for event in events:
+            is_own = event.owner == self._reader.user_id
             form = json.loads(event.form(Audience.INSTRUCTOR if self._reader.is_instructor else Audience.STUDENT) or "")
+            if form["type"] == "hidden" and is_own:
+                form = json.loads(event.form(Audience.INSTRUCTOR) or "")
             assert form["seq"] == event.seq == self.head + 1, "an event twice, or none"
             self.head = event.seq
-            self._fold(form, is_own=event.owner == self._reader.user_id)
+            self._fold(form, is_own=is_own)
         return self
 
     def _fold(self, event: dict[str, Any], *, is_own: bool) -> None:
@@ -51,6 +54,7 @@ class PageModel:
                 **dict.fromkeys(("edited", "pinned", "answered", "endorsed"), False),
                 **_mentions(event),
                 "reactions": {},
+                "reacted_as": {},
             }
         elif kind == "slowed":
             self.room["slow_seconds"] = event["seconds"]
@@ -63,7 +67,7 @@ class PageModel:
         elif kind == "edited":
             target |= {"message": event["message"], "html": event["html"], "edited": True} | _mentions(event)
         elif kind == "deleted":
-            target |= {"message": "", "html": "", "deleted": True, "reactions": {}} | _mentions({})
+            target |= {"message": "", "html": "", "deleted": True, "reactions": {}, "reacted_as": {}} | _mentions({})
             target |= dict.fromkeys(("edited", "pinned", "question", "answered", "endorsed"), False)
         elif kind == "reaction":
             users = target["reactions"].setdefault(event["emoji"], [])
@@ -72,6 +76,9 @@ class PageModel:
             elif not event["on"] and event["user"] in users:
                 users.remove(event["user"])
             target["reactions"] = {emoji: users for emoji, users in target["reactions"].items() if users}
+            if is_own:
+                target["reacted_as"].pop(event["emoji"], None)
+                target["reacted_as"] |= {event["emoji"]: event["user"]} if event["on"] else {}
         elif kind in MARKS:
             target[MARKS[kind]] = event["on"]
 

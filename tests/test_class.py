@@ -595,7 +595,7 @@ def test_who_was_cut_off_anywhere_ends_up_with_the_page_of_who_stayed(
             await add_class(database, students=4)
             room = await stack.enter_async_context(open_class(database))
             await room.seq_of(TEACHER, Anonymity(on=True))
-            await room.give(ASKER, *(Say(message=f"message {n}", anonymous=n == 1) for n in range(3)))
+            await room.give(ASKER, *(Say(message=f"message {n}", anonymous=n > 0) for n in range(3)))
             for batch in batches:
                 await asyncio.gather(*(room.give(user, command) for user, command in batch))
             for reader in (Reader(STUDENT, is_instructor=False), READER):
@@ -607,9 +607,17 @@ def test_who_was_cut_off_anywhere_ends_up_with_the_page_of_who_stayed(
 async def all_pages_are_equal(room: Class, reader: Reader) -> None:
     stayed = PageModel(reader).take(room.events)
     log = Log(room.database)
+    opened = await log.open_room(1)
+    assert opened is not None
     for cut in range(len(room.events) + 1):
-        came_back = PageModel(reader).take(room.events[:cut]).take(await log.read(1, cut, 1000))
+        missed = await log.read(1, cut, 1000)
+        came_back = PageModel(reader).take(room.events[:cut]).take(missed)
         assert vars(came_back) == vars(stayed)
+        shown = Room(1, 0, "", lambda after, count: log.read(1, after, count), Presence(b"here"), Metrics())
+        shown.offer(room.events[:cut])
+        shown.offer(missed)
+        assert shown.presence.conceals_students == (opened.anonymity or opened.anonymous_messages > 0)
+        shown.close(1001)  # type: ignore[arg-type]
     page = await read_page(room.database, 1, reader, before=None, after=None, limit=200)
     assert [as_shown(message) for message in page.messages] == [
         {"seq": seq, **shown} for seq, shown in stayed.messages.items()
@@ -647,5 +655,6 @@ async def lines_page_by_page(database: Database, reader: Reader, direction: str,
 def as_shown(message: msgspec.Struct) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(message)
     del shown["answers"]
+    shown["reacted_as"] = {reaction["emoji"]: reaction["own"] for reaction in shown["reactions"] if "own" in reaction}
     shown["reactions"] = {reaction["emoji"]: reaction["users"] for reaction in shown["reactions"]}
     return shown

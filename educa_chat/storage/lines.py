@@ -11,9 +11,9 @@ async def read_lines(
 ) -> list[bytes]:
     """The events that belong among the messages of `page`, as the log has them, in order: the newest 200 at most.
 
-    Those that are by `reader` or about her, and don't say so, have `own` in front. `before` and `after` are those that
-    the page was asked for with. Pages that follow each other have each line once: where no message bounds a page, what
-    was asked for does.
+    Of mutes, students get only their own, in the instructors' form with `own` in front. `before` and `after` are those
+    that the page was asked for with. Pages that follow each other have each line once: where no message bounds a page,
+    what was asked for does.
     """
     if after is not None:
         first, last = after + 1, page.messages[-1].seq if page.more else page.head
@@ -23,8 +23,11 @@ async def read_lines(
     rows = await database.fetch(
         "select case when owner = $4 then convert_to('{\"own\":true,', 'utf8') || substr(form, 2) else form end as form"
         " from educa_chat.event"
-        " cross join lateral (select case when $5 then coalesce(instructor, student) else student end as form) f"
-        " where course = $1 and seq between $2 and $3 and kind in (7, 8, 9, 14) order by seq desc limit $6",
+        " cross join lateral ("
+        "  select case when $5 or owner = $4 then coalesce(instructor, student) else student end as form"
+        " ) f"
+        " where course = $1 and seq between $2 and $3 and kind in (7, 8, 9, 14) and ($5 or kind <> 7 or owner = $4)"
+        " order by seq desc limit $6",
         course,
         first,
         last,

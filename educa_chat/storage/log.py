@@ -76,8 +76,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     `name` is the author's full name, and for a mute the username of who is muted. `body` is the text, the emoji, the
     end of a mute, the seconds of slow mode, or the reason of a report; `target` the seq that it is about. `is_on` says
-    whether a mark is set or taken back, and of a message whether it is a question. Where only the append knows under
-    which name students see somebody, `student`, `instructor` and `basic` leave it open: UNNAMED. `mentioned` has the
+    whether a mark is set or taken back, and of a message whether it is a question. Where only the append knows which
+    name students see, if any, `student`, `instructor` and `basic` leave it open: UNNAMED. `mentioned` has the
     names that its text mentions, be they members' or not, as `mentions.mentioned_in` finds them.
     """
 
@@ -111,6 +111,16 @@ class Head(NamedTuple):
     at: str
 
 
+class OpenedLog(NamedTuple):
+    """What a room must know of its log to go on from there, all of one moment."""
+
+    head: Head
+    anonymity: bool
+    """Whether students may be anonymous to each other."""
+    anonymous_messages: int
+    """How many anonymous messages are not deleted."""
+
+
 class Log:
     """Reads the log. Every method raises DatabaseUnavailable when the database can't be asked."""
 
@@ -122,19 +132,19 @@ class Log:
         """How often the database was lost: while this stays as it was, the log is the one it was."""
         return self._database.losses
 
-    async def open_room(self, course: int) -> tuple[Head, bool] | None:
-        """Make the room of `course` unless it is there.
-
-        Returns where its log ends, and whether students may be anonymous there; None: no such course.
-        """
+    async def open_room(self, course: int) -> OpenedLog | None:
+        """Make the room of `course` unless it is there, and return how its log stands; None: no such course."""
         await self._database.execute(
             "insert into educa_chat.room (course) select id from courses_course where id = $1 on conflict do nothing",
             course,
         )
         row = await self._database.fetchrow(
-            "select head, educa_chat.iso8601(last_at), anonymity from educa_chat.room where course = $1", course
+            "select head, educa_chat.iso8601(last_at), anonymity, (select count(*) from educa_chat.message m"
+            "  where m.course = r.course and m.pseudonym is not null and not m.deleted)"
+            " from educa_chat.room r where course = $1",
+            course,
         )
-        return (Head(row[0], row[1]), row[2]) if row else None
+        return OpenedLog(Head(row[0], row[1]), row[2], row[3]) if row else None
 
     async def heads(self, courses: Sequence[int]) -> tuple[str, dict[int, Head]]:
         """The epoch, and where the logs of `courses` end, of one moment; a course that is gone is left out."""

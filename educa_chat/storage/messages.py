@@ -13,9 +13,9 @@ PAGE_BYTES = 512 * 1024
 """What the texts and the HTML of a page have together at most: more would hold up the event loop."""
 
 _REACTIONS_OF_M = (
-    "(select json_agg(json_build_object('emoji', emoji, 'users', users, 'seen', seen) order by first)"
+    "(select json_agg(json_build_object('emoji', emoji, 'users', users, 'seen', seen, 'ids', ids) order by first)"
     " from (select emoji, array_agg(username order by event) as users, min(event) as first,"
-    "   array_agg(coalesce(pseudonym, username) order by event) as seen"
+    "   array_agg(coalesce(pseudonym, username) order by event) as seen, array_agg(user_id order by event) as ids"
     "  from educa_chat.reaction where course = m.course and seq = m.seq group by emoji) r)"
 )
 COLUMNS = (
@@ -27,10 +27,12 @@ COLUMNS = (
 
 
 class Reaction(msgspec.Struct, frozen=True):
-    """An emoji on a message, and whose it is, by username."""
+    """An emoji on a message, and whose it is, by username or pseudonym."""
 
     emoji: str
     users: list[str]
+    own: str | msgspec.UnsetType = msgspec.UNSET
+    """The reader's pseudonym among them."""
 
 
 class _StoredReaction(msgspec.Struct):
@@ -38,6 +40,17 @@ class _StoredReaction(msgspec.Struct):
     users: list[str]
     seen: list[str]
     """The names that students see."""
+    ids: list[int]
+
+    def as_seen_by(self, reader: "Reader") -> Reaction:
+        if reader.is_instructor:
+            return Reaction(self.emoji, self.users)
+        own: str | msgspec.UnsetType = msgspec.UNSET
+        if reader.user_id in self.ids:
+            place = self.ids.index(reader.user_id)
+            if self.seen[place] != self.users[place]:
+                own = self.seen[place]
+        return Reaction(self.emoji, self.seen, own)
 
 
 _REACTIONS = msgspec.json.Decoder(list[_StoredReaction])
@@ -193,8 +206,5 @@ def message_of(
         endorsed=endorsed,
         mentions=[name for name in mentions or () if name != EVERYBODY],
         mentions_all=EVERYBODY in (mentions or ()),
-        reactions=[
-            Reaction(reaction.emoji, reaction.users if reader.is_instructor else reaction.seen)
-            for reaction in _REACTIONS.decode(reactions or "[]")
-        ],
+        reactions=[reaction.as_seen_by(reader) for reaction in _REACTIONS.decode(reactions or "[]")],
     )

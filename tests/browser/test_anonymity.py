@@ -79,12 +79,42 @@ async def test_nothing_is_sent_under_the_name_of_who_meant_to_be_anonymous(desk:
     await expect(message(profe, "under my name").locator("strong")).to_have_text("Ana Morales")
 
 
-async def test_who_is_muted_is_told_and_the_class_is_not_told_who(desk: Desk) -> None:
+@pytest.mark.parametrize("anonymity", [False, True], ids=["named", "anonymous"])
+async def test_the_muted_student_and_the_teacher_see_it_and_the_class_sees_nothing(desk: Desk, anonymity: bool) -> None:
     profe, ana, luis = await desk.sit_down("profe"), await desk.sit_down("ana"), await desk.sit_down("luis")
-    await allow(profe)
+    await allow(profe, on=anonymity)
     await say(ana, "noise")
     await act(profe, "noise", "Mute the student…")
     await profe.get_by_role("button", name="10 minutes").click()
-    await expect(ana.locator("#composer-closed")).to_contain_text("A teacher has muted you")
-    await expect(profe.locator("#chat")).to_contain_text("Ana Morales may not write until")
-    await expect(luis.locator("#chat")).to_contain_text("A student may not write until")
+    for _ in range(2):
+        await expect(ana.locator("#composer-closed")).to_contain_text("A teacher has muted you")
+        await expect(ana.locator("#chat .remark").last).to_contain_text("A teacher has muted you")
+        await expect(profe.locator("#chat")).to_contain_text("Ana Morales may not write until")
+        await say(profe, "that is all")
+        await expect(message(luis, "that is all").last).to_be_visible()
+        assert "may not write" not in await luis.locator("#chat").inner_text()
+        assert "muted" not in await luis.locator("#chat").inner_text()
+        for page in (ana, luis):
+            await page.reload()
+
+
+async def test_a_reaction_in_an_anonymous_thread_is_known_by_its_author_alone(desk: Desk) -> None:
+    profe, ana, luis = await desk.sit_down("profe"), await desk.sit_down("ana"), await desk.sit_down("luis")
+    await allow(profe)
+    await ana.get_by_role("button", name="Anonymous to classmates").click()
+    await say(ana, "is this right?")
+    await act(luis, "is this right?", "React")
+    await luis.get_by_role("button", name="👍", exact=True).click()
+    chip = message(luis, "is this right?").locator(".chip")
+    for _ in range(2):
+        await expect(chip).to_have_attribute("aria-pressed", "true")
+        await expect(chip).to_have_accessible_name("👍 1 by You")
+        await expect(message(ana, "is this right?").locator(".chip")).to_have_accessible_name(
+            re.compile(r"👍 1 by ~\d{6}")
+        )
+        await expect(message(profe, "is this right?").locator(".chip")).to_have_accessible_name("👍 1 by Luis Ortega")
+        for page in (ana, luis):
+            await page.reload()
+    await chip.click()
+    for page in (ana, luis, profe):
+        await expect(message(page, "is this right?").locator(".chip")).to_have_count(0)

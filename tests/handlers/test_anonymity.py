@@ -186,26 +186,6 @@ async def test_the_author_knows_her_own_and_the_teacher_who_it_is(server: Server
         assert (await teacher.receive_until("edited"))["user"] == username
 
 
-async def test_who_is_muted_hears_that_it_is_her(server: Server) -> None:
-    course, (username, classmate) = await add_room(server.app[DATABASE])
-    async with (
-        Person(server.url, username) as ana,
-        Person(server.url, classmate) as luis,
-        Person(server.url, "profe") as profe,
-    ):
-        teacher, student, other = await profe.enter(course), await ana.enter(course), await luis.enter(course)
-        await give(teacher, type="mute", user=username, minutes=1)
-        assert (await other.receive_until("muted"))["target_user"] == username
-        await give(teacher, type="anonymity", on=True)
-        await give(teacher, type="mute", user=username, minutes=5)
-        assert PSEUDONYM.fullmatch((await other.receive_until("muted"))["target_user"])
-        assert (await student.receive_until("own"))["seq"] == 3
-        assert (await student.receive())["type"] == "muted"
-        await teacher.receive_until("muted", target_user=username, seq=3)
-        audit = await profe.get(f"/chat/room/{course}/audit/")
-        assert audit[1].count(username) >= 2
-
-
 async def test_a_thread_has_one_pseudonym_a_person_and_no_two_threads_the_same(server: Server) -> None:
     course, usernames = await add_room(server.app[DATABASE])
     async with (

@@ -301,7 +301,7 @@ async def test_rooms_are_made_for_courses_alone(database: Database) -> None:
     log = Log(database)
     opened = await log.open_room(1)
     assert opened is not None
-    assert opened[0].seq == 0
+    assert opened.head.seq == 0
     assert await log.open_room(1) == opened
     assert await log.open_room(7) is None
 

@@ -58,8 +58,11 @@ FILL = f"""
             course || ':' || seq, now(), seq, '{{"seq":0}}', null, '{{}}'
         from said
     )
-    insert into educa_chat.message (course, seq, author, client_id, username, name, instructor, at, body, html)
-    select course, seq, 1, course || ':' || seq, 'user1', 'User', false, now(), 'A text', 'A text' from said;
+    insert into educa_chat.message
+        (course, seq, author, client_id, username, name, instructor, at, body, html, pseudonym)
+    select course, seq, 1, course || ':' || seq, 'user1', 'User', false, now(), 'A text', 'A text',
+        case seq % 1000 when 7 then '~000001' end
+    from said;
     insert into educa_chat.reaction (course, seq, emoji, user_id, username, event)
     select 1, seq, '👍', seq, 'user' || seq, seq from generate_series(1, {EVENTS}, 10) seq;
     insert into educa_chat.mute (course, user_id, until)
@@ -133,6 +136,7 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "the queue of reports before a seq": lambda database: read_queue(database, 1, before=USERS // 2, limit=21),
     "what was done": lambda database: read_acts(database, 1, before=None, limit=51),
     "the standings of some": lambda database: find_standings(database, [(user, 1) for user in range(1, 20)]),
+    "a room that is opened": lambda database: Log(database).open_room(1),
     "the log after a seq": lambda database: Log(database).read(1, EVENTS - 500, 1000),
     "the log at the head": lambda database: Log(database).read(1, EVENTS, 1000),
     "by a client's id": lambda database: Log(database).find(1, 8, "1:7"),

@@ -1,6 +1,6 @@
 /** How a message stands after what has happened to it, or after what is on its way to happen. */
 
-/** @import { Command, Frame } from './protocol.js' */
+/** @import { Command, Frame, Reaction } from './protocol.js' */
 /** @import { ShownMessage } from './message-view.js' */
 
 /** @typedef {{[field: string]: any}} Fields  of the event, or of the command that becomes it */
@@ -11,7 +11,7 @@ const UNMARKED = { edited: false, pinned: false, question: false, answered: fals
 const CHANGES = {
   edited: (_, { message, html, mentions, mentions_all }) => ({ message, html, mentions, mentions_all, edited: true }),
   deleted: () => ({ message: '', html: '', deleted: true, reactions: [], ...UNMARKED }),
-  reaction: ({ reactions = [] }, { emoji, user, on }) => ({ reactions: reacted(reactions, emoji, user, on) }),
+  reaction: ({ reactions = [] }, event) => ({ reactions: reacted(reactions, event) }),
   pinned: (_, { on }) => ({ pinned: on }),
   questioned: (_, { on }) => ({ question: on }),
   answered: (_, { on }) => ({ answered: on }),
@@ -60,19 +60,17 @@ export function expected(message, command, user) {
   if (!change || message.deleted) return message;
   // A text that is not stored yet is pale, whatever else happens to a message is shown as if it were done.
   const state = command.type === 'edit' ? 'pending' : message.state;
-  return { ...message, ...change(message, { ...command, user }), state };
+  return { ...message, ...change(message, { ...command, user, own: true }), state };
 }
 
 /**
- * @param {{emoji: string, users: string[]}[]} reactions
- * @param {string} emoji
- * @param {string} user
- * @param {boolean} on
+ * @param {Reaction[]} reactions
+ * @param {Fields} event
  */
-function reacted(reactions, emoji, user, on) {
-  const users = reactions.find((one) => one.emoji === emoji)?.users ?? [];
-  const others = users.filter((one) => one !== user);
-  const now = { emoji, users: on ? [...others, user] : others };
+function reacted(reactions, { emoji, user, on, own: isOwn }) {
+  const { users, own } = reactions.find((one) => one.emoji === emoji) ?? { users: [] };
+  const others = users.filter((one) => one !== user && !(isOwn && one === own));
+  const now = { emoji, users: on ? [...others, user] : others, own: isOwn ? user : own };
   if (!users.length) return [...reactions, now].filter((one) => one.users.length);
   return reactions.map((one) => (one.emoji === emoji ? now : one)).filter((one) => one.users.length);
 }

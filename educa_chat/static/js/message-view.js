@@ -127,15 +127,6 @@ function quoteOf(seq, target) {
   return quote;
 }
 
-/**
- * @param {ShownMessage} message
- * @param {string} reader
- * @returns {string} under which name the reader does something to it: her own, or its pseudonym where she has one there
- */
-export function nameOn(message, reader) {
-  return message.own ? message.user : reader;
-}
-
 /** @param {string} message */
 export function excerptOf(message) {
   return [...message.slice(0, 2 * EXCERPT)].slice(0, EXCERPT).join('').replace(/\s+/g, ' ');

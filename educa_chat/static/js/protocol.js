@@ -23,8 +23,11 @@
  * @property {boolean} [endorsed]  by an instructor
  * @property {string[]} [mentions]  the usernames of the members whom it mentions
  * @property {boolean} [mentions_all]
- * @property {{emoji: string, users: string[]}[]} [reactions]
+ * @property {Reaction[]} [reactions]
  * @property {number} [asOf]  the newest event that it takes into account; its own where there is none
+ *
+ * @typedef {{emoji: string, users: string[], own?: string}} Reaction  where `own` is the reader's name among them, if it is not
+ *     the username
  *
  * @typedef {{type: string, target?: number, message?: string} & Record<string, any>} Command  What the reader asks for,
  *     without the id.

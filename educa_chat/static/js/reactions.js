@@ -2,7 +2,7 @@
 
 /** @import { ShownMessage } from './message-view.js' */
 
-import { make, nameOn } from './message-view.js';
+import { make } from './message-view.js';
 import { byId } from './page-data.js';
 import { openAt } from './popover.js';
 import { listOf, plural, text } from './strings.js';
@@ -16,13 +16,12 @@ const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
  * @param {{reader: string, nameOf: (user: string) => string}} people
  * @returns {HTMLElement[]}
  */
-export function chipsOf(message, { reader: user, nameOf }) {
-  const reader = nameOn(message, user);
-  return (message.reactions ?? []).map(({ emoji, users }) => {
-    const isMine = users.includes(reader);
+export function chipsOf(message, { reader, nameOf }) {
+  return (message.reactions ?? []).map(({ emoji, users, own = reader }) => {
+    const isMine = users.includes(own);
     const names = [
       ...(isMine ? [text('people.you')] : []),
-      ...users.filter((user) => user !== reader).slice(0, NAMED).map(nameOf),
+      ...users.filter((user) => user !== own).slice(0, NAMED).map(nameOf),
     ];
     if (users.length > names.length) names.push(plural('reaction.others', users.length - names.length));
     const chip = make('button', 'chip', `${emoji} ${users.length}`);

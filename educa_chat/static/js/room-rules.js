@@ -66,10 +66,7 @@ export class RoomRules {
     if (event.type === 'anonymity') return text(event.on ? 'rule.anonymity' : 'rule.no_anonymity');
     const time = event.until ? momentOf(event.until) : '';
     if (this.#isAboutReader(event)) return text(time ? 'rule.muted_you' : 'rule.unmuted_you', { time });
-    const student = event.target_user;
-    // Where students may be anonymous, nobody but herself and her teachers learns who is muted.
-    const name = isPseudonym(student) ? text('rule.somebody') : this.#nameOf(student);
-    return text(time ? 'rule.muted' : 'rule.unmuted', { name, time });
+    return text(time ? 'rule.muted' : 'rule.unmuted', { name: this.#nameOf(event.target_user), time });
   }
 
   /** Why the reader may not write now; '' when she may. */
@@ -98,8 +95,8 @@ export class RoomRules {
   }
 
   /** @param {Frame} event  `muted` */
-  #isAboutReader({ target_user: student, own }) {
-    return isPseudonym(student) ? own : student === this.#user;
+  #isAboutReader({ target_user: student }) {
+    return student === this.#user;
   }
 
   #changed() {
@@ -110,9 +107,4 @@ export class RoomRules {
     }
     this.#onChange();
   }
-}
-
-/** @param {string} user */
-function isPseudonym(user) {
-  return user.startsWith('~');
 }

@@ -17,7 +17,6 @@ import { timeOf } from './dates.js';
 import { loadMessages } from './history.js';
 import { HistoryWindow } from './history-window.js';
 import { LogView } from './log-view.js';
-import { nameOn } from './message-view.js';
 import { expected } from './message-state.js';
 import { Notice } from './notice.js';
 import { Originals } from './originals.js';
@@ -200,7 +199,7 @@ let completion;
 let notifications;
 /** The head when the socket was opened: what is behind it is said now. */
 let liveAfter = 0;
-/** The event of which the server has said that it is the reader's own, for it does not say so itself. */
+/** The event that is by the reader or about them, as the frame `own` has said. */
 let ownSeq = 0;
 /** The newest message of this window that was stored. */
 let acked = { seq: 0, id: '' };
@@ -359,8 +358,7 @@ function wantNotifications() {
  * @param {string} emoji
  */
 function react(message, emoji) {
-  const name = nameOn(message, user);
-  const isOn = standing(message).reactions?.some((one) => one.emoji === emoji && one.users.includes(name));
+  const isOn = standing(message).reactions?.some((one) => one.emoji === emoji && one.users.includes(one.own ?? user));
   outbox.add({ type: 'react', target: message.seq, emoji, on: !isOn });
 }
 
@@ -369,8 +367,7 @@ function react(message, emoji) {
  * @returns {ShownMessage} as it will stand when what waits is stored
  */
 function standing(message) {
-  const name = nameOn(message, user);
-  return outbox.commandsOn(message.seq).reduce((now, command) => expected(now, command, name), message);
+  return outbox.commandsOn(message.seq).reduce((now, command) => expected(now, command, user), message);
 }
 
 /** @param {Frame} event */
