@@ -135,3 +135,25 @@ async def test_signing_out_of_the_site_signs_out_of_the_chat_too(campus: Campus)
         assert status == 302
         assert (await ana.get("/chat/api/rooms"))[0] == 401
         assert (await ana.get("/profile/"))[1] == "the site's /profile/, for nobody"
+
+
+async def test_the_chats_own_sign_in_form_stands_next_to_the_sites(
+    postgres: Postgres, redis_server: RedisServer
+) -> None:
+    settings = {
+        "auth_django_secret_key": "",
+        "auth_sign_in_url": "/chat/sign-in/",
+        "auth_sign_out_url": "/chat/sign-in/",
+    }
+    async with open_campus(postgres, redis_server, **settings) as campus, Visitor(campus) as berta:
+        await berta.sign_in_on_site("berta")
+        status, _, headers = await berta.get("/chat/courses/")
+        assert (status, headers["Location"]) == (302, "/chat/sign-in/?next=/chat/courses/")
+        form = {"username": "berta", "password": campus.password("berta"), "next": "/chat/courses/"}
+        token = await berta.token("/chat/sign-in/")
+        assert await berta.post("/chat/sign-in/", csrf_token=token, **form) == (302, "/chat/courses/")
+        socket = await berta.talk()
+        token = await berta.token("/chat/courses/")
+        assert await berta.post("/chat/sign-out/", csrf_token=token) == (302, "/chat/sign-in/")
+        assert await socket.close_code() == 4001
+        assert (await berta.get("/profile/"))[1] == "the site's /profile/, for berta"
