@@ -6,7 +6,7 @@ from educa_chat.markup import code
 from educa_chat.markup.links import REL, SCHEMES, TARGET
 
 HTML: dict[str, set[str]] = {
-    "a": {"href", "title"},
+    "a": {"href"},
     "blockquote": set(),
     "br": set(),
     "code": set(),

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -15,7 +15,15 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
 from educa_chat.markup import code, formulas
-from educa_chat.markup.links import bare_url, is_good
+from educa_chat.markup.links import (
+    bare_url,
+    destination,
+    has_many_foreign_hosts,
+    is_good,
+    is_misleading,
+    with_ascii_host,
+    without_direction,
+)
 
 # What is over these is not shown as markup. They keep the worst message that was found under 20 ms; a message that
 # people write has a tenth of it.
@@ -23,6 +31,7 @@ LINES = 200
 PARTS = 600
 BRACKETS = 60
 FORMULA_LENGTH = 400
+NEIGHBOURHOOD = 100
 
 _BLOCK_RULES = ["table", "fence", "blockquote", "hr", "list", "heading"]
 _INLINE_RULES = ["newline", "escape", "backticks", "strikethrough", "emphasis", "link", "autolink"]
@@ -36,6 +45,8 @@ _EMPTY = re.compile(r"<(p|li|blockquote|a|em|strong|s)\b[^>]*>\s*</\1>|<a href=\
 _FORMULA = re.compile(r"\$\$((?:[^$\\]|\\.)+)\$\$|\$(?!\s)((?:[^$\\\n]|\\.)+)(?<!\s)\$(?![\w$])", re.DOTALL)
 _TIMES = re.compile(r"(?<=[0-9A-Za-z)])\*+(?=[0-9A-Za-z])")
 _URL_SCHEME = re.compile(r"https?$")
+_AUTOLINK = "autolink"
+"""The parser's markup for a link that is typed as a bare address."""
 
 
 class TooMuch(Exception):
@@ -44,7 +55,7 @@ class TooMuch(Exception):
 
 def to_html(text: str) -> str:
     """`text` as HTML, which is yet to be sanitised. Raises TooMuch."""
-    if text.count("\n") + text.count("\r") > LINES:
+    if text.count("\n") + text.count("\r") > LINES or has_many_foreign_hosts(text):
         raise TooMuch
     html: str = _parser.render(text, {"code": 0, "formulas": 0})
     if _EMPTY.search(html):
@@ -55,6 +66,9 @@ def to_html(text: str) -> str:
 class _Parser(MarkdownIt):
     def validateLink(self, url: str) -> bool:  # noqa: N802 it is theirs
         return is_good(url)
+
+    def normalizeLink(self, url: str) -> str:  # noqa: N802
+        return super().normalizeLink(with_ascii_host(url))
 
     def normalizeLinkText(self, link: str) -> str:  # noqa: N802
         return link
@@ -168,7 +182,8 @@ def _bare_link(state: StateInline, silent: bool) -> bool:
         return False
     if not silent:
         state.pending = state.pending[: scheme.start()]
-        state.push("link_open", "a", 1).attrs = {"href": state.md.normalizeLink(url)}
+        opening = state.push("link_open", "a", 1)
+        opening.attrs, opening.markup = {"href": state.md.normalizeLink(url)}, _AUTOLINK
         state.push("text", "", 0).content = url
         state.push("link_close", "a", -1)
     state.pos += len(url) - len(scheme[0])
@@ -199,10 +214,63 @@ def _check(state: StateCore) -> None:
         raise TooMuch
 
 
+def _show_destinations(state: StateCore) -> None:
+    """Show where a link leads next to a link text that looks like another address."""
+    for token in state.tokens:
+        if token.children and any(child.type == "link_open" for child in token.children):
+            token.children = list(_with_destinations(token.children))
+
+
+def _with_destinations(children: Sequence[Token]) -> Iterator[Token]:
+    texts = ["\n" if child.type in ("softbreak", "hardbreak") else child.content for child in children]
+    link: list[Token] = []
+    for place, child in enumerate(children):
+        if not link and child.type != "link_open":
+            yield child
+            continue
+        link.append(child)
+        if child.type == "link_close":
+            yield from _shown_link(link, _with_neighbours(texts, place + 1 - len(link), place + 1))
+            link = []
+
+
+def _with_neighbours(texts: Sequence[str], start: int, stop: int) -> str:
+    """Return `texts[start:stop]` with the words they touch: a reader sees `campus.[example](…)` as one word."""
+    before = re.split(r"\s", "".join(texts[:start])[-NEIGHBOURHOOD:])[-1]
+    after = re.split(r"\s", "".join(texts[stop:])[:NEIGHBOURHOOD], maxsplit=1)[0]
+    return f"{before}{''.join(texts[start:stop])}{after}"
+
+
+def _shown_link(link: Sequence[Token], seen: str) -> Sequence[Token]:
+    """Return `link` without its title and without characters that change the direction of its text.
+
+    If the text is misleading, only the destination, which follows it, is the link. `seen` is the text as the reader
+    sees it.
+    """
+    opening, *content, closing = link
+    url = str(opening.attrs["href"])
+    opening.attrs = {"href": url}
+    for token in content:
+        token.content = without_direction(token.content)
+    if opening.markup == _AUTOLINK:
+        seen = content[0].content
+        # A URL with the host as it was typed may mislead all by itself. An address of mail is ASCII.
+        url = seen if is_good(seen) else url
+    # What a rendered formula looks like is anyone's guess.
+    if any(token.type == "formula" for token in content) or is_misleading(seen, url):
+        return [*content, _text(" ("), opening, _text(destination(url)), closing, _text(")")]
+    return link
+
+
+def _text(content: str) -> Token:
+    return Token("text", "", 0, content=content)
+
+
 def _make_parser() -> MarkdownIt:
     parser = _Parser("zero", {"maxNesting": 12}, renderer_cls=_Renderer)
     parser.enable([*_BLOCK_RULES, *_INLINE_RULES])
     parser.core.ruler.before("inline", "check", _check)
+    parser.core.ruler.after("text_join", "destinations", _show_destinations)
     parser.block.ruler.before("fence", "formula", _formula_block, {"alt": ["paragraph", "blockquote", "list"]})
     parser.inline.ruler.before("escape", "formula", _formula_inline)
     parser.inline.ruler.before("emphasis", "times", _times)

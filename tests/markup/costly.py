@@ -20,6 +20,7 @@ UNITS = [
     "<a b='",
     "http://", "http://a", "http://a ", "https://a.b/ ", "http:", "://", "a://", "http://a.", "http://a)",
     "https://a/_a_",
+    "[a.aa](http://a)", "[ﷺ](http://a)", "[%2e](http://a) ", "http://жз.b ", "[x](http:\\/\\/жз.b)",
     "http://[", "http://a@", "mailto:", "www.", "a@b.c ",
     "$", "$a", "$a$", "$a$ ", "$$", "$$a", "$$a$$", "$$a$$ ", "$$\n", "$$a\n", "$$\na\n$$\n", "\\$", "$\\",
     "$a\\$", "$ a", "$1",

@@ -8,7 +8,7 @@
  */
 const ELEMENTS = {
   'http://www.w3.org/1999/xhtml': {
-    a: ['href', 'title'],
+    a: ['href'],
     blockquote: [],
     br: [],
     code: [],

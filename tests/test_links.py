@@ -1,0 +1,219 @@
+"""A link in a message says where it leads, whatever its text would like a reader to believe."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from educa_chat.markup import render
+from educa_chat.markup.links import is_misleading, with_ascii_host
+
+EVIL = "https://evil.example"
+CYRILLIC = "https://c\u0430mpus.example"
+PUNYCODE = "xn--cmpus-4ve.example"
+
+
+def links(html: str) -> list[LexborNode]:
+    body = LexborHTMLParser(f"<!doctype html><body>{html}").body
+    assert body is not None
+    return body.css("a")
+
+
+def only_link(text: str) -> tuple[str, str]:
+    """The address and the text of the one link in the rendered `text`."""
+    (link,) = links(render(text))
+    return link.attributes["href"] or "", link.text()
+
+
+LOOKS_LIKE_CAMPUS = [
+    "https://campus.example/exam",
+    "HTTPS://Campus.Example",
+    "campus.example/exam",
+    "campus.example",
+    "www.campus.example",
+    "campus.example.",
+    "campus.example:8443/exam",
+    "//campus.example",
+    "\\\\\\\\campus.example",
+    "ftp://campus.example",
+    "http://campus/exam",
+    "https:campus.example",
+    "localhost:8000",
+    "http://192.0.2.1/exam",
+    "192.0.2.1",
+    "See campus.example/exam, today",
+    "«campus.example»",
+    "(campus.example)",
+    "evil.example campus.example",
+    "https://campus.example@evil.example",
+    "https://campus.example%40evil.example",
+    "campus.example:@evil.example",
+    "campus%2Eexample",
+    "ana@campus.example",
+    "mailto:ana@campus.example",
+    "campus\uff0eexample",
+    "campus\u3002example",
+    "campus\u2024example",
+    "campus.example\uff0fexam",
+    "campus.example\u2044exam",
+    "\uff43ampus.example",
+    "c\u0430mpus.example",
+    "xn--cmpus-4ve.example",
+    "c\u00e1mpus.example",
+    "ca\u0338mpus.exa\u0338mple",
+    "cam\u200bpus\u200b.\u200bexample",
+    "campus\u00ad.\u2060example",
+    "campus\ufe0f.\U000e0061example",
+    "c\u3164ampus.ex\u115fample",
+    "\u2066campus.example\u2069",
+    "elpmaxe.supmac//:sptth\u202e",
+    "**campus**.example",
+    "*campus.example*",
+    "~~campus.example~~",
+    "`campus.example`",
+    "cam`pus.exam`ple",
+    "$campus.example$",
+    "campus\\.example",
+    "evil.example.campus.example",
+    "campus.example#evil.example",
+    "notes.pdf.campus.example",
+    "main.py",
+]
+
+
+@pytest.mark.parametrize("text", LOOKS_LIKE_CAMPUS)
+@pytest.mark.parametrize("title", ["", " 'https://campus.example/exam'"])
+def test_a_text_that_looks_like_another_address_is_followed_by_the_true_one(text: str, title: str) -> None:
+    assert only_link(f"[{text}]({EVIL}/exam{title})") == (f"{EVIL}/exam", "evil.example")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"- [campus.example]({EVIL})",
+        f"> [campus.example]({EVIL})",
+        f"# [campus.example]({EVIL})",
+        f"|a|\n|-|\n|[campus.example]({EVIL})|",
+        f"**[campus.example]({EVIL})**",
+        f"campus.[example/exam]({EVIL})",
+        f"[campus]({EVIL}).example",
+        f"![campus.example]({EVIL})",
+    ],
+)
+def test_that_holds_wherever_the_link_stands_and_with_what_it_touches(text: str) -> None:
+    assert only_link(text) == (EVIL, "evil.example")
+
+
+def test_two_links_that_read_like_one_address_both_say_where_they_lead() -> None:
+    html = render(f"[campus]({EVIL})[.example]({EVIL})")
+    assert [link.text() for link in links(html)] == ["evil.example", "evil.example"]
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("the notes", "https://example.org"),
+        ("https://example.org/notes", "https://example.org/other"),
+        ("example.org", "https://www.example.org/"),
+        ("www.example.org", "https://example.org/"),
+        ("Example.ORG.", "https://example.org"),
+        ("example.org:443/a", "https://example.org:443/a"),
+        ("example.org:8443", "https://example.org:8443"),
+        ("ex\u200bample.org", "https://example.org"),
+        ("see example.org/a_(b.c)", "https://example.org"),
+        ("https://example.org/?u=https://other.example", "https://example.org/?u=https://other.example"),
+        ("*example*.org", "https://example.org"),
+        ("español.es", "https://español.es"),
+        ("español.es", "https://xn--espaol-zwa.es"),
+        ("ana@example.org", "mailto:Ana@example.org?subject=Hello"),
+        ("mailto:ana@example.org", "mailto:ana@example.org"),
+        ("version 1.2.3, e.g. 3.14, at 5 p.m.", "https://example.org"),
+        ("Tema 1: notes.pdf", "https://example.org"),
+        ("What?Really...yes", "https://example.org"),
+        ("and/or", "https://example.org"),
+    ],
+)
+def test_any_other_text_is_the_link(text: str, url: str) -> None:
+    html = render(f"[{text}]({url})")
+    (link,) = links(html)
+    assert link.text() == text.replace("*", "")
+    assert "(" not in html.replace(link.html or "", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "shown"),
+    [
+        ("example.org", "https://example.org:8443", "example.org:8443"),
+        ("example.org", "https://sub.example.org", "sub.example.org"),
+        ("campus.example", CYRILLIC, PUNYCODE),
+        ("c\u0430mpus.example", CYRILLIC, PUNYCODE),
+        ("campus.example", f"https://{PUNYCODE}", PUNYCODE),
+        ("campus.example", "https://FA\u00df.example.", "xn--fa-hia.example"),
+        ("campus.example", "https://[::1]:8000/", "[::1]:8000"),
+        ("ana@campus.example", "mailto:eva@evil.example", "eva@evil.example"),
+        ("ana@campus.example", "mailto:ana@campus.example?cc=eva@evil.example", "ana@campus.example, eva@evil.example"),
+        ("ana@campus.example", "mailto:ana@c\u0430mpus.example", f"ana@{PUNYCODE}"),
+        ("ana@campus.example", "mailto:%D0%B0na@campus.example", "%d0%b0na@campus.example"),
+    ],
+)
+def test_the_true_address_can_not_look_like_another_one(text: str, url: str, shown: str) -> None:
+    assert only_link(f"[{text}]({url})")[1] == shown
+
+
+@pytest.mark.parametrize("markup", ["", "*x* "])
+def test_a_bare_url_with_letters_that_look_like_others_is_followed_by_the_host_that_browsers_look_up(
+    markup: str,
+) -> None:
+    assert only_link(f"{markup}{CYRILLIC}/exam") == (f"https://{PUNYCODE}/exam", PUNYCODE)
+    url = "https://español.es/examen"
+    assert only_link(f"{markup}{url}") == ("https://xn--espaol-zwa.es/examen", url)
+    assert only_link(f"*x* <{CYRILLIC}>") == (f"https://{PUNYCODE}", PUNYCODE)
+    assert only_link("*x* <ana@example.org>") == ("mailto:ana@example.org", "ana@example.org")
+
+
+@pytest.mark.parametrize("url", ["https://ж..example", "https://xn--zzzz.example", f"https://{'ж' * 64}.example"])
+def test_what_can_be_no_host_is_no_link(url: str) -> None:
+    assert links(render(url)) == links(render(f"*x* [x]({url})")) == []
+
+
+@pytest.mark.parametrize("text", ["x", "campus.example", "`x`", "*x*"])
+def test_no_link_has_a_title(text: str) -> None:
+    html = render(f"[{text}]({EVIL} 'a title')")
+    assert all(link.attributes.keys() == {"href", "rel", "target"} for link in links(html))
+    assert "a title" not in html
+
+
+@pytest.mark.parametrize("character", [*"\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"])
+@pytest.mark.parametrize("text", ["a{}b", "*a{}b*", "`a{}b`", "a\n{}b", "campus.{}example", "${}a$"])
+def test_nothing_turns_the_direction_of_a_links_text(character: str, text: str) -> None:
+    assert character not in render(f"[{text.format(character)}]({EVIL})")
+    assert character in render(f"{character} [x]({EVIL})")
+    assert character not in links(render(f"*x* {EVIL}/{character}a {EVIL}/b"))[0].text()
+    assert character not in links(render(f"*x* <{EVIL}/{character}a>"))[0].text()
+
+
+PARTS = st.sampled_from(
+    ["campus", ".", "example", "/", "@", ":", "%2e", "\u200b", "\u202e", "\uff0e", "\u0430", "*", "`", " ", "https://"]
+)
+
+
+@given(st.lists(PARTS, min_size=1, max_size=12).map("".join))
+@settings(max_examples=400, deadline=None)
+def test_no_link_to_elsewhere_has_a_text_that_ends_up_reading_campus_example(text: str) -> None:
+    for link in links(render(f"[{text}]({EVIL})")):
+        read = link.text().translate({ord("\u200b"): None, ord("\uff0e"): ".", ord("\u0430"): "a"})
+        assert "campus.example" not in read or link.attributes["href"] != EVIL
+
+
+@pytest.mark.parametrize("host", ["жз{}", "\u4e00\u5e00\u6e00\u7e00\u8e00{}" * 10, "xn--a{}"])
+@pytest.mark.parametrize("markup", ["", "*x* "])
+def test_more_hosts_than_can_be_converted_quickly_are_no_links(host: str, markup: str) -> None:
+    urls = [f"https://{host.replace('{}', str(number))}.example" for number in range(300)]
+    text = (markup + f"{EVIL} " + " ".join(urls))[:4000].rpartition(" ")[0]
+    assert [link.text() for link in links(render(text))] == [EVIL]
+
+
+def test_an_address_in_ascii_stays_as_it_is() -> None:
+    for url in ("https://EXAMPLE.org/Ñ", "mailto:ana@example.org", "https://example.org:99999", "https://["):
+        assert with_ascii_host(url) in (url, "")
+    assert not is_misleading("https://example.org/ñ", "https://example.org/ñ")
