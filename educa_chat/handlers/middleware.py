@@ -25,7 +25,8 @@ RETRY_AFTER_S = 2
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+        "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'; "
+        "require-trusted-types-for 'script'; trusted-types educa-chat"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",

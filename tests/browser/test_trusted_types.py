@@ -1,0 +1,55 @@
+"""The pages need no way to make HTML or scripts of a text but one, and the browser allows no other."""
+
+import pytest
+from playwright.async_api import Error, Page, expect
+
+from tests.browser.conftest import Desk
+from tests.serving import Person
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SINKS = [
+    "document.body.innerHTML = text",
+    "document.body.outerHTML = text",
+    "document.body.insertAdjacentHTML('beforeend', text)",
+    "document.createRange().createContextualFragment(text)",
+    "document.write(text)",
+    "new DOMParser().parseFromString(text, 'text/html')",
+    "document.body.setHTMLUnsafe(text)",
+    "document.createElement('iframe').srcdoc = text",
+    "document.createElement('script').src = text",
+    "document.createElement('script').text = text",
+    "setTimeout(text)",
+    "trustedTypes.createPolicy('another', {})",
+]
+
+
+async def attempt(page: Page, sink: str) -> str:
+    try:
+        await page.evaluate(f"(text) => {{ {sink} }}", "<p>some text</p>")
+    except Error as error:
+        return error.message
+    return ""
+
+
+@pytest.mark.parametrize("path", ["/chat/room/1/", "/students/courses/"])
+async def test_no_other_way_is_open(desk: Desk, path: str) -> None:
+    page = await desk.sit_down("ana", path)
+    for sink in SINKS:
+        refusal = await attempt(page, sink)
+        assert "Trusted" in refusal or "Policy" in refusal, (sink, refusal)
+    assert await page.get_by_text("some text").count() == 0
+    assert desk.complaints
+    desk.complaints.clear()
+
+
+async def test_the_rooms_own_way_serves_nobody_else(desk: Desk) -> None:
+    page = await desk.sit_down("ana")
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        await socket.say("**bold** and $x^2$", id="a")
+        await socket.receive_until("ack", id="a")
+    await expect(page.locator("#chat .body strong")).to_have_text("bold")
+    assert desk.complaints == []
+    assert "educa-chat" in await attempt(page, "trustedTypes.createPolicy('educa-chat', {})")
+    desk.complaints.clear()
