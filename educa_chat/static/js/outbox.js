@@ -4,7 +4,8 @@ import * as storage from './storage.js';
 
 const ACK_WITHIN = 10_000;
 const TRIES = 5;
-const PASSING = new Set(['rate_limited', 'slow_mode', 'unavailable']);
+const PASSING = new Set(['rate_limited', 'slow_mode']);
+const LONGEST_WAIT_S = 8;
 
 /**
  * @typedef {object} Entry  What the reader has asked for and the room has not yet stored.
@@ -14,6 +15,7 @@ const PASSING = new Set(['rate_limited', 'slow_mode', 'unavailable']);
  * @property {Refusal} [failure]  what it was given up for
  * @property {number} tries
  * @property {number} [dueAt]  when it is tried again, where that is later
+ * @property {boolean} [isHeldUp]  whether the server could not store it when it was last tried
  */
 
 /**
@@ -34,6 +36,7 @@ export class Outbox {
   #onOverdue;
   #onChange;
   #onGone;
+  #onHeldUp;
 
   /**
    * @param {string} place  the part of the storage that is its own: the person's and the room's
@@ -42,13 +45,15 @@ export class Outbox {
    * @param {() => void} ways.onOverdue  an ack does not come
    * @param {(entry: Entry) => void} ways.onChange
    * @param {(id: string) => void} ways.onGone
+   * @param {(isHeldUp: boolean) => void} ways.onHeldUp  whether anything waits for a server that can't store it
    */
-  constructor(place, { send, onOverdue, onChange, onGone }) {
+  constructor(place, { send, onOverdue, onChange, onGone, onHeldUp }) {
     this.#place = `outbox:${place}:`;
     this.#send = send;
     this.#onOverdue = onOverdue;
     this.#onChange = onChange;
     this.#onGone = onGone;
+    this.#onHeldUp = onHeldUp;
     storage.onChangedElsewhere((key, value) => {
       if (value === null && key.startsWith(this.#place)) this.#forget(key.slice(this.#place.length));
     });
@@ -60,6 +65,7 @@ export class Outbox {
     for (const entry of entries.filter((entry) => entry?.command).sort(byTime)) {
       this.#entries.set(entry.id, entry);
     }
+    this.#tellHeldUp();
   }
 
   /** @returns {Iterable<Entry>} */
@@ -103,6 +109,7 @@ export class Outbox {
     if (!entry) return undefined;
     this.#entries.delete(id);
     storage.remove(this.#place + id);
+    this.#tellHeldUp();
     if (this.#sent === id) this.#goOn();
     return entry;
   }
@@ -113,8 +120,10 @@ export class Outbox {
     const entry = this.#entries.get(id);
     if (!entry) return;
     entry.tries += 1;
-    if (PASSING.has(code) && entry.tries < TRIES) {
-      entry.dueAt = Date.now() + (seconds ?? 2 ** entry.tries) * 1000;
+    entry.isHeldUp = code === 'unavailable';
+    // A server that can't store anything says nothing about the command: it is sent until it is stored.
+    if (entry.isHeldUp || (PASSING.has(code) && entry.tries < TRIES)) {
+      entry.dueAt = Date.now() + (seconds ?? Math.min(2 ** entry.tries, LONGEST_WAIT_S)) * 1000;
     } else {
       entry.failure = refusal;
     }
@@ -147,6 +156,7 @@ export class Outbox {
   /** @param {string} id */
   #forget(id) {
     if (!this.#entries.delete(id)) return;
+    this.#tellHeldUp();
     if (this.#sent === id) this.#goOn();
     this.#onGone(id);
   }
@@ -178,6 +188,11 @@ export class Outbox {
   #changed(entry) {
     storage.write(this.#place + entry.id, JSON.stringify(entry));
     this.#onChange(entry);
+    this.#tellHeldUp();
+  }
+
+  #tellHeldUp() {
+    this.#onHeldUp([...this.#entries.values()].some(({ isHeldUp }) => isHeldUp));
   }
 }
 

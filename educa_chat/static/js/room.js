@@ -139,6 +139,7 @@ const outbox = new Outbox(place, {
   onOverdue: () => connection.reconnect(),
   onChange: showEntry,
   onGone: (id) => log.removeUnstored(id),
+  onHeldUp: (isHeldUp) => status.holdUp(isHeldUp),
 });
 
 const unread = new Unread({

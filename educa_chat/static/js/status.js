@@ -14,6 +14,9 @@ export class Status {
   /** @type {'no' | 'short' | 'long'} */
   #interruption = 'no';
   #failures = 0;
+  #isConnected = false;
+  /** Whether what the user wrote waits for a server that can't store it. */
+  #isHeldUp = false;
   /** @type {number | undefined} */
   #timer;
 
@@ -31,6 +34,7 @@ export class Status {
    */
   show(state, failures) {
     this.#failures = failures;
+    this.#isConnected = state === 'connected';
     if (state === 'connecting') return this.#interrupted();
     clearTimeout(this.#timer);
     const wasLong = this.#interruption === 'long';
@@ -39,6 +43,13 @@ export class Status {
     else if (state === 'signed-out') this.#tell('notice', state, text('status.sign_in'), this.#signInUrl);
     else if (state === 'other-user') this.#tell('notice', state, text('status.reload'), location.href);
     else this.#tell('notice', state);
+  }
+
+  /** @param {boolean} isHeldUp  whether what the user wrote waits for a server that can't store it */
+  holdUp(isHeldUp) {
+    if (this.#isHeldUp === isHeldUp) return;
+    this.#isHeldUp = isHeldUp;
+    if (this.#isConnected) this.#connected(false);
   }
 
   #interrupted() {
@@ -61,9 +72,11 @@ export class Status {
 
   /** @param {boolean} isBack  after an interruption that was told */
   #connected(isBack) {
+    clearTimeout(this.#timer);
+    if (this.#isHeldUp) return this.#tell('notice', 'waiting');
     if (!isBack) return this.#tell('quiet', 'connected');
     this.#tell('back', 'back');
-    this.#timer = setTimeout(() => this.#tell('quiet', 'connected'), BACK_FOR);
+    this.#timer = setTimeout(() => this.#connected(false), BACK_FOR);
   }
 
   /**

@@ -1,0 +1,74 @@
+"""A server that is there and can't store anything: the page says so, and sends what was written when it can."""
+
+import pytest
+from playwright.async_api import expect
+
+from educa_chat.handlers.keys import DATABASE
+from tests.browser.conftest import TIMEOUT_MS, Desk, say
+from tests.browser.test_talking import act, message
+from tests.serving import Person
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+RETRIED_WITHIN_MS = 2 * TIMEOUT_MS
+
+# The server answers as it does when the disk is full.
+REFUSE = "alter table educa_chat.message add constraint full_disk check (seq < 3) not valid"
+STORE = "alter table educa_chat.message drop constraint full_disk"
+WORDS = "Messages are waiting: the server can’t store them right now. They will be sent as soon as it can."
+
+
+async def test_the_page_says_that_messages_wait_until_they_are_stored(desk: Desk) -> None:
+    database = desk.server.app[DATABASE]
+    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    status = ana.locator("#status")
+    await expect(status).to_have_attribute("data-key", "connected")
+    await say(ana, "stored")
+    await expect(ana.locator("#chat .pending")).to_have_count(0)
+    await say(luis, "stored as well")
+    await expect(message(ana, "stored as well")).to_be_visible()
+    await expect(status).to_have_text("Connected")
+
+    await database.execute(REFUSE)
+    await say(ana, "the first")
+    await say(ana, "the second")
+    await expect(status).to_have_text(WORDS)
+    await expect(status).to_have_attribute("data-key", "waiting")
+    # It still says so after a reload, and so does another window.
+    await ana.reload()
+    await expect(status).to_have_text(WORDS)
+    await expect(luis.locator("#status")).to_have_text("Connected")
+    # What else the user does waits as well, and what they take back does not.
+    await act(luis, "stored as well", "React")
+    await luis.get_by_role("button", name="👍").click()
+    await expect(ana.locator("#chat .pending")).to_have_count(2)
+
+    await database.execute(STORE)
+    await expect(ana.locator("#chat .pending")).to_have_count(0, timeout=RETRIED_WITHIN_MS)
+    await expect(status).to_have_text("Connected")
+    await expect(luis.locator("#status")).to_have_text("Connected")
+    async with Person(desk.server.url, "profe") as profe:
+        said = [one["message"] for one in (await profe.messages())["messages"]]
+    assert said == ["stored", "stored as well", "the first", "the second"]
+
+
+async def test_a_message_is_not_given_up_however_often_it_could_not_be_stored(desk: Desk) -> None:
+    database = desk.server.app[DATABASE]
+    ana = await desk.sit_down("ana", locale="es-ES")
+    status = ana.locator("#status")
+    await expect(status).to_have_attribute("data-key", "connected")
+    await database.execute(REFUSE.replace("3", "1"))
+    await ana.evaluate(
+        """() => localStorage.setItem('educa-chat:outbox:ana:1:often', JSON.stringify({
+            id: 'often', command: {type: 'message', message: 'at last'}, datetime: new Date().toISOString(), tries: 40,
+        }))"""
+    )
+    await ana.reload()
+    await expect(status).to_have_text(
+        "Hay mensajes en espera: ahora mismo el servidor no puede guardarlos. Se enviarán en cuanto pueda."
+    )
+    await expect(ana.locator("#chat .failed")).to_have_count(0)
+    await database.execute(STORE)
+    await expect(ana.locator("#chat .pending")).to_have_count(0, timeout=RETRIED_WITHIN_MS)
+    await expect(status).to_have_text("Conectado")
