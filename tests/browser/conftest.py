@@ -117,6 +117,15 @@ async def say(page: Page, text: str) -> None:
     await page.press("#chat-message-input", "Enter")
 
 
+async def end_session(page: Page) -> None:
+    """End the session of `page` from outside of its browser, as signing out on another device does."""
+    form = page.locator("#sign-out")
+    token = await form.locator("[name=csrf_token]").input_value()
+    url = await form.evaluate("form => form.action")
+    answer = await page.context.request.post(url, form={"csrf_token": token}, max_redirects=0)
+    assert answer.status == 302
+
+
 async def until(condition: Any) -> None:
     """Wait until the coroutine function `condition` is true."""
     async with asyncio.timeout(TIMEOUT_MS / 1000):

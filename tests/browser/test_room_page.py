@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from educa_chat.handlers.keys import DATABASE
-from tests.browser.conftest import TIMEOUT_MS, Desk, say, until
+from tests.browser.conftest import TIMEOUT_MS, Desk, end_session, say, until
 from tests.serving import Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -184,9 +184,7 @@ async def test_signing_out_elsewhere_says_so_and_keeps_what_was_written(desk: De
     ana = await desk.sit_down("ana")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
     await ana.fill("#chat-message-input", "not yet sent")
-    other = await ana.context.new_page()
-    await other.goto(desk.server.url + "/students/courses/")
-    await other.get_by_role("button", name="Sign out").click()
+    await end_session(ana)
     await expect(ana.locator("#status")).to_have_attribute("data-key", "signed-out")
     await ana.get_by_role("link", name="Sign in again").click()
     await ana.fill("[name=username]", "ana")

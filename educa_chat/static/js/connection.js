@@ -46,7 +46,6 @@ export class Connection {
     setInterval(() => this.#lookAtSilence(), SILENCE_LOOKED_AT_EVERY);
     addEventListener('online', () => this.wake());
     addEventListener('offline', () => this.#verify());
-    addEventListener('pageshow', (event) => event.persisted && this.wake());
     document.addEventListener('visibilitychange', () => document.hidden || this.wake());
     for (const use of ['focus', 'pointerdown', 'keydown']) {
       addEventListener(use, () => this.#state === 'elsewhere' && this.connect());

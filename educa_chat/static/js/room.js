@@ -51,6 +51,8 @@ const place = `${user}:${room}`;
 
 /** @type {{seq: number, datetime?: string, epoch: string} | null} up to where the log is shown; null: nothing yet */
 let position = null;
+/** Whether the session has ended, and the page shows no more of the room. */
+let hasEnded = false;
 
 const status = new Status(signInUrl());
 const notice = new Notice();
@@ -130,6 +132,7 @@ const connection = new Connection({
     if (state === 'connected') outbox.connected();
     else outbox.disconnected();
     if (state === 'connected' || state === 'not-member') composer.open(state === 'connected');
+    if (state === 'signed-out' || state === 'other-user') end(state === 'signed-out');
   },
   isBehind,
 });
@@ -260,6 +263,27 @@ connection.connect();
 async function prepare(ask) {
   if (!position) begin(await loadMessages(room, { limit: PAGE }));
   else if (ask) await loadMessages(room, { limit: 1 });
+  // Somebody has signed in again, who need not be the same user.
+  if (hasEnded) await new Promise(() => location.reload());
+}
+
+/**
+ * Nobody who comes to this browser now may see more of the room. What still goes on in the page changes only elements that
+ * are not in it any more.
+ *
+ * @param {boolean} isForUser  whether what the user wrote may still be shown
+ */
+async function end(isForUser) {
+  if (hasEnded) return;
+  hasEnded = true;
+  storage.close();
+  unread.startOver();
+  notifications?.then((opened) => opened?.read(Infinity));
+  const label = byId('chat-message-input').ariaLabel ?? '';
+  for (const part of document.querySelectorAll('.room > :not(.room-header), .sidebar-rooms .unread')) part.remove();
+  if (!isForUser) return byId('sign-out').remove();
+  const module = await import('./account/ended.js').catch(() => null);
+  module?.showUnsent({ place, label, signInUrl: signInUrl() });
 }
 
 /** @param {Page} page  the newest of a history of which nothing is known yet */

@@ -1,6 +1,11 @@
-/** The browser's storage, which may be full or switched off: the chat goes on without it. */
+/** The browser's storage. The chat also works where it is full or switched off: this page then keeps the values. */
 
 const PREFIX = 'educa-chat:';
+
+/** @type {Map<string, string>} what the browser didn't store */
+const unstored = new Map();
+/** Whether nothing is written any more, because the session has ended. */
+let isClosed = false;
 
 /**
  * @param {string} key
@@ -8,7 +13,7 @@ const PREFIX = 'educa-chat:';
  */
 export function read(key) {
   try {
-    return localStorage.getItem(PREFIX + key);
+    return unstored.get(key) ?? localStorage.getItem(PREFIX + key);
   } catch {
     return null;
   }
@@ -31,15 +36,19 @@ export function readObject(key) {
  * @param {string} value
  */
 export function write(key, value) {
+  if (isClosed) return;
+  unstored.set(key, value);
   try {
     localStorage.setItem(PREFIX + key, value);
+    unstored.delete(key);
   } catch {
-    // Kept in memory alone.
+    // This page alone has it.
   }
 }
 
 /** @param {string} key */
 export function remove(key) {
+  unstored.delete(key);
   try {
     localStorage.removeItem(PREFIX + key);
   } catch {
@@ -52,13 +61,20 @@ export function remove(key) {
  * @returns {string[]} the keys that begin so
  */
 export function keysOf(start) {
-  try {
-    return Object.keys(localStorage)
-      .filter((key) => key.startsWith(PREFIX + start))
-      .map((key) => key.slice(PREFIX.length));
-  } catch {
-    return [];
-  }
+  return keys().filter((key) => key.startsWith(start));
+}
+
+/**
+ * @param {string} user
+ * @returns {string[]} the keys of everything that is kept for them: the user comes second in each
+ */
+export function keysOfUser(user) {
+  return keys().filter((key) => `${key}:`.startsWith(`:${user}:`, key.indexOf(':')));
+}
+
+/** From now on this page writes nothing. */
+export function close() {
+  isClosed = true;
 }
 
 /**
@@ -70,4 +86,15 @@ export function onChangedElsewhere(listener) {
   addEventListener('storage', ({ key, newValue }) => {
     if (key?.startsWith(PREFIX)) listener(key.slice(PREFIX.length), newValue);
   });
+}
+
+function keys() {
+  /** @type {string[]} */
+  let stored = [];
+  try {
+    stored = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
+  } catch {
+    // There is none.
+  }
+  return [...new Set([...stored.map((key) => key.slice(PREFIX.length)), ...unstored.keys()])];
 }

@@ -1,0 +1,66 @@
+/**
+ * The button that signs out. It asks first if something was not sent, and it leaves nothing of the user in this browser.
+ * Without a connection it asks as well, so this is loaded with the page.
+ */
+
+import { ask } from './popover.js';
+import * as storage from './storage.js';
+
+const EXCERPT = 80;
+
+const form = /** @type {HTMLFormElement} */ (document.getElementById('sign-out'));
+const dialog = /** @type {HTMLDialogElement} */ (document.getElementById('sign-out-dialog'));
+const { user = '' } = form.dataset;
+
+// In a panel it would be closed with that.
+document.body.append(dialog);
+form.addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const unsent = storage.keysOfUser(user).flatMap(unsentIn);
+  dialog.querySelector('ul')?.replaceChildren(...unsent.filter(({ text }) => text).map(itemOf));
+  if (unsent.length && !(await ask(dialog))) return;
+  for (const key of storage.keysOfUser(user)) storage.remove(key);
+  storage.close();
+  form.submit();
+});
+
+// A page that the browser kept may show what its user may no longer see: it must not be seen before it is loaded anew.
+addEventListener('pagehide', ({ persisted }) => (document.documentElement.hidden = persisted));
+addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
+
+/** @typedef {{room: string, text: string}} Unsent */
+
+/**
+ * @param {string} key
+ * @returns {Unsent[]}
+ */
+function unsentIn(key) {
+  const [kind] = key.split(':', 1);
+  const [room] = key.slice(`${kind}:${user}:`.length).split(':', 1);
+  if (kind === 'draft') return written(room, storage.read(key));
+  const kept = storage.readObject(key);
+  if (kind === 'edit') return written(room, kept?.message);
+  if (kind !== 'outbox' || !kept?.command) return [];
+  const { message, reason, emoji } = kept.command;
+  return [{ room, text: message ?? reason ?? emoji ?? '' }];
+}
+
+/**
+ * @param {string} room
+ * @param {string | null | undefined} text
+ * @returns {Unsent[]} none for a text that could not be sent
+ */
+function written(room, text) {
+  return text?.trim() ? [{ room, text }] : [];
+}
+
+/** @param {Unsent} unsent */
+function itemOf({ room, text }) {
+  const link = document.createElement('a');
+  link.href = `/chat/room/${room}/`;
+  link.dir = 'auto';
+  link.textContent = [...text].slice(0, EXCERPT).join('');
+  const item = document.createElement('li');
+  item.append(link);
+  return item;
+}

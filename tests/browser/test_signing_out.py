@@ -1,0 +1,362 @@
+"""Signing out, and what a browser shows and keeps afterwards: its next user may be somebody else."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from playwright.async_api import Locator, Page, async_playwright, expect
+
+from educa_chat.demo import PASSWORD
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.storage.courses import enrol
+from tests.browser.conftest import FLAGS, TIMEOUT_MS, Desk, end_session, find_chromium, open_desk, say
+from tests.browser.test_talking import PHONE, act, message, seed
+from tests.serving import Person, Server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+COURSES_PATH = "/students/courses/"
+ROOM_PATH = "/chat/room/1/"
+OTHER_ROOM_PATH = "/chat/room/2/"
+FORM = "**/accounts/login/**"
+
+
+async def expect_connected(page: Page) -> None:
+    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+
+
+async def keys_of(page: Page, user: str) -> list[str]:
+    """What the browser keeps that has to do with `user`."""
+    keys: list[str] = await page.evaluate("Object.keys(localStorage)")
+    return sorted(key for key in keys if user in key.split(":"))
+
+
+def question_in(page: Page) -> Locator:
+    return page.get_by_role("dialog", name="Sign out and delete what you haven’t sent?")
+
+
+async def click_sign_out(page: Page) -> None:
+    await page.locator("#sign-out").get_by_role("button", name="Sign out").click()
+
+
+async def sign_in(page: Page, user: str) -> None:
+    await page.fill("[name=username]", user)
+    await page.fill("[name=password]", PASSWORD)
+    await page.press("[name=password]", "Enter")
+
+
+async def open_in_new_window(desk: Desk, page: Page, path: str) -> Page:
+    window = await page.context.new_page()
+    await window.goto(desk.server.url + path)
+    return window
+
+
+async def write_draft(desk: Desk, page: Page) -> str:
+    await page.fill("#chat-message-input", "half a thought")
+    return "half a thought"
+
+
+async def write_edit(desk: Desk, page: Page) -> str:
+    await say(page, "the frist")
+    await expect(message(page, "the frist")).to_be_visible()
+    await expect(page.locator("#chat .pending")).to_have_count(0)
+    await page.press("#chat-message-input", "ArrowUp")
+    await page.fill("#chat-message-input", "the first")
+    return "the first"
+
+
+async def send_without_network(desk: Desk, page: Page) -> str:
+    await page.context.set_offline(True)
+    await say(page, "from a tunnel")
+    await expect(page.locator("#chat .pending")).to_have_count(1)
+    return "from a tunnel"
+
+
+async def react_without_network(desk: Desk, page: Page) -> str:
+    await seed(desk.server, 1)
+    await page.context.set_offline(True)
+    await act(page, "number 1", "React")
+    await page.get_by_role("button", name="👍").click()
+    return "👍"
+
+
+async def be_refused(desk: Desk, page: Page) -> str:
+    async with Person(desk.server.url, "profe") as profe:
+        socket = await profe.enter()
+        await socket.send({"type": "close", "id": "close", "on": True})
+        await page.context.set_offline(True)
+        await say(page, "too late")
+        await socket.receive_until("ack", id="close")
+        await page.context.set_offline(False)
+        await expect(page.locator("#chat .failed")).to_have_count(1)
+    return "too late"
+
+
+WAYS = [write_draft, write_edit, send_without_network, react_without_network, be_refused]
+
+
+@pytest.mark.parametrize("write", WAYS)
+@pytest.mark.parametrize("path", ["", OTHER_ROOM_PATH, COURSES_PATH, "/students/course/1/"])
+async def test_signing_out_asks_first_if_anything_is_unsent_in_whatever_room(
+    desk: Desk, write: Callable[[Desk, Page], Awaitable[str]], path: str
+) -> None:
+    await enrol(desk.server.app[DATABASE], "ana", 2)
+    page = await desk.sit_down("ana")
+    await expect_connected(page)
+    text = await write(desk, page)
+    if path:
+        # No room that is open sends it in the meantime.
+        context = page.context
+        await page.close()
+        await context.set_offline(False)
+        page = await context.new_page()
+        await page.goto(desk.server.url + path)
+    await click_sign_out(page)
+    question = question_in(page)
+    await expect(question.get_by_role("link", name=text)).to_have_attribute("href", ROOM_PATH)
+    await question.get_by_role("button", name="Cancel").click()
+    await expect(question).to_be_hidden()
+    assert await keys_of(page, "ana")
+    await page.context.set_offline(False)
+    assert (await page.context.request.get(desk.server.url + "/api/rooms")).status == 200
+    await click_sign_out(page)
+    # It may have been sent meanwhile.
+    if await question.is_visible():
+        await question.get_by_role("button", name="Sign out and delete").click()
+    await page.wait_for_url(FORM)
+    assert await keys_of(page, "ana") == []
+
+
+async def test_signing_out_does_not_ask_if_nothing_is_unsent_and_removes_all_the_same(desk: Desk) -> None:
+    page = await desk.sit_down("ana")
+    await expect_connected(page)
+    await say(page, "sent")
+    await expect(page.locator("#chat .pending")).to_have_count(0)
+    await act(page, "sent", "Reply")
+    await page.type("#chat-message-input", "  ")
+    await page.evaluate(
+        """() => {
+            localStorage.setItem('educa-chat:anonymous:ana:1', 'yes');
+            localStorage.setItem('educa-chat:notifications:ana', 'on');
+            localStorage.setItem('educa-chat:outbox:ana:1:broken', '{');
+            localStorage.setItem('educa-chat:draft:anabel:1', 'of another user');
+            localStorage.setItem('of-another-program:ana', 'kept');
+        }"""
+    )
+    await click_sign_out(page)
+    await page.wait_for_url(FORM)
+    assert await page.evaluate("Object.keys(localStorage).sort()") == [
+        "educa-chat:draft:anabel:1",
+        "of-another-program:ana",
+    ]
+
+
+async def test_it_asks_as_well_if_the_browser_stores_nothing(desk: Desk) -> None:
+    page = await desk.sit_down("ana")
+    await page.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError') }")
+    await page.reload()
+    await expect_connected(page)
+    await page.fill("#chat-message-input", "half a thought")
+    await click_sign_out(page)
+    await question_in(page).get_by_role("button", name="Sign out and delete").click()
+    await page.wait_for_url(FORM)
+
+
+async def test_it_signs_out_without_scripts(desk: Desk) -> None:
+    page = await desk.sit_down("ana", COURSES_PATH, java_script_enabled=False)
+    for path in (COURSES_PATH, ROOM_PATH):
+        await page.goto(desk.server.url + path)
+        await expect(page.locator("#sign-out button")).to_be_visible()
+    await click_sign_out(page)
+    await page.wait_for_url(FORM)
+
+
+async def test_the_question_is_asked_on_a_phone_in_spanish_too(desk: Desk) -> None:
+    page = await desk.sit_down("ana", locale="es-ES", color_scheme="dark", **PHONE)
+    await page.fill("#chat-message-input", "media idea " * 20)
+    await page.locator("#menu-button").click()
+    await page.get_by_role("button", name="Cerrar sesión").click()
+    question = page.get_by_role("dialog", name="¿Cerrar sesión y borrar lo que no has enviado?")
+    await expect(question).to_be_in_viewport(ratio=1)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 375
+    for box in await question.locator("button, a").evaluate_all("all => all.map(one => one.getBoundingClientRect())"):
+        assert min(box["width"], box["height"]) >= 44, box
+    await page.keyboard.press("Escape")
+    await expect(question).to_be_hidden()
+    await expect(page.locator("#chat-message-input")).to_have_value("media idea " * 20)
+
+
+async def talk(desk: Desk) -> None:
+    """Fill room 1 with what Ana must not leave behind: messages, a pinned one, a mention, somebody who is there."""
+    await seed(desk.server, 5)
+    async with Person(desk.server.url, "profe") as profe:
+        socket = await profe.enter()
+        await socket.say("Listen, @ana", id="listen")
+        await socket.receive_until("ack", id="listen")
+        await socket.send({"type": "pin", "id": "pin", "target": 3, "on": True})
+        await socket.receive_until("ack", id="pin")
+
+
+async def expect_nothing_of_the_room(page: Page) -> None:
+    await expect(page.locator("#chat .message")).to_have_count(0)
+    shown = await page.evaluate("document.querySelector('.room').textContent + document.title")
+    for word in ("number", "Listen", "Luis", "Profe", "people here", "("):
+        assert word not in shown, shown
+
+
+async def test_when_the_session_ends_the_page_shows_nothing_of_the_room_but_what_its_user_wrote(desk: Desk) -> None:
+    await talk(desk)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#chat .message")).to_have_count(6)
+    await expect(page.locator("#pins")).to_be_visible()
+    await page.click("#search-button")
+    await page.fill("#search-input", "number")
+    await page.press("#search-input", "Enter")
+    await expect(page.locator("#search-results li")).to_have_count(5)
+    await page.click("#search-close")
+    await act(page, "number 4", "Reply")
+    await page.keyboard.type("half a thought about @")
+    await expect(page.locator("#mention-list")).to_contain_text("Luis")
+    await end_session(page)
+    await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
+    await expect_nothing_of_the_room(page)
+    field = page.locator("#chat-message-input")
+    await expect(field).to_have_value("half a thought about @")
+    await expect(field).to_be_visible()
+    await field.focus()
+    await page.keyboard.press("Control+A")
+    assert await page.evaluate("getSelection().toString()") == "half a thought about @"
+    await page.keyboard.type("x")
+    await page.keyboard.press("Enter")
+    await expect(field).to_have_value("half a thought about @")
+    # The same user finds it again.
+    await page.get_by_role("link", name="Sign in again").click()
+    await sign_in(page, "ana")
+    await page.wait_for_url("**" + ROOM_PATH)
+    await expect(page.locator("#chat-message-input")).to_have_value("half a thought about @")
+    await expect(page.locator("#composer-about")).to_contain_text("number 4")
+
+
+async def test_what_waited_to_be_sent_can_be_copied_when_the_session_has_ended_and_is_sent_after_signing_in(
+    desk: Desk,
+) -> None:
+    page = await desk.sit_down("ana", **PHONE)
+    await expect_connected(page)
+    await desk.server.app[DATABASE].execute("alter table educa_chat.message rename to elsewhere")
+    await page.fill("#chat-message-input", "one\ntwo")
+    await page.click("#chat-message-submit")
+    await page.fill("#chat-message-input", "a draft")
+    await end_session(page)
+    fields = page.locator(".room textarea")
+    await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
+    await expect(fields.first).to_have_value("one\ntwo")
+    await expect(fields.last).to_have_value("a draft")
+    await expect(fields).to_have_count(2)
+    await desk.server.app[DATABASE].execute("alter table educa_chat.elsewhere rename to message")
+    await page.get_by_role("link", name="Sign in again").click()
+    await sign_in(page, "ana")
+    await page.wait_for_url("**" + ROOM_PATH)
+    await expect(page.locator("#chat .body")).to_have_text("one\ntwo", use_inner_text=True)
+    await expect(page.locator("#chat .pending")).to_have_count(0)
+
+
+async def test_signing_out_in_another_window_leaves_nothing_in_any_window(desk: Desk) -> None:
+    await talk(desk)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#chat .message")).to_have_count(6)
+    await page.fill("#chat-message-input", "half a thought")
+    window = await open_in_new_window(desk, page, COURSES_PATH)
+    await click_sign_out(window)
+    await question_in(window).get_by_role("button", name="Sign out and delete").click()
+    await window.wait_for_url(FORM)
+    await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
+    await expect_nothing_of_the_room(page)
+    await expect(page.locator(".room textarea")).to_have_count(0)
+    assert await keys_of(page, "ana") == []
+
+
+async def test_who_signs_in_next_is_shown_nothing_of_the_user_before(desk: Desk) -> None:
+    await talk(desk)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#chat .message")).to_have_count(6)
+    await say(page, "sent")
+    await page.fill("#chat-message-input", "a secret of ana")
+    await end_session(page)
+    await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
+    window = await open_in_new_window(desk, page, ROOM_PATH)
+    await sign_in(window, "luis")
+    await expect_connected(window)
+    assert await window.locator("#chat-message-input").input_value() == ""
+    assert "a secret of ana" not in await window.content()
+    # The window that was Ana's is of Luis as soon as he comes to it.
+    await page.bring_to_front()
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(page.locator(".account-name")).to_have_text("Luis Ortega")
+    await expect(page.locator("#chat-message-input")).to_have_value("")
+    assert "a secret of ana" not in await page.content()
+
+
+async def test_a_page_whose_browser_has_another_user_now_shows_nothing_of_the_one_before(desk: Desk) -> None:
+    await talk(desk)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#chat .message")).to_have_count(6)
+    await page.fill("#chat-message-input", "a secret of ana")
+    luis = await desk.sit_down("luis")
+    # Its socket has not ended yet when the cookie is another one.
+    await page.context.clear_cookies()
+    await page.context.add_cookies(
+        [{"url": desk.server.url, "name": one["name"], "value": one["value"]} for one in await luis.context.cookies()]
+    )
+    await page.context.set_offline(True)
+    await page.context.set_offline(False)
+    await expect(page.locator("#status")).to_have_attribute("data-key", "other-user")
+    await expect_nothing_of_the_room(page)
+    assert await page.locator(".room textarea").count() == 0
+    await page.get_by_role("link", name="Load the page again").click()
+    await expect_connected(page)
+    await expect(page.locator("#chat-message-input")).to_have_value("")
+
+
+async def test_nothing_is_written_for_a_user_whose_session_has_ended(desk: Desk) -> None:
+    page = await desk.sit_down("ana")
+    await expect_connected(page)
+    before = await keys_of(page, "ana")
+    await end_session(page)
+    await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
+    await page.evaluate("document.getElementById('notifications-quiet').querySelector('input').click()")
+    assert await keys_of(page, "ana") == before
+    await click_sign_out(page)
+    await page.wait_for_url(FORM)
+    await expect(page.locator("[name=username]")).to_be_visible()
+
+
+async def test_a_room_that_the_browser_brings_back_is_loaded_anew(desk: Desk) -> None:
+    await talk(desk)
+    page = await desk.sit_down("ana")
+    await expect(page.locator("#chat .message")).to_have_count(6)
+    await end_session(page)
+    await page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    await expect(page.locator("body")).to_be_hidden()
+    await page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    await page.wait_for_url(FORM)
+
+
+async def test_the_way_back_leads_to_no_page_of_who_has_signed_out(server: Server, chromium: object) -> None:
+    """Chromium keeps pages for the way back, unless it is told not to, as playwright does."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=find_chromium(), args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
+        )
+        async with open_desk(browser, server) as desk:
+            page = await desk.sit_down("ana", COURSES_PATH)
+            await expect(page.get_by_role("link", name="Programación")).to_be_visible()
+            await page.goto(server.url + "/health/live")
+            async with Person(server.url) as other:
+                other.http.cookie_jar.update_cookies(
+                    {one["name"]: one["value"] for one in await page.context.cookies()}
+                )
+                assert await other.sign_out() == 302
+            await page.go_back()
+            await page.wait_for_url(FORM)
+            assert desk.complaints == []
+        await browser.close()
