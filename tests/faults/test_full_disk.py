@@ -114,6 +114,22 @@ async def test_a_full_disk_is_told_and_everything_goes_on_once_there_is_room(
         assert ids == ["before", *(f"during {number}" for number in range(said + 1))]
 
 
+async def test_a_full_disk_is_noticed_if_only_the_log_is_on_it(disk: Disk, own_postgres: PostgresServer) -> None:
+    folder = disk.folder / "log"
+    folder.mkdir()
+    own_postgres.own(folder)
+    await own_postgres.execute(f"create tablespace small location '{folder}'")
+    for table in ("event", "message"):
+        await own_postgres.execute(f"alter table educa_chat.{table} set tablespace small")
+    async with open_database(own_postgres.url, 1) as database:
+        await require_writable(database)
+        disk.fill()
+        with pytest.raises(DatabaseUnavailable, match="DiskFullError"):
+            await require_writable(database)
+        disk.free()
+        await require_writable(database)
+
+
 async def test_a_database_that_may_only_be_read_is_not_ready_until_it_may_be_written_to(
     own_postgres: PostgresServer,
 ) -> None:
