@@ -38,7 +38,7 @@ THREADS = 2
 WAITING = 32
 """How many more may wait for that: the last of them waits some four seconds."""
 
-_NICE = 10
+_NICE = 5
 _STORED_LENGTH = 128  # the width of the column
 _ITERATIONS = 1_000_000
 _SALT_LENGTH = 22
@@ -153,8 +153,8 @@ async def open_password_verifier() -> AsyncIterator[PasswordVerifier]:
 def _yield_to_others() -> None:
     """Lower the priority of the calling thread, so that hashing leaves the processor to the event loop and to Postgres.
 
-    Not to the lowest: on a busy node, a thread of nice 19 would get a hundredth of the processor, and sign-ins would
-    take half a minute.
+    Not to the lowest: where others keep the processor busy, a thread of nice 19 would get a hundredth of it, and nobody
+    could sign in.
     """
     if sys.platform == "linux":
         # Other systems have one priority for the whole process.
