@@ -10,9 +10,11 @@ from benchmarks.machine import SERVER_CORE, on_core
 from benchmarks.measures import Effort, Section, Shape, in_turn, open_all
 from benchmarks.report import milliseconds, rate, spread, table
 from benchmarks.servers import JOINED, OURS
+from educa_chat.events.kind import Entry
+from educa_chat.events.message import MESSAGE, BasicMessage, ChatMessage
 from educa_chat.metrics import Metrics
-from educa_chat.protocol import BasicMessage, ChatMessage, encode_body
-from educa_chat.storage.log import Accepted, Appender, Entry, Kind, Log, Outcome
+from educa_chat.protocol import encode_body
+from educa_chat.storage.log import Accepted, Appender, Log, Outcome
 from educa_chat.storage.messages import Reader, read_page
 from educa_chat.storage.pool import Database
 from educa_chat.tasks import running
@@ -163,7 +165,7 @@ def _entry(course: int, student: int) -> Entry:
     message = ChatMessage(id=id, user=username, name=name, role="student", message=TEXT, html=TEXT)
     return Entry(
         course=course,
-        kind=Kind.CHAT_MESSAGE,
+        kind=MESSAGE,
         actor=student,
         by_instructor=False,
         client_id=id,
@@ -174,6 +176,7 @@ def _entry(course: int, student: int) -> Entry:
         name=name,
         body=TEXT,
         html=TEXT,
+        mentioned=None,
         target=None,
-        is_on=False,
+        argument=None,
     )

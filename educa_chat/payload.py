@@ -31,9 +31,11 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
+from educa_chat.events.kind import Seq
+from educa_chat.events.registry import EVENT_TYPES
 from educa_chat.metrics import PayloadFault
 from educa_chat.presence import MAX_USER_ID, Person, Roster, UserId
-from educa_chat.protocol import EVENT_TYPES, MAX_SEQ, Event, Seq
+from educa_chat.protocol import MAX_SEQ, Event
 
 VERSION = 4
 _EVENTS, _HEAD, _TYPING, _ROSTER, _READ = 1, 2, 3, 4, 5

@@ -15,30 +15,17 @@ from hypothesis import strategies as st
 
 from educa_chat.chat import Chat
 from educa_chat.errors import CommandRefused
+from educa_chat.events.kind import Stored
+from educa_chat.events.marks import Answer, Endorse, Pin, Question
+from educa_chat.events.message import Delete, Edit, Say
+from educa_chat.events.reaction import React
+from educa_chat.events.report import Report, Settle
+from educa_chat.events.room_rules import Anonymity, Close, Mute, Slow
 from educa_chat.markup import render
 from educa_chat.metrics import Metrics
 from educa_chat.payload import LogUpdate
 from educa_chat.presence import Person, Presence
-from educa_chat.protocol import (
-    Anonymity,
-    Answer,
-    Audience,
-    Close,
-    Delete,
-    Edit,
-    Endorse,
-    ErrorCode,
-    Event,
-    Mute,
-    Pin,
-    Question,
-    React,
-    Report,
-    Say,
-    Settle,
-    Slow,
-    Stored,
-)
+from educa_chat.protocol import Audience, ErrorCode, Event
 from educa_chat.room import Room
 from educa_chat.settings import Limits
 from educa_chat.storage.courses import Membership

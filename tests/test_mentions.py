@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from educa_chat.events.marks import Question
+from educa_chat.events.message import Delete, Edit, Say
 from educa_chat.markup import render
 from educa_chat.mentions import EVERYBODY, MOST, mentioned_in
-from educa_chat.protocol import Audience, Delete, Edit, Event, Question, Say
+from educa_chat.protocol import Audience, Event
 from educa_chat.storage.log import Log
 from educa_chat.storage.messages import Reader, read_page
 from educa_chat.storage.pool import Database

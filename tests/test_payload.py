@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
+from educa_chat.events.registry import EVENT_TYPES
 from educa_chat.payload import (
     MAX_REDACTED_BYTES,
     READERS_PER_PAYLOAD,
@@ -24,7 +25,7 @@ from educa_chat.payload import (
     Typist,
 )
 from educa_chat.presence import MAX_USER_ID, NAMED_PEOPLE, PEOPLE_PER_PROCESS, ROSTER_PEOPLE, Person, Roster
-from educa_chat.protocol import EVENT_TYPES, MAX_SEQ, Event
+from educa_chat.protocol import MAX_SEQ, Event
 from tests.forging import AT, EVENTS, HEAD, READ, ROSTER, TYPING, event, header, message, signal, signed
 
 TOPIC = "0123456789abcdef:room:1"

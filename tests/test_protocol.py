@@ -18,17 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from educa_chat.commands import Command, decode_command
 from educa_chat.errors import CommandRefused
+from educa_chat.events.message import Say
+from educa_chat.events.text import normalise_text
 from educa_chat.handlers.access import is_site_path
 from educa_chat.markup import render
-from educa_chat.protocol import (
-    Command,
-    ErrorCode,
-    Say,
-    decode_command,
-    normalise_text,
-    text_frame,
-)
+from educa_chat.protocol import ErrorCode, text_frame
 from educa_chat.translations import LANGUAGES, negotiate_language
 
 SITE = "https://school.example/accounts/login/"

@@ -10,12 +10,15 @@ import psutil
 import pytest
 
 from educa_chat.chat import Chat
+from educa_chat.events.kind import Stored
+from educa_chat.events.message import Edit, Say
+from educa_chat.events.room_rules import Close, Mute, Slow
 from educa_chat.markup import is_plain, prepare, render, render_plain
 from educa_chat.markup import pool as pool_module
 from educa_chat.markup.pool import WORKERS, RenderPool, open_render_pool
 from educa_chat.markup.worker import RenderTimeout, cpu_limit, packed
 from educa_chat.metrics import Metrics
-from educa_chat.protocol import Close, Edit, ErrorCode, Mute, Say, Slow, Stored
+from educa_chat.protocol import ErrorCode
 from educa_chat.settings import Limits
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Accepted, Appender, Log, Outcome, Refused

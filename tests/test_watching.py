@@ -15,13 +15,15 @@ from educa_chat import hub as hub_module
 from educa_chat import room as room_module
 from educa_chat.bus.memory import MemoryBus
 from educa_chat.errors import BusUnavailable, DatabaseUnavailable
+from educa_chat.events.kind import Entry
+from educa_chat.events.message import MESSAGE
 from educa_chat.handlers.keys import DATABASE, HUB, METRICS, SOCKETS
 from educa_chat.metrics import EVENT_LOOP_INTERVAL_S, Metrics
 from educa_chat.presence import Presence
 from educa_chat.protocol import Audience, Event
 from educa_chat.room import Room
 from educa_chat.storage import log as log_module
-from educa_chat.storage.log import Appender, Entry, Kind, Outcome
+from educa_chat.storage.log import Appender, Outcome
 from educa_chat.storage.pool import open_database
 from educa_chat.tasks import running
 from tests.conftest import Postgres
@@ -288,7 +290,7 @@ async def test_the_state_of_the_bus_its_silence_and_what_it_did_not_carry_are_to
 
 
 def entry(text: str, client_id: str) -> Entry:
-    return Entry(1, Kind.CHAT_MESSAGE, 1, True, client_id, b'"x":1}', None, None, "u", "n", text, text, None, False)
+    return Entry(1, MESSAGE, 1, True, client_id, b'"x":1}', None, None, "u", "n", text, text, None, None, None)
 
 
 async def test_a_commit_that_fails_is_counted_by_what_came_of_it(

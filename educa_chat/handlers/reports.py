@@ -7,13 +7,16 @@ from collections.abc import Callable
 from aiohttp import web
 
 from educa_chat.errors import CommandRefused
+from educa_chat.events.kind import Stored
+from educa_chat.events.message import Delete
+from educa_chat.events.report import Settle
 from educa_chat.handlers.access import course_id, instructor_of, page_visitor, too_many_requests
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.keys import CHAT, DATABASE
 from educa_chat.handlers.pages import room_url
 from educa_chat.handlers.rendering import render
-from educa_chat.protocol import MAX_SEQ, Delete, ErrorCode, Settle, Stored
+from educa_chat.protocol import MAX_SEQ, ErrorCode
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Outcome, Refused
 from educa_chat.storage.reports import read_queue

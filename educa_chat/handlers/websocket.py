@@ -15,6 +15,7 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from educa_chat.chat import Chat, role_of
+from educa_chat.commands import Read, Typing, decode_command
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
 from educa_chat.frames import Message, Ping, Text
 from educa_chat.handlers.access import api_visitor, course_id, membership_of, origin_is_allowed
@@ -50,12 +51,9 @@ from educa_chat.protocol import (
     ErrorCode,
     Limits,
     Me,
-    Read,
     Reset,
     State,
-    Typing,
     Welcome,
-    decode_command,
     encode,
     json_id,
     pong_frame,

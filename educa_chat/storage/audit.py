@@ -4,7 +4,8 @@ import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from educa_chat.storage.log import Kind
+from educa_chat.events.message import EDITED
+from educa_chat.events.registry import AUDITED, BY_NUMBER
 from educa_chat.storage.pool import Database
 
 
@@ -31,21 +32,23 @@ async def read_acts(database: Database, course: int, *, before: int | None, limi
     """The newest `limit` acts with seq < `before`, newest first."""
     rows = await database.fetch(
         "select e.seq, e.at, e.kind, coalesce(u.username, '') as who, e.target, m.username as author, r.body,"
-        " case when e.kind <> 2 then convert_from(coalesce(e.instructor, e.student), 'utf8') end as event"
+        " case when e.kind <> $5 then convert_from(coalesce(e.instructor, e.student), 'utf8') end as event"
         " from educa_chat.event e left join auth_user u on u.id = e.actor"
         " left join educa_chat.message m on m.course = e.course and m.seq = e.target"
         " left join educa_chat.revision r on r.course = e.course and r.seq = e.target and r.changed_by = e.seq"
-        " where e.course = $1 and e.seq < $2 and e.kind in (2, 3, 5, 7, 8, 9, 11, 12, 13, 14)"
+        " where e.course = $1 and e.seq < $2 and e.kind not in (1, 4) and e.kind = any ($4::smallint[])"
         " order by e.seq desc limit $3",
         course,
         before if before is not None else 2**63 - 1,
         limit,
+        AUDITED,
+        EDITED,
     )
     return [
         Act(
             seq=row["seq"],
             at=row["at"],
-            kind=Kind(row["kind"]).name.lower(),
+            kind=BY_NUMBER[row["kind"]].name,
             who=row["who"],
             target=row["target"],
             author=row["author"] or "",

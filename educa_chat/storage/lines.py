@@ -21,12 +21,13 @@ async def read_lines(
         first = page.messages[0].seq if page.more else 1
         last = page.head if before is None else min(before - 1, page.head)
     rows = await database.fetch(
-        "select case when owner = $4 then convert_to('{\"own\":true,', 'utf8') || substr(form, 2) else form end as form"
-        " from educa_chat.event"
+        "select case when concealed_user_id = $4 then convert_to('{\"own\":true,', 'utf8') || substr(form, 2)"
+        "  else form end as form from educa_chat.event"
         " cross join lateral ("
-        "  select case when $5 or owner = $4 then coalesce(instructor, student) else student end as form"
+        "  select case when $5 or concealed_user_id = $4 then coalesce(instructor, student) else student end as form"
         " ) f"
-        " where course = $1 and seq between $2 and $3 and kind in (7, 8, 9, 14) and ($5 or kind <> 7 or owner = $4)"
+        " where course = $1 and seq between $2 and $3 and is_system_message"
+        " and ($5 or concealed_user_id = $4 or position(convert_to('\"type\":\"hidden\"', 'utf8') in student) = 0)"
         " order by seq desc limit $6",
         course,
         first,

@@ -7,7 +7,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from enum import IntEnum
 from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -16,6 +15,8 @@ import asyncpg
 import msgspec
 
 from educa_chat.errors import CommandRefused, DatabaseBusy, DatabaseUnavailable
+from educa_chat.events.kind import Entry
+from educa_chat.events.message import EDITED, MESSAGE
 from educa_chat.metrics import Metrics
 from educa_chat.protocol import ErrorCode, Event
 from educa_chat.storage.pool import Database, database_errors
@@ -34,25 +35,6 @@ PATIENCE_S = 4.0
 RETRY_PAUSE_S = 0.1
 
 
-class Kind(IntEnum):
-    """The kinds of event, as the log stores them."""
-
-    CHAT_MESSAGE = 1
-    EDITED = 2
-    DELETED = 3
-    REACTION = 4
-    PINNED = 5
-    ANSWERED = 6
-    MUTED = 7
-    SLOWED = 8
-    CLOSED = 9
-    QUESTIONED = 10
-    ENDORSED = 11
-    REPORTED = 12
-    SETTLED = 13
-    ANONYMITY = 14
-
-
 class Accepted(NamedTuple):
     """An entry is committed to disk as the event `seq`."""
 
@@ -69,39 +51,6 @@ class Refused(NamedTuple):
 
 
 Outcome = Accepted | Refused
-
-
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What is to be stored. The forms are JSON without the opening brace: the append puts seq and datetime there.
-
-    `name` is the author's full name, and for a mute the username of who is muted. `body` is the text, the emoji, the
-    end of a mute, the seconds of slow mode, or the reason of a report; `target` the seq that it is about. `is_on` says
-    whether a mark is set or taken back, and of a message whether it is a question. Where only the append knows which
-    name students see, if any, `student`, `instructor` and `basic` leave it open: UNNAMED. `mentioned` has the
-    names that its text mentions, be they members' or not, as `mentions.mentioned_in` finds them.
-    """
-
-    course: int
-    kind: Kind
-    actor: int
-    by_instructor: bool
-    client_id: str
-    student: bytes
-    instructor: bytes | None
-    basic: bytes | None
-    username: str
-    name: str
-    body: str
-    html: str
-    target: int | None
-    is_on: bool
-    anonymous: bool = False
-    mentioned: str | None = None
-
-    @property
-    def size(self) -> int:
-        """About the bytes that it holds while it waits."""
-        return len(self.student) + len(self.instructor or b"") + len(self.basic or b"") + len(self.body)
 
 
 class Head(NamedTuple):
@@ -163,10 +112,11 @@ class Log:
     async def read(self, course: int, after: int, count: int) -> list[Event]:
         """The events of `course` with seq > `after`, in order, at most `count`."""
         rows = await self._database.fetch(
-            "select e.seq, e.student, e.instructor, e.basic, e.owner, r.seqs, r.students, r.instructors, r.owners"
+            "select e.seq, e.student, e.instructor, e.basic, e.concealed_user_id,"
+            "  r.seqs, r.students, r.instructors, r.concealed_user_ids"
             " from educa_chat.event e left join lateral ("
             "  select array_agg(seq) as seqs, array_agg(student) as students, array_agg(instructor) as instructors,"
-            "   array_agg(owner) as owners"
+            "   array_agg(concealed_user_id) as concealed_user_ids"
             "  from educa_chat.event where e.redacts is not null and course = e.course and seq = any (e.redacts)"
             " ) r on true where e.course = $1 and e.seq > $2 order by e.seq limit $3",
             course,
@@ -198,17 +148,17 @@ class Log:
             "  when not $3 and exists (select from educa_chat.mute"
             "   where course = $1 and user_id = $2 and until > now()) then 'muted'"
             "  when not $3 and r.closed then 'closed'"
-            "  when $7 and ($3 or not r.anonymity) then 'forbidden'"
+            "  when ($7::json ->> 'anonymous')::boolean and ($3 or not r.anonymity) then 'forbidden'"
             "  when $6::bigint is not null and m.deleted is not false then 'no_such_message'"
-            f"  when $5 = {Kind.EDITED} and (m.author <> $2 or m.at <= now() - interval '24 hours') then 'forbidden'"
-            f"  when $5 = {Kind.CHAT_MESSAGE} and not $3 and slow.wait_s > 0 then 'slow_mode'"
+            f"  when $5 = {EDITED} and (m.author <> $2 or m.at <= now() - interval '24 hours') then 'forbidden'"
+            f"  when $5 = {MESSAGE} and not $3 and slow.wait_s > 0 then 'slow_mode'"
             " end, slow.wait_s"
             " from educa_chat.room r"
             " left join educa_chat.event old on old.actor = $2 and old.course = $1 and old.client_id = $4"
             " left join educa_chat.message m on m.course = $1 and m.seq = $6"
             " left join lateral ("
             "  select r.slow_seconds - extract(epoch from now() - max(at))::real as wait_s from educa_chat.event"
-            f"  where r.slow_seconds > 0 and actor = $2 and course = $1 and kind = {Kind.CHAT_MESSAGE}) slow on true"
+            f"  where r.slow_seconds > 0 and actor = $2 and course = $1 and kind = {MESSAGE}) slow on true"
             " where r.course = $1",
             entry.course,
             entry.actor,
@@ -216,7 +166,7 @@ class Log:
             entry.client_id,
             entry.kind,
             entry.target,
-            entry.anonymous,
+            entry.argument,
         )
         if row is None:
             return Refused(ErrorCode.FORBIDDEN)
@@ -465,10 +415,8 @@ class Appender:
             waiting.settle(Accepted(seq, at) if outcome == "ok" else Refused(ErrorCode(outcome), wait_s))
 
     async def _append(self, batch: Sequence[_Waiting]) -> list[asyncpg.Record]:
-        columns: list[list[Any]] = [
-            [getattr(waiting.entry, column) for waiting in batch] for column in Entry.__struct_fields__
-        ]
-        return await self._fetch(_APPEND, *columns)
+        entries = [msgspec.structs.astuple(waiting.entry) for waiting in batch]
+        return await self._fetch("select * from educa_chat.append($1)", entries)
 
     async def _long_locked(self, courses: Collection[int]) -> dict[int, str]:
         """Those of `courses` that stay locked by the same transaction, as those that only are busy do not."""
@@ -519,12 +467,3 @@ def _refuse(refused: Iterable[_Waiting], code: ErrorCode = ErrorCode.UNAVAILABLE
 # For the connection: a function's own settings end with it, before the commit. Postgres gives an append up before
 # we do, so that nothing but a commit is ever left running there.
 _SETTINGS = {"synchronous_commit": "on", "statement_timeout": "2500"}
-
-# The parameters are the fields of Entry, in their order.
-_APPEND = (
-    "select * from educa_chat.append("
-    "courses => $1, kinds => $2, actors => $3, instructors => $4, client_ids => $5,"
-    " students => $6, instructor_forms => $7, basics => $8,"
-    " usernames => $9, names => $10, bodies => $11, htmls => $12, targets => $13, ons => $14, anonymous => $15,"
-    " mentioneds => $16)"
-)

@@ -1,7 +1,8 @@
 """People and courses for the tests of the storage."""
 
-from educa_chat.protocol import BasicMessage, ChatMessage, encode_body
-from educa_chat.storage.log import Entry, Kind
+from educa_chat.events.kind import Entry
+from educa_chat.events.message import MESSAGE, BasicMessage, ChatMessage
+from educa_chat.protocol import encode_body
 from educa_chat.storage.messages import Reader
 from educa_chat.storage.pool import Database
 
@@ -54,7 +55,7 @@ def entry(
     )
     return Entry(
         course=course,
-        kind=Kind.CHAT_MESSAGE,
+        kind=MESSAGE,
         actor=actor,
         by_instructor=by_instructor,
         client_id=client_id,
@@ -65,6 +66,7 @@ def entry(
         name=username,
         body=text,
         html=text,
+        mentioned=None,
         target=reply_to,
-        is_on=False,
+        argument=None,
     )

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from educa_chat.events.kind import Entry
 from educa_chat.storage import log as log_module
-from educa_chat.storage.log import Accepted, Entry
+from educa_chat.storage.log import Accepted
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
 from tests.storage.platform import add_class, entry

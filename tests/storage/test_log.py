@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
+from educa_chat.events.kind import Entry
 from educa_chat.metrics import Metrics
 from educa_chat.protocol import ErrorCode, Event
 from educa_chat.storage import log as log_module
-from educa_chat.storage.log import Accepted, Appender, Entry, Log, Outcome, Refused
+from educa_chat.storage.log import Accepted, Appender, Log, Outcome, Refused
 from educa_chat.storage.messages import read_page
 from educa_chat.storage.pool import Database, open_database
 from educa_chat.tasks import running

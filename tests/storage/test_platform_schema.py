@@ -50,7 +50,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 async def apply(connection: asyncpg.Connection) -> None:
     """Run the first migration as the runner does."""
-    _, _, sql = migrations()[0]
+    sql = migrations()[0].sql
     async with connection.transaction():
         await connection.execute(sql)
 

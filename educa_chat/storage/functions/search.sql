@@ -1,13 +1,11 @@
--- The search: an index of the words of all messages. It follows the log by itself, so that no append waits for it.
-
 -- A text as the search sees it: letters without their accents, and full-width letters and ligatures like others
 -- (Unicode's NFKD); and none of the characters by which Postgres would take what is code here for a tag or a path.
-create function educa_chat.search_text(written text) returns text
+create or replace function educa_chat.search_text(written text) returns text
 language sql immutable strict parallel safe
     return translate(regexp_replace(normalize(written, nfkd), '[\u0300-\u036F]', '', 'g'), '<>/', '   ');
 
 -- The words of a message as they were written, which count most, and their stems in the site's languages.
-create function educa_chat.search_words(body text) returns tsvector
+create or replace function educa_chat.search_words(body text) returns tsvector
 language sql immutable strict parallel safe cost 10000
 begin atomic
     select setweight(to_tsvector('simple', plain), 'A')
@@ -16,7 +14,7 @@ begin atomic
 end;
 
 -- What somebody asks for, in the language that finds it.
-create function educa_chat.search_query(words text) returns tsquery
+create or replace function educa_chat.search_query(words text) returns tsquery
 language plpgsql immutable strict as $$
 declare
     plain text := educa_chat.search_text(words);
@@ -44,76 +42,41 @@ end $$;
 
 -- What has all the words of a query, though not as its phrases have them: the index would find as much for a phrase, and
 -- each message of it be looked at. What must not be there is left out as well, since a phrase of it is no more known.
-create function educa_chat.search_candidates(query tsquery) returns tsquery
+create or replace function educa_chat.search_candidates(query tsquery) returns tsquery
 language sql immutable strict parallel safe
     return case when query::text not like '%<%' then query     -- No word has one in it.
         else coalesce(regexp_replace(nullif(querytree(query), 'T'), '<(-|\d+)>', '&', 'g'), $$!' '$$)::tsquery end;
 
 -- A room's log is cut into slices, so that a search looks into the newest first and ends when it has enough.
-create function educa_chat.search_slice(seq bigint) returns bigint
+create or replace function educa_chat.search_slice(seq bigint) returns bigint
 language sql immutable strict parallel safe
     return seq / 32768;
 
 -- A slice is one more word of each of its messages: one index answers 'in this slice of this room, with these words'.
 -- No text and no query has a word with a space in it.
-create function educa_chat.search_slice_word(course bigint, slice bigint) returns text
+create or replace function educa_chat.search_slice_word(course bigint, slice bigint) returns text
 language sql immutable strict parallel safe
     return course || ' ' || slice;
 
-create function educa_chat.search_slice_query(course bigint, slice bigint) returns tsquery
+create or replace function educa_chat.search_slice_query(course bigint, slice bigint) returns tsquery
 language sql immutable strict parallel safe
     return quote_literal(educa_chat.search_slice_word(course, slice))::tsquery;
 
-create function educa_chat.search_words_in_slice(course bigint, seq bigint, body text) returns tsvector
+create or replace function educa_chat.search_words_in_slice(course bigint, seq bigint, body text) returns tsvector
 language sql immutable strict parallel safe
     return educa_chat.search_words(body)
         || array_to_tsvector(array[educa_chat.search_slice_word(course, educa_chat.search_slice(seq))]);
 
-create table educa_chat.search_entry (
-    course bigint not null,
-    seq bigint not null,
-    words tsvector not null,
-    primary key (course, seq)
-);
-
--- Without a list of what is pending, which each search would have to read.
-create index search_entry_words on educa_chat.search_entry using gin (words) with (fastupdate = off);
-
--- How far the log of a room is indexed.
-create table educa_chat.search_progress (
-    course bigint primary key,
-    seq bigint not null
-);
-
--- The messages whose text has changed. Rows are only added, so that a change waits for nobody.
-create table educa_chat.search_change (
-    course bigint not null,
-    seq bigint not null
-);
-
-create function educa_chat.note_search_change() returns trigger language plpgsql as $$
+create or replace function educa_chat.note_search_change() returns trigger language plpgsql as $$
 begin
     insert into educa_chat.search_change values (new.course, new.seq);
     return null;
 end $$;
 
-create trigger note_search_change after update of body on educa_chat.message
-    for each row when (new.body <> old.body) execute function educa_chat.note_search_change();
-
-create function educa_chat.forget_search() returns trigger language plpgsql as $$
-begin
-    delete from educa_chat.search_entry where course = old.course;
-    delete from educa_chat.search_progress where course = old.course;
-    return null;
-end $$;
-
-create trigger forget_search after delete on educa_chat.room
-    for each row execute function educa_chat.forget_search();
-
 -- Indexes what has changed and then what is new, `most` of each, and returns how many events of the log that took:
 -- fewer than `most` when there is no more, and none while another process is at it. Rooms that are little behind come
 -- first, so an old log that is indexed for the first time keeps nobody waiting.
-create function educa_chat.index_messages(most bigint) returns bigint language plpgsql volatile as $$
+create or replace function educa_chat.index_messages(most bigint) returns bigint language plpgsql volatile as $$
 declare
     room record;
     done bigint := 0;
@@ -155,3 +118,6 @@ begin
     end loop;
     return done;
 end $$;
+
+create or replace trigger note_search_change after update of body on educa_chat.message
+    for each row when (new.body <> old.body) execute function educa_chat.note_search_change();

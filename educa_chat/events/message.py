@@ -1,0 +1,107 @@
+"""Messages: sending one, changing its text, deleting it."""
+
+import msgspec
+
+from educa_chat.events.kind import UNNAMED, Entry, Kind, Sender, Seq, Stored, WithText
+
+MESSAGE, EDITED, DELETED = 1, 2, 3
+
+
+class Say(WithText, frozen=True, kw_only=True):
+    """The command `message`."""
+
+    reply_to: Seq | None = None
+    question: bool = False
+    anonymous: bool = False
+
+
+class ChatMessage(msgspec.Struct, tag="chat_message", omit_defaults=True):
+    """A message, for students and instructors.
+
+    Where it is anonymous, students get no id, and the pseudonym as user and name; instructors get it as `pseudonym`.
+    """
+
+    id: str | msgspec.UnsetType
+    user: str
+    name: str
+    role: str
+    message: str
+    html: str
+    reply_to: int | None = None
+    question: bool = False
+    anonymous: bool = False
+    pseudonym: str | None = None
+
+
+class BasicMessage(msgspec.Struct, tag="chat_message"):
+    """A message, for basic clients."""
+
+    user: str
+    message: str
+
+
+class Edit(WithText, frozen=True, kw_only=True):
+    target: Seq
+
+
+class Edited(msgspec.Struct, tag="edited"):
+    user: str
+    target: int
+    message: str
+    html: str
+
+
+class Delete(Stored, frozen=True, kw_only=True):
+    target: Seq
+
+
+class Deleted(msgspec.Struct, tag="deleted"):
+    user: str
+    target: int
+
+
+def _say(command: Say, sender: Sender, html: str) -> Entry:
+    message = ChatMessage(
+        id=sender.client_id,
+        user=sender.username,
+        name=sender.name,
+        role=sender.role,
+        message=command.message,
+        html=html,
+        reply_to=command.reply_to,
+        question=command.question,
+    )
+    basic = BasicMessage(user=sender.username, message=command.message)
+    instructor: ChatMessage | None = None
+    if command.anonymous:
+        instructor = msgspec.structs.replace(message, anonymous=True, pseudonym=UNNAMED)
+        message = msgspec.structs.replace(message, id=msgspec.UNSET, user=UNNAMED, name=UNNAMED, anonymous=True)
+        basic.user = UNNAMED
+    is_ordinary = not (command.question or command.anonymous)
+    return sender.entry(
+        MESSAGE,
+        message,
+        instructor=instructor,
+        basic=basic,
+        body=command.message,
+        html=html,
+        target=command.reply_to,
+        argument=None if is_ordinary else {"question": command.question, "anonymous": command.anonymous},
+    )
+
+
+def _edit(command: Edit, sender: Sender, html: str) -> Entry:
+    edited = Edited(user=sender.username, target=command.target, message=command.message, html=html)
+    return sender.entry_on_message(EDITED, edited, body=command.message, html=html, target=command.target)
+
+
+def _delete(command: Delete, sender: Sender, _: str) -> Entry:
+    deleted = Deleted(user=sender.username, target=command.target)
+    return sender.entry_on_message(DELETED, deleted, target=command.target)
+
+
+KINDS = (
+    Kind(MESSAGE, "chat_message", "message", Say, _say),
+    Kind(EDITED, "edited", "edit", Edit, _edit, is_audited=True),
+    Kind(DELETED, "deleted", "delete", Delete, _delete, is_audited=True),
+)

@@ -1,0 +1,13 @@
+-- Students may write anonymously to each other, or no longer.
+
+insert into educa_chat.kind (number, name, is_system_message) values (14, 'anonymity', true) on conflict do nothing;
+
+create or replace function educa_chat.apply_anonymity(inout change educa_chat.change)
+language plpgsql volatile as $$
+begin
+    change.outcome := coalesce(educa_chat.refuse_students(change), 'ok');
+    if change.outcome = 'ok' then
+        update educa_chat.room r set anonymity = ((change.entry).argument ->> 'on')::boolean
+        where r.course = (change.entry).course;
+    end if;
+end $$;

@@ -1,0 +1,29 @@
+-- A student may not write for a while, or may write again.
+
+insert into educa_chat.kind (number, name, is_system_message) values (7, 'muted', true) on conflict do nothing;
+
+create or replace function educa_chat.apply_muted(inout change educa_chat.change)
+language plpgsql volatile as $$
+declare
+    person integer;
+begin
+    -- The argument: {"user": username, "until": timestamp, or null to lift the mute}.
+    change.outcome := coalesce(educa_chat.refuse_students(change), 'ok');
+    if change.outcome <> 'ok' then
+        return;
+    end if;
+    select u.id into person from auth_user u
+    where u.username = (change.entry).argument ->> 'user' and u.is_active and not u.is_superuser and exists (
+        select from courses_course_students s where s.course_id = (change.entry).course and s.user_id = u.id);
+    if not found then
+        change.outcome := 'bad_request';
+        return;
+    end if;
+    -- Hidden from students, except from the one who is muted.
+    change.concealed_user_id := person;
+    delete from educa_chat.mute m where m.course = (change.entry).course and m.user_id = person;
+    if (change.entry).argument ->> 'until' is not null then
+        insert into educa_chat.mute
+        values ((change.entry).course, person, ((change.entry).argument ->> 'until')::timestamptz);
+    end if;
+end $$;

@@ -1,0 +1,18 @@
+-- The open reports of a message are settled.
+
+insert into educa_chat.kind (number, name, is_system_message) values (13, 'settled', false) on conflict do nothing;
+
+create or replace function educa_chat.apply_settled(inout change educa_chat.change)
+language plpgsql volatile as $$
+begin
+    -- A message that is deleted meanwhile keeps its reports until then.
+    change.outcome := coalesce(
+        educa_chat.refuse_students(change),
+        case when (change.message).seq is null then 'no_such_message' end,
+        'ok');
+    if change.outcome <> 'ok' then
+        return;
+    end if;
+    update educa_chat.report r set settled_by = change.seq
+    where r.course = (change.entry).course and r.seq = (change.entry).target and r.settled_by is null;
+end $$;

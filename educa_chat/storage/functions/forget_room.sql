@@ -1,0 +1,17 @@
+-- A course that is deleted takes its room along. One trigger for each room is cheaper than a foreign key for each event.
+create or replace function educa_chat.forget_room() returns trigger language plpgsql as $$
+begin
+    delete from educa_chat.event where course = old.course;
+    delete from educa_chat.message where course = old.course;
+    delete from educa_chat.revision where course = old.course;
+    delete from educa_chat.reaction where course = old.course;
+    delete from educa_chat.mute where course = old.course;
+    delete from educa_chat.report where course = old.course;
+    delete from educa_chat.marker where course = old.course;
+    delete from educa_chat.search_entry where course = old.course;
+    delete from educa_chat.search_progress where course = old.course;
+    return null;
+end $$;
+
+create or replace trigger forget_room after delete on educa_chat.room
+    for each row execute function educa_chat.forget_room();
