@@ -18,8 +18,7 @@ from cryptography.fernet import Fernet
 
 from benchmarks.load import Place
 from benchmarks.machine import SERVER_CORE, on_core
-from educa_chat.app import SESSION_COOKIE
-from educa_chat.handlers.accounts import SESSION_KEY
+from educa_chat.people.own import SESSION_COOKIE, SESSION_KEY
 from educa_chat.storage.embedded import open_embedded
 from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import Database, open_database

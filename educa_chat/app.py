@@ -1,25 +1,21 @@
 """Puts the parts together: the only place that knows every concrete class."""
 
 import asyncio
-import hmac
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import aiohttp_jinja2
-import aiohttp_session
 import jinja2
 from aiohttp import web
-from aiohttp_session.cookie_storage import EncryptedCookieStorage
-from cryptography.fernet import Fernet, MultiFernet
 
 from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
 from educa_chat.errors import SettingsInvalid
-from educa_chat.handlers import accounts, api, health, keys, pages, reports, static, websocket
+from educa_chat.handlers import api, health, keys, pages, reports, static, websocket
 from educa_chat.handlers.access import end_turns
 from educa_chat.handlers.connections import Connections, check_requests
 from educa_chat.handlers.middleware import (
@@ -30,16 +26,15 @@ from educa_chat.handlers.middleware import (
     trust_proxies,
 )
 from educa_chat.handlers.readiness import Readiness
-from educa_chat.handlers.rendering import SIGN_OUT_PATH
-from educa_chat.handlers.sign_in_limits import SignInLimits
+from educa_chat.handlers.rendering import PLATFORM_SIGN_OUT_PATH, SIGN_OUT_PATH
 from educa_chat.hub import Hub
-from educa_chat.identity import DjangoIdentity, Identity, OwnIdentity
 from educa_chat.limits import RateLimit, Turns
 from educa_chat.lookups import Lookup
 from educa_chat.markers import Markers
 from educa_chat.markup.pool import open_render_pool
 from educa_chat.metrics import Metrics
-from educa_chat.passwords import open_password_verifier
+from educa_chat.people.identity import Identity, open_identity
+from educa_chat.people.sign_out import sign_out_with
 from educa_chat.settings import Settings
 from educa_chat.sockets import Sockets
 from educa_chat.storage.courses import find_memberships
@@ -55,7 +50,6 @@ from educa_chat.websocket_protocol import Heartbeat
 
 logger = logging.getLogger(__name__)
 
-SESSION_COOKIE = "educa_chat_session"
 READS_AT_ONCE = 4
 """How many requests of one user read the database at a time, in a process."""
 FORM_BYTES = 64 * 1024
@@ -69,9 +63,9 @@ def build_app(settings: Settings) -> web.Application:
     Starting raises DatabaseUnavailable, and SchemaMismatch where the schema is not up to date and this is production.
     Raises SettingsInvalid without a session key: `serve` chooses one where none is set.
     """
-    session_keys = (settings.session.key, *settings.session.key_fallbacks)
     if not settings.session.key:
         raise SettingsInvalid("session.key: missing")
+    identity = open_identity(settings)
     connections = Connections()
     app = web.Application(
         client_max_size=FORM_BYTES,
@@ -91,9 +85,9 @@ def build_app(settings: Settings) -> web.Application:
     app[keys.CONNECTIONS] = connections
     app[keys.STATIC_FILES] = static.StaticFiles(resources.files("educa_chat") / "static")
     app[keys.TRANSLATIONS] = load_translations()
-    app[keys.CSRF_KEYS] = _derived_keys(session_keys, "csrf")
-    app[keys.DEVICE_KEYS] = _derived_keys(session_keys, "device")
-    app[keys.BUS_KEYS] = _derived_keys(session_keys, "bus")
+    app[keys.SESSION_ID] = identity.read_session_id
+    app[keys.CSRF_KEYS] = settings.session.derived_keys("csrf")
+    app[keys.BUS_KEYS] = settings.session.derived_keys("bus")
     app[keys.REFUSALS] = RateLimit(websocket.REFUSALS_PER_SECOND, websocket.REFUSALS_BURST)
     app[keys.HANDSHAKES] = asyncio.Semaphore(websocket.HANDSHAKES_AT_ONCE)
     app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
@@ -111,34 +105,13 @@ def build_app(settings: Settings) -> web.Application:
             extensions=["jinja2.ext.i18n"],
             undefined=jinja2.StrictUndefined,
         ).install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
-    _route(app, settings)
-    if settings.auth.django_secret_key:
-        cookie = settings.auth.django_session_cookie
-
-        async def read_session_id(request: web.Request) -> str | None:
-            return request.cookies.get(cookie)
-
-        app[keys.SESSION_ID] = read_session_id
-    else:
-        app[keys.SESSION_ID] = accounts.read_session_id
-        app[keys.SIGN_IN_LIMITS] = SignInLimits(settings.limits.sign_in_failures_per_minute)
-        aiohttp_session.setup(
-            app,
-            EncryptedCookieStorage(
-                _RotatedFernet(session_keys),
-                cookie_name=SESSION_COOKIE,
-                max_age=settings.session.days * 86400,
-                httponly=True,
-                samesite="Lax",
-                secure=settings.session.secure,
-            ),
-        )
-    app.cleanup_ctx.append(_resources)
+    _route(app, settings, identity)
+    app.cleanup_ctx.append(partial(_resources, identity))
     app.on_shutdown.append(_drain)
     return app
 
 
-def _route(app: web.Application, settings: Settings) -> None:
+def _route(app: web.Application, settings: Settings, identity: Identity) -> None:
     app.add_routes(
         [
             web.get("/", pages.home),
@@ -165,15 +138,13 @@ def _route(app: web.Application, settings: Settings) -> None:
         app.router.add_get(f"{prefix}/{{course}}/muted", api.muted)
         app.router.add_get(f"{prefix}/{{course}}/reports", api.reported)
         app.router.add_get(f"{prefix}/{{course}}/members", api.members)
-    for path in (SIGN_OUT_PATH, accounts.PLATFORM_SIGN_OUT_PATH):
-        app.router.add_post(path, accounts.sign_out)
-    if not settings.auth.django_secret_key:
-        for path in (accounts.SIGN_IN_PATH, accounts.PLATFORM_SIGN_IN_PATH):
-            app.router.add_get(path, accounts.sign_in_form)
-            app.router.add_post(path, accounts.sign_in)
+    sign_out = sign_out_with(identity)
+    for path in (SIGN_OUT_PATH, PLATFORM_SIGN_OUT_PATH):
+        app.router.add_post(path, sign_out)
+    identity.set_up(app)
 
 
-async def _resources(app: web.Application) -> AsyncIterator[None]:
+async def _resources(identity: Identity, app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings.database.url, settings.database.pool_size))
@@ -186,23 +157,12 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         metrics = Metrics()
         hub = Hub(log, bus, await log.epoch(), metrics, app[keys.BUS_KEYS])
         appender = Appender(database, hub.announce, metrics)
-        identity: Identity
-        if settings.auth.django_secret_key:
-            identity = DjangoIdentity(
-                database,
-                (settings.auth.django_secret_key, *settings.auth.django_secret_key_fallbacks),
-                settings.auth.django_backends,
-            )
-        else:
-            verifier = await stack.enter_async_context(open_password_verifier())
-            identity = OwnIdentity(database, verifier, settings.session.days)
-            app[keys.OWN_IDENTITY] = identity
-        sockets = Sockets(database, identity, settings.limits.sockets_per_user)
+        await stack.enter_async_context(identity.connect(database))
+        sockets = Sockets(database, identity.visitors, settings.limits.sockets_per_user)
         app[keys.DATABASE] = database
         app[keys.READINESS] = Readiness(database)
         app[keys.LOG] = log
         app[keys.HUB] = hub
-        app[keys.IDENTITY] = identity
         app[keys.SOCKETS] = sockets
         app[keys.VISITORS] = Lookup(partial(_find_visitors, identity), "lookup of visitors")
         app[keys.MEMBERSHIPS] = Lookup(partial(find_memberships, database), "lookup of memberships")
@@ -247,22 +207,3 @@ async def _drain(app: web.Application) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(COMMIT_TIMEOUT_S):
             await app[keys.APPENDER].drained()
-
-
-def _derived_keys(secrets: Collection[str], purpose: str) -> tuple[bytes, ...]:
-    """Keys for one purpose alone, so that what is made with them is good for nothing else."""
-    return tuple(hmac.digest(secret.encode(), purpose.encode(), "sha256") for secret in secrets)
-
-
-class _RotatedFernet(Fernet):
-    """Encrypts with the first of its keys and decrypts what any of them has encrypted.
-
-    MultiFernet does that too, but it is no Fernet, which is what EncryptedCookieStorage asks for.
-    """
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        super().__init__(keys[0])
-        self._all = MultiFernet([Fernet(key) for key in keys])
-
-    def decrypt(self, token: bytes | str, ttl: int | None = None) -> bytes:
-        return self._all.decrypt(token, ttl)

@@ -273,7 +273,7 @@ async def _unenrol(database: Database, _: Settings, arguments: argparse.Namespac
 def _ask_password(settings: Settings, username: str) -> str:
     """Read a new password from the terminal, or the first line of the input, and hash it. Raises PasswordRefused."""
     from educa_chat.demo import PASSWORD
-    from educa_chat.passwords import make_password
+    from educa_chat.people.passwords import make_password
 
     password = _typed_password() if sys.stdin.isatty() else _first_line()
     if settings.server.mode == "production" and password == PASSWORD:

@@ -1,7 +1,7 @@
 """The demo data: two courses, three students and their teacher, for a development machine."""
 
 from educa_chat.errors import RecordExists
-from educa_chat.passwords import make_password
+from educa_chat.people.passwords import make_password
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.courses import add_course, add_module, enrol
 from educa_chat.storage.pool import Database

@@ -4,6 +4,7 @@ Each key can be set by the variable `EDUCA_CHAT_<SECTION>_<KEY>`. An unknown key
 environment: a misspelt one would leave the server with a default, such as a database that nobody meant.
 """
 
+import hmac
 import ipaddress
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -50,6 +51,15 @@ class Session(_Section, frozen=True):
     """Whether cookies are for https alone."""
     days: int = 14
     """How long a sign-in lasts."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key, and after it those of before."""
+        return self.key, *self.key_fallbacks
+
+    def derived_keys(self, purpose: str) -> tuple[bytes, ...]:
+        """Keys for one purpose alone, so that what is made with them is good for nothing else."""
+        return tuple(hmac.digest(key.encode(), purpose.encode(), "sha256") for key in self.keys)
 
 
 class Auth(_Section, frozen=True):

@@ -4,13 +4,12 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
 
 from educa_chat.errors import DatabaseUnavailable
-from educa_chat.identity import Identity
 from educa_chat.protocol import CloseCode
 from educa_chat.storage.courses import Membership, present_memberships
 from educa_chat.storage.notices import listen
@@ -44,14 +43,20 @@ class Socket(Protocol):
 class Sockets:
     """Keeps count of the sockets, and looks again whether each may stay: when a notice comes, and every 30 seconds.
 
+    `find_visitors` returns the users who are signed in by some session ids, and raises DatabaseUnavailable.
     With `limit` sockets of one user open (0: no limit), the oldest gives way to a new one.
     """
 
-    def __init__(self, database: Database, identity: Identity, limit: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        find_visitors: Callable[[Collection[str]], Awaitable[Collection[Visitor]]],
+        limit: int,
+    ) -> None:
         self.draining = False
         """Whether this process is going away, and takes nobody new."""
         self._database = database
-        self._identity = identity
+        self._find_visitors = find_visitors
         self._limit = limit
         self._by_user: dict[int, dict[Socket, None]] = {}
         self._suspects: set[Socket] = set()
@@ -152,7 +157,7 @@ class Sockets:
     async def _recheck(self, suspects: Collection[Socket]) -> None:
         if not suspects:
             return
-        visitors = await self._identity.visitors({socket.visitor.session_id for socket in suspects})
+        visitors = await self._find_visitors({socket.visitor.session_id for socket in suspects})
         owners = {visitor.session_id: visitor.user_id for visitor in visitors}
         places = {socket: _place(socket) for socket in suspects}
         present = await present_memberships(self._database, set(places.values()))

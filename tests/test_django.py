@@ -13,7 +13,7 @@ from django.core.signing import TimestampSigner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from educa_chat.django import (
+from educa_chat.people.django import (
     SESSION_BYTES,
     USER_BACKEND,
     USER_HASH,
@@ -22,7 +22,7 @@ from educa_chat.django import (
     is_session_key,
     session_auth_hash,
 )
-from educa_chat.passwords import verify_password
+from educa_chat.people.passwords import verify_password
 from tests.conftest import Postgres
 from tests.django_site import DjangoSite
 from tests.django_site.settings import SECRET_KEY

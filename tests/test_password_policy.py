@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from educa_chat.demo import PASSWORD as DEMO_PASSWORD
 from educa_chat.demo import PEOPLE
 from educa_chat.errors import PasswordRefused
-from educa_chat.password_policy import PASSWORD_CHARACTERS, require_strong
-from educa_chat.passwords import PASSWORD_BYTES, make_password
+from educa_chat.people.password_policy import PASSWORD_CHARACTERS, require_strong
+from educa_chat.people.passwords import PASSWORD_BYTES, make_password
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_blocklist_is_the_part_of_djangos_that_is_long_enough() -> None:
     """Django's list is looked after. Where a newer Django has another one, copy it."""
     compressed = resources.files("django.contrib.auth") / "common-passwords.txt.gz"
     theirs = gzip.decompress(compressed.read_bytes()).decode().splitlines()
-    ours = (resources.files("educa_chat") / "common_passwords.txt").read_text(encoding="utf-8").splitlines()
+    ours = (resources.files("educa_chat.people") / "common_passwords.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in ours if not line.startswith("# ")] == [
         password for password in theirs if len(password) >= PASSWORD_CHARACTERS
     ]

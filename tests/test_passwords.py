@@ -14,9 +14,9 @@ from django.contrib.auth import hashers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from educa_chat import passwords
 from educa_chat.errors import SignInBusy
-from educa_chat.passwords import (
+from educa_chat.people import passwords
+from educa_chat.people.passwords import (
     PASSWORD_BYTES,
     THREADS,
     WAITING,

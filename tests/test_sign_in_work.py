@@ -15,9 +15,10 @@ import bcrypt
 import pytest
 import pytest_asyncio
 
-from educa_chat import passwords
-from educa_chat.identity import OwnIdentity
-from educa_chat.passwords import PARAMETERS, level_work, open_password_verifier, verify_password
+from educa_chat.people import passwords
+from educa_chat.people.own import OwnIdentity
+from educa_chat.people.passwords import PARAMETERS, level_work, open_password_verifier, verify_password
+from educa_chat.settings import Settings
 from educa_chat.storage.accounts import add_user, find_password_kinds
 from educa_chat.storage.pool import Database
 
@@ -173,17 +174,18 @@ def test_a_row_that_no_other_is_like_costs_its_own_work_and_no_more(work: Work) 
 
 @pytest_asyncio.fixture
 async def identity(database: Database) -> AsyncIterator[OwnIdentity]:
-    async with open_password_verifier() as verifier:
-        yield OwnIdentity(database, verifier, 1)
+    own = OwnIdentity(Settings())
+    async with own.connect(database):
+        yield own
 
 
 async def test_each_kind_of_hash_is_found_once(database: Database) -> None:
-    assert await find_password_kinds(database) == []
+    assert await find_password_kinds(database, PARAMETERS) == []
     more = [pbkdf2(10, "another"), argon(1), bcrypted(4), bcrypted_sha256(5), scrypted(1), md5("pepper")]
     for number, stored in enumerate([*USABLE.values(), *more]):
         await add_user(database, f"user-{number}", stored)
     await add_user(database, "without", "!")
-    assert sorted(await find_password_kinds(database)) == sorted(map(kind_of, USABLE.values()))
+    assert sorted(await find_password_kinds(database, PARAMETERS)) == sorted(map(kind_of, USABLE.values()))
 
 
 async def test_a_failed_sign_in_costs_the_same_whatever_is_wrong(

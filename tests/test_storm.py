@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from educa_chat.handlers.keys import DATABASE
-from educa_chat.identity import OwnIdentity
+from educa_chat.people.own import OwnIdentity
 from educa_chat.storage.sessions import Visitor
 from tests.conftest import Postgres
 from tests.serving import Chatter, Person, Server, add_person, add_room, open_server, settings_for

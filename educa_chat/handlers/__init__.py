@@ -1,1 +1,1 @@
-"""The pages, the socket and the API: HTTP on one side, `Chat`, `Hub` and `Identity` on the other."""
+"""The pages, the socket and the API: HTTP on one side, `Chat` and `Hub` on the other."""

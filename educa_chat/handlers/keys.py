@@ -10,10 +10,8 @@ from aiohttp import web
 from educa_chat.chat import Chat
 from educa_chat.handlers.connections import Connections
 from educa_chat.handlers.readiness import Readiness
-from educa_chat.handlers.sign_in_limits import SignInLimits
 from educa_chat.handlers.static import StaticFiles
 from educa_chat.hub import Hub
-from educa_chat.identity import Identity, OwnIdentity
 from educa_chat.limits import RateLimit, Turns
 from educa_chat.lookups import Lookup
 from educa_chat.markers import Markers
@@ -41,17 +39,12 @@ CHAT = web.AppKey("CHAT", Chat)
 MARKERS = web.AppKey("MARKERS", Markers)
 SOCKETS = web.AppKey("SOCKETS", Sockets)
 HEARTBEAT = web.AppKey("HEARTBEAT", Heartbeat)
-IDENTITY = web.AppKey("IDENTITY", Identity)
-OWN_IDENTITY = web.AppKey("OWN_IDENTITY", OwnIdentity)
-"""Missing where a Django site is the identity."""
 VISITORS: web.AppKey[Lookup[str, Visitor]] = web.AppKey("VISITORS")
 """Who is signed in, by session id."""
 MEMBERSHIPS: web.AppKey[Lookup[tuple[int, int], Membership]] = web.AppKey("MEMBERSHIPS")
 """The memberships, by user and course."""
 STANDINGS: web.AppKey[Lookup[tuple[int, int], Standing]] = web.AppKey("STANDINGS")
 """The standings, by user and course."""
-SIGN_IN_LIMITS = web.AppKey("SIGN_IN_LIMITS", SignInLimits)
-"""Missing where a Django site is the identity."""
 HANDSHAKES = web.AppKey("HANDSHAKES", asyncio.Semaphore)
 """Those of sockets that may be decided at once."""
 REFUSALS = web.AppKey("REFUSALS", RateLimit)
@@ -70,7 +63,6 @@ SESSION_ID: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.App
 """Reads the session id that a request came with."""
 CSRF_KEYS: web.AppKey[Sequence[bytes]] = web.AppKey("CSRF_KEYS")
 """The first of these signs, and what any of them has signed is accepted; so it is with the other keys."""
-DEVICE_KEYS: web.AppKey[Sequence[bytes]] = web.AppKey("DEVICE_KEYS")
 BUS_KEYS: web.AppKey[Sequence[bytes]] = web.AppKey("BUS_KEYS")
 PAGES = {language: web.AppKey(f"PAGES_{language}", jinja2.Environment) for language in LANGUAGES}
 """The templates, by language."""

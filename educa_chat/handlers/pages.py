@@ -4,10 +4,9 @@ from aiohttp import web
 
 from educa_chat.chat import role_of
 from educa_chat.handlers.access import course_id, instructor_of, membership_of, page_visitor
-from educa_chat.handlers.accounts import PLATFORM_COURSES_PATH
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import DATABASE, MARKERS, SETTINGS
-from educa_chat.handlers.rendering import COURSES_PATH, render
+from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, render
 from educa_chat.protocol import json_id
 from educa_chat.storage.audit import read_acts
 from educa_chat.storage.courses import course_page, courses_of

@@ -14,7 +14,10 @@ from educa_chat.translations import negotiate_language
 
 COURSES_PATH = "/chat/courses/"
 """Pages link to addresses under `/chat/` alone: all others may belong to a site on the same host."""
+PLATFORM_COURSES_PATH = "/students/courses/"
+"""Where learning platforms have their list of courses; a stand-alone chat has its own list there too."""
 SIGN_OUT_PATH = "/chat/sign-out/"
+PLATFORM_SIGN_OUT_PATH = "/accounts/logout/"
 
 
 def translations_for(request: web.Request) -> NullTranslations:
@@ -58,3 +61,8 @@ def render_anonymous(request: web.Request, template: str, *, status: int = 200, 
         # Its one secret, the token of its forms, is another one each time: nothing to be guessed from sizes (BREACH).
         response.enable_compression(web.ContentCoding.gzip)
     return response
+
+
+def redirect(path: str) -> web.Response:
+    """An answer that sends the browser on to `path`."""
+    return web.Response(status=302, headers={"Location": path, "Cache-Control": "no-store"})

@@ -1,12 +1,12 @@
 """The people: the learning platform's `auth_user`, which only a stand-alone chat may write to."""
 
 import unicodedata
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import asyncpg
 
 from educa_chat.errors import PlatformOwned, RecordExists, RecordMissing
-from educa_chat.passwords import PARAMETERS
 from educa_chat.storage.notices import notify
 from educa_chat.storage.pool import Database
 
@@ -38,15 +38,17 @@ async def find_account(database: Database, username: str) -> Account | None:
     return Account(*row) if row else None
 
 
-async def find_password_kinds(database: Database) -> list[str]:
-    """Return the kinds of hash (see `passwords.PARAMETERS`) that the users' passwords have.
+async def find_password_kinds(database: Database, parameters: Mapping[str, Collection[int]]) -> list[str]:
+    """Return the kinds of hash that the users' passwords have: an algorithm, and its parameters joined by `$`.
+
+    `parameters` has the algorithms, each with the positions of its parameters among what follows its name.
 
     Reads the whole table: about a millisecond for a thousand users.
     """
     kinds = " ".join(
         f"when '{algorithm}' then '{algorithm}'"
         + "".join(f" || '$' || split_part(password, '$', {position + 1})" for position in positions)
-        for algorithm, positions in PARAMETERS.items()
+        for algorithm, positions in parameters.items()
     )
     rows = await database.fetch(
         f"select kind from (select distinct case split_part(password, '$', 1) {kinds} end kind from auth_user) kinds"

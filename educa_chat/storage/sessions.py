@@ -1,4 +1,4 @@
-"""Who is signed in: our own sessions, and those of a Django site on the same database."""
+"""Who is signed in, by the sessions of our own."""
 
 import hashlib
 import secrets
@@ -84,52 +84,3 @@ async def find_visitors(database: Database, session_ids: Collection[str]) -> lis
         list(session_ids),
     )
     return [Visitor(row["id"], row["username"], row["name"], row["session_id"]) for row in rows]
-
-
-class DjangoSession(msgspec.Struct, frozen=True):
-    """A row of `django_session` that has not expired and that we have not ended."""
-
-    session_id: str
-    data: str
-
-
-class DjangoUser(msgspec.Struct, frozen=True):
-    """An active user, with the password field that her session's hash is made over."""
-
-    user_id: int
-    username: str
-    name: str
-    password: str
-
-
-async def find_django_sessions(database: Database, session_ids: Collection[str]) -> list[DjangoSession]:
-    """The sessions of the site among `session_ids`."""
-    rows = await database.fetch(
-        "select s.session_key, s.session_data from django_session s"
-        " where s.session_key = any ($1::text[]) and s.expire_date > now() and not exists ("
-        "  select from educa_chat.ended_session e where e.digest = sha256(convert_to(s.session_key, 'utf8')))",
-        list(session_ids),
-    )
-    return [DjangoSession(*row) for row in rows]
-
-
-async def find_django_users(database: Database, user_ids: Collection[int]) -> dict[int, DjangoUser]:
-    """The active users among `user_ids`, read fresh: signing in on the site may have changed the password field."""
-    rows = await database.fetch(
-        f"select u.id, u.username, {DISPLAY_NAME}, u.password from auth_user u"
-        " where u.id = any ($1::integer[]) and u.is_active",
-        list(user_ids),
-    )
-    return {row["id"]: DjangoUser(*row) for row in rows}
-
-
-async def end_django_session(database: Database, visitor: Visitor) -> None:
-    """Remember a session of the site as ended, for as long as it would last, and tell every process."""
-    await database.execute("delete from educa_chat.ended_session where expires_at < now()")
-    await database.execute(
-        "insert into educa_chat.ended_session (digest, expires_at)"
-        " select sha256(convert_to(session_key, 'utf8')), expire_date from django_session where session_key = $1"
-        " on conflict (digest) do update set expires_at = excluded.expires_at",
-        visitor.session_id,
-    )
-    await notify(database, "user", str(visitor.user_id))

@@ -8,10 +8,9 @@ import pytest
 import pytest_asyncio
 
 from educa_chat.handlers.keys import DATABASE
-from educa_chat.handlers.sign_in_limits import ADDRESS_FACTOR, SUCCESS_FACTOR, WIDE_FACTOR
-from educa_chat.identity import OwnIdentity
-from educa_chat.passwords import open_password_verifier
-from educa_chat.settings import Limits
+from educa_chat.people.own import OwnIdentity
+from educa_chat.people.sign_in_limits import ADDRESS_FACTOR, SUCCESS_FACTOR, WIDE_FACTOR
+from educa_chat.settings import Limits, Settings
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.pool import open_database
 from educa_chat.storage.sessions import SESSIONS_PER_USER, find_visitors, start_session
@@ -166,8 +165,8 @@ async def test_a_role_that_may_only_read_the_users_can_begin_a_session(server: S
     )
     try:
         reader_url = database.url.replace("postgres@", "reader@")
-        async with open_database(reader_url, 1) as reading, open_password_verifier() as verifier:
-            identity = OwnIdentity(reading, verifier, 1)
+        identity = OwnIdentity(Settings())
+        async with open_database(reader_url, 1) as reading, identity.connect(reading):
             assert await identity.authenticate("of-a-site", "educa-demo") == user_id
             assert await identity.visitors([await identity.start_session(user_id)])
     finally:

@@ -27,7 +27,7 @@ from argon2.exceptions import HashingError
 from argon2.low_level import hash_secret_raw
 
 from educa_chat.errors import PasswordRefused, SignInBusy
-from educa_chat.password_policy import require_strong
+from educa_chat.people.password_policy import require_strong
 
 PASSWORD_BYTES = 4096
 """The longest password, in UTF-8."""

@@ -57,5 +57,5 @@ def _letters_and_digits(text: str) -> str:
 
 @cache
 def _common_passwords() -> frozenset[str]:
-    lines = (resources.files("educa_chat") / "common_passwords.txt").read_text(encoding="utf-8").splitlines()
+    lines = (resources.files("educa_chat.people") / "common_passwords.txt").read_text(encoding="utf-8").splitlines()
     return frozenset(_folded(line) for line in lines if not line.startswith("# "))

@@ -1,0 +1,52 @@
+"""Browsers in which somebody has signed in before.
+
+They have a count of failures of their own, so that a stranger behind the same address who fails in somebody's name too
+often locks out only themselves. (OWASP, "Slow Down Online Guessing Attacks with Device Cookies".)
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+
+from aiohttp import web
+
+COOKIE = "educa_chat_device"
+LIFE_S = 180 * 86400
+
+
+class Devices:
+    """Reads and writes the cookie of such a browser. The first of `keys` signs, and each of them is accepted."""
+
+    def __init__(self, keys: Sequence[bytes], *, is_secure: bool) -> None:
+        self._keys = keys
+        self._is_secure = is_secure
+
+    def known(self, request: web.Request, username: str) -> str | None:
+        """The name of the browser, where `username` has signed in with it before."""
+        name, _, signature = request.cookies.get(COOKIE, "").partition(".")
+        is_ours = any(
+            hmac.compare_digest(signature.encode(errors="replace"), _signature(key, name, username).encode())
+            for key in self._keys
+        )
+        return name if is_ours else None
+
+    def remember(self, request: web.Request, response: web.StreamResponse, username: str) -> None:
+        """Let the browser prove later that `username` has signed in with it; one that can already keeps its name."""
+        if self.known(request, username):
+            return
+        name = secrets.token_urlsafe(16)
+        response.set_cookie(
+            COOKIE,
+            f"{name}.{_signature(self._keys[0], name, username)}",
+            max_age=LIFE_S,
+            path=request.path,
+            httponly=True,
+            samesite="Lax",
+            secure=self._is_secure,
+        )
+
+
+def _signature(key: bytes, name: str, username: str) -> str:
+    message = f"{name}:{username}".encode(errors="replace")
+    return hmac.new(key, message, hashlib.sha256).hexdigest()

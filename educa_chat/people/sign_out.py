@@ -1,0 +1,25 @@
+"""Signing out, the same whatever the way to sign in."""
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from educa_chat.handlers.access import find_visitor
+from educa_chat.handlers.csrf import is_own_form
+from educa_chat.handlers.keys import SETTINGS
+from educa_chat.handlers.rendering import redirect
+from educa_chat.people.identity import Identity
+
+
+def sign_out_with(identity: Identity) -> Handler:
+    """A handler that ends the visitor's session wherever it is open."""
+
+    async def sign_out(request: web.Request) -> web.Response:
+        if not await is_own_form(request):
+            raise web.HTTPForbidden
+        if (visitor := await find_visitor(request)) is not None:
+            await identity.sign_out(visitor)
+        response = redirect(request.app[SETTINGS].auth.sign_out_url)
+        await identity.forget(request, response)
+        return response
+
+    return sign_out
