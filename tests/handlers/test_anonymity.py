@@ -109,7 +109,7 @@ async def observe(server: Server, author_number: int) -> tuple[list[str], set[st
         await everything.ask(live, type="mute", user=usernames[author_number], minutes=1)
         late = await carla.enter(course)
         everything.signals.add(json.dumps(await late.receive_until("presence") | {"count": 0}))
-        await search_finds(carla, course, "matter")
+        await search_finds(carla, course, "last")
         for query in ("", "?after=0", "?before=16", "?only=unanswered", "?limit=1"):
             await everything.get(f"/api/rooms/{course}/messages{query}")
         for words in ("why", "matter", *usernames, "still", "last"):
