@@ -27,11 +27,6 @@ TYPING_EVERY_S = 2.0
 """Of one person's typing in a room no more than this is told."""
 
 
-def role_of(membership: Membership) -> str:
-    """The role's name in the protocol."""
-    return "instructor" if membership.is_instructor else "student"
-
-
 class Typists(Protocol):
     """Who is typing in which room."""
 

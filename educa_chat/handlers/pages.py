@@ -2,7 +2,6 @@
 
 from aiohttp import web
 
-from educa_chat.chat import role_of
 from educa_chat.handlers.access import course_id, instructor_of, membership_of, page_visitor
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import DATABASE, MARKERS, SETTINGS
@@ -79,7 +78,7 @@ async def room(request: web.Request) -> web.Response:
         "room.html",
         course={"id": course, "title": membership.title, "url": course_url(course)},
         course_id_json=json_id(course),
-        role=role_of(membership),
+        role=membership.role,
         courses=[
             {"id": one.id, "title": one.title, "room_url": room_url(one.id), "current": one.id == course}
             for one in courses

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from educa_chat.chat import Chat, role_of
+from educa_chat.chat import Chat
 from educa_chat.commands import Read, Typing, decode_command
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
 from educa_chat.frames import Message, Ping, Text
@@ -440,7 +440,7 @@ class ChatSocket(WebSocket):
         return encode(
             Welcome(
                 room=WelcomeRoom(id=json_id(self.membership.course), title=self.membership.title),
-                me=Me(user=self.visitor.username, name=self.visitor.name, role=role_of(self.membership)),
+                me=Me(user=self.visitor.username, name=self.visitor.name, role=self.membership.role),
                 head=head,
                 epoch=self._epoch,
                 limits=Limits(

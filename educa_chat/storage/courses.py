@@ -18,11 +18,16 @@ FOUND_MEMBERS = 10
 
 
 class Membership(NamedTuple):
-    """Somebody's place in a course: instructor, else student."""
+    """What a user is in a course, by the rule of the SQL function `educa_chat.member`: instructor, else student."""
 
     course: int
     title: str
     is_instructor: bool
+
+    @property
+    def role(self) -> str:
+        """The role's name in the protocol."""
+        return "instructor" if self.is_instructor else "student"
 
 
 class Course(NamedTuple):
@@ -64,11 +69,11 @@ async def find_memberships(
     """The memberships of active users (user, course), left out where there is none or no such course."""
     users, courses = zip(*places, strict=True) if places else ((), ())
     rows = await database.fetch(
-        "select u.id as user_id, c.id, c.title, (u.is_superuser or c.owner_id = u.id) as is_instructor"
+        "select p.user_id, p.course, c.title, m.is_instructor"
         " from unnest($1::integer[], $2::bigint[]) p (user_id, course)"
-        " join auth_user u on u.id = p.user_id and u.is_active join courses_course c on c.id = p.course"
-        " where u.is_superuser or c.owner_id = u.id or exists ("
-        "  select from courses_course_students s where s.course_id = c.id and s.user_id = u.id)",
+        " cross join lateral (select is_instructor from educa_chat.member()"
+        "  where user_id = p.user_id and course = p.course order by is_instructor desc limit 1) m"
+        " join courses_course c on c.id = p.course",
         users,
         courses,
     )
@@ -83,10 +88,8 @@ async def present_memberships(
     rows = await database.fetch(
         "select m.user_id, m.course, m.is_instructor"
         " from unnest($1::integer[], $2::bigint[], $3::boolean[]) m (user_id, course, is_instructor)"
-        " join auth_user u on u.id = m.user_id and u.is_active"
-        " join courses_course c on c.id = m.course"
-        " where case when m.is_instructor then u.is_superuser or c.owner_id = u.id else exists ("
-        "  select from courses_course_students s where s.course_id = c.id and s.user_id = u.id) end",
+        " cross join lateral (select from educa_chat.member()"
+        "  where user_id = m.user_id and course = m.course and is_instructor = m.is_instructor limit 1) now",
         users,
         courses,
         instructors,
@@ -104,15 +107,15 @@ async def find_members(database: Database, course: int, prefix: str) -> list[Mem
     rows = await database.fetch(
         f"select u.username, {DISPLAY_NAME} as name, u.id = c.owner_id as teaches"
         " from courses_course c cross join lateral ("
-        "  select c.owner_id as user_id"
-        "  union select user_id from courses_course_students"
-        "   where course_id = c.id and user_id = (select id from auth_user where username = $3)"
+        "  select user_id from educa_chat.member() where course = c.id and is_named and is_instructor"
+        "  union select user_id from educa_chat.member() where course = c.id and is_named"
+        "   and user_id = (select id from auth_user where username = $3)"
         # One by one in the order of an index until there are enough, however many the course and the site have.
-        "  union (select s.user_id from courses_course_students s"
-        "   cross join lateral (select * from auth_user where id = s.user_id limit 1) u"
-        f"  where s.course_id = c.id and u.is_active and {matches}"
-        f"  order by s.user_id limit {FOUND_MEMBERS})"
-        f" ) found join auth_user u on u.id = found.user_id where c.id = $1 and u.is_active and {matches}"
+        "  union (select m.user_id from educa_chat.member() m"
+        "   cross join lateral (select * from auth_user where id = m.user_id limit 1) u"
+        f"  where m.course = c.id and not m.is_instructor and {matches}"
+        f"  order by m.user_id limit {FOUND_MEMBERS})"
+        f" ) found join auth_user u on u.id = found.user_id where c.id = $1 and {matches}"
         f" order by teaches desc, u.username = $3 desc, u.id limit {FOUND_MEMBERS}",
         course,
         _word_pattern(prefix),
@@ -157,8 +160,7 @@ async def courses_of(database: Database, user_id: int) -> list[Course]:
     rows = await database.fetch(
         "select c.id, c.title, s.title, c.owner_id = $1 from courses_course c"
         " join courses_subject s on s.id = c.subject_id"
-        " where c.id in (select id from courses_course where owner_id = $1"
-        "  union all select course_id from courses_course_students where user_id = $1)"
+        " where c.id in (select course from educa_chat.member() where user_id = $1 and is_named)"
         " order by c.title, c.id",
         user_id,
     )

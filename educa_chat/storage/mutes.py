@@ -20,9 +20,9 @@ async def read_muted(database: Database, course: int) -> list[MutedStudent]:
     """Who of the students of `course` is muted now, and may write again the soonest first."""
     rows = await database.fetch(
         f"select u.username, {DISPLAY_NAME}, m.until from educa_chat.mute m"
-        " join auth_user u on u.id = m.user_id and u.is_active and not u.is_superuser"
-        " where m.course = $1 and m.until > now() and exists ("
-        "  select from courses_course_students s where s.course_id = m.course and s.user_id = m.user_id)"
+        " join auth_user u on u.id = m.user_id and not u.is_superuser"
+        " join educa_chat.member() student using (course, user_id)"
+        " where m.course = $1 and m.until > now() and not student.is_instructor"
         " order by m.until",
         course,
     )

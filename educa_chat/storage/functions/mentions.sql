@@ -19,12 +19,10 @@ begin
                                  lower(name), lower(rtrim(name, '.@+-')),
                                  initcap(name), initcap(rtrim(name, '.@+-'))
                               ]) with ordinality taken (name, rank)
-                              join auth_user u on u.username = taken.name and u.is_active
-                         -- Plain values, of which no hash table is ever made.
-                         where (select true from courses_course_students s
-                                where s.course_id = members_mentioned.course and s.user_id = u.id)
-                            or (select c.owner_id = u.id from courses_course c
-                                where c.id = members_mentioned.course)
+                              join auth_user u on u.username = taken.name
+                         -- A plain value, of which no hash table is ever made.
+                         where (select true from educa_chat.member() m
+                                where m.course = members_mentioned.course and m.user_id = u.id and m.is_named limit 1)
                          order by rank limit 1
                      )
                  ) found

@@ -13,8 +13,8 @@ begin
         return;
     end if;
     select u.id into person from auth_user u
-    where u.username = (change.entry).argument ->> 'user' and u.is_active and not u.is_superuser and exists (
-        select from courses_course_students s where s.course_id = (change.entry).course and s.user_id = u.id);
+    where u.username = (change.entry).argument ->> 'user' and not u.is_superuser
+        and educa_chat.is_member((change.entry).course, u.id, false);
     if not found then
         change.outcome := 'bad_request';
         return;
