@@ -1,11 +1,13 @@
-"""What somebody may put on the bus who can publish on the broker, with or without the key."""
+"""Payloads that somebody who can publish on the broker may put on the bus, with or without the key."""
 
 import hmac
 from collections.abc import Sequence
 from struct import pack
 
 import msgspec
+from hypothesis import strategies as st
 
+from educa_chat.protocol import MAX_SEQ
 from tests.serving import BUS_KEYS
 
 EVENTS, HEAD, TYPING, ROSTER, READ = 1, 2, 3, 4, 5
@@ -38,3 +40,41 @@ def event(
     """An event as it stands in a payload; `redacts` are others, each behind its seq."""
     lengths = pack("!IIIII", len(student), len(instructor), len(basic), owner, len(redacts))
     return b"".join((lengths, student, instructor, basic, *redacts))
+
+
+def events_from(seq: int, count: int = 1, text: str = "x") -> bytes:
+    """Events that nothing is wrong with, but that nobody may ever have said them."""
+    rest = f'"type":"chat_message","user":"eve","message":"{text}"}}'
+    return header(EVENTS, seq, count) + b"".join(event(message(seq + n, rest=rest)) for n in range(count))
+
+
+_MSGPACK = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.integers(0, 5) | st.text(max_size=3), inner),
+    max_leaves=15,
+)
+_HOSTILE_EVENTS = st.builds(
+    event,
+    st.binary(max_size=80) | st.builds(message, st.integers(0, 7), st.just(AT) | st.text(max_size=32)),
+    st.binary(max_size=80) | st.builds(message, st.integers(0, 7)),
+    st.binary(max_size=80),
+    st.integers(0, 2**32 - 1),
+    st.lists(st.builds(lambda seq, student: pack("!Q", seq) + event(student), st.integers(0, 9), st.binary())),
+)
+
+
+def hostile_contents(sent_at: float) -> st.SearchStrategy[bytes]:
+    """What follows the signature: of every kind, and more or less well-formed. Signals are sent at `sent_at`."""
+    return (
+        st.binary()
+        | st.builds(
+            lambda head, rest: head + rest, st.builds(header, st.integers(0, 7), st.integers(0, 2**64 - 1)), st.binary()
+        )
+        | st.builds(lambda kind, content: signal(kind, content, sent_at), st.integers(0, 7), _MSGPACK)
+        | st.builds(
+            lambda seq, events: header(EVENTS, seq, len(events)) + b"".join(events),
+            st.integers(0, 7) | st.integers(MAX_SEQ - 2, MAX_SEQ + 2),
+            st.lists(_HOSTILE_EVENTS, max_size=3),
+        )
+        | st.builds(events_from, st.integers(1, 5) | st.integers(10**9, MAX_SEQ), st.integers(1, 5))
+    )

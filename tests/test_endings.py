@@ -10,12 +10,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from educa_chat.frames import Message
 from educa_chat.settings import DEMO_SESSION_KEY
-from educa_chat.tasks import supervised
+from educa_chat.tasks import running, supervised
+from educa_chat.websocket_protocol import Heartbeat, WebSocket
 from tests.conftest import Postgres
 from tests.processes import Process, free_port
 from tests.redis_server import RedisServer
 from tests.serving import Person
+from tests.test_room import until
 
 BROKEN = """
 import os, pathlib, sys
@@ -131,3 +134,39 @@ async def test_supervised_work_that_fails_begins_anew_and_is_ended_with_its_cont
         await has_begun_thrice.wait()
     assert caplog.text.count("some work failed, and begins anew") == 2
     assert beginnings == 3
+
+
+async def test_a_socket_whose_beat_fails_ends_and_the_others_go_on_beating(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Socket(WebSocket):
+        """One without a transport, whose first beat fails."""
+
+        __slots__ = ("beats", "is_broken", "was_aborted")
+
+        def __init__(self, *, is_broken: bool) -> None:
+            super().__init__(1000)
+            self.beats = 0
+            self.is_broken = is_broken
+            self.was_aborted = False
+
+        def beat(self) -> None:
+            self.beats += 1
+            if self.is_broken:
+                raise RuntimeError
+
+        def abort(self) -> None:
+            self.was_aborted = True
+
+        def receive(self, message: Message) -> None:
+            raise NotImplementedError
+
+        def leave(self) -> None:
+            raise NotImplementedError
+
+    monkeypatch.setattr("educa_chat.websocket_protocol.HEARTBEAT_S", 0.02)
+    heartbeat, sockets = Heartbeat(), [Socket(is_broken=number == 1) for number in range(3)]
+    for socket in sockets:
+        heartbeat.add(socket)
+    async with running(heartbeat.run(), "heartbeat"):
+        await until(lambda: sockets[0].beats > 3 and sockets[2].beats > 3)
+    assert [socket.was_aborted for socket in sockets] == [False, True, False]
+    assert sockets[1].beats == 1

@@ -26,7 +26,20 @@ from educa_chat.payload import (
 )
 from educa_chat.presence import MAX_USER_ID, NAMED_PEOPLE, PEOPLE_PER_PROCESS, ROSTER_PEOPLE, Person, Roster
 from educa_chat.protocol import MAX_SEQ, Event
-from tests.forging import AT, EVENTS, HEAD, READ, ROSTER, TYPING, event, header, message, signal, signed
+from tests.forging import (
+    AT,
+    EVENTS,
+    HEAD,
+    READ,
+    ROSTER,
+    TYPING,
+    event,
+    header,
+    hostile_contents,
+    message,
+    signal,
+    signed,
+)
 
 TOPIC = "0123456789abcdef:room:1"
 OLD, NEW, OTHER = b"o" * 32, b"n" * 32, b"x" * 32
@@ -374,33 +387,6 @@ def test_signals_within_the_bounds_are_heard() -> None:
 # Whatever it is, nothing raises.
 
 
-MSGPACK = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.integers(0, 5) | st.text(max_size=3), inner),
-    max_leaves=15,
-)
-HOSTILE_EVENTS = st.builds(
-    event,
-    st.binary(max_size=80) | st.builds(message, st.integers(0, 7), st.just(AT) | st.text(max_size=32)),
-    st.binary(max_size=80) | st.builds(message, st.integers(0, 7)),
-    st.binary(max_size=80),
-    st.integers(0, 2**32 - 1),
-    st.lists(st.builds(lambda seq, student: pack("!Q", seq) + event(student), st.integers(0, 9), st.binary())),
-)
-HOSTILE_CONTENT = (
-    st.binary()
-    | st.builds(
-        lambda head, rest: head + rest, st.builds(header, st.integers(0, 7), st.integers(0, 2**64 - 1)), st.binary()
-    )
-    | st.builds(lambda kind, content: signal(kind, content, NOW), st.integers(0, 7), MSGPACK)
-    | st.builds(
-        lambda seq, events: header(EVENTS, seq, len(events)) + b"".join(events),
-        st.integers(0, 7) | st.integers(MAX_SEQ - 2, MAX_SEQ + 2),
-        st.lists(HOSTILE_EVENTS, max_size=3),
-    )
-)
-
-
 @given(st.binary(), st.integers(0, 10))
 def test_any_bytes_are_ignored(data: bytes, known: int) -> None:
     for payload in (data, b"\x04" + data):
@@ -409,7 +395,7 @@ def test_any_bytes_are_ignored(data: bytes, known: int) -> None:
         assert isinstance(decoded, Dropped) or decoded == LogUpdate(decoded.head, [])  # type: ignore[union-attr]
 
 
-@given(HOSTILE_CONTENT, st.integers(0, 10))
+@given(hostile_contents(NOW), st.integers(0, 10))
 def test_whatever_is_signed_with_the_key_is_within_the_bounds_or_ignored(content: bytes, known: int) -> None:
     decoded = decode_signed(content, known)
     match decoded:

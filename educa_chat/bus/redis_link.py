@@ -417,7 +417,8 @@ class Link:
                 # Before its confirmation comes what was meant for an earlier subscription to the channel.
                 if hearing is not None and hearing.settled.is_set():
                     for inbox in hearing.inboxes:
-                        inbox.offer(content)
+                        # Nobody here publishes a longer one, and whole it might fill the inbox.
+                        inbox.offer(content[: MAX_PAYLOAD_BYTES + 1])
                 messages += 1
                 if messages % MESSAGES_PER_TURN == 0:
                     # What is buffered comes without a pause: its readers would overflow before they ever ran.

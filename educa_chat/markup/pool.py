@@ -99,9 +99,11 @@ class RenderPool:
                             self._has_started.set()
                     async with asyncio.timeout(ANSWER_TIMEOUT_S):
                         html = await _ask(worker, job.text)
-                except (OSError, EOFError) as error:
-                    # A time-out is an OSError too. The text may be the reason, so it is not given to another worker.
-                    logger.error("a text could not be rendered: %s", type(error).__name__)
+                except Exception as error:
+                    # An edge: no text may stop the process. It may be the reason, so it isn't given to another worker.
+                    is_expected = isinstance(error, (OSError, EOFError))
+                    trace = None if is_expected else error
+                    logger.error("a text could not be rendered: %s", type(error).__name__, exc_info=trace)
                     job.html.set_result(render_plain(job.text))
                     if worker is not None:
                         await _end_worker(worker)

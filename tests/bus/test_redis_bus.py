@@ -52,6 +52,18 @@ async def test_processes_hear_each_other(server: RedisServer, bus: RedisBus) -> 
         assert await heard(subscription) == b"from the other"
 
 
+async def test_payloads_of_others_that_are_too_large_cost_nobody_the_subscription(
+    server: RedisServer, bus: RedisBus
+) -> None:
+    async with bus.subscribe("room") as subscription:
+        for _ in range(3):
+            server.ask("PUBLISH", f"{PREFIX}room", bytes(3 * 2**20))
+        await bus.publish("room", b"ours")
+        lengths = [len(await heard(subscription)) for _ in range(3)]
+        assert lengths == [MAX_PAYLOAD_BYTES + 1] * 3
+        assert await heard(subscription) == b"ours"
+
+
 async def test_prefixes_never_hear_each_other(server: RedisServer, bus: RedisBus) -> None:
     # Redis ignores the number of the database here, so the prefix alone divides them.
     async with (
@@ -273,6 +285,21 @@ async def test_a_killed_publisher_comes_back(bus: RedisBus, client: Redis) -> No
     await carries(bus)
     assert await client.client_kill_filter(_type="normal") == 1
     await carries(bus)
+
+
+async def test_a_publisher_that_fails_in_an_unforeseen_way_begins_anew(
+    bus: RedisBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object) -> None:
+        raise LookupError
+
+    monkeypatch.setattr("educa_chat.tasks.RESTART_PAUSE_S", 0.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(bus._link, "_send", fail)
+        with pytest.raises(BusUnavailable):
+            await bus.publish("room", b"lost")
+    await carries(bus)
+    await beating(bus)
 
 
 async def test_a_paused_redis_is_given_up_after_a_second_and_found_again(bus: RedisBus, client: Redis) -> None:

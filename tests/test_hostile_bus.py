@@ -1,0 +1,437 @@
+"""Whatever somebody puts on the bus, the rooms go on, and nobody sees any of it."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from educa_chat import hub as hub_module
+from educa_chat import room as room_module
+from educa_chat.bus.memory import MemoryBus
+from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
+from educa_chat.handlers.keys import APPENDER, SOCKETS
+from educa_chat.hub import Hub
+from educa_chat.metrics import Metrics
+from educa_chat.payload import PayloadCodec
+from educa_chat.presence import PEOPLE_PER_PROCESS, PROCESSES, ROSTER_PEOPLE, Person, Presence, Roster
+from educa_chat.protocol import MAX_SEQ, CloseCode, Event
+from educa_chat.room import HELD_BYTES, HELD_COUNT, Room
+from educa_chat.storage.log import Log
+from educa_chat.storage.pool import open_database
+from tests.conftest import Postgres
+from tests.forging import (
+    HEAD,
+    READ,
+    ROSTER,
+    TYPING,
+    event,
+    events_from,
+    header,
+    hostile_contents,
+    message,
+    signal,
+    signed,
+)
+from tests.processes import open_node
+from tests.redis_server import RedisServer
+from tests.serving import BUS_KEYS, SIGNALS, TIMEOUT_S, Server, codec_of, open_server, settings_for
+from tests.serving import Person as Browser
+from tests.test_room import ListMember, until
+from tests.test_watching import values
+
+SAID = 10
+"""So many messages are in the log."""
+PROOF = Person(99, "proof", "Proof")
+BY_HAND = {"limits_messages_per_second": 0, "limits_message_burst": 0}
+
+
+def frames_in(data: bytes) -> list[dict[str, Any]]:
+    """The JSON of some unmasked text frames."""
+    found = []
+    while data:
+        length, start = data[1], 2
+        if length >= 126:
+            start = 4 if length == 126 else 10
+            length = int.from_bytes(data[2:start], "big")
+        found.append(json.loads(data[start : start + length]))
+        data = data[start + length :]
+    return found
+
+
+class OpenRoom:
+    """A room of a hub on a memory bus, with a member, and a server elsewhere that writes into its log."""
+
+    def __init__(self, hub: Hub, bus: MemoryBus, room: Room, metrics: Metrics, writer: Any) -> None:
+        self.hub = hub
+        self.bus = bus
+        self.room = room
+        self.metrics = metrics
+        self.member = ListMember()
+        self.topic = f"{hub.epoch}:room:1"
+        self.codec = codec_of(hub.epoch)
+        self._writer = writer
+        self._said = 0
+
+    async def say(self) -> None:
+        self._said += 1
+        await self._writer.say(f"message {self._said}", id=str(self._said))
+        await self._writer.receive_until("ack", id=str(self._said))
+
+    async def publish(self, *payloads: bytes) -> None:
+        """Publish, and wait until the room has taken it in, and still listens."""
+        proofs = self.member.received.count(b'"user":"proof"')
+        for payload in (*payloads, self.codec.encode_typing(PROOF)):
+            await self.bus.publish(self.topic, payload)
+        await until(lambda: self.member.received.count(b'"user":"proof"') > proofs)
+
+    def dropped(self, reason: str) -> float:
+        name = f'educa_chat_bus_payloads_dropped_total{{reason="{reason}"}}'
+        return values(self.metrics.expose().decode())[name]
+
+
+@asynccontextmanager
+async def open_hub(postgres: Postgres, clock: Callable[[], float] = time.monotonic) -> AsyncIterator[OpenRoom]:
+    url = await postgres.create_chat_database(demo=True)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(open_server(settings_for(url, **BY_HAND)))
+        ana = await stack.enter_async_context(Browser(server.url, "ana"))
+        database = await stack.enter_async_context(open_database(url, 2))
+        bus, metrics = MemoryBus(), Metrics()
+        hub = Hub(Log(database), bus, await Log(database).epoch(), metrics, BUS_KEYS, clock)
+        await stack.enter_async_context(hub.open())
+        room = await hub.enter(1)
+        assert room is not None
+        opened = OpenRoom(hub, bus, room, metrics, await ana.enter())
+        for _ in range(SAID):
+            await opened.say()
+        await hub.sweep()
+        await until(lambda: room.head == SAID)
+        await room.join(opened.member, SAID)
+        # Once it has subscribed.
+        async with asyncio.timeout(TIMEOUT_S):
+            while not opened.member.received:
+                await bus.publish(opened.topic, opened.codec.encode_typing(PROOF))
+                await asyncio.sleep(0.01)
+        yield opened
+
+
+@pytest.fixture
+async def opened(postgres: Postgres) -> AsyncIterator[OpenRoom]:
+    async with open_hub(postgres) as room:
+        yield room
+
+
+def test_whatever_comes_over_the_bus_the_room_goes_on_and_shows_nothing_but_its_log(postgres: Postgres) -> None:
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        opened = runner.run(stack.enter_async_context(open_hub(postgres)))
+        good = [
+            *opened.codec.encode_events([Event(SAID, message(SAID), None, None)]),
+            opened.codec.encode_head(SAID + 1),
+            opened.codec.encode_roster(Roster(b"process1", False, [7], 0, [Person(7, "eva", "Eva")])),
+            *opened.codec.encode_readers({1: 3}),
+        ]
+
+        def changed(payload: bytes, place: int, byte: int) -> bytes:
+            place %= len(payload)
+            return payload[:place] + bytes((byte,)) + payload[place + 1 :]
+
+        @settings(deadline=None)
+        @given(
+            st.binary()
+            | st.builds(changed, st.sampled_from(good), st.integers(0, 10**6), st.integers(0, 255))
+            | hostile_contents(time.time()).map(lambda content: signed(opened.topic, content))
+        )
+        def publish(payload: bytes) -> None:
+            runner.run(opened.publish(payload))
+
+        publish()
+
+        async def go_on() -> None:
+            await opened.say()
+            await until(lambda: opened.room.head == SAID + 1)
+            await opened.publish()
+            await stack.aclose()
+
+        runner.run(go_on())
+    frames = frames_in(opened.member.received)
+    assert [frame["seq"] for frame in frames if frame["type"] not in SIGNALS] == [SAID + 1]
+    assert opened.member.closed is CloseCode.GOING_AWAY
+    for frame in frames:
+        if frame["type"] == "typing":
+            assert frame.keys() == {"type", "user", "name"}
+        elif frame["type"] == "presence":
+            assert frame["count"] <= 1 + 6 * PEOPLE_PER_PROCESS
+        elif frame["type"] == "read":
+            assert 1 <= frame["seq"] <= SAID
+    assert opened.dropped("malformed") > 0
+    assert opened.dropped("forged") > 0
+
+
+async def test_a_head_that_the_log_does_not_have_costs_one_read_and_then_none_for_a_while(
+    opened: OpenRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+    read = Log.read
+
+    async def count(log: Log, course: int, after: int, count: int) -> Sequence[Event]:
+        nonlocal reads
+        reads += 1
+        return await read(log, course, after, count)
+
+    monkeypatch.setattr(Log, "read", count)
+    monkeypatch.setattr(hub_module, "GAP_PATIENCE_S", 0.0)
+    monkeypatch.setattr(room_module, "RETRY_PAUSE_S", 3600.0)
+    await opened.publish(signed(opened.topic, header(HEAD, MAX_SEQ)))
+    await until(lambda: reads == 1)
+    for content in (header(HEAD, MAX_SEQ), header(HEAD, SAID + 5), events_from(SAID + 2), events_from(10**9)) * 5:
+        await opened.publish(signed(opened.topic, content))
+    assert reads == 1
+    # What is next in line is shown at once all the same.
+    await opened.publish(signed(opened.topic, events_from(SAID + 1)))
+    assert opened.room.head == SAID + 2
+
+
+async def test_after_a_head_that_the_log_does_not_have_the_room_finds_what_it_has(opened: OpenRoom) -> None:
+    await opened.publish(signed(opened.topic, header(HEAD, MAX_SEQ)))
+    await opened.say()
+    await until(lambda: opened.room.head == SAID + 1)
+
+
+async def test_what_is_far_ahead_of_the_log_is_held_within_bounds_and_let_go(
+    opened: OpenRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "GAP_PATIENCE_S", 3600.0)
+    # The gap is minded at once when the room is told that it is behind, and not before.
+    text = "x" * (MAX_PAYLOAD_BYTES - 1000)
+    for number in range(3 * HELD_COUNT):
+        await opened.bus.publish(opened.topic, signed(opened.topic, events_from(10**9 + 10 * number)))
+        if number % 50 == 0:
+            await opened.publish(signed(opened.topic, events_from(2 * 10**9 + 10 * number, text=text)))
+    room = opened.room
+    assert 0 < len(room._held) <= HELD_COUNT
+    assert sum(event.size for event in room._held.values()) <= HELD_BYTES
+    await room.catch_up("sweep")
+    assert not room._held
+
+
+async def test_a_marker_beyond_the_head_moves_nobody(opened: OpenRoom) -> None:
+    now = time.time()
+    for seq in (SAID + 1, MAX_SEQ):
+        await opened.publish(signed(opened.topic, signal(READ, {1: seq}, now)))
+        assert opened.member.marker == 0
+    await opened.publish(signed(opened.topic, signal(READ, {1: SAID}, now)))
+    assert opened.member.marker == SAID
+
+
+def test_people_of_more_processes_than_there_can_be_are_not_counted() -> None:
+    now = 1000.0
+    presence, member = Presence(b"process0", lambda: now), ListMember()
+    presence.arrive(member)
+    people = list(range(10, 10 + ROSTER_PEOPLE))
+    full = PEOPLE_PER_PROCESS - ROSTER_PEOPLE
+    for number in range(PROCESSES + 50):
+        presence.hear(Roster(number.to_bytes(8, "big"), False, people, full, []))
+    presence.hear(Roster((0).to_bytes(8, "big"), False, [7], 0, []))
+    now += 10
+    presence.show()
+    assert frames_in(member.received)[-1]["count"] == 1 + 1 + ROSTER_PEOPLE + (PROCESSES - 1) * full
+
+
+async def test_what_was_dropped_is_counted_by_reason_and_logged_once_a_minute(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hub_module, "SWEEP_S", 0.01)
+    now = 1000.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 1e-6
+        return now
+
+    async with open_hub(postgres, clock) as opened:
+        strangers = PayloadCodec(opened.topic, [b"another key"])
+
+        def logged() -> list[str]:
+            return [record.getMessage() for record in caplog.records if "were ignored" in record.getMessage()]
+
+        async def swept() -> None:
+            age = opened.hub._swept_at
+            await until(lambda: opened.hub._swept_at > age)
+
+        await opened.publish(b"\x03" * 100)
+        await until(logged)
+        assert logged() == ["payloads from the bus were ignored: 1 version"]
+        late = PayloadCodec(opened.topic, BUS_KEYS, lambda: time.time() - 3600)
+        for _ in range(3):
+            await opened.publish(strangers.encode_head(MAX_SEQ), late.encode_typing(PROOF), b"\x04")
+        for later_s, lines in ((0.1, 1), (59.0, 1), (61.0, 2), (119.0, 2), (125.0, 2)):
+            now = 1000.0 + later_s
+            await swept()
+            await swept()
+            assert len(logged()) == lines, later_s
+        assert logged()[1] == "payloads from the bus were ignored: 3 forged, 3 malformed, 3 stale"
+        for reason, count in (("version", 1), ("forged", 3), ("stale", 3), ("malformed", 3)):
+            assert opened.dropped(reason) == count
+
+
+# What fails, fails alone.
+
+
+async def test_a_room_in_which_something_goes_wrong_is_closed_alone_and_opens_again(
+    opened: OpenRoom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    hub, other = opened.hub, await opened.hub.enter(2)
+    assert other is not None
+    witness = ListMember()
+    await other.join(witness, 0)
+    for name, cause in (
+        ("expect", hub.sweep),
+        ("offer", lambda: hub.announce({1: [Event(99, message(99), None, None)]})),
+        ("presence", None),
+        ("at", None),
+    ):
+        room, member = await hub.enter(1), ListMember()
+        assert room is not None
+        await room.join(member, room.head)
+        if name == "at":
+            monkeypatch.setattr(room, "_newest", Event(1, b"without a datetime", None, None))
+        elif name == "presence":
+            monkeypatch.setattr(room.presence, "show", fail)
+            monkeypatch.setattr(room.presence, "due_at", 0.0)
+        else:
+            monkeypatch.setattr(room, name, fail)
+        if cause is not None and (asked := cause()) is not None:
+            await asked
+        async with asyncio.timeout(TIMEOUT_S):
+            while member.closed is None:
+                await hub.sweep()
+                await asyncio.sleep(0.01)
+        assert member.closed is CloseCode.INTERNAL_ERROR, name
+        assert await hub.enter(1) is not room
+    assert caplog.text.count("room 1 failed and is closed") == 4
+    assert witness.closed is None
+    assert await hub.enter(2) is other
+    assert values(opened.metrics.expose().decode())['educa_chat_evictions_total{reason="failed"}'] == 4
+
+
+@pytest.fixture
+async def server(postgres: Postgres) -> AsyncIterator[Server]:
+    async with open_server(settings_for(await postgres.create_chat_database(demo=True))) as opened:
+        yield opened
+
+
+async def test_sockets_that_cannot_be_checked_come_in_again_by_the_door_and_the_checks_go_on(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError
+
+    async with Browser(server.url, "ana") as ana:
+        socket = await ana.enter()
+        await socket.receive_until("welcome")
+        with monkeypatch.context() as broken:
+            broken.setattr(server.app[SOCKETS], "_find_visitors", fail)
+            server.app[SOCKETS].suspect_all()
+            assert await socket.close_code() == 1011
+        socket = await ana.enter()
+        await socket.receive_until("welcome")
+        assert await ana.sign_out() == 302
+        assert await socket.close_code() == 4001
+
+
+async def test_an_entry_by_which_the_append_fails_is_refused_alone(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appender = server.app[APPENDER]
+    append = appender._append
+
+    async def fail_on_poison(batch: Any) -> Any:
+        if any("poison" in waiting.entry.body for waiting in batch):
+            raise RuntimeError
+        return await append(batch)
+
+    monkeypatch.setattr(appender, "_append", fail_on_poison)
+    async with Browser(server.url, "ana") as ana, Browser(server.url, "luis") as luis:
+        here, there = await ana.enter(), await luis.enter()
+        for number, text in enumerate(("one", "poison", "two")):
+            await here.say(text, id=str(number))
+        assert (await here.receive_until("error"))["code"] == "unavailable"
+        assert [one["message"] for one in await there.events(2)] == ["one", "two"]
+
+
+# Over a real Redis, to real processes.
+
+
+async def test_what_is_forged_on_redis_stops_no_node_and_reaches_nobody(
+    postgres: Postgres, redis_server: RedisServer
+) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    async with (
+        open_node(url, redis_server.url) as one,
+        open_node(url, redis_server.url) as two,
+        Browser(one.url, "ana") as ana,
+        Browser(two.url, "luis") as luis,
+    ):
+        here, there = await ana.enter(), await luis.enter()
+        epoch = (await here.receive_until("welcome"))["epoch"]
+        for chatter in (here, there):
+            await chatter.receive_until("presence", count=2)
+        topic = f"{epoch}:room:1"
+        now = time.time()
+        fake = message(1, rest='"type":"chat_message","user":"profe","message":"no exam"}')
+        script = b'{"type":"typing","user":"<script>","evil":{"deep":[1]}}'
+        nowhere = b'{"seq":1,"type":"chat_message","user":"profe","message":"without a datetime"}'
+        before = b"\x03\x01" + bytes.fromhex(epoch)
+        payloads = [
+            b"",
+            b"garbage",
+            bytes(2 * MAX_PAYLOAD_BYTES),
+            # What the version before would have taken.
+            before + b"\0\0\0\0\0\0\0\1\0\1" + event(nowhere),
+            before + b"\0\0\0\0\0\0\0\1\0\1" + event(fake),
+            b"\x03\x03" + bytes.fromhex(epoch) + b"\0\0\0\0\0\0\0\1\0\0" + script,
+            # Well-formed, and signed by nobody, by a stranger, for another room, or long ago.
+            signed(topic, events_from(1), b"x" * 32),
+            signed(topic, signal(TYPING, [3, "profe", "Clara"], now), b"x" * 32),
+            signed(f"{epoch}:room:2", events_from(1)),
+            signed(f"{epoch}:room:2", signal(TYPING, [3, "profe", "Clara"], now)),
+            signed(topic, signal(TYPING, [3, "profe", "Clara"], now - 3600)),
+            # Signed by one of us, and hostile.
+            signed(topic, header(1, 1, 1) + event(nowhere)),
+            signed(topic, header(1, 1, 1) + event(fake, fake[:-1])),
+            signed(topic, header(3, int(now * 1000)) + script),
+            signed(topic, signal(ROSTER, [b"process1", False, [], 1_000_012_000, []], now)),
+            signed(topic, signal(READ, {1: MAX_SEQ, 2: MAX_SEQ}, now)),
+            signed(topic, header(HEAD, MAX_SEQ)),
+            signed(topic, events_from(MAX_SEQ)),
+        ]
+        with Redis.from_url(redis_server.url) as redis:
+            for _ in range(20):
+                for payload in payloads:
+                    assert redis.publish(f"educa-chat:{topic}", payload) == 2
+        await here.say("still here", id="1")
+        for chatter in (here, there):
+            frame = await chatter.receive_any()
+            while frame["type"] in ("ack", "welcome"):
+                frame = await chatter.receive_any()
+            assert frame["message"] == "still here", frame
+        for node in (one, two):
+            await node.printed("payloads from the bus were ignored")
+            async with Browser(node.url) as scraper:
+                told = values((await scraper.get("/metrics"))[1])
+            for reason in ("version", "forged", "stale", "malformed"):
+                assert told[f'educa_chat_bus_payloads_dropped_total{{reason="{reason}"}}'] >= 20, reason
+            assert node.output.count("payloads from the bus were ignored") == 1
+            assert await node.stop() == 0, node.output
+            assert "Traceback" not in node.output
