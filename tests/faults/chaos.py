@@ -3,7 +3,8 @@
     python -m tests.faults.chaos --seconds 600 --seed 1
 
 The seed decides which faults come, when, and for how long; in which moment of the processes' work they hit is left to
-them. Redis, Postgres, the nodes and the people each have a lane of their own, so that faults of several parts overlap.
+them. Redis, Postgres, the nodes, the people, and strangers who publish on Redis, each have a lane of their own, so that
+faults of several parts overlap.
 """
 
 import argparse
@@ -20,6 +21,8 @@ from typing import NamedTuple
 import asyncpg
 import redis.asyncio
 
+from educa_chat.tasks import end
+from tests import forging
 from tests.faults.client import Client, more_acks, open_clients
 from tests.faults.cluster import Cluster, Node, open_cluster
 from tests.faults.proof import Account, prove
@@ -28,6 +31,7 @@ from tests.proxy import ANSWERS, QUESTIONS, Proxy
 NODES = 3
 LASTS_S = (0.3, 6.0)
 PAUSE_S = (0.2, 3.0)
+FORGERY_PAUSE_S = 0.05
 ADMIN_TIMEOUT_S = 5.0
 
 
@@ -221,6 +225,104 @@ async def all_sessions_end(scene: Scene) -> AsyncIterator[None]:
     yield
 
 
+@asynccontextmanager
+async def _publishing(scene: Scene, payloads: Callable[[str, list[str]], Sequence[bytes]]) -> AsyncIterator[None]:
+    """Publish to the rooms what `payloads(channel, all channels)` returns, again and again, as far as Redis answers."""
+
+    async def publish() -> None:
+        client = redis.asyncio.Redis.from_url(scene.cluster.redis.url, socket_timeout=ADMIN_TIMEOUT_S)
+        async with client:
+            while True:
+                with suppress(redis.exceptions.RedisError, OSError):
+                    channels = [
+                        name if isinstance(name, str) else name.decode()
+                        for name in await client.pubsub_channels("educa-chat:*:room:*")
+                    ]
+                    for channel in channels:
+                        for payload in payloads(channel, channels):
+                            await client.publish(channel, payload)
+                await asyncio.sleep(FORGERY_PAUSE_S)
+
+    publishing = asyncio.create_task(publish())
+    try:
+        yield
+    finally:
+        await end([publishing])
+
+
+@asynccontextmanager
+async def somebody_publishes_garbage(scene: Scene) -> AsyncIterator[None]:
+    def garbage(*_: object) -> list[bytes]:
+        data = scene.chance.randbytes(scene.chance.randrange(200))
+        return [data, b"\x03" + data, b"\x04" + data, bytes(scene.chance.randrange(200_000))]
+
+    async with _publishing(scene, garbage):
+        yield
+
+
+@asynccontextmanager
+async def somebody_forges_payloads(scene: Scene) -> AsyncIterator[None]:
+    """Without the key: everything is as it should be but the signature."""
+
+    def forged(channel: str, channels: list[str]) -> list[bytes]:
+        topic, other = (one.removeprefix("educa-chat:") for one in (channel, scene.chance.choice(channels)))
+        seq = scene.chance.randrange(1, 2000)
+        contents = (
+            forging.header(forging.HEAD, seq),
+            forging.events_from(seq, 3),
+            forging.signal(forging.TYPING, [1, "eve", "Eve"], time.time()),
+        )
+        stolen = [forging.signed(other, content) for content in contents] if other != topic else []
+        return [*(forging.signed(topic, content, b"a guess") for content in contents), *stolen]
+
+    async with _publishing(scene, forged):
+        yield
+
+
+@asynccontextmanager
+async def somebody_signs_what_is_hostile(scene: Scene) -> AsyncIterator[None]:
+    """With the key: all that can't be taken for what somebody says."""
+
+    def hostile(channel: str, _: object) -> list[bytes]:
+        seq = scene.chance.randrange(10**9, 2**53)
+        nowhere = b'{"seq":%d,"type":"chat_message","message":"without a datetime"}' % seq
+        contents = (
+            scene.chance.randbytes(50),
+            forging.header(forging.HEAD, seq),
+            forging.events_from(seq, 3),
+            forging.header(forging.EVENTS, seq, 1) + forging.event(nowhere),
+            forging.header(forging.TYPING, int(time.time() * 1000)) + b'{"type":"typing","evil":{}}',
+            forging.signal(forging.ROSTER, [b"process1", True, [], 1_000_012_000, []], time.time()),
+            forging.signal(forging.READ, dict.fromkeys(range(1, 20), 2**53), time.time()),
+        )
+        return [forging.signed(channel.removeprefix("educa-chat:"), content) for content in contents]
+
+    async with _publishing(scene, hostile):
+        yield
+
+
+@asynccontextmanager
+async def somebody_repeats_what_the_nodes_say(scene: Scene) -> AsyncIterator[None]:
+    """Each payload that they publish comes again later, in its own room and in others."""
+    recorded: list[bytes] = []
+
+    async def record() -> None:
+        with suppress(redis.exceptions.RedisError, OSError):
+            async with redis.asyncio.Redis.from_url(scene.cluster.redis.url, socket_timeout=None) as client:
+                async with client.pubsub() as pubsub:
+                    await pubsub.psubscribe("educa-chat:*:room:*")
+                    async for one in pubsub.listen():
+                        if one["type"] == "pmessage" and len(recorded) < 1000:
+                            recorded.append(one["data"])
+
+    recording = asyncio.create_task(record())
+    try:
+        async with _publishing(scene, lambda *_: scene.chance.sample(recorded, min(20, len(recorded)))):
+            yield
+    finally:
+        await end([recording])
+
+
 LANES: dict[str, Sequence[Fault]] = {
     "redis": (
         redis_is_killed,
@@ -243,6 +345,12 @@ LANES: dict[str, Sequence[Fault]] = {
     ),
     "nodes": (a_node_is_killed, a_node_is_restarted, a_node_stands_still),
     "people": (people_lose_their_connection, all_sessions_end),
+    "strangers": (
+        somebody_publishes_garbage,
+        somebody_forges_payloads,
+        somebody_signs_what_is_hostile,
+        somebody_repeats_what_the_nodes_say,
+    ),
 }
 
 
