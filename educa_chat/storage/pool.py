@@ -33,6 +33,7 @@ _UNAVAILABLE = (
     asyncpg.InvalidSchemaNameError,  # this and what follows: it is being restored
     asyncpg.UndefinedFunctionError,
     asyncpg.UndefinedTableError,
+    asyncpg.InvalidColumnReferenceError,  # `on conflict` while an index is still missing
 )
 """What says nothing against the statement: the same may succeed later."""
 
