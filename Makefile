@@ -3,31 +3,40 @@
 PYTHON ?= python3
 PORT ?= 8000
 CONFIG ?= config/development.toml
-BIN := .venv/bin
+# `python3` has the virtual environment .venv, and `make test PYTHON=python3.13` uses .venv-python3.13.
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+# Versions that pyenv has installed can be used without being activated.
+export PYENV_VERSION ?= $(shell { pyenv version-name; pyenv versions --bare; } 2>/dev/null | paste -s -d : -)
 SOURCES := educa_chat templates config tests benchmarks
 
 .PHONY: install run test check format lock chaos bench pictures clean
 
-install: .venv/installed
+install: $(VENV)/installed
 
-.venv/installed: setup.cfg pyproject.toml
-	$(PYTHON) -m venv .venv
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-.venv/installed-for-tests: .venv/installed
+$(VENV)/installed-for-tests: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
-.venv/installed-for-checks: .venv/installed-for-tests
+$(VENV)/installed-for-checks: $(VENV)/installed-for-tests
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[check]'
 	touch $@
 
 run: install
 	@$(BIN)/educa-chat serve --config $(CONFIG) --port $(PORT) --demo
 
-test: .venv/installed-for-tests build/axe.min.js
-	$(BIN)/python -m pytest $(TESTS)
+# All tests run in WORKERS processes. `make test TESTS=tests/test_room.py` runs those tests alone, in one process.
+TESTS ?=
+WORKERS ?= $(if $(TESTS),0,4)
+test: $(VENV)/installed-for-tests build/axe.min.js
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # What looks for barriers in the pages.
 build/axe.min.js:
@@ -36,7 +45,7 @@ build/axe.min.js:
 	&& tar -xzf $(@D)/axe-core-*.tgz -C $(@D) --strip-components 1 package/axe.min.js; \
 	else echo "SKIPPED: the look for barriers in the pages, for there is no npm"; fi
 
-check: .venv/installed-for-checks
+check: $(VENV)/installed-for-checks
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
@@ -45,22 +54,22 @@ check: .venv/installed-for-checks
 	@if command -v npx >/dev/null; then npx --yes --package typescript@5 -- tsc -p educa_chat/static/js/jsconfig.json; \
 	else echo "SKIPPED: the types of the scripts, for there is no npx"; fi
 
-format: .venv/installed-for-checks
+format: $(VENV)/installed-for-checks
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
 # The versions that production installs, with their hashes.
-lock: .venv/installed-for-checks
+lock: $(VENV)/installed-for-checks
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --custom-compile-command 'make lock' --output-file deploy/requirements.txt setup.cfg
 
 SECONDS ?= 60
 SEED ?=
-chaos: .venv/installed-for-tests
+chaos: $(VENV)/installed-for-tests
 	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # `make bench BENCH="fan-out --quick"`: what to measure, and how thoroughly.
-bench: .venv/installed-for-tests build/bench/load build/bench/limit build/bench/peers-installed build/bench/node-installed
+bench: $(VENV)/installed-for-tests build/bench/load build/bench/limit build/bench/peers-installed build/bench/node-installed
 	$(BIN)/python -m benchmarks $(BENCH)
 
 build/bench/%: benchmarks/c/%.c
@@ -79,8 +88,8 @@ build/bench/node-installed: benchmarks/peers/package.json
 	touch $@
 
 # The pictures of the README and of the guides for teachers.
-pictures: .venv/installed-for-tests
+pictures: $(VENV)/installed-for-tests
 	$(BIN)/python -m tests.browser.pictures
 
 clean:
-	rm -rf .venv var build *.egg-info
+	rm -rf .venv .venv-* var build *.egg-info

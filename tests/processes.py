@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -11,15 +10,9 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 
 from educa_chat.settings import DEMO_SESSION_KEY
+from tests.ports import free_port as free_port
 
-START_TIMEOUT_S = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+START_TIMEOUT_S = 60.0
 
 
 class Process:
@@ -34,6 +27,10 @@ class Process:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.returncode is None
 
     async def _read(self) -> None:
         assert self._process.stdout is not None

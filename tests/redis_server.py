@@ -1,7 +1,6 @@
 """A real Redis for tests, alone or as a cluster, which may be stopped, frozen and started again."""
 
 import importlib.util
-import random
 import shutil
 import signal
 import socket
@@ -9,7 +8,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +15,9 @@ from typing import Any, Self
 from redis import Redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
-START_TIMEOUT_S = 10.0
+from tests.ports import free_port
+
+START_TIMEOUT_S = 30.0
 
 
 class RedisServer:
@@ -30,7 +30,7 @@ class RedisServer:
         self._program = _find_program()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self._address = ("127.0.0.1", _free_port())
+        self._address = ("127.0.0.1", free_port())
 
     @property
     def port(self) -> int:
@@ -99,7 +99,7 @@ class RedisCluster:
 
     def _make_node(self, number: int) -> RedisServer:
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]
-        options += ["--cluster-config-file", f"{self._folder.name}/{number}", "--cluster-port", str(_free_port())]
+        options += ["--cluster-config-file", f"{self._folder.name}/{number}", "--cluster-port", str(free_port())]
         return RedisServer(options)
 
     @property
@@ -170,14 +170,6 @@ def _until(condition: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError("the Redis Cluster does not come about")
         time.sleep(0.01)
-
-
-def _free_port() -> int:
-    # From below those that the kernel gives to clients: one of these could have it when the server starts again.
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def _find_program() -> str:

@@ -10,7 +10,7 @@ import uuid
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 from aiohttp import web
@@ -25,7 +25,7 @@ from educa_chat.storage.pool import Database
 
 BUS_KEYS = (hmac.digest(DEMO_SESSION_KEY.encode(), b"bus", "sha256"),)
 """The keys of servers whose settings come from `settings_for`."""
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 """How long a test waits for what must come."""
 SIGNALS = ("presence", "typing", "read")
 
@@ -90,6 +90,22 @@ async def add_person(database: Database, course: int | None = None, *, is_superu
     if course is not None:
         await enrol(database, username, course)
     return username
+
+
+class Classroom(NamedTuple):
+    """A course of a test's own, by its id and the usernames of its people."""
+
+    course: int
+    teacher: str
+    ana: str
+    luis: str
+
+
+async def add_classroom(database: Database) -> Classroom:
+    """Add a course with a new teacher and two new students."""
+    teacher = await add_person(database)
+    course, (ana, luis) = await add_room(database, 2, teacher)
+    return Classroom(course, teacher, ana, luis)
 
 
 async def add_room(database: Database, students: int = 2, teacher: str = "profe") -> tuple[int, list[str]]:

@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -41,8 +42,10 @@ from educa_chat.tasks import running
 from tests.conftest import Postgres
 from tests.page_model import PageModel
 from tests.serving import codec_of
-from tests.storage.platform import READER, add_class
+from tests.storage.platform import READER, add_class, clear
 from tests.test_room import ListMember
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TIMEOUT_S = 20.0
 EPOCH = "0123456789abcdef"
@@ -119,8 +122,16 @@ async def open_class(database: Database) -> AsyncIterator[Class]:
         yield opened
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def database(postgres: Postgres) -> AsyncIterator[Database]:
+    """The database that all tests here share. Each clears it first."""
+    async with open_database(await postgres.create_chat_database(), 10) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def room(database: Database) -> AsyncIterator[Class]:
+    await clear(database)
     await add_class(database, courses=2, students=4)
     await database.execute("delete from courses_course_students where user_id = $1 and course_id = 1", OUTSIDER)
     async with open_class(database) as opened:
@@ -573,22 +584,18 @@ given_by = st.tuples(st.sampled_from([ASKER, STUDENT, TEACHER, TEACHER]), comman
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 @given(batches=st.lists(st.lists(given_by, min_size=1, max_size=6), min_size=1, max_size=10))
-def test_who_was_cut_off_anywhere_ends_up_with_the_page_of_who_stayed(
-    postgres: Postgres, batches: list[list[tuple[int, Stored]]]
+async def test_who_was_cut_off_anywhere_ends_up_with_the_page_of_who_stayed(
+    database: Database, batches: list[list[tuple[int, Stored]]]
 ) -> None:
-    async def live() -> None:
-        async with AsyncExitStack() as stack:
-            database = await stack.enter_async_context(open_database(await postgres.create_chat_database(), 2))
-            await add_class(database, students=4)
-            room = await stack.enter_async_context(open_class(database))
-            await room.seq_of(TEACHER, Anonymity(on=True))
-            await room.give(ASKER, *(Say(message=f"message {n}", anonymous=n > 0) for n in range(3)))
-            for batch in batches:
-                await asyncio.gather(*(room.give(user, command) for user, command in batch))
-            for reader in (Reader(STUDENT, is_instructor=False), READER):
-                await all_pages_are_equal(room, reader)
-
-    asyncio.run(live())
+    await clear(database)
+    await add_class(database, students=4)
+    async with open_class(database) as room:
+        await room.seq_of(TEACHER, Anonymity(on=True))
+        await room.give(ASKER, *(Say(message=f"message {n}", anonymous=n > 0) for n in range(3)))
+        for batch in batches:
+            await asyncio.gather(*(room.give(user, command) for user, command in batch))
+        for reader in (Reader(STUDENT, is_instructor=False), READER):
+            await all_pages_are_equal(room, reader)
 
 
 async def all_pages_are_equal(room: Class, reader: Reader) -> None:

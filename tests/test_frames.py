@@ -261,6 +261,7 @@ def test_a_message_may_be_as_long_as_the_limit_and_no_longer(fragments: Sequence
         (frame(FIN | BINARY, length=2**16)[:2], FailureCode.UNSUPPORTED_DATA),
         (frame(FIN | CONTINUATION, length=1), FailureCode.PROTOCOL_ERROR),
     ],
+    ids=lambda value: value[:2].hex() if isinstance(value, bytes) else None,  # what follows is a random mask
 )
 def test_what_may_not_be_is_refused_by_its_head_alone(head: bytes, failure: FailureCode) -> None:
     assert read([head], MAX_BYTES) == Read([], failure)

@@ -121,7 +121,7 @@ def test_the_longest_password_is_verified() -> None:
         "",
         "!",
         "!bhuAcyrRSQ09ry3V4KsGEbp5qW5OVnDoxCycz3ih",
-        "!" + stored_by(hashers.MD5PasswordHasher),
+        pytest.param("!" + stored_by(hashers.MD5PasswordHasher), id="unusable"),  # its salt is random
         hashlib.md5(PASSWORD.encode()).hexdigest(),
         "md5$$" + hashlib.md5(PASSWORD.encode()).hexdigest(),
         "md5$" + "s" * 128 + "$" + hashlib.md5(b"s" * 128 + PASSWORD.encode()).hexdigest(),

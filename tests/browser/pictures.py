@@ -11,6 +11,8 @@ from playwright.async_api import Page, ViewportSize, async_playwright
 
 from tests.browser.conftest import FLAGS, Desk, find_chromium, open_desk, say
 from tests.conftest import Postgres
+from tests.postgres_server import PostgresServer
+from tests.prepared import prepare
 from tests.serving import open_server, settings_for
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -140,12 +142,12 @@ async def take_guide(language: str, talk: Talk, postgres: Postgres) -> None:
 
 
 async def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="educa-chat-pg-", ignore_cleanup_errors=True) as folder:
-        postgres = Postgres(Path(folder) / "data")
-        await take_room(postgres)
-        for language, talk in TALKS.items():
-            await take_guide(language, talk, postgres)
-        postgres.stop()
+    with tempfile.TemporaryDirectory(prefix="educa-chat-") as folder:
+        with PostgresServer(await prepare(Path(folder))) as server:
+            postgres = Postgres(server)
+            await take_room(postgres)
+            for language, talk in TALKS.items():
+                await take_guide(language, talk, postgres)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Desk
 from tests.browser.test_talking import PHONE, message
-from tests.conftest import required
+from tests.conftest import skip_without
 from tests.serving import Chatter, Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -19,9 +19,7 @@ AXE = Path(__file__).parents[2] / "build" / "axe.min.js"
 @pytest.fixture
 def axe() -> str:
     if not AXE.exists():
-        if required("axe"):
-            pytest.fail("EDUCA_CHAT_REQUIRE wants axe-core: `make build/axe.min.js`")
-        pytest.skip("there is no axe-core: `make build/axe.min.js` fetches it")
+        skip_without("axe", "there is no axe-core: `make build/axe.min.js` fetches it")
     return AXE.read_text(encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
+from educa_chat.demo import PASSWORD
 from educa_chat.handlers.keys import DATABASE
 from tests.browser.conftest import TIMEOUT_MS, Desk, end_session, say, until
 from tests.serving import Person, Server
@@ -55,6 +56,10 @@ async def test_two_students_talk_a_stranger_is_kept_out_and_a_visitor_is_asked_w
 
     visitor = await desk.open("/chat/room/1/")
     assert "/accounts/login/?next=/chat/room/1/" in visitor.url
+    await visitor.fill("[name=username]", "luis")
+    await visitor.fill("[name=password]", PASSWORD)
+    await visitor.press("[name=password]", "Enter")
+    await expect(visitor.locator("#chat .message.me")).to_contain_text(["Yes!"])
 
 
 async def test_a_room_is_found_from_the_list_of_courses(desk: Desk) -> None:

@@ -3,19 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 
 from educa_chat.settings import DEMO_SESSION_KEY
-from educa_chat.storage.accounts import add_user
-from educa_chat.storage.courses import add_course, enrol
 from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import Database, open_database
 from tests.postgres_server import PostgresServer
 from tests.processes import Process, free_port, open_process
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer
-from tests.serving import quick_hash
+from tests.serving import add_person, add_room
 
 ROOMS = 3
 STUDENTS = 4
@@ -45,6 +44,10 @@ class Node:
         return self._process
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.is_running
+
+    @property
     def output(self) -> str:
         """What all its processes have printed."""
         return "".join([*self.outputs, self._process.output if self._process else ""])
@@ -68,6 +71,8 @@ class Node:
             "limits_sign_in_failures_per_minute": 0,
         }
         environment = {f"EDUCA_CHAT_{name.upper()}": str(value) for name, value in (settings | self._overrides).items()}
+        await self.kill()  # what has ended by itself
+        self.to_postgres.swallows = self.to_redis.swallows = set()
         self._process = await self._stack.enter_async_context(
             open_process("serve", "--port", str(self.port), environment=environment, url=self.url)
         )
@@ -102,6 +107,13 @@ class Cluster:
     def urls(self) -> Sequence[str]:
         return [node.url for node in self.nodes]
 
+    async def renew(self) -> None:
+        """Start the nodes that are not running, and replace the courses by new ones."""
+        await asyncio.gather(*(node.start() for node in self.nodes if not node.is_running))
+        async with open_database(self.postgres.url, 2) as database:
+            self.courses = await populate(database)
+        await self.is_well()
+
     async def is_well(self) -> None:
         """Wait until every node is ready and hears the bus."""
         async with asyncio.timeout(60), aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
@@ -122,35 +134,29 @@ class Cluster:
 
 
 async def populate(database: Database) -> dict[int, list[str]]:
-    """Add ROOMS courses with people of their own, and return who is in which."""
+    """Add ROOMS courses with STUDENTS new students and a new teacher each, and return the usernames in each."""
     courses = {}
-    for room in range(1, ROOMS + 1):
-        teacher = f"teacher{room}"
-        students = [f"student{room}.{number}" for number in range(1, STUDENTS + 1)]
-        for username in (teacher, *students):
-            await add_user(database, username, quick_hash())
-        course = await add_course(database, f"Course {room}", teacher)
-        for username in students:
-            await enrol(database, username, course)
+    for _ in range(ROOMS):
+        teacher = await add_person(database)
+        course, students = await add_room(database, STUDENTS, teacher)
         courses[course] = [*students, teacher]
     return courses
 
 
 @asynccontextmanager
-async def open_cluster(nodes: int = 2, **overrides: object) -> AsyncIterator[Cluster]:
-    """Start Postgres, Redis and `nodes` nodes; all of it is gone when the context ends."""
+async def open_cluster(nodes: int = 2, prepared: Path | None = None, **overrides: object) -> AsyncIterator[Cluster]:
+    """Start Postgres, on a copy of `prepared` if given, Redis and `nodes` nodes; the end of the context ends all."""
     redis = RedisServer()
     async with AsyncExitStack() as stack:
-        postgres = await asyncio.to_thread(stack.enter_context, PostgresServer())
+        postgres = await asyncio.to_thread(stack.enter_context, PostgresServer(prepared))
         stack.callback(redis.stop)
         redis.start()
         cluster = Cluster(postgres, redis)
         async with open_database(postgres.url, 2) as database:
             await migrate(database)
-            cluster.courses = await populate(database)
         for _ in range(nodes):
             node = Node(postgres, redis, **overrides)
             cluster.nodes.append(node)
             await stack.enter_async_context(node.open())
-        await asyncio.gather(*(node.start() for node in cluster.nodes))
+        await cluster.renew()
         yield cluster

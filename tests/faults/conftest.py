@@ -1,20 +1,38 @@
-"""A database of the test's own that may fail."""
+"""A Postgres that may fail, and nodes on it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from educa_chat.storage.migrate import migrate
-from educa_chat.storage.pool import open_database
 from tests.postgres_server import PostgresServer
-from tests.serving import add_demo_data
+from tests.processes import Process, open_node
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture
-async def own_postgres() -> AsyncIterator[PostgresServer]:
-    """A server with the schema and the demo data."""
-    with PostgresServer() as postgres:
-        async with open_database(postgres.url, 1) as database:
-            await migrate(database)
-            await add_demo_data(database)
+def own_postgres(prepared: Path) -> Iterator[PostgresServer]:
+    """A server of the test's own, with the schema and the demo data."""
+    with PostgresServer(prepared) as postgres:
         yield postgres
+
+
+@pytest.fixture(scope="module")
+def module_postgres(prepared: Path) -> Iterator[PostgresServer]:
+    """A server for the tests of a module, each of which leaves it as it was."""
+    with PostgresServer(prepared) as postgres:
+        yield postgres
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_nodes(
+    module_postgres: PostgresServer, redis_server: RedisServer
+) -> AsyncIterator[tuple[Process, Process]]:
+    """Two nodes on `module_postgres`."""
+    settings = {"limits_messages_per_second": 0}
+    async with (
+        open_node(module_postgres.url, redis_server.url, **settings) as one,
+        open_node(module_postgres.url, redis_server.url, **settings) as two,
+    ):
+        yield one, two

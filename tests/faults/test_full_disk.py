@@ -4,19 +4,18 @@ import asyncio
 import json
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from educa_chat.errors import DatabaseUnavailable
-from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import open_database
 from educa_chat.storage.writing import require_writable
-from tests.conftest import required
+from tests.conftest import skip_without
 from tests.postgres_server import PostgresServer
-from tests.serving import TIMEOUT_S, Chatter, Person, add_demo_data, open_server, settings_for
+from tests.serving import TIMEOUT_S, Chatter, Person, open_server, settings_for
 from tests.test_command_line import run
 
 DISK_MB = 160
@@ -44,9 +43,7 @@ def disk() -> Iterator[Disk]:
     with tempfile.TemporaryDirectory(prefix="educa-chat-disk-") as name:
         mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", name]
         if subprocess.run(mount, capture_output=True, check=False).returncode:
-            if required("mount"):
-                pytest.fail("EDUCA_CHAT_REQUIRE wants a file system to be mounted, and that is not allowed here")
-            pytest.skip("no file system may be mounted here")
+            skip_without("mount", "no file system may be mounted here")
         try:
             yield Disk(Path(name))
         finally:
@@ -54,11 +51,8 @@ def disk() -> Iterator[Disk]:
 
 
 @pytest.fixture
-async def postgres_on_disk(disk: Disk) -> AsyncIterator[PostgresServer]:
-    with PostgresServer(disk.folder / "data") as postgres:
-        async with open_database(postgres.url, 1) as database:
-            await migrate(database)
-            await add_demo_data(database)
+def postgres_on_disk(disk: Disk, prepared: Path) -> Iterator[PostgresServer]:
+    with PostgresServer(prepared, folder=disk.folder / "data") as postgres:
         yield postgres
 
 

@@ -10,6 +10,18 @@ READER = Reader(1000, is_instructor=True)
 """The teacher."""
 
 
+async def clear(database: Database) -> None:
+    """Delete all people, courses and rooms with all that is theirs: faster than to create another database."""
+    tables = await database.fetch(
+        "select format('%I.%I', schemaname, tablename) as name from pg_tables"
+        " where schemaname in ('public', 'educa_chat')"
+        " and tablename not in ('kind', 'schema_version', 'schema_functions')"
+    )
+    deletions = [f"delete from {table['name']}" for table in tables]
+    # Foreign keys and triggers don't apply to a replica, so the order of the tables does not matter.
+    await database.execute("; ".join(["begin", "set local session_replication_role = replica", *deletions, "commit"]))
+
+
 async def add_class(database: Database, courses: int = 1, students: int = 3) -> None:
     """Add the users 1 … `students`, all enrolled in the courses 1 … `courses`, and the user 1000, who teaches them."""
     await database.execute(

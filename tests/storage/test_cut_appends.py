@@ -27,7 +27,8 @@ class Wire:
 
     def __init__(self, url: str, cuts: list[int]) -> None:
         parts = urlsplit(url)
-        self._socket = f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432"
+        query = parse_qs(parts.query)
+        self._socket = f"{query['host'][0]}/.s.PGSQL.{query['port'][0]}"
         self._database = parts.path
         self._cuts = iter(cuts)
 
