@@ -1,7 +1,6 @@
 """What the bus over a Redis Cluster does when slots move and masters fail."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -12,6 +11,7 @@ from educa_chat.bus.redis_cluster import RedisClusterBus, open_redis_cluster_bus
 from educa_chat.errors import BusUnavailable, SubscriptionLost
 from tests.bus.waiting import carries, heard, until
 from tests.redis_server import RedisCluster, RedisServer
+from tests.stopwatch import Stopwatch
 
 PREFIX = "educa-chat:"
 
@@ -97,9 +97,9 @@ async def test_each_master_has_to_prove_itself(cluster: RedisCluster, bus: Redis
     for master in cluster.masters:
         # Frozen, it keeps its connections, and nobody here has subscribed to anything on it.
         master.freeze()
-        began = time.monotonic()
+        stopwatch = Stopwatch()
         await until(lambda: bus.silence_s > 1)
-        assert time.monotonic() - began < 1.5
+        assert stopwatch.own_s < 1.5
         master.thaw()
         await beating(bus)
 
@@ -113,13 +113,13 @@ async def test_without_one_master_the_others_go_on_and_it_is_found_again(
     others_topic = topic_on(others[1])
     async with bus.subscribe(topic) as subscription, bus.subscribe(others_topic) as others_subscription:
         await beating(bus)
-        began = time.monotonic()
+        stopwatch = Stopwatch()
         if way == "killed":
             fallen.stop()
         else:
             fallen.freeze()
         await until(lambda: bus.silence_s > 1)
-        assert time.monotonic() - began < 1.5
+        assert stopwatch.own_s < 1.5
         await lost(subscription)
         with pytest.raises(BusUnavailable):
             await bus.publish(topic, b"lost")
@@ -256,10 +256,10 @@ async def test_closing_is_prompt_and_leaves_nothing(cluster: RedisCluster, state
             elif state == "a master frozen":
                 master.freeze()
                 break
-        began = time.monotonic()
-    assert time.monotonic() - began < 0.2
-    async with asyncio.timeout(0.2):
+        stopwatch = Stopwatch()
+    async with asyncio.timeout(5):
         await subscriber
+    assert stopwatch.own_s < 0.2
     assert asyncio.all_tasks() == tasks_before
 
 
