@@ -3,11 +3,13 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import resources
 from typing import NamedTuple
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -17,7 +19,9 @@ from tests.conftest import Postgres
 from tests.nginx import Nginx, open_nginx
 from tests.processes import Process, open_node
 from tests.redis_server import RedisServer
-from tests.serving import TIMEOUT_S, Chatter, Person
+from tests.serving import TIMEOUT_S, Chatter, Classroom, Person, add_classroom
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OPENING = "the socket is open"
 MODULE = StaticFiles(resources.files("educa_chat") / "static").address("js/room.js")
@@ -30,10 +34,10 @@ class Site(NamedTuple):
     def person(self, username: str = "") -> Person:
         return Person(self.nginx.url, username, trust=self.nginx.trust)
 
-    async def enter(self, person: Person, query: str = "") -> tuple[Chatter, Process]:
+    async def enter(self, person: Person, course: int, query: str = "") -> tuple[Chatter, Process]:
         """Open a socket as the page does; and the node that it landed on."""
         before = [node.output.count(OPENING) for node in self.nodes]
-        socket = await person.enter(query=query, headers={"Origin": self.nginx.url})
+        socket = await person.enter(course, query=query, headers={"Origin": self.nginx.url})
         async with asyncio.timeout(TIMEOUT_S):
             while True:
                 for node, count in zip(self.nodes, before, strict=True):
@@ -42,13 +46,34 @@ class Site(NamedTuple):
                 await asyncio.sleep(0.01)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def database_url(postgres: Postgres) -> str:
     return await postgres.create_chat_database(demo=True)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def room(database_url: str) -> Classroom:
+    """A room in which nothing was said."""
+    async with open_database(database_url, 1) as database:
+        return await add_classroom(database)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(database_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
+    """A site whose nodes all tests leave running."""
+    async with open_site(database_url, redis_server) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_site(database_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
+    """A site of the test's own, whose nodes may die."""
+    async with open_site(database_url, redis_server) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_site(database_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
     proxied = {"server_trusted_proxies": "127.0.0.1/32", "session_secure": "true"}
     async with (
         open_node(database_url, redis_server.url, **proxied) as one,
@@ -58,12 +83,12 @@ async def site(database_url: str, redis_server: RedisServer) -> AsyncIterator[Si
         yield Site(nginx, (one, two))
 
 
-async def test_people_talk_through_it_over_both_nodes(site: Site) -> None:
-    async with site.person("ana") as ana, site.person("luis") as luis:
+async def test_people_talk_through_it_over_both_nodes(site: Site, room: Classroom) -> None:
+    async with site.person(room.ana) as ana, site.person(room.luis) as luis:
         sockets: list[Chatter] = []
         landed: set[int] = set()
         for person in (ana, luis, ana, luis):
-            socket, node = await site.enter(person)
+            socket, node = await site.enter(person, room.course)
             landed.add(node.pid)
             sockets.append(socket)
         assert len(landed) == 2
@@ -72,14 +97,14 @@ async def test_people_talk_through_it_over_both_nodes(site: Site) -> None:
         for socket in sockets:
             assert [event["seq"] for event in await socket.events(4)] == [1, 2, 3, 4]
         assert (await ana.get(MODULE))[0] == 200
-        assert len((await ana.messages())["messages"]) == 4
+        assert len((await ana.messages(room.course))["messages"]) == 4
 
 
-async def test_a_page_of_another_site_opens_no_socket(site: Site) -> None:
-    async with site.person("ana") as ana:
+async def test_a_page_of_another_site_opens_no_socket(site: Site, room: Classroom) -> None:
+    async with site.person(room.ana) as ana:
         for origin in ("https://elsewhere.example", site.nginx.url.replace("https", "http")):
             with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
-                await ana.enter(headers={"Origin": origin, "X-Forwarded-Host": "elsewhere.example"})
+                await ana.enter(room.course, headers={"Origin": origin, "X-Forwarded-Host": "elsewhere.example"})
 
 
 async def test_the_nodes_know_who_asks_and_believe_nothing_else_about_it(site: Site) -> None:
@@ -107,13 +132,15 @@ async def test_http_is_sent_to_https(site: Site) -> None:
         assert (status, headers["Location"]) == (301, "https://127.0.0.1/chat/room/1/?after=1")
 
 
-async def test_a_node_is_killed_and_who_was_on_it_comes_back_to_the_other_and_has_missed_nothing(site: Site) -> None:
-    async with site.person("ana") as ana, site.person("luis") as luis:
-        here, doomed = await site.enter(ana)
+async def test_a_node_is_killed_and_who_was_on_it_comes_back_to_the_other_and_has_missed_nothing(
+    own_site: Site, room: Classroom
+) -> None:
+    async with own_site.person(room.ana) as ana, own_site.person(room.luis) as luis:
+        here, doomed = await own_site.enter(ana, room.course)
         epoch = (await here.receive())["epoch"]
-        there, survivor = await site.enter(luis)
+        there, survivor = await own_site.enter(luis, room.course)
         if survivor is doomed:
-            there, survivor = await site.enter(luis)
+            there, survivor = await own_site.enter(luis, room.course)
         assert survivor is not doomed
         await here.say("before", id="1")
         assert [event["message"] for event in await here.events(1)] == ["before"]
@@ -123,22 +150,22 @@ async def test_a_node_is_killed_and_who_was_on_it_comes_back_to_the_other_and_ha
         await there.say("meanwhile", id="2")
         await there.receive_until("ack", id="2")
         for _ in range(4):  # a node that is gone is no other's turn
-            back, node = await site.enter(ana, f"?after=1&epoch={epoch}")
+            back, node = await own_site.enter(ana, room.course, f"?after=1&epoch={epoch}")
             assert node is survivor
             assert [event["message"] for event in await back.events(1)] == ["meanwhile"]
 
 
-async def test_a_node_is_asked_to_stop_and_nobody_sees_an_error(site: Site) -> None:
-    async with site.person("ana") as ana, site.person("luis") as luis:
-        here, stopping = await site.enter(ana)
+async def test_a_node_is_asked_to_stop_and_nobody_sees_an_error(own_site: Site, room: Classroom) -> None:
+    async with own_site.person(room.ana) as ana, own_site.person(room.luis) as luis:
+        here, stopping = await own_site.enter(ana, room.course)
         epoch = (await here.receive())["epoch"]
         statuses: list[int] = []
         stopped = asyncio.Event()
 
         async def ask_again_and_again() -> None:
             while not stopped.is_set():
-                statuses.append((await luis.get("/chat/room/1/"))[0])
-                socket, _ = await site.enter(luis)  # raises when it is refused
+                statuses.append((await luis.get(f"/chat/room/{room.course}/"))[0])
+                socket, _ = await own_site.enter(luis, room.course)  # raises when it is refused
                 statuses.append(101)
                 await socket.socket.close()
 
@@ -146,7 +173,7 @@ async def test_a_node_is_asked_to_stop_and_nobody_sees_an_error(site: Site) -> N
         try:
             ending = asyncio.create_task(stopping.stop())
             assert await here.close_code() == 1001
-            back, node = await site.enter(ana, f"?after=0&epoch={epoch}")
+            back, node = await own_site.enter(ana, room.course, f"?after=0&epoch={epoch}")
             assert node is not stopping
             assert await ending == 0, stopping.output
             await back.say("on", id="1")

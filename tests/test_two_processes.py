@@ -6,19 +6,30 @@ import signal
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
+from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
 from tests.processes import Process, open_node
 from tests.redis_server import RedisServer
-from tests.serving import Person
+from tests.serving import Classroom, Person, add_classroom
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def database_url(postgres: Postgres) -> str:
     return await postgres.create_chat_database(demo=True)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def room(database_url: str) -> Classroom:
+    """A room in which nothing was said."""
+    async with open_database(database_url, 1) as database:
+        return await add_classroom(database)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def nodes(database_url: str, redis_server: RedisServer) -> AsyncIterator[tuple[Process, Process]]:
     async with (
         open_node(database_url, redis_server.url) as one,
@@ -27,10 +38,21 @@ async def nodes(database_url: str, redis_server: RedisServer) -> AsyncIterator[t
         yield one, two
 
 
-async def test_what_is_said_on_either_is_seen_on_both_once_and_in_one_order(nodes: tuple[Process, Process]) -> None:
+async def test_what_is_said_on_either_is_seen_on_both_once_and_in_one_order(
+    nodes: tuple[Process, Process], room: Classroom
+) -> None:
     one, two = nodes
-    async with Person(one.url, "ana") as ana, Person(two.url, "luis") as luis, Person(two.url, "ana") as also_ana:
-        readers = [await ana.enter(), await luis.enter(), await also_ana.enter(), await luis.enter(basic=True)]
+    async with (
+        Person(one.url, room.ana) as ana,
+        Person(two.url, room.luis) as luis,
+        Person(two.url, room.ana) as also_ana,
+    ):
+        readers = [
+            await ana.enter(room.course),
+            await luis.enter(room.course),
+            await also_ana.enter(room.course),
+            await luis.enter(room.course, basic=True),
+        ]
         writers = readers[:2]
 
         async def say(which: int) -> None:
@@ -48,57 +70,61 @@ async def test_what_is_said_on_either_is_seen_on_both_once_and_in_one_order(node
 
 
 async def test_who_is_anonymous_is_so_on_the_other_node_where_her_own_windows_know_it(
-    nodes: tuple[Process, Process],
+    nodes: tuple[Process, Process], room: Classroom
 ) -> None:
     one, two = nodes
     async with (
-        Person(one.url, "profe") as profe,
-        Person(one.url, "ana") as ana,
-        Person(two.url, "ana") as also_ana,
-        Person(two.url, "luis") as luis,
+        Person(one.url, room.teacher) as profe,
+        Person(one.url, room.ana) as ana,
+        Person(two.url, room.ana) as also_ana,
+        Person(two.url, room.luis) as luis,
     ):
-        teacher, here, there, other = [await person.enter() for person in (profe, ana, also_ana, luis)]
+        teacher, here, there, other = [await person.enter(room.course) for person in (profe, ana, also_ana, luis)]
         await teacher.send({"type": "anonymity", "id": "1", "on": True})
         await here.receive_until("anonymity")
         await here.send({"type": "message", "id": "2", "message": "psst", "anonymous": True})
         heard = (await other.events(2))[1]
-        assert "ana" not in str(heard)
+        assert room.ana not in str(heard)
         assert [(await there.receive())["type"] for _ in range(4)] == ["welcome", "anonymity", "own", "chat_message"]
         await there.send({"type": "delete", "id": "3", "target": 2})
         assert (await other.receive_until("deleted"))["user"] == heard["user"]
         profe.url = two.url
-        late = await (await profe.enter(query="?after=0")).events(3)
-        assert [event["user"] for event in late] == ["profe", "ana", "ana"]
+        late = await (await profe.enter(room.course, query="?after=0")).events(3)
+        assert [event["user"] for event in late] == [room.teacher, room.ana, room.ana]
 
 
-async def test_an_id_counts_once_on_whichever_node_it_comes(nodes: tuple[Process, Process]) -> None:
+async def test_an_id_counts_once_on_whichever_node_it_comes(nodes: tuple[Process, Process], room: Classroom) -> None:
     one, two = nodes
-    async with Person(one.url, "ana") as ana, Person(two.url, "ana") as also_ana:
-        here, there = await ana.enter(), await also_ana.enter()
+    async with Person(one.url, room.ana) as ana, Person(two.url, room.ana) as also_ana:
+        here, there = await ana.enter(room.course), await also_ana.enter(room.course)
         await here.say("said", id="same")
         first = await here.receive_until("ack")
         await there.say("said again", id="same")
         assert await there.receive_until("ack") == first
-        assert [message["message"] for message in (await ana.messages())["messages"]] == ["said"]
+        assert [message["message"] for message in (await ana.messages(room.course))["messages"]] == ["said"]
 
 
-async def test_who_comes_back_to_the_other_node_has_missed_nothing(nodes: tuple[Process, Process]) -> None:
+async def test_who_comes_back_to_the_other_node_has_missed_nothing(
+    nodes: tuple[Process, Process], room: Classroom
+) -> None:
     one, two = nodes
-    async with Person(one.url, "ana") as ana, Person(two.url, "luis") as luis:
-        here = await ana.enter()
+    async with Person(one.url, room.ana) as ana, Person(two.url, room.luis) as luis:
+        here = await ana.enter(room.course)
         epoch = (await here.receive())["epoch"]
         for number in range(3):
             await here.say(str(number), id=str(number))
         await here.events(3)
-        there = await luis.enter(query=f"?after=1&epoch={epoch}")
+        there = await luis.enter(room.course, query=f"?after=1&epoch={epoch}")
         assert [event["message"] for event in await there.events(2)] == ["1", "2"]
 
 
-async def test_signing_out_on_one_node_closes_the_sockets_on_the_other(nodes: tuple[Process, Process]) -> None:
+async def test_signing_out_on_one_node_closes_the_sockets_on_the_other(
+    nodes: tuple[Process, Process], room: Classroom
+) -> None:
     one, two = nodes
-    async with Person(one.url, "ana") as ana, Person(two.url) as elsewhere:
+    async with Person(one.url, room.ana) as ana, Person(two.url) as elsewhere:
         elsewhere.http.cookie_jar.update_cookies({c.key: c.value for c in ana.http.cookie_jar})
-        socket = await elsewhere.enter()
+        socket = await elsewhere.enter(room.course)
         await socket.receive()
         assert await ana.sign_out() == 302
         assert await socket.close_code() == 4001
@@ -106,11 +132,19 @@ async def test_signing_out_on_one_node_closes_the_sockets_on_the_other(nodes: tu
 
 
 async def test_what_is_read_on_one_node_is_known_to_her_windows_on_the_other_and_to_nobody_else(
-    nodes: tuple[Process, Process],
+    nodes: tuple[Process, Process], room: Classroom
 ) -> None:
     one, two = nodes
-    async with Person(one.url, "ana") as ana, Person(two.url, "ana") as also_ana, Person(two.url, "luis") as luis:
-        here, there, other = await ana.enter(), await also_ana.enter(), await luis.enter()
+    async with (
+        Person(one.url, room.ana) as ana,
+        Person(two.url, room.ana) as also_ana,
+        Person(two.url, room.luis) as luis,
+    ):
+        here, there, other = (
+            await ana.enter(room.course),
+            await also_ana.enter(room.course),
+            await luis.enter(room.course),
+        )
         for number in range(3):
             await other.say(str(number), id=str(number))
         for reader in (here, there, other):
@@ -126,25 +160,25 @@ async def test_what_is_read_on_one_node_is_known_to_her_windows_on_the_other_and
 
 
 async def test_how_far_she_has_read_is_known_to_a_node_that_comes_after(
-    database_url: str, redis_server: RedisServer
+    database_url: str, redis_server: RedisServer, room: Classroom
 ) -> None:
-    async with open_node(database_url, redis_server.url) as one, Person(one.url, "ana") as ana:
-        here = await ana.enter()
+    async with open_node(database_url, redis_server.url) as one, Person(one.url, room.ana) as ana:
+        here = await ana.enter(room.course)
         await here.say("one", id="1")
         await here.receive_until("ack")
         await here.send({"type": "read", "seq": 1})
         assert await one.stop() == 0, one.output
-    async with open_node(database_url, redis_server.url) as two, Person(two.url, "ana") as ana:
-        assert (await (await ana.enter()).receive_until("welcome"))["state"]["read"] == 1
+    async with open_node(database_url, redis_server.url) as two, Person(two.url, room.ana) as ana:
+        assert (await (await ana.enter(room.course)).receive_until("welcome"))["state"]["read"] == 1
 
 
-async def test_messages_reach_the_other_node_though_redis_is_dead(database_url: str) -> None:
+async def test_messages_reach_the_other_node_though_redis_is_dead(database_url: str, room: Classroom) -> None:
     redis = RedisServer()
     redis.start()
     try:
         async with open_node(database_url, redis.url) as one, open_node(database_url, redis.url) as two:
-            async with Person(one.url, "ana") as ana, Person(two.url, "luis") as luis:
-                here, there = await ana.enter(), await luis.enter()
+            async with Person(one.url, room.ana) as ana, Person(two.url, room.luis) as luis:
+                here, there = await ana.enter(room.course), await luis.enter(room.course)
                 await here.say("with", id="1")
                 assert [e["message"] for e in await there.events(1)] == ["with"]
                 redis.stop()
@@ -164,11 +198,10 @@ async def test_messages_reach_the_other_node_though_redis_is_dead(database_url: 
 
 
 async def test_a_node_that_is_asked_to_stop_sends_its_people_away_with_1001_and_ends_well(
-    nodes: tuple[Process, Process],
+    database_url: str, room: Classroom
 ) -> None:
-    one, _ = nodes
-    async with Person(one.url, "ana") as ana:
-        socket = await ana.enter()
+    async with open_node(database_url) as one, Person(one.url, room.ana) as ana:
+        socket = await ana.enter(room.course)
         await socket.receive()
         stopping = asyncio.create_task(one.stop())
         assert await socket.close_code() == 1001
@@ -176,10 +209,12 @@ async def test_a_node_that_is_asked_to_stop_sends_its_people_away_with_1001_and_
     assert "Traceback" not in one.output
 
 
-async def test_workers_share_a_port_and_are_one_room(database_url: str, redis_server: RedisServer) -> None:
+async def test_workers_share_a_port_and_are_one_room(
+    database_url: str, redis_server: RedisServer, room: Classroom
+) -> None:
     async with open_node(database_url, redis_server.url, "--workers", "2") as node:
-        async with Person(node.url, "ana") as ana, Person(node.url, "luis") as luis:
-            sockets = [await person.enter() for person in (ana, luis) * 6]
+        async with Person(node.url, room.ana) as ana, Person(node.url, room.luis) as luis:
+            sockets = [await person.enter(room.course) for person in (ana, luis) * 6]
             for number, socket in enumerate(sockets):
                 await socket.say(str(number), id=str(number))
             for socket in sockets:
@@ -196,11 +231,11 @@ async def test_when_all_workers_serve_it_is_said(database_url: str, redis_server
 
 
 async def test_workers_whose_parent_was_killed_send_their_people_away_and_end(
-    database_url: str, redis_server: RedisServer
+    database_url: str, redis_server: RedisServer, room: Classroom
 ) -> None:
     async with open_node(database_url, redis_server.url, "--workers", "2") as node:
-        async with Person(node.url, "ana") as ana:
-            sockets = [await ana.enter() for _ in range(4)]
+        async with Person(node.url, room.ana) as ana:
+            sockets = [await ana.enter(room.course) for _ in range(4)]
             node.signal(signal.SIGKILL)
             assert [await socket.close_code() for socket in sockets] == [1001] * 4
         # It has ended when none of them holds its output open any more.

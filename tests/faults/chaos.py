@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
@@ -354,27 +355,32 @@ LANES: dict[str, Sequence[Fault]] = {
 }
 
 
-async def wreak(seconds: float, seed: int, say: Callable[[str], None]) -> tuple[Account, Counter[str]]:
-    """Let everything fail for so long and return what was proved then, and how often what was done.
+async def wreak(
+    seconds: float, seed: int, say: Callable[[str], None], *, least: int = 0, prepared: Path | None = None
+) -> tuple[Account, Counter[str]]:
+    """Let everything fail for so long, and until each lane has done `least` faults, however slow the machine is.
 
-    Raises AssertionError for a promise that was broken.
+    Returns what was proved then, and how often each fault was done. Raises AssertionError for a promise that was
+    broken.
     """
     faults: Counter[str] = Counter()
 
     async def run(lane: str, scene: Scene, until: float) -> None:
-        while (left_s := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(left_s, scene.chance.uniform(*PAUSE_S)))
+        done = 0
+        while done < least or time.monotonic() < until:
+            await asyncio.sleep(scene.chance.uniform(*PAUSE_S))
             fault = scene.chance.choice(LANES[lane])
             lasts_s = scene.chance.uniform(*LASTS_S)
             say(f"{seconds - until + time.monotonic():7.1f} s  {fault.__name__} for {lasts_s:.1f} s")
-            faults[fault.__name__] += 1
             async with fault(scene):
                 await asyncio.sleep(lasts_s)
+            faults[fault.__name__] += 1
+            done += 1
 
     chance = random.Random(seed)
     # A resume of any length: the faster the nodes, the more is said while somebody is away.
     async with (
-        open_cluster(NODES, limits_replay=0) as cluster,
+        open_cluster(NODES, prepared, limits_replay=0) as cluster,
         open_clients(cluster.courses, cluster.urls, chance) as clients,
     ):
         for client in clients:

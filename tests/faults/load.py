@@ -4,18 +4,27 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
 
-from educa_chat.storage.pool import Database
+from educa_chat.storage.pool import Database, open_database
 from tests.faults.proof import read_log
-from tests.serving import Chatter, Person
+from tests.postgres_server import PostgresServer
+from tests.processes import Process
+from tests.serving import Chatter, Person, add_room
 
 ANSWER_TIMEOUT_S = 20.0
 PAUSE_S = 0.05
+TALK_PAUSE_S = 0.02
+WRITERS = 8
+LONGEST_WAIT_S = 8.0
+"""PATIENCE_S and one append more."""
+
+Fault = Callable[[PostgresServer], Awaitable[None]]
+"""Does something to a server, and leaves it as it was."""
 
 
 class Talker:
@@ -67,6 +76,7 @@ class Talker:
             if enough.is_set():
                 break
             await self.say(f"{self.name}-{number}")
+            await asyncio.sleep(TALK_PAUSE_S)
 
     async def has_seen(self, seq: int) -> None:
         """Wait until the event `seq` has come."""
@@ -100,17 +110,19 @@ async def talking(people: Sequence[Talker]) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
         for talker in people:
             group.create_task(talker.talk(enough))
-        await _everybody_is_acked(people)
+        async with asyncio.timeout(2 * ANSWER_TIMEOUT_S):
+            await more_acks(people, 2)
         yield
-        await _everybody_is_acked(people)
+        async with asyncio.timeout(2 * ANSWER_TIMEOUT_S):
+            await more_acks(people, 2)
         enough.set()
 
 
-async def _everybody_is_acked(people: Sequence[Talker]) -> None:
-    before = [len(talker.acked) for talker in people]
-    async with asyncio.timeout(2 * ANSWER_TIMEOUT_S):
-        while any(len(talker.acked) < count + 2 for talker, count in zip(people, before, strict=True)):
-            await asyncio.sleep(PAUSE_S)
+async def more_acks(people: Sequence[Talker], count: int) -> None:
+    """Wait until each of `people` has got `count` more acks."""
+    goals = [len(talker.acked) + count for talker in people]
+    while any(len(talker.acked) < goal for talker, goal in zip(people, goals, strict=True)):
+        await asyncio.sleep(PAUSE_S)
 
 
 async def check_room(database: Database, course: int, people: Sequence[Talker]) -> None:
@@ -126,3 +138,17 @@ async def check_room(database: Database, course: int, people: Sequence[Talker]) 
         await talker.has_seen(len(log))
         assert talker.close_code is None
         assert talker.events == log, talker.name
+
+
+async def check_fault(fault: Fault, postgres: PostgresServer, nodes: Sequence[Process]) -> None:
+    """Let people write on `nodes` while `fault` happens to `postgres`, and check every promise afterwards."""
+    async with open_database(postgres.url, 2) as database:
+        course, usernames = await add_room(database, WRITERS)
+        async with talkers([node.url for node in nodes], course, usernames) as people:
+            async with talking(people):
+                await fault(postgres)
+            await check_room(database, course, people)
+            waits = [talker.longest_wait_s for talker in people]
+            assert max(waits) < LONGEST_WAIT_S
+    for node in nodes:
+        assert "Traceback" not in node.output, node.output

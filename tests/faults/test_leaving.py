@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 import pytest
+import pytest_asyncio
 
 from educa_chat.storage.migrate import watch_enrolments
 from educa_chat.storage.pool import Database, open_database
@@ -13,7 +14,9 @@ from tests.conftest import Postgres
 from tests.django_site import DjangoSite
 from tests.django_site.settings import SECRET_KEY
 from tests.processes import Process, free_port, open_node
-from tests.serving import Chatter, Person, add_person
+from tests.serving import Chatter, Person, add_person, add_room
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OUT_WITHIN_S = 2.0
 
@@ -23,7 +26,7 @@ class Watched(NamedTuple):
     database: Database
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def watched(postgres: Postgres) -> AsyncIterator[Watched]:
     """Two nodes on a database that watches its enrolments, and a Redis that is not there."""
     url = await postgres.create_chat_database(demo=True)
@@ -37,30 +40,32 @@ async def watched(postgres: Postgres) -> AsyncIterator[Watched]:
 
 
 @pytest.mark.parametrize(
-    ("username", "statement", "code"),
+    ("who", "statement", "code"),
     [
-        ("ana", "delete from courses_course_students where user_id = (select id from auth_user where username = 'ana')",
-         4003),
-        ("ana", "truncate courses_course_students", 4003),
-        ("ana", "update auth_user set is_active = false where username = 'ana'", 4001),
-        ("ana", "update auth_user set password = 'another' where username = 'ana'", 4001),
-        ("profe", "update courses_course set owner_id = (select id from auth_user where username = 'ana')", 4003),
+        ("student", "delete from courses_course_students where user_id = {student}", 4003),
+        ("student", "truncate courses_course_students", 4003),
+        ("student", "update auth_user set is_active = false where id = {student}", 4001),
+        ("student", "update auth_user set password = 'another' where id = {student}", 4001),
+        ("teacher", "update courses_course set owner_id = {student} where id = {course}", 4003),
     ],
     ids=["unenrolled", "truncated", "deactivated", "another password", "another owner"],
-)  # fmt: skip
+)
 async def test_who_may_not_stay_is_out_on_both_nodes_and_the_others_stay(
-    watched: Watched, username: str, statement: str, code: int
+    watched: Watched, who: str, statement: str, code: int
 ) -> None:
     superuser = await add_person(watched.database, is_superuser=True)
+    teacher = await add_person(watched.database)
+    course, (student,) = await add_room(watched.database, 1, teacher)
+    student_id = await watched.database.fetchval("select id from auth_user where username = $1", student)
     async with AsyncExitStack() as stack:
         leaving: list[Chatter] = []
         staying: list[Chatter] = []
         for node in watched.nodes:
-            for who, sockets in ((username, leaving), (superuser, staying)):
-                socket = await (await stack.enter_async_context(Person(node.url, who))).enter()
+            for username, sockets in ((teacher if who == "teacher" else student, leaving), (superuser, staying)):
+                socket = await (await stack.enter_async_context(Person(node.url, username))).enter(course)
                 await socket.receive()
                 sockets.append(socket)
-        await watched.database.execute(statement)
+        await watched.database.execute(statement.format(student=student_id, course=course))
         async with asyncio.timeout(OUT_WITHIN_S):
             assert [await socket.close_code() for socket in leaving] == [code, code]
         for number, socket in enumerate(staying):
@@ -70,9 +75,10 @@ async def test_who_may_not_stay_is_out_on_both_nodes_and_the_others_stay(
 
 async def test_who_signs_out_on_one_node_is_out_on_the_other(watched: Watched) -> None:
     one, two = watched.nodes
-    async with Person(one.url, "ana") as ana, Person(two.url) as elsewhere, Person(two.url, "ana") as otherwise:
+    course, (student,) = await add_room(watched.database, 1)
+    async with Person(one.url, student) as ana, Person(two.url) as elsewhere, Person(two.url, student) as otherwise:
         elsewhere.http.cookie_jar.update_cookies({cookie.key: cookie.value for cookie in ana.http.cookie_jar})
-        same_session, other_session = await elsewhere.enter(), await otherwise.enter()
+        same_session, other_session = await elsewhere.enter(course), await otherwise.enter(course)
         async with asyncio.timeout(OUT_WITHIN_S):
             assert await ana.sign_out() == 302
             assert await same_session.close_code() == 4001

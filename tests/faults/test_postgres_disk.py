@@ -1,0 +1,113 @@
+"""The disk of Postgres is full, or its standby hangs: what is acked is stored once and seen by all."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from educa_chat.storage.pool import open_database
+from tests.conftest import skip_without
+from tests.faults.load import LONGEST_WAIT_S, WRITERS, check_room, talkers, talking
+from tests.postgres_server import PostgresServer
+from tests.processes import Process, open_node
+from tests.redis_server import RedisServer
+from tests.serving import add_room
+
+
+@pytest.fixture
+async def nodes(own_postgres: PostgresServer, redis_server: RedisServer) -> AsyncIterator[tuple[Process, Process]]:
+    settings = {"limits_messages_per_second": 0}
+    async with (
+        open_node(own_postgres.url, redis_server.url, **settings) as one,
+        open_node(own_postgres.url, redis_server.url, **settings) as two,
+    ):
+        yield one, two
+
+
+@pytest.fixture
+def small_disk(own_postgres: PostgresServer) -> Iterator[Path]:
+    """A disk of 64 MiB that has the write-ahead log of `own_postgres` and nothing else."""
+    disk = own_postgres.new_folder()
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "educa-chat-test", str(disk)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        skip_without("mount", "this user can't mount a disk")
+    try:
+        own_postgres.stop()
+        wal = own_postgres.folder / "pg_wal"
+        shutil.move(wal, disk / "wal")
+        wal.symlink_to(disk / "wal")
+        own_postgres.own(disk)
+        own_postgres.start()
+        yield disk
+        own_postgres.kill()
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+async def test_a_full_disk_is_unavailable_and_what_was_acked_is_there_when_it_has_room_again(
+    small_disk: Path, own_postgres: PostgresServer, nodes: tuple[Process, Process]
+) -> None:
+    async def panicked() -> None:
+        while True:
+            try:
+                await own_postgres.execute("create table if not exists filler (x int); insert into filler values (1)")
+                await own_postgres.execute("select pg_switch_wal()")
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                if "No space left on device" in own_postgres.log.read_text():
+                    return
+            await asyncio.sleep(0.05)
+
+    async with open_database(own_postgres.url, 2) as database:
+        course, usernames = await add_room(database, WRITERS)
+        async with talkers([node.url for node in nodes], course, usernames) as people:
+            async with talking(people):
+                with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
+                    while True:
+                        ballast.write(bytes(65536))
+                async with asyncio.timeout(30):
+                    await panicked()
+                async with asyncio.timeout(30):
+                    while not all(talker.unavailable for talker in people):
+                        await asyncio.sleep(0.05)
+                (small_disk / "ballast").unlink()
+                own_postgres.kill()
+                await asyncio.to_thread(own_postgres.start)
+            await check_room(database, course, people)
+            assert max(talker.longest_wait_s for talker in people) < LONGEST_WAIT_S
+    for node in nodes:
+        assert "Traceback" not in node.output, node.output
+
+
+async def test_nothing_is_acked_that_a_synchronous_standby_lacks(
+    own_postgres: PostgresServer, nodes: tuple[Process, Process]
+) -> None:
+    standby = await asyncio.to_thread(own_postgres.standby)
+    try:
+        await own_postgres.execute("alter system set synchronous_standby_names = '*'")
+        # What others may do without is not for the log.
+        await own_postgres.execute("alter system set synchronous_commit = 'local'")
+        await own_postgres.execute("select pg_reload_conf()")
+        async with open_database(own_postgres.url, 2) as database:
+            course, usernames = await add_room(database, WRITERS)
+            async with talkers([node.url for node in nodes], course, usernames) as people:
+                async with talking(people):
+                    standby.freeze()
+                    await asyncio.sleep(1.0)
+                    acked = [len(talker.acked) for talker in people]
+                    await asyncio.sleep(10.0)
+                    assert [len(talker.acked) for talker in people] == acked
+                    standby.thaw()
+                await check_room(database, course, people)
+                assert max(talker.longest_wait_s for talker in people) < LONGEST_WAIT_S
+    finally:
+        standby.discard()
+    for node in nodes:
+        assert "Traceback" not in node.output, node.output

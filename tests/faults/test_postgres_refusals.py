@@ -1,0 +1,117 @@
+"""Postgres is there and refuses, or a lock keeps it from writing: what is acked is stored once and seen by all."""
+
+import asyncio
+from contextlib import suppress
+
+import asyncpg
+import pytest
+
+from educa_chat.storage.pool import open_database
+from tests.faults.load import (
+    ANSWER_TIMEOUT_S,
+    LONGEST_WAIT_S,
+    PAUSE_S,
+    WRITERS,
+    Fault,
+    check_fault,
+    check_room,
+    more_acks,
+    talkers,
+    talking,
+)
+from tests.postgres_server import PostgresServer
+from tests.processes import Process
+from tests.serving import add_room
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def time_out_every_statement(postgres: PostgresServer) -> None:
+    await postgres.execute("alter role postgres set statement_timeout = '1ms'")
+    await postgres.terminate_connections()
+    await asyncio.sleep(6.0)
+    await postgres.execute("alter role postgres reset statement_timeout")
+    await postgres.terminate_connections()
+
+
+async def refuse_connections(postgres: PostgresServer) -> None:
+    """All connections that the server allows are taken: 'sorry, too many clients already'."""
+    await postgres.execute("alter system set max_connections = 30")
+    await asyncio.to_thread(postgres.restart)
+    taken = []
+    try:
+        async with asyncio.timeout(6.0):
+            while True:
+                try:
+                    taken.append(await asyncpg.connect(postgres.url))
+                except asyncpg.TooManyConnectionsError:
+                    with suppress(asyncpg.PostgresError, ValueError, IndexError):
+                        # The nodes' own are taken as well.
+                        await taken[0].execute(
+                            "select pg_terminate_backend(pid) from pg_stat_activity"
+                            " where application_name = 'educa-chat'"
+                        )
+                    await asyncio.sleep(0.02)
+    except TimeoutError:
+        pass
+    for connection in taken:
+        connection.terminate()
+    await postgres.execute("alter system reset max_connections")
+    await asyncio.to_thread(postgres.restart)
+
+
+async def allow_reading_alone(postgres: PostgresServer) -> None:
+    await postgres.execute("alter database postgres set default_transaction_read_only = on")
+    await postgres.terminate_connections()
+    await asyncio.sleep(6.0)
+    await postgres.execute("alter database postgres reset default_transaction_read_only")
+    await postgres.terminate_connections()
+
+
+async def take_the_tables_away(postgres: PostgresServer) -> None:
+    """As they are while a backup is restored into the database that everybody is connected to."""
+    await postgres.execute("alter schema educa_chat rename to away")
+    await asyncio.sleep(6.0)
+    await postgres.execute("alter schema away rename to educa_chat")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        time_out_every_statement,
+        refuse_connections,
+        allow_reading_alone,
+        take_the_tables_away,
+    ],
+    ids=lambda fault: fault.__name__,
+)
+async def test_what_is_acked_is_stored_once_in_order_and_seen_by_all(
+    fault: Fault, module_postgres: PostgresServer, module_nodes: tuple[Process, Process]
+) -> None:
+    await check_fault(fault, module_postgres, module_nodes)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "behind"])
+async def test_a_locked_room_holds_the_others_up_once_and_goes_on_when_it_is_free(
+    module_postgres: PostgresServer, module_nodes: tuple[Process, Process], is_first: bool
+) -> None:
+    """Locks are taken in the order of the rooms: one that is waited for keeps those before it locked."""
+    urls = [node.url for node in module_nodes]
+    async with open_database(module_postgres.url, 3) as database:
+        rooms = [await add_room(database, WRITERS) for _ in range(2)]
+        (locked, usernames), (free, others) = rooms if is_first else reversed(rooms)
+        async with talkers(urls, locked, usernames[:2]) as locked_out, talkers(urls, free, others) as neighbours:
+            async with talking([*locked_out, *neighbours]):
+                async with database.connection() as connection, connection.transaction():
+                    await connection.execute("select from educa_chat.room where course = $1 for update", locked)
+                    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                        await more_acks(neighbours, 20)
+                        while not all(talker.unavailable for talker in locked_out):
+                            await asyncio.sleep(PAUSE_S)
+            assert sum(talker.unavailable for talker in neighbours) == 0
+            assert max(talker.longest_wait_s for talker in neighbours) < 5.0
+            assert max(talker.longest_wait_s for talker in locked_out) < LONGEST_WAIT_S
+            await check_room(database, locked, locked_out)
+            await check_room(database, free, neighbours)
+    for node in module_nodes:
+        assert "Traceback" not in node.output, node.output
