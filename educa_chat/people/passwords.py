@@ -158,7 +158,7 @@ def _yield_to_others() -> None:
     """
     if sys.platform == "linux":
         # Other systems have one priority for the whole process.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        os.nice(_NICE)
 
 
 def _bytes_of(password: str) -> bytes:
