@@ -24,7 +24,7 @@ ADDED = {"rel", "target"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
+def lexers() -> None:
     prepare()
 
 

@@ -42,9 +42,7 @@ class StaticFiles:
         digest = hashlib.sha256(repr([(path, hashlib.sha256(plain).digest()) for path, _, plain in files]).encode())
         version = digest.hexdigest()[:12]
         self._addresses = {path: f"{PATH}{version}/{path}" for path, _, _ in files}
-        self._files = {
-            self._addresses[path]: _File(type, plain, _compress(plain)) for path, type, plain in files
-        }
+        self._files = {self._addresses[path]: _File(type, plain, _compress(plain)) for path, type, plain in files}
 
     def address(self, path: str) -> str:
         """Where the file is. Raises KeyError where there is none."""

@@ -17,7 +17,7 @@ CODE = "```python\nx = 1\n```"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def prepared() -> None:
+def lexers() -> None:
     prepare()
 
 
