@@ -46,7 +46,7 @@ from educa_chat.storage.sessions import Visitor
 from educa_chat.storage.standings import find_standings
 from educa_chat.tasks import running, supervised
 from educa_chat.translations import load_translations
-from educa_chat.websocket_protocol import Heartbeat
+from educa_chat.websocket_protocol import Heartbeat, ReadingTime
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ def build_app(settings: Settings) -> web.Application:
     app[keys.CSRF_KEYS] = settings.session.derived_keys("csrf")
     app[keys.BUS_KEYS] = settings.session.derived_keys("bus")
     app[keys.REFUSALS] = RateLimit(websocket.REFUSALS_PER_SECOND, websocket.REFUSALS_BURST)
+    app[keys.READING_TIME] = ReadingTime()
     app[keys.HANDSHAKES] = asyncio.Semaphore(websocket.HANDSHAKES_AT_ONCE)
     app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
     app[keys.READS] = RateLimit(settings.limits.reads_per_second, settings.limits.read_burst)

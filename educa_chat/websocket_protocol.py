@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import os
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 from educa_chat.frames import Close, Fragment, FrameInvalid, FrameReader, Message
@@ -22,15 +24,52 @@ HEARTBEAT_S = 25.0
 
 A peer that sends no complete message or control frame within half that time after a ping is disconnected.
 """
-FRAGMENTS_PER_TURN = 64
-"""How many fragments of one socket are read in one iteration of the event loop: some 0.1 ms of work."""
+READING_S = 0.005
+"""How long all sockets together may handle messages in one iteration of the event loop."""
+
+
+class ReadingTime:
+    """The time that all sockets of a process share to handle messages, so that no client can hold up the event loop.
+
+    A socket handles what has arrived as long as there is time in this iteration of the loop. Otherwise it waits in line
+    for the next one. While others wait, each socket handles one message and then goes to the end of the line.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._line: deque[WebSocket] = deque()
+        self._ends_at = 0.0
+        self._next_iteration: asyncio.Handle | None = None
+        """Set from the first message that is handled in an iteration until the next iteration."""
+
+    def is_left(self) -> bool:
+        """Whether a socket may handle a message now, because there is time and no other socket waits."""
+        self._begin()
+        return not self._line and self._clock() < self._ends_at
+
+    def wait(self, socket: "WebSocket") -> None:
+        """Let `socket` take its turn in one of the next iterations."""
+        self._line.append(socket)
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._next_iteration is None:
+            self._ends_at = self._clock() + READING_S
+            self._next_iteration = asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._next_iteration = None
+        if self._line:
+            self._begin()
+            while self._line and self._clock() < self._ends_at:
+                self._line.popleft().take_turn()
 
 
 class WebSocket(asyncio.Protocol):
     """Reads messages and writes frames. A subclass gives them a meaning, in `receive` and `leave`.
 
-    In one iteration of the event loop, a socket handles one message. When more have arrived it pauses reading and
-    handles the next one in the next iteration, so sockets take turns and a client can't fill the server's memory.
+    A socket that waits for its turn to handle what has arrived reads at most once more. So a client can't fill the
+    server's memory.
 
     There are thousands of sockets: an idle one has no task, no timer and no buffer.
     """
@@ -39,20 +78,22 @@ class WebSocket(asyncio.Protocol):
         "_deadline",
         "_descriptor",
         "_drained",
+        "_has_ended",
         "_is_alive",
         "_is_deaf",
         "_is_held",
+        "_is_in_line",
         "_is_pinged",
         "_is_write_paused",
-        "_next_turn",
         "_reader",
+        "_reading_time",
         "_transport",
         "close_code",
         "is_closed",
         "is_closing",
     )
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, reading_time: ReadingTime) -> None:
         self.is_closing = False
         """Whether a close frame was sent, or the peer is gone: the socket writes nothing more and ignores messages."""
         self.is_closed = False
@@ -60,7 +101,10 @@ class WebSocket(asyncio.Protocol):
         self.close_code: int | None = None
         """The code of the first close frame, ours or the peer's; None: the socket is open."""
         self._reader = FrameReader(max_message_bytes)
-        self._next_turn: asyncio.Handle | None = None
+        self._reading_time = reading_time
+        self._is_in_line = False
+        self._has_ended = False
+        """Whether the peer sends nothing more after what has arrived."""
         # A new peer counts as one that has just answered a ping.
         self._is_pinged = self._is_alive = True
         self._is_held = False
@@ -143,38 +187,42 @@ class WebSocket(asyncio.Protocol):
         if self._is_held and not self._is_deaf:
             self._is_held = False
             # Not at once: `receive` may have called this.
-            self._wait_for_turn()
+            self._wait_in_line()
 
     def _pause_reading(self) -> None:
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
-    def _wait_for_turn(self) -> None:
-        if self._next_turn is None:
-            self._next_turn = asyncio.get_running_loop().call_soon(self._take_turn)
+    def _wait_in_line(self) -> None:
+        if not self._is_in_line:
+            self._is_in_line = True
+            self._reading_time.wait(self)
 
-    def _take_turn(self) -> None:
-        self._next_turn = None
+    def take_turn(self) -> None:
+        """Handle at least one of the messages that have arrived. Called by the ReadingTime that it waits for."""
+        self._is_in_line = False
         if self._is_held or self._is_deaf:
             return
         self._read()
-        if self._next_turn is None and not self._is_held and not self._is_deaf and not self._transport.is_closing():
+        if self._is_in_line or self._is_held or self._is_deaf or self._transport.is_closing():
+            return
+        if self._has_ended:
+            self._end()
+        else:
             self._transport.resume_reading()
 
     def _read(self) -> None:
-        """Handle one message, or FRAGMENTS_PER_TURN fragments, and leave the rest to the next iteration of the loop."""
         try:
-            for _ in range(FRAGMENTS_PER_TURN):
-                if (frame := self._reader.read()) is None:
-                    return
+            while (frame := self._reader.read()) is not None:
                 if not isinstance(frame, Fragment):
                     self._handle(frame)
-                    break
+                if self._is_held or self._is_deaf:
+                    return
+                if self._reader.has_unread and not self._reading_time.is_left():
+                    self._wait_in_line()
+                    return
         except FrameInvalid as error:
             self._fail(error.code)
-        if self._reader.has_unread and not self._is_held and not self._is_deaf:
-            self._pause_reading()
-            self._wait_for_turn()
 
     def _handle(self, message: Message) -> None:
         self._is_alive = True
@@ -234,10 +282,17 @@ class WebSocket(asyncio.Protocol):
         self.hold()
 
     def data_received(self, data: bytes) -> None:
-        if not self._is_deaf:
-            self._reader.feed(data)
-            if not self._is_held and self._next_turn is None:
+        if self._is_deaf:
+            return
+        self._reader.feed(data)
+        if self._is_in_line:
+            # Not earlier, because most sockets get their turn before more arrives.
+            self._pause_reading()
+        elif not self._is_held:
+            if self._reading_time.is_left():
                 self._read()
+            else:
+                self._wait_in_line()
 
     def pause_writing(self) -> None:
         self._is_write_paused = True
@@ -246,10 +301,19 @@ class WebSocket(asyncio.Protocol):
         self._is_write_paused = False
         self._wake()
 
-    def eof_received(self) -> None:
-        """Leave: a peer that sends no more counts as gone. The transport closes when it has sent its buffer."""
+    def eof_received(self) -> bool:
+        """Leave after what has arrived is handled: a peer that sends no more counts as gone."""
+        self._has_ended = True
+        if not self._is_in_line:
+            self._end()
+        # `_end` closes the transport.
+        return True
+
+    def _end(self) -> None:
         self.leave()
         self.is_closing = True
+        # Sends its buffer first.
+        self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = self.is_closing = self._is_deaf = True

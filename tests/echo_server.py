@@ -10,7 +10,7 @@ from aiohttp import web
 from educa_chat.frames import Message, Ping, Text
 from educa_chat.handlers.upgrade import check_handshake, upgrade
 from educa_chat.protocol import pong_frame, text_frame
-from educa_chat.websocket_protocol import WebSocket
+from educa_chat.websocket_protocol import ReadingTime, WebSocket
 from tests.serving import TIMEOUT_S
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -33,8 +33,13 @@ def request(line: str = "GET /socket HTTP/1.1", body: bytes = b"", **changes: li
 class Echo(WebSocket):
     """Echoes texts and answers pings."""
 
-    def __init__(self, max_message_bytes: int = 1000, on_message: Callable[[Message], object] = lambda _: None) -> None:
-        super().__init__(max_message_bytes)
+    def __init__(
+        self,
+        max_message_bytes: int = 1000,
+        on_message: Callable[[Message], object] = lambda _: None,
+        reading_time: ReadingTime | None = None,
+    ) -> None:
+        super().__init__(max_message_bytes, reading_time or ReadingTime())
         self.has_left = False
         self._on_message = on_message
 

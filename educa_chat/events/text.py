@@ -20,7 +20,9 @@ def normalise_text(text: str, length: int) -> str:
     Raises CommandRefused with too_long, empty, or bad_request for NUL, which Postgres can't store, and
     for more combining marks on one letter than any language has.
     """
-    text = _LINE_BREAK.sub("\n", text).strip()
+    if not text.isprintable():
+        text = _LINE_BREAK.sub("\n", text)
+    text = text.strip()
     # NFC at most quarters a text: it makes one character of a letter and three marks. What is longer can't fit.
     if length and len(text) > 4 * length:
         raise CommandRefused(ErrorCode.TOO_LONG)

@@ -24,7 +24,7 @@ from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor
 from educa_chat.storage.standings import Standing
 from educa_chat.translations import LANGUAGES
-from educa_chat.websocket_protocol import Heartbeat
+from educa_chat.websocket_protocol import Heartbeat, ReadingTime
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 DATABASE = web.AppKey("DATABASE", Database)
@@ -53,6 +53,7 @@ STRIKES = web.AppKey("STRIKES", RateLimit)
 """Rules that were broken, by user."""
 READS = web.AppKey("READS", RateLimit)
 """Requests that read the database, by user; the API's larger answers count more."""
+READING_TIME = web.AppKey("READING_TIME", ReadingTime)
 READING_TURNS = web.AppKey("READING_TURNS", Turns)
 """Requests that read the database and are under way, by user."""
 SEARCHES = web.AppKey("SEARCHES", RateLimit)

@@ -29,6 +29,7 @@ from educa_chat.handlers.keys import (
     LOG,
     MARKERS,
     METRICS,
+    READING_TIME,
     REFUSALS,
     SETTINGS,
     SOCKETS,
@@ -192,7 +193,7 @@ class ChatSocket(WebSocket):
     def __init__(
         self, request: web.Request, visitor: Visitor, membership: Membership, room: Room, marker: int, *, is_full: bool
     ) -> None:
-        super().__init__(request.app[SETTINGS].limits.frame_bytes)
+        super().__init__(request.app[SETTINGS].limits.frame_bytes, request.app[READING_TIME])
         self.visitor = visitor
         self.membership = membership
         self.marker = marker

@@ -17,7 +17,7 @@ from educa_chat.handlers.upgrade import check_handshake, upgrade
 from educa_chat.protocol import pong_frame
 from educa_chat.serve import _serve_here
 from educa_chat.tasks import running
-from educa_chat.websocket_protocol import WebSocket
+from educa_chat.websocket_protocol import ReadingTime, WebSocket
 from tests.conftest import Postgres
 from tests.processes import free_port, open_node
 from tests.raw_socket import FIN, PING, PONG, RawSocket, frame, open_connection, open_raw
@@ -89,7 +89,7 @@ async def server() -> AsyncIterator[Watched]:
         return web.Response()
 
     async def socket(request: web.Request) -> web.StreamResponse:
-        return await upgrade(request, check_handshake(request, ""), Answering(0))
+        return await upgrade(request, check_handshake(request, ""), Answering(0, ReadingTime()))
 
     app = web.Application(middlewares=[watched.note_request])
     app.on_response_prepare.append(watched.note_upgrade)
