@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import machine, report
 from benchmarks.deployment import open_deployment
 from benchmarks.growth import growth_of_log, growth_of_rooms
+from benchmarks.hostile import hostile
 from benchmarks.measures import Effort, Section, durable, fan_out, latency, memory, storm, two_nodes
 from benchmarks.search import search_in_a_long_room
 
@@ -21,6 +22,7 @@ MEASURES = {
     "two-nodes": two_nodes,
     "memory": memory,
     "storm": storm,
+    "hostile": hostile,
     "search": search_in_a_long_room,
     "rooms": growth_of_rooms,
     "log": growth_of_log,

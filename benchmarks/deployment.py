@@ -33,8 +33,8 @@ SCHOOLS = 2
 POOL_SIZE = 10
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 20.0
-MANY = "1000000"
-"""A limit that is looked at and never reached."""
+NEVER_REACHED = {"LIMITS_MESSAGES_PER_SECOND": "1000000", "LIMITS_MESSAGE_BURST": "1000000"}
+"""Limits on how fast one person writes that are looked at and never reached."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,14 @@ async def open_deployment() -> AsyncIterator[Deployment]:
 
 
 @contextmanager
-def serve(deployment: Deployment, *, bus_url: str = "memory:", core: int | None = SERVER_CORE) -> Iterator[Server]:
-    """Run a node as in production, on `core`; the limit on how fast one person writes is looked at and never reached.
+def serve(
+    deployment: Deployment,
+    *,
+    bus_url: str = "memory:",
+    core: int | None = SERVER_CORE,
+    limits: Mapping[str, str] = NEVER_REACHED,
+) -> Iterator[Server]:
+    """Run a node as in production, on `core`. `limits` are settings; those that it does not name are the default.
 
     Two at a time are two nodes of one chat and need a bus.
     """
@@ -105,8 +111,7 @@ def serve(deployment: Deployment, *, bus_url: str = "memory:", core: int | None 
         "DATABASE_URL": deployment.database.url,
         "BUS_URL": bus_url,
         "SESSION_KEY": deployment.session_key,
-        "LIMITS_MESSAGES_PER_SECOND": MANY,
-        "LIMITS_MESSAGE_BURST": MANY,
+        **limits,
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EDUCA_CHAT_")}
     environment |= {f"EDUCA_CHAT_{name}": value for name, value in settings.items()}

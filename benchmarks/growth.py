@@ -68,7 +68,7 @@ async def growth_of_log(deployment: Deployment, effort: Effort) -> Section:
     rows = []
     for size in sizes:
         await log.open_room(course)
-        await _fill(deployment.database, course, size)
+        await fill(deployment.database, course, size)
         with on_core(SERVER_CORE):
             commit_s = [await _commit_time(deployment.database, course, effort.seconds) for _ in range(effort.runs)]
         page_s = [await _page_time(deployment.database, course) for _ in range(effort.runs)]
@@ -93,13 +93,13 @@ async def growth_of_log(deployment: Deployment, effort: Effort) -> Section:
     return Section(f"All in one room, without sockets:\n\n{table(headings, rows)}", {"growth-of-log": plot})
 
 
-async def _fill(database: Database, course: int, size: int) -> None:
-    """Let the log of `course` have at least `size` events."""
+async def fill(database: Database, course: int, size: int, text: str = TEXT) -> None:
+    """Let the log of `course`, whose room was opened, have at least `size` events: messages of `text`."""
     async with database.connection() as connection:
         head = await connection.fetchval("select head from educa_chat.room where course = $1", course)
         for after in range(head, size, FILL_AT_ONCE):
             until = min(size, after + FILL_AT_ONCE)
-            await connection.execute(_FILL, course, after, until, STUDENTS, TEXT, timeout=FILL_TIMEOUT_S)
+            await connection.execute(_FILL, course, after, until, STUDENTS, text, timeout=FILL_TIMEOUT_S)
         for command in ("vacuum analyze educa_chat.event, educa_chat.message", "checkpoint"):
             await connection.execute(command, timeout=FILL_TIMEOUT_S)
 

@@ -37,6 +37,7 @@ class Run(msgspec.Struct, frozen=True):
     """Those that had reached every socket they are for."""
     p50_s: float
     p99_s: float
+    max_s: float
     server_s: float
     """The processor time of the server's processes."""
     generator_s: float
@@ -110,8 +111,8 @@ class Load:
         self.start_paced(per_second, seconds)
         return self.finish_paced()
 
-    def start_paced(self, per_second: float, seconds: float) -> None:
-        self._tell(f"pace {per_second} {seconds}")
+    def start_paced(self, per_second: float, seconds: float, done: Literal["events", "acks"] = "events") -> None:
+        self._tell(f"pace {per_second} {seconds} {done}")
 
     def finish_paced(self) -> Run:
         return msgspec.convert(self._answer(), Run)
@@ -145,12 +146,14 @@ class Load:
 
 
 @contextmanager
-def open_load(server_processes: Iterable[int], *, full: bool = True, text_bytes: int = 41) -> Iterator[Load]:
+def open_load(
+    server_processes: Iterable[int], *, full: bool = True, text_bytes: int = 41, fill: str = "x"
+) -> Iterator[Load]:
     """A generator without sockets yet, in the full flavour of the protocol or in the basic one.
 
-    The time of `server_processes` counts as the server's.
+    The time of `server_processes` counts as the server's. A message consists of its number and of `fill`, repeated.
     """
-    command = [str(BUILD / "load"), SUBPROTOCOL if full else "-", str(text_bytes)]
+    command = [str(BUILD / "load"), SUBPROTOCOL if full else "-", str(text_bytes), fill]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         load = Load(process)

@@ -99,13 +99,18 @@ def build_app(settings: Settings) -> web.Application:
     app.on_response_prepare.append(add_headers)
     app.on_response_prepare.append(connections.note_upgrade)
     for language, catalogue in app[keys.TRANSLATIONS].items():
-        aiohttp_jinja2.setup(
+        environment = aiohttp_jinja2.setup(
             app,
             app_key=keys.PAGES[language],
             loader=jinja2.FileSystemLoader(Path(str(resources.files("educa_chat.templates")))),
             extensions=["jinja2.ext.i18n"],
             undefined=jinja2.StrictUndefined,
-        ).install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
+        )
+        environment.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
+        if settings.server.mode == "production":
+            # Compiled now, because the first visitor of a page would hold up everybody else for 50 ms.
+            for name in environment.list_templates(["html"]):
+                environment.get_template(name)
     _route(app, settings, identity)
     app.cleanup_ctx.append(partial(_resources, identity))
     app.on_shutdown.append(_drain)

@@ -1,19 +1,19 @@
 /* The load: many WebSockets in one process, each read frame by frame.
  *
- *   load SUBPROTOCOL|- TEXT_BYTES
+ *   load SUBPROTOCOL|- TEXT_BYTES FILL
  *
- * obeys the commands that come on its standard input, one a line, and answers each but the first two with a line of JSON:
+ * says messages of so many bytes, in which FILL is repeated as often as it fits. It obeys the commands that come on its standard input, one a line, and answers each but the first two with a line of JSON:
  *
  *   server PID                    count this process's time as the server's
  *   socket PORT ROOM SPEAKS COOKIE   have a socket to ROOM of the server on PORT; it says something where SPEAKS is 1
  *   open AT_ONCE                  open those that are not open, so many at once
  *   load IN_FLIGHT SECONDS DONE   keep so many messages under way; DONE, when one has arrived: events, acks
- *   pace PER_SECOND SECONDS       say so many messages a second, whatever comes of them
+ *   pace PER_SECOND SECONDS DONE  say so many messages a second, whatever comes of them
  *   storm PORT SECONDS            wait for sockets to be lost, open each at once again on PORT, behind what it has seen
  *
  * A message carries its number between two marks, and so do its events and its ack: `|0000000042|`. So each is known
  * wherever it comes, in whatever order, and what is lost is seen. A message is lost when nothing of it has come for
- * LOST_S.
+ * LOST_S; one that has never come anywhere counts with the time for which it was awaited.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -238,6 +238,12 @@ static void finish(struct message *message) {
     if (saying) say_next(message->room);
 }
 
+static void add_latency(double seconds) {
+    if (latency_count == latency_room)
+        latencies = grown(latencies, (latency_room = 2 * latency_room + 1024) * sizeof *latencies);
+    latencies[latency_count++] = seconds;
+}
+
 static void count_arrival(struct client *client, uint64_t number, size_t frame_bytes, bool is_event, double time) {
     client->events += is_event;
     if (is_event == counts_acks) return;
@@ -251,9 +257,7 @@ static void count_arrival(struct client *client, uint64_t number, size_t frame_b
     message->last_came_at = time;
     if (--message->outstanding) return;
     done++;
-    if (latency_count == latency_room)
-        latencies = grown(latencies, (latency_room = 2 * latency_room + 1024) * sizeof *latencies);
-    latencies[latency_count++] = now() - message->sent_at;
+    add_latency(now() - message->sent_at);
     finish(message);
 }
 
@@ -290,6 +294,12 @@ static void take_text(struct client *client, const char *payload, size_t size, s
         see_live(client);
         return;
     }
+    if (starts(payload, size, "{\"seq\":")) {
+        long long seq = atoll(payload + 7);
+        holes += client->seq >= 0 && seq != client->seq + 1;
+        client->seq = seq;
+        see_live(client);
+    }
     const char *mark = memchr(payload, MARK, size);
     if (!mark || mark + DIGITS + 1 >= payload + size) {
         errors += starts(payload, size, "{\"type\":\"error\"");
@@ -301,14 +311,7 @@ static void take_text(struct client *client, const char *payload, size_t size, s
     }
     uint64_t number = 0;
     for (int digit = 1; digit <= DIGITS; digit++) number = number * 10 + (uint64_t)(mark[digit] - '0');
-    bool is_event = !starts(payload, size, "{\"type\":\"ack\"");
-    if (is_event && starts(payload, size, "{\"seq\":")) {
-        long long seq = atoll(payload + 7);
-        holes += client->seq >= 0 && seq != client->seq + 1;
-        client->seq = seq;
-        see_live(client);
-    }
-    count_arrival(client, number, frame_bytes, is_event, time);
+    count_arrival(client, number, frame_bytes, !starts(payload, size, "{\"type\":\"ack\""), time);
 }
 
 /* Take the whole frames at the front of `data` (RFC 6455 §5.2) and return how many bytes they are. */
@@ -457,6 +460,7 @@ static void expire(void) {
         bool came = message->last_came_at > message->sent_at;
         if (time - message->last_came_at > (came ? LOST_S : NEVER_CAME_S)) {
             lost += message->outstanding;
+            if (!came) add_latency(time - message->sent_at);
             finish(message);
         }
     }
@@ -515,9 +519,6 @@ static void measure(double seconds, size_t in_flight, double per_second, bool ac
     own_s = process_seconds(getpid()) - own_s;
     uint64_t run_deliveries = deliveries - early_deliveries, run_bytes = delivered_bytes - early_bytes;
     uint64_t run_done = done - early_done, run_lost = lost - early_lost;
-    qsort(latencies, latency_count, sizeof *latencies, compare);
-    double p50 = percentile(0.5), p99 = percentile(0.99), most = percentile(1);
-    size_t messages = latency_count;
 
     saying = false;
     for (double end = now() + DRAIN_S; oldest < next_number && now() < end;) {
@@ -525,6 +526,10 @@ static void measure(double seconds, size_t in_flight, double per_second, bool ac
         expire();
     }
     turn_until(now() + QUIET_S, 0, NULL);
+    /* Only now, so that a message that came late counts too. */
+    qsort(latencies, latency_count, sizeof *latencies, compare);
+    double p50 = percentile(0.5), p99 = percentile(0.99), most = percentile(1);
+    size_t messages = latency_count;
     size_t unequal = 0; /* sockets to which not each message of the run came once */
     for (size_t place = 0; place < client_count; place++) unequal += clients[place]->events != clients[place]->room->said;
     printf("{\"seconds\": %.6f, \"deliveries\": %llu, \"bytes\": %llu, \"messages\": %llu, \"latencies\": %zu, "
@@ -557,9 +562,7 @@ static void storm(int port, double seconds) {
     latency_count = 0;
     for (size_t place = 0; place < client_count; place++) {
         if (!clients[place]->live) continue;
-        if (latency_count == latency_room)
-            latencies = grown(latencies, (latency_room = 2 * latency_room + 1024) * sizeof *latencies);
-        latencies[latency_count++] = clients[place]->lost_at;
+        add_latency(clients[place]->lost_at);
     }
     qsort(latencies, latency_count, sizeof *latencies, compare);
     storming = false;
@@ -603,7 +606,7 @@ static void obey(const char *line) {
     } else if (sscanf(line, "socket %d %31s %d %2047[^\n]", &port, name, &speaks, cookie) == 4) add_client(port, name, speaks, cookie);
     else if (sscanf(line, "open %zu", &count) == 1) open_clients(count);
     else if (sscanf(line, "load %zu %lf %15s", &count, &seconds, until) == 3) measure(seconds, count, 0, !strcmp(until, "acks"));
-    else if (sscanf(line, "pace %lf %lf", &per_second, &seconds) == 2) measure(seconds, 0, per_second, false);
+    else if (sscanf(line, "pace %lf %lf %15s", &per_second, &seconds, until) == 3) measure(seconds, 0, per_second, !strcmp(until, "acks"));
     else if (sscanf(line, "storm %d %lf", &port, &seconds) == 2) storm(port, seconds);
     else {
         fprintf(stderr, "load: what is %s\n", line);
@@ -613,14 +616,14 @@ static void obey(const char *line) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 3) {
-        fprintf(stderr, "usage: load SUBPROTOCOL|- TEXT_BYTES\n");
+    if (count != 4 || !*arguments[3]) {
+        fprintf(stderr, "usage: load SUBPROTOCOL|- TEXT_BYTES FILL\n");
         return 2;
     }
     subprotocol = strcmp(arguments[1], "-") ? arguments[1] : "";
     text_bytes = strtoul(arguments[2], NULL, 10);
     if (text_bytes < DIGITS + 2 || text_bytes >= sizeof padding) fail("TEXT_BYTES");
-    memset(padding, 'x', sizeof padding);
+    for (size_t place = 0; place < sizeof padding; place++) padding[place] = arguments[3][place % strlen(arguments[3])];
     snprintf(nonce, sizeof nonce, "%llx", (unsigned long long)(now() * 1e6));
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
