@@ -13,7 +13,7 @@ import pytest
 from educa_chat.frames import Message
 from educa_chat.settings import DEMO_SESSION_KEY
 from educa_chat.tasks import running, supervised
-from educa_chat.websocket_protocol import Heartbeat, WebSocket
+from educa_chat.websocket_protocol import Heartbeat, ReadingTime, WebSocket
 from tests.conftest import Postgres
 from tests.processes import Process, free_port
 from tests.redis_server import RedisServer
@@ -143,7 +143,7 @@ async def test_a_socket_whose_beat_fails_ends_and_the_others_go_on_beating(monke
         __slots__ = ("beats", "is_broken", "was_aborted")
 
         def __init__(self, *, is_broken: bool) -> None:
-            super().__init__(1000)
+            super().__init__(1000, ReadingTime())
             self.beats = 0
             self.is_broken = is_broken
             self.was_aborted = False
