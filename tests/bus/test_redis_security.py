@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from educa_chat.bus import open_bus
 from tests.bus.waiting import beating, carries, heard
+from tests.ports import free_port
 from tests.redis_server import RedisCluster, RedisServer
 
 GUIDE = (Path(__file__).parent.parent.parent / "docs" / "deployment.md").read_text(encoding="utf-8")
@@ -123,8 +124,7 @@ def tls_port(certificate: tuple[Path, Path], tmp_path: Path) -> Iterator[int]:
     """The port of a Redis with the lines of the guide."""
     lines = re.findall(r"^    (tls-.*)$", GUIDE, re.MULTILINE)
     assert len(lines) == 4
-    server = RedisServer()
-    port = server.port + 1
+    port = free_port()
     text = "\n".join(lines)
     for guide, here in (
         ("tls-port 6379", f"tls-port {port}"),
