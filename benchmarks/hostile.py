@@ -187,10 +187,13 @@ async def _flood(attacker: Attacker, rooms: Sequence[int], payloads: Iterable[by
 
 
 @asynccontextmanager
-async def _open_socket(
-    attacker: Attacker, room: int
-) -> AsyncIterator[tuple[asyncio.Task[bytes], asyncio.StreamWriter]]:
+async def _open_socket(attacker: Attacker, room: int) -> AsyncIterator[tuple[asyncio.Task[None], asyncio.StreamWriter]]:
     """The reading of a socket to its end, and its writer. Raises OSError or EOFError if the server refuses it."""
+
+    async def read() -> None:
+        with suppress(OSError):
+            await reader.read()
+
     reader, writer = await asyncio.open_connection("127.0.0.1", attacker.port)
     try:
         writer.write(
@@ -200,7 +203,7 @@ async def _open_socket(
         )
         if b" 101 " not in await reader.readuntil(b"\r\n\r\n"):
             raise ConnectionRefusedError
-        reading = asyncio.create_task(reader.read())
+        reading = asyncio.create_task(read())
         yield reading, writer
         reading.cancel()
     finally:
