@@ -90,6 +90,7 @@ def build_app(settings: Settings) -> web.Application:
     app[keys.BUS_KEYS] = settings.session.derived_keys("bus")
     app[keys.REFUSALS] = RateLimit(websocket.REFUSALS_PER_SECOND, websocket.REFUSALS_BURST)
     app[keys.READING_TIME] = ReadingTime()
+    app[keys.RENDERING] = asyncio.Lock()
     app[keys.HANDSHAKES] = asyncio.Semaphore(websocket.HANDSHAKES_AT_ONCE)
     app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
     app[keys.READS] = RateLimit(settings.limits.reads_per_second, settings.limits.read_burst)

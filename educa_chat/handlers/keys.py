@@ -46,6 +46,7 @@ MEMBERSHIPS: web.AppKey[Lookup[tuple[int, int], Membership]] = web.AppKey("MEMBE
 STANDINGS: web.AppKey[Lookup[tuple[int, int], Standing]] = web.AppKey("STANDINGS")
 """The standings, by user and course."""
 HANDSHAKES = web.AppKey("HANDSHAKES", asyncio.Semaphore)
+RENDERING = web.AppKey("RENDERING", asyncio.Lock)
 """Those of sockets that may be decided at once."""
 REFUSALS = web.AppKey("REFUSALS", RateLimit)
 """Commands that were refused, by user."""

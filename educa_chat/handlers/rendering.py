@@ -1,5 +1,6 @@
 """Templates, in the reader's language."""
 
+import asyncio
 from gettext import NullTranslations
 from typing import Any
 
@@ -8,7 +9,7 @@ from aiohttp import web
 
 from educa_chat.handlers.access import find_visitor
 from educa_chat.handlers.csrf import csrf_token, set_csrf_cookie
-from educa_chat.handlers.keys import PAGES, STATIC_FILES, TRANSLATIONS
+from educa_chat.handlers.keys import PAGES, RENDERING, STATIC_FILES, TRANSLATIONS
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.translations import negotiate_language
 
@@ -28,9 +29,11 @@ def translations_for(request: web.Request) -> NullTranslations:
 async def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
     """A page of `template`, for the visitor who asks. Raises DatabaseUnavailable."""
     visitor = await find_visitor(request)
-    response = render_anonymous(
-        request, template, status=status, visitor=visitor, csrf_token=await csrf_token(request), **context
-    )
+    token = await csrf_token(request)
+    async with request.app[RENDERING]:
+        # One page in an iteration of the event loop: each takes a millisecond or two.
+        await asyncio.sleep(0)
+    response = render_anonymous(request, template, status=status, visitor=visitor, csrf_token=token, **context)
     set_csrf_cookie(request, response)
     return response
 
