@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import machine, report
 from benchmarks.deployment import open_deployment
+from benchmarks.earlier import compare_with_earlier
 from benchmarks.growth import growth_of_log, growth_of_rooms
 from benchmarks.hostile import hostile
 from benchmarks.measures import Effort, Section, durable, fan_out, latency, memory, storm, two_nodes
@@ -23,6 +24,7 @@ MEASURES = {
     "memory": memory,
     "storm": storm,
     "hostile": hostile,
+    "earlier": compare_with_earlier,
     "search": search_in_a_long_room,
     "rooms": growth_of_rooms,
     "log": growth_of_log,

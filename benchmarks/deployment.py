@@ -49,18 +49,8 @@ class Deployment:
     """Of the students 1, 2, 3 …"""
 
     def places(self, rooms: int, sockets: int, school: int = 0) -> list[Place]:
-        """Places in `rooms` rooms, `sockets` in each, of different students as far as there are so many.
-
-        Two loads that run beside each other on one node go to different schools.
-        """
-        first = large_course(school)
-        if rooms == 1:
-            return [Place(first, self.cookies[number % STUDENTS]) for number in range(sockets)]
-        return [
-            Place(first + 1 + number, self.cookies[number * SMALL_COURSE_STUDENTS + place % SMALL_COURSE_STUDENTS])
-            for number in range(rooms)
-            for place in range(sockets)
-        ]
+        """Places in `rooms` rooms, `sockets` in each. Two loads on one node at once go to different schools."""
+        return places(self.cookies, rooms, sockets, school)
 
 
 @dataclass(frozen=True)
@@ -153,6 +143,18 @@ def await_answer(process: subprocess.Popen[bytes], port: int, path: str | None =
             if process.poll() is not None or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def places(cookies: Sequence[str], rooms: int, sockets: int, school: int = 0) -> list[Place]:
+    """Places of different students as far as there are enough of them. `cookies` are those of the students 1, 2, 3 …"""
+    first = large_course(school)
+    if rooms == 1:
+        return [Place(first, cookies[number % STUDENTS]) for number in range(sockets)]
+    return [
+        Place(first + 1 + number, cookies[number * SMALL_COURSE_STUDENTS + place % SMALL_COURSE_STUDENTS])
+        for number in range(rooms)
+        for place in range(sockets)
+    ]
 
 
 def large_course(school: int) -> int:

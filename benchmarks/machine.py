@@ -49,6 +49,26 @@ def resident_kib(process_id: int) -> int:
     raise ProcessLookupError(process_id)
 
 
+def processor_s(process_id: int) -> float:
+    """The processor time of a process and all its descendants, in seconds."""
+    children: dict[int, list[int]] = {}
+    ticks: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            # The name, in parentheses, may contain anything; the parent's id is the second field after it (proc(5)).
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(int(fields[1]), []).append(int(entry.name))
+        ticks[int(entry.name)] = sum(map(int, fields[11:15]))
+    tree = [process_id]
+    for one in tree:
+        tree.extend(children.get(one, ()))
+    return sum(ticks[one] for one in tree) / os.sysconf("SC_CLK_TCK")
+
+
 def describe(postgres_version: str) -> str:
     """One line on what the figures were measured with."""
     models = {

@@ -1,0 +1,106 @@
+"""Compares this version with an earlier one: the same loads in turn, each version with a Postgres of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import msgspec
+
+from benchmarks.deployment import Deployment, places
+from benchmarks.load import Load, Run, open_load
+from benchmarks.machine import processor_s
+from benchmarks.measures import Effort, Section, Shape
+from benchmarks.report import milliseconds, rate, ratio, spread, table
+
+EARLIER = "EARLIER"
+"""The environment variable that names the checkout of the earlier version."""
+TEXT_BYTES = 82
+SHAPES = (Shape(1, 500, 1), Shape(1, 500, 10), Shape(50, 20, 200), Shape(50, 1, 200))
+ROOT = Path(__file__).parent.parent
+
+
+class Hosted(msgspec.Struct, frozen=True):
+    """A version that is being served by `host.py`."""
+
+    port: int
+    node: int
+    postmaster: int
+    postgres_version: str
+    cookies: list[str]
+
+
+class Measured(NamedTuple):
+    run: Run
+    node_s: float
+    """Processor time of the node and its workers."""
+    postgres_s: float
+
+
+FIGURES: Mapping[str, tuple[Callable[[Measured], float], Callable[[float], str]]] = {
+    "messages/s": (lambda one: one.run.messages_per_s, rate),
+    "p50, ms": (lambda one: one.run.p50_s, milliseconds),
+    "p99, ms": (lambda one: one.run.p99_s, milliseconds),
+    "node, µs a message": (lambda one: one.node_s * 1e6 / one.run.messages, rate),
+    "Postgres, µs a message": (lambda one: one.postgres_s * 1e6 / one.run.messages, rate),
+}
+
+
+async def compare_with_earlier(deployment: Deployment, effort: Effort) -> Section:
+    """Messages per second, latency, and the processor time of the node and of Postgres for each message."""
+    earlier = os.environ.get(EARLIER)
+    if not earlier:
+        return Section(f"Not measured: set `{EARLIER}` to a checkout of an earlier version.")
+    rows = []
+    with _serve(Path(earlier)) as before, _serve(ROOT) as after:
+        for shape in SHAPES:
+            pairs = list(_in_turn((before, after), shape, effort))
+            for name, (of, show) in FIGURES.items():
+                old, new = ([of(pair[number]) for pair in pairs] for number in range(2))
+                ratios = [after_ / before_ for before_, after_ in zip(old, new, strict=True)]
+                rows.append([str(shape), name, spread(old, show), spread(new, show), ratio(median(ratios))])
+    return Section(table(["load", "figure", "earlier", "now", "now to earlier"], rows))
+
+
+def _in_turn(versions: Sequence[Hosted], shape: Shape, effort: Effort) -> Iterator[list[Measured]]:
+    alone = shape.sockets == 1
+    with _loads(versions, shape) as loads:
+        for _ in range(effort.runs):
+            measured = []
+            for version, load in zip(versions, loads, strict=True):
+                node, postgres = processor_s(version.node), processor_s(version.postmaster)
+                run = load.closed(shape.in_flight, effort.seconds, "acks" if alone else "events").check()
+                measured.append(
+                    Measured(run, processor_s(version.node) - node, processor_s(version.postmaster) - postgres)
+                )
+            yield measured
+
+
+@contextmanager
+def _loads(versions: Sequence[Hosted], shape: Shape) -> Iterator[list[Load]]:
+    if not versions:
+        yield []
+        return
+    first, *others = versions
+    with open_load([first.node], text_bytes=TEXT_BYTES) as load, _loads(others, shape) as loads:
+        load.open(first.port, places(first.cookies, shape.rooms, shape.sockets))
+        yield [load, *loads]
+
+
+@contextmanager
+def _serve(checkout: Path) -> Iterator[Hosted]:
+    command = [sys.executable, "-P", str(Path(__file__).with_name("host.py"))]
+    environment = dict(os.environ) | {"PYTHONPATH": str(checkout)}
+    with subprocess.Popen(
+        command, cwd=checkout, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            yield msgspec.json.decode(process.stdout.readline(), type=Hosted)
+        finally:
+            process.stdin.close()
