@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import Context
-from typing import NamedTuple
 
 from educa_chat.bus.protocol import MessageBus
 from educa_chat.errors import BusUnavailable, DatabaseUnavailable, SubscriptionLost
@@ -51,11 +50,6 @@ class _OpenRoom:
         self.last_seen_with_members = now
 
 
-class _Typist(NamedTuple):
-    person: Person
-    is_student: bool
-
-
 class Hub:
     """Opens rooms when they are entered, feeds them from the local commits, the bus and the log, and closes them.
 
@@ -91,7 +85,7 @@ class Hub:
         self._outbox_heads: dict[int, int] = {}
         self._outbox_signals: deque[tuple[int, bytes]] = deque(maxlen=OUTBOX_SIGNALS)
         self._outbox_filled = asyncio.Event()
-        self._typists: dict[tuple[int, int], _Typist] = {}
+        self._typists: dict[tuple[int, int], Typist] = {}
         """By course and id: who has begun to type and is yet to be told of."""
         self._typist_came = asyncio.Event()
         self._publish_failed_at = -math.inf
@@ -210,7 +204,7 @@ class Hub:
         Not sent for muted students, nor for any student of a room that conceals them: it would show who writes the next
         anonymous message.
         """
-        self._typists[course, person.id] = _Typist(person, is_student)
+        self._typists[course, person.id] = Typist(person, is_student)
         self._typist_came.set()
 
     def end_typing(self, course: int, user_id: int) -> None:
@@ -312,8 +306,8 @@ class Hub:
                 if self._is_same_log:
                     room.offer(events)
                 room.expect(head, "head")
-            case Typist(person):
-                room.presence.show_typing(person)
+            case Typist(person, is_student):
+                room.presence.show_typing(person, is_student=is_student)
             case Readers(seqs):
                 room.presence.show_read({user_id: seq for user_id, seq in seqs.items() if seq <= room.head})
             case Roster() as roster:
@@ -341,12 +335,12 @@ class Hub:
             except DatabaseUnavailable as error:
                 logger.debug("who types is not told: %s", error)
                 continue
-            for (course, id), (person, is_student) in typists.items():
+            for (course, id), typist in typists.items():
                 opened = self._rooms.get(course)
                 conceals_students = opened is None or opened.room.presence.conceals_students
-                if is_student and (conceals_students or (course, id) in muted):
+                if typist.is_student and (conceals_students or (course, id) in muted):
                     continue
-                self._outbox_signals.append((course, self._codec(course).encode_typing(person)))
+                self._outbox_signals.append((course, self._codec(course).encode_typing(typist)))
             self._outbox_filled.set()
 
     async def _gossip(self) -> None:

@@ -8,7 +8,7 @@
     then for each event the lengths of its student, instructor and basic variants (4 bytes each, 0: none), its owner
     (4 bytes, 0: none), the count of the events that it redacts (4 bytes), and the variants; then each of these with
     its seq (8 bytes) in the same form;
-    for typing MessagePack of a Person, for a roster of a Roster, for read of the seqs by user id
+    for typing MessagePack of a Typist, for a roster of a Roster, for read of the seqs by user id
 
 All numbers are big-endian. The seqs of the events of one payload follow each other without a hole.
 
@@ -57,7 +57,6 @@ _START = re.compile(
 """The log puts this in front of every variant, and rooms look for it there."""
 _FIELDS = msgspec.json.Decoder(dict[str, str | int | bool | list[str] | None])
 """An event is a flat object."""
-_PERSON = msgspec.msgpack.Decoder(Person)
 _ROSTER_DECODER = msgspec.msgpack.Decoder(Roster)
 _READERS = msgspec.msgpack.Decoder(Annotated[dict[UserId, Seq], msgspec.Meta(max_length=READERS_PER_PAYLOAD)])
 
@@ -73,6 +72,10 @@ class Typist(NamedTuple):
     """Somebody is typing."""
 
     person: Person
+    is_student: bool
+
+
+_TYPIST = msgspec.msgpack.Decoder(Typist)
 
 
 class Readers(NamedTuple):
@@ -127,9 +130,9 @@ class PayloadCodec:
         """Encode how far the log reaches, and nothing else."""
         return self._seal(_HEADER.pack(_HEAD, seq, 0))
 
-    def encode_typing(self, person: Person) -> bytes:
-        """Encode that `person` is typing."""
-        return self._encode_signal(_TYPING, person)
+    def encode_typing(self, typist: Typist) -> bytes:
+        """Encode that somebody is typing."""
+        return self._encode_signal(_TYPING, typist)
 
     def encode_roster(self, roster: Roster) -> bytes:
         """Encode who is in a room here."""
@@ -225,7 +228,7 @@ def _decode_content(
         raise ValueError
     content = memoryview(payload)[_OVERHEAD:]
     if kind == _TYPING:
-        return Typist(_PERSON.decode(content))
+        return _TYPIST.decode(content)
     if kind == _ROSTER:
         return _ROSTER_DECODER.decode(content)
     if kind == _READ:

@@ -210,8 +210,13 @@ class Presence:
         self._shown = students, instructors
         self._newcomers.clear()
 
-    def show_typing(self, person: Person) -> None:
-        """Let everybody else see that `person` is typing."""
+    def show_typing(self, person: Person, *, is_student: bool) -> None:
+        """Let everybody else see that `person` is typing, unless this room conceals its students.
+
+        The process that sends the signal checks this too, but it may not have heard yet that the room conceals them.
+        """
+        if is_student and self._conceals_students:
+            return
         frame = text_frame(encode(TypingSignal(user=person.user, name=person.name)))
         for member in self._members:
             if member.person.id != person.id and _hears(member):

@@ -19,7 +19,7 @@ from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.handlers.keys import APPENDER, SOCKETS
 from educa_chat.hub import Hub
 from educa_chat.metrics import Metrics
-from educa_chat.payload import PayloadCodec
+from educa_chat.payload import PayloadCodec, Typist
 from educa_chat.presence import PEOPLE_PER_PROCESS, PROCESSES, ROSTER_PEOPLE, Person, Presence, Roster
 from educa_chat.protocol import MAX_SEQ, CloseCode, Event
 from educa_chat.room import HELD_BYTES, HELD_COUNT, Room
@@ -87,7 +87,7 @@ class OpenRoom:
     async def publish(self, *payloads: bytes) -> None:
         """Publish, and wait until the room has taken it in, and still listens."""
         proofs = self.member.received.count(b'"user":"proof"')
-        for payload in (*payloads, self.codec.encode_typing(PROOF)):
+        for payload in (*payloads, self.codec.encode_typing(Typist(PROOF, False))):
             await self.bus.publish(self.topic, payload)
         await until(lambda: self.member.received.count(b'"user":"proof"') > proofs)
 
@@ -117,7 +117,7 @@ async def open_hub(postgres: Postgres, clock: Callable[[], float] = time.monoton
         # Once it has subscribed.
         async with asyncio.timeout(TIMEOUT_S):
             while not opened.member.received:
-                await bus.publish(opened.topic, opened.codec.encode_typing(PROOF))
+                await bus.publish(opened.topic, opened.codec.encode_typing(Typist(PROOF, False)))
                 await asyncio.sleep(0.01)
         yield opened
 
@@ -271,7 +271,7 @@ async def test_what_was_dropped_is_counted_by_reason_and_logged_once_a_minute(
         assert logged() == ["payloads from the bus were ignored: 1 version"]
         late = PayloadCodec(opened.topic, BUS_KEYS, lambda: time.time() - 3600)
         for _ in range(3):
-            await opened.publish(strangers.encode_head(MAX_SEQ), late.encode_typing(PROOF), b"\x04")
+            await opened.publish(strangers.encode_head(MAX_SEQ), late.encode_typing(Typist(PROOF, False)), b"\x04")
         for later_s, lines in ((0.1, 1), (59.0, 1), (61.0, 2), (119.0, 2), (125.0, 2)):
             now = 1000.0 + later_s
             await swept()
@@ -403,10 +403,10 @@ async def test_what_is_forged_on_redis_stops_no_node_and_reaches_nobody(
             b"\x03\x03" + bytes.fromhex(epoch) + b"\0\0\0\0\0\0\0\1\0\0" + script,
             # Well-formed, and signed by nobody, by a stranger, for another room, or long ago.
             signed(topic, events_from(1), b"x" * 32),
-            signed(topic, signal(TYPING, [3, "profe", "Clara"], now), b"x" * 32),
+            signed(topic, signal(TYPING, [[3, "profe", "Clara"], False], now), b"x" * 32),
             signed(f"{epoch}:room:2", events_from(1)),
-            signed(f"{epoch}:room:2", signal(TYPING, [3, "profe", "Clara"], now)),
-            signed(topic, signal(TYPING, [3, "profe", "Clara"], now - 3600)),
+            signed(f"{epoch}:room:2", signal(TYPING, [[3, "profe", "Clara"], False], now)),
+            signed(topic, signal(TYPING, [[3, "profe", "Clara"], False], now - 3600)),
             # Signed by one of us, and hostile.
             signed(topic, header(1, 1, 1) + event(nowhere)),
             signed(topic, header(1, 1, 1) + event(fake, fake[:-1])),

@@ -100,9 +100,9 @@ def test_a_head_comes_out_of_its_payload(seq: int) -> None:
     assert CODEC.decode(CODEC.encode_head(seq)) == LogUpdate(seq, [])
 
 
-@given(PEOPLE)
-def test_typing_comes_out_of_its_payload(person: Person) -> None:
-    assert CODEC.decode(CODEC.encode_typing(person)) == Typist(person)
+@given(PEOPLE, st.booleans())
+def test_typing_comes_out_of_its_payload(person: Person, is_student: bool) -> None:
+    assert CODEC.decode(CODEC.encode_typing(Typist(person, is_student))) == Typist(person, is_student)
 
 
 @given(st.lists(PEOPLE, max_size=NAMED_PEOPLE, unique_by=lambda person: person.id), st.booleans(), st.booleans())
@@ -134,7 +134,7 @@ def every_kind(codec: PayloadCodec = CODEC) -> list[bytes]:
     return [
         *codec.encode_events([Event(1, message(1), None, None)]),
         codec.encode_head(1),
-        codec.encode_typing(ANA),
+        codec.encode_typing(Typist(ANA, True)),
         codec.encode_roster(Roster(b"process1", False, [1], 0, [ANA])),
         *codec.encode_readers({1: 1}),
     ]
@@ -378,10 +378,10 @@ def test_signals_out_of_bounds_are_malformed(kind: int, content: object) -> None
 
 def test_signals_within_the_bounds_are_heard() -> None:
     """The contents above are refused for what is wrong with them, not for how they are made here."""
-    assert decode_signed(signal(TYPING, [1, "ana", "Ana"], NOW)) == Typist(ANA)
+    assert decode_signed(signal(TYPING, [[1, "ana", "Ana"], True], NOW)) == Typist(ANA, True)
     assert decode_signed(signal(ROSTER, ROSTER_FIELDS, NOW)) == Roster(b"process1", False, [1], 0, [ANA])
     assert decode_signed(signal(READ, {1: MAX_SEQ}, NOW)) == Readers({1: MAX_SEQ})
-    assert decode_signed(signal(TYPING, [1, "ana", "Ana"], NOW) + b"\xc0") == MALFORMED
+    assert decode_signed(signal(TYPING, [[1, "ana", "Ana"], True], NOW) + b"\xc0") == MALFORMED
 
 
 # Whatever it is, nothing raises.
@@ -406,7 +406,7 @@ def test_whatever_is_signed_with_the_key_is_within_the_bounds_or_ignored(content
             for one in events:
                 assert json.loads(one.student)["seq"] == one.seq
                 assert one.at == AT
-        case Typist(person):
+        case Typist(person, _):
             assert 1 <= person.id <= MAX_USER_ID
         case Roster() as roster:
             assert len(roster.people) + roster.others <= PEOPLE_PER_PROCESS

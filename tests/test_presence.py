@@ -350,3 +350,16 @@ async def test_typing_takes_no_id_and_a_flood_of_it_is_read_slowly(servers: tupl
         assert [frame["type"] for frame in frames].count("typing") <= 2
         async with asyncio.timeout(5):
             assert (await here.receive())["type"] in ("welcome", "ack")
+
+
+@pytest.mark.parametrize("conceals", [True, False])
+def test_a_student_who_types_elsewhere_is_not_shown_in_a_room_that_conceals_students(conceals: bool) -> None:
+    """Their process may not have heard yet that it does."""
+    presence = Presence(b"process1", lambda: 0.0)
+    watcher = Watcher(LUIS)
+    presence.arrive(watcher)
+    presence.conceals_students = conceals
+    presence.show_typing(ANA, is_student=True)
+    assert [frame["user"] for frame in watcher.seen] == ([] if conceals else ["ana"])
+    presence.show_typing(ANA, is_student=False)
+    assert watcher.seen[-1]["user"] == "ana"

@@ -271,7 +271,7 @@ async def somebody_forges_payloads(scene: Scene) -> AsyncIterator[None]:
         contents = (
             forging.header(forging.HEAD, seq),
             forging.events_from(seq, 3),
-            forging.signal(forging.TYPING, [1, "eve", "Eve"], time.time()),
+            forging.signal(forging.TYPING, [[1, "eve", "Eve"], True], time.time()),
         )
         stolen = [forging.signed(other, content) for content in contents] if other != topic else []
         return [*(forging.signed(topic, content, b"a guess") for content in contents), *stolen]
