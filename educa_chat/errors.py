@@ -5,7 +5,7 @@ class EducaChatError(Exception):
     """The root of this package's own exceptions."""
 
 
-class SettingsInvalid(EducaChatError):
+class SettingsInvalid(EducaChatError, ValueError):
     """The settings can't be used; the message says which key, and what to do."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from cryptography.fernet import Fernet
@@ -193,6 +193,8 @@ def verify(settings: Settings) -> None:
         raise SettingsInvalid("database.url: embedded: wants a folder")
     if bus.url.partition(":")[0] not in ("memory", "redis", "rediss", "redis+cluster", "rediss+cluster"):
         raise SettingsInvalid("bus.url: memory:, redis[s]://… or redis[s]+cluster://… is expected")
+    _verify_url("database.url", database.url)
+    _verify_url("bus.url", bus.url)
     if "+cluster:" in bus.url and "{" in bus.prefix:
         raise SettingsInvalid("bus.prefix: with { every topic would be on the same shard of the cluster")
     if database.pool_size < 1:
@@ -227,6 +229,26 @@ def verify(settings: Settings) -> None:
                 raise SettingsInvalid(f"server.{name}: {error}") from error
     if server.mode == "production":
         _verify_production(settings)
+
+
+def _verify_url(name: str, url: str) -> None:
+    """Refuse a URL that the drivers would split in the wrong place: their errors quote parts of the password."""
+    if url.startswith(("embedded:", "memory:")):
+        return
+    try:
+        parts = urlsplit(url)
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        ports = [urlsplit(f"//{host}").port for host in hosts]
+        query = parse_qsl(parts.query, strict_parsing=bool(parts.query))
+        ports += [int(port) for key, value in query if key == "port" for port in value.split(",")]
+        is_well_formed = not parts.fragment and "@" not in parts.path and parts.netloc.count("@") <= 1
+    except ValueError:
+        is_well_formed = False
+    if not is_well_formed:
+        raise SettingsInvalid(
+            f"{name}: this is not a valid URL. Check the port, and escape special characters in the password: "
+            "/ is %2F, ? is %3F, # is %23, @ is %40, [ is %5B"
+        )
 
 
 def _verify_key(name: str, key: str) -> None:

@@ -189,6 +189,24 @@ async def test_check_and_serve_say_that_the_database_is_away() -> None:
     assert "database can't be reached" in output
 
 
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"EDUCA_CHAT_DATABASE_URL": "postgresql://x@127.0.0.1:1/x?sslmode=maybe"}, "database.url: `sslmode`"),
+        ({"EDUCA_CHAT_BUS_URL": "redis://127.0.0.1:1?nonsense=1"}, "bus.url: "),
+    ],
+)
+async def test_check_and_serve_name_the_setting_whose_option_is_unknown(
+    postgres: Postgres, environment: Mapping[str, str], said: str
+) -> None:
+    url = await postgres.create_chat_database()
+    for command in (("check",), ("serve", "--port", str(free_port()))):
+        code, output = await run(url, *command, environment=environment)
+        assert code == 1
+        assert said in output
+        assert "Traceback" not in output
+
+
 async def test_production_refuses_a_schema_that_is_not_up_to_date_and_says_what_to_do(postgres: Postgres) -> None:
     url = await postgres.create_database()
     production = {"EDUCA_CHAT_BUS_URL": "memory:", "EDUCA_CHAT_SERVER_WORKERS": "1"}

@@ -167,3 +167,40 @@ def test_production_does_what_it_refuses_where_the_operator_allows_it() -> None:
     for missing, said in zip(allowed, ("database.url", "session.secure"), strict=True):
         with pytest.raises(SettingsInvalid, match=said):
             load_settings(None, unsafe | {name: value for name, value in allowed.items() if name != missing})
+
+
+@pytest.mark.parametrize(
+    ("key", "url"),
+    [
+        ("database.url", "postgresql://educa:xy/zzy@db.example/campus"),
+        ("database.url", "postgresql://educa:5432/xyzzy@db.example/campus"),
+        ("database.url", "postgresql://educa:xy[zzy@db.example/campus"),
+        ("database.url", "postgresql://educa:xy?zzy@db.example/campus"),
+        ("database.url", "postgresql://educa:xy#zzy@db.example/campus"),
+        ("database.url", "postgresql://educa:xy@zzy@db.example/campus"),
+        ("database.url", "postgresql://educa:xyzzy@db.example:xyzzy/campus"),
+        ("database.url", "postgresql://educa@db.example/campus?port=xyzzy"),
+        ("bus.url", "redis://:xy/zzy@redis.example"),
+        ("bus.url", "rediss+cluster://educa:xy?zzy@redis.example"),
+        ("bus.url", "redis://redis.example:65536"),
+    ],
+)
+def test_a_url_that_would_be_split_in_the_wrong_place_is_refused_without_its_password(key: str, url: str) -> None:
+    with pytest.raises(SettingsInvalid, match="not a valid URL") as refusal:
+        load_settings(None, {f"EDUCA_CHAT_{key.upper().replace('.', '_')}": url})
+    assert str(refusal.value).startswith(f"{key}: ")
+    assert "zzy" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://educa:xy%2Fzzy@db.example:5432/campus",
+        "postgresql://one.example:1,two.example:2/campus",
+        "postgresql://educa@[::1]:5432/campus",
+        "postgresql:///campus?host=/run/postgresql&password=x@y",
+        "postgresql://",
+    ],
+)
+def test_a_url_that_libpq_accepts_is_accepted(url: str) -> None:
+    assert load_settings(None, {"EDUCA_CHAT_DATABASE_URL": url}).database.url == url

@@ -4,6 +4,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from educa_chat.bus.memory import MemoryBus
 from educa_chat.bus.protocol import MessageBus
+from educa_chat.errors import SettingsInvalid
 
 
 def open_bus(url: str, prefix: str) -> AbstractAsyncContextManager[MessageBus]:
@@ -11,7 +12,7 @@ def open_bus(url: str, prefix: str) -> AbstractAsyncContextManager[MessageBus]:
 
     `url` is `memory:`, `redis://…` for one Redis, `redis+cluster://…` for a Redis Cluster, or one of the last two
     with `rediss` for TLS. `prefix` stands before every topic on a broker, which need not be up: until it is, the bus
-    is silent. Raises ValueError for any other URL.
+    is silent. Raises SettingsInvalid for any other URL.
     """
     if url == "memory:":
         return nullcontext(MemoryBus())
@@ -25,4 +26,5 @@ def open_bus(url: str, prefix: str) -> AbstractAsyncContextManager[MessageBus]:
 
         return open_redis_cluster_bus(url, prefix)
     # Not the whole URL, which may hold a password.
-    raise ValueError(f"memory:, redis[s]://… or redis[s]+cluster://… is expected, not {url.partition(':')[0]!r}")
+    scheme = url.partition(":")[0]
+    raise SettingsInvalid(f"bus.url: memory:, redis[s]://… or redis[s]+cluster://… is expected, not {scheme!r}")

@@ -29,7 +29,7 @@ from educa_chat.bus.redis_link import (
     make_connection,
     open_link,
 )
-from educa_chat.errors import BusUnavailable
+from educa_chat.errors import BusUnavailable, SettingsInvalid
 from educa_chat.tasks import running
 
 logger = logging.getLogger(__name__)
@@ -51,11 +51,11 @@ async def open_redis_cluster_bus(
     `url` is `redis+cluster://[[user]:password@]host:port[,host:port…]`, or `rediss+cluster://…` for TLS, and names one
     or more nodes; the others are asked for. The cluster need not be up: after a second without an answer the bus
     opens silent, and connects when it can. Leaving ends every subscription. `clock` tells the seconds by which
-    `silence_s` is measured. Raises ValueError for an impossible URL or prefix.
+    `silence_s` is measured. Raises SettingsInvalid for an impossible URL or prefix.
     """
     if "{" in prefix:
         # Redis would take it for a hash tag.
-        raise ValueError("a prefix with { would put every topic on the same shard")
+        raise SettingsInvalid("bus.prefix: with { every topic would be on the same shard of the cluster")
     bus = RedisClusterBus(url, prefix, clock)
     async with running(bus._follow_topology(), "follower of the Redis Cluster"):
         with suppress(TimeoutError):
@@ -74,7 +74,7 @@ class RedisClusterBus:
         self._seeds = [Address(options["host"], options["port"]) for options in nodes]
         self._options: Mapping[str, Any] = nodes[0]
         if self._options.get("db"):
-            raise ValueError("a Redis Cluster has no numbered databases")
+            raise SettingsInvalid("bus.url: a Redis Cluster has no numbered databases")
         self._prefix = prefix
         self._clock = clock
         self._opened_at = clock()

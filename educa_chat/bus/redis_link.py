@@ -21,7 +21,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from educa_chat.bus.inbox import Inbox
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
-from educa_chat.errors import BusUnavailable
+from educa_chat.errors import BusUnavailable, SettingsInvalid
 from educa_chat.tasks import supervised
 
 PUBLISH_TIMEOUT_S = 1.0
@@ -69,24 +69,25 @@ SHARDED = PubSub("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", b"smessage")
 def connection_options(url: str) -> dict[str, Any]:
     """What `make_connection` needs for the server at `url`, `redis://…` or `rediss://…`.
 
-    Raises ValueError for an impossible URL.
+    Raises SettingsInvalid for an impossible URL.
     """
     # RESP 2, because redis-py formats each pub/sub message of RESP 3 for its debug log, whatever the level (400 µs
     # for 64 KiB). No socket_timeout: every wait here has a limit of its own, and with one redis-py writes under
     # asyncio.wait_for, which before Python 3.12 may swallow the cancellation that closes the bus.
-    options: dict[str, Any] = {
-        "host": "localhost",
-        "port": 6379,
-        **parse_url(url),
-        "protocol": 2,
-        "decode_responses": False,
-        "socket_timeout": None,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
-    }
     try:
+        options: dict[str, Any] = {
+            "host": "localhost",
+            "port": 6379,
+            **parse_url(url),
+            "protocol": 2,
+            "decode_responses": False,
+            "socket_timeout": None,
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        }
         make_connection(options)
-    except TypeError as error:
-        raise ValueError(f"the URL has an unknown option: {error}") from error
+    except (TypeError, ValueError) as error:
+        # redis-py passes the options of the query to a constructor, which reports unknown ones as a TypeError.
+        raise SettingsInvalid(f"bus.url: {error}") from error
     return options
 
 

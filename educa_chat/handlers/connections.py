@@ -24,12 +24,20 @@ NEXT_REQUEST_S = 75.0
 A proxy keeps an idle connection for less (nginx for 60 s), so it never sends a request into one that we close.
 """
 SWEEP_S = 5.0
+READ_BYTES = 4096
+"""How much is read from a connection, and parsed, in one iteration of the event loop."""
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's protocol for one connection, with another answer to malformed HTTP."""
+    """aiohttp's protocol for one connection, with smaller reads and another answer to malformed HTTP."""
 
     __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # An attribute of asyncio's transports. Its default, 256 KiB, lets a body in chunks of one byte keep the parser
+        # busy for 60 ms.
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         """Take the next bytes, and end the current request's body if they break it."""

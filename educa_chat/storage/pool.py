@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from educa_chat.errors import DatabaseBusy, DatabaseUnavailable
+from educa_chat.errors import DatabaseBusy, DatabaseUnavailable, SettingsInvalid
 from educa_chat.storage.embedded import open_embedded
 
 ACQUIRE_TIMEOUT_S = 3.0
@@ -54,6 +54,15 @@ def database_errors() -> Iterator[None]:
         raise DatabaseUnavailable(f"{type(error).__name__}: {message}") from error
 
 
+async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
+    """Connect. Raises SettingsInvalid if asyncpg can't use the URL, and what asyncpg raises."""
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except (asyncpg.ClientConfigurationError, UnicodeError) as error:
+        # The password of the URL is in none of these messages.
+        raise SettingsInvalid(f"database.url: {error}") from error
+
+
 class Database:
     """A pool of connections. Every method raises DatabaseUnavailable when the database can't be asked."""
 
@@ -67,7 +76,7 @@ class Database:
         """Make a connection outside the pool, for the log and for the notices. Raises DatabaseUnavailable."""
         try:
             with database_errors():
-                connection = await asyncpg.connect(
+                connection = await _connect(
                     self.url,
                     timeout=ACQUIRE_TIMEOUT_S,
                     command_timeout=COMMAND_TIMEOUT_S,
@@ -133,6 +142,7 @@ async def open_database(url: str, pool_size: int) -> AsyncIterator[Database]:
             url = await stack.enter_async_context(open_embedded(Path(url.removeprefix("embedded:"))))
         pool = asyncpg.create_pool(
             url,
+            connect=_connect,
             min_size=0,
             max_size=pool_size,
             timeout=ACQUIRE_TIMEOUT_S,

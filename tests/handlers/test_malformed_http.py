@@ -5,7 +5,9 @@ import logging
 import re
 
 import pytest
+from aiohttp import web_server
 
+from educa_chat.handlers.connections import READ_BYTES, Connection
 from tests.raw_socket import RawSocket, open_connection
 from tests.serving import TIMEOUT_S, Server
 
@@ -188,3 +190,20 @@ async def test_an_odd_request_gets_an_ordinary_answer(
     assert int(head.split(b" ")[1]) in statuses
     assert re.search(rb"aiohttp|python", head, re.IGNORECASE) is None
     assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
+
+
+async def test_a_body_in_chunks_of_one_byte_is_parsed_in_small_parts(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    class Watched(Connection):
+        def data_received(self, data: bytes) -> None:
+            read.append(len(data))
+            super().data_received(data)
+
+    monkeypatch.setattr(web_server, "RequestHandler", Watched)
+    async with open_connection(server.url) as raw:
+        await raw.send(CHUNKED + b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n")
+        assert (await raw.head()).startswith(b"HTTP/1.1 4")
+    assert max(read) <= READ_BYTES
