@@ -505,6 +505,17 @@ async def test_signing_out_leads_to_the_form_and_takes_the_cookie_away(server: S
         assert COOKIE not in [cookie.key for cookie in ana.http.cookie_jar]
 
 
+async def test_signing_out_of_a_session_that_is_over_leads_to_the_form(server: Server) -> None:
+    async with Person(server.url, "ana") as ana:
+        token = await ana.token(COURSES)
+        await server.app[DATABASE].execute(
+            "update educa_chat.session set expires_at = now() - interval '1 second'"
+            " where user_id = (select id from auth_user where username = 'ana')"
+        )
+        response = await post(ana, "/accounts/logout/", csrf_token=token)
+        assert (response.status, response.headers["Location"]) == (302, LOGIN)
+
+
 async def test_a_link_signs_nobody_out(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         assert (await ana.get("/accounts/logout/"))[0] == 405
