@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 from cryptography.fernet import Fernet
 
-from benchmarks.load import Place
+from benchmarks.load import Client
 from benchmarks.machine import SERVER_CORE, on_core
 from educa_chat.people.own import SESSION_COOKIE, SESSION_KEY
 from educa_chat.storage.embedded import open_embedded
@@ -48,9 +48,9 @@ class Deployment:
     cookies: Sequence[str]
     """Of the students 1, 2, 3 …"""
 
-    def places(self, rooms: int, sockets: int, school: int = 0) -> list[Place]:
+    def clients(self, rooms: int, sockets: int, school: int = 0) -> list[Client]:
         """Places in `rooms` rooms, `sockets` in each. Two loads on one node at once go to different schools."""
-        return places(self.cookies, rooms, sockets, school)
+        return clients(self.cookies, rooms, sockets, school)
 
 
 @dataclass(frozen=True)
@@ -145,15 +145,15 @@ def await_answer(process: subprocess.Popen[bytes], port: int, path: str | None =
             time.sleep(0.05)
 
 
-def places(cookies: Sequence[str], rooms: int, sockets: int, school: int = 0) -> list[Place]:
+def clients(cookies: Sequence[str], rooms: int, sockets: int, school: int = 0) -> list[Client]:
     """Places of different students as far as there are enough of them. `cookies` are those of the students 1, 2, 3 …"""
     first = large_course(school)
     if rooms == 1:
-        return [Place(first, cookies[number % STUDENTS]) for number in range(sockets)]
+        return [Client(first, cookies[number % STUDENTS]) for number in range(sockets)]
     return [
-        Place(first + 1 + number, cookies[number * SMALL_COURSE_STUDENTS + place % SMALL_COURSE_STUDENTS])
+        Client(first + 1 + number, cookies[number * SMALL_COURSE_STUDENTS + index % SMALL_COURSE_STUDENTS])
         for number in range(rooms)
-        for place in range(sockets)
+        for index in range(sockets)
     ]
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from benchmarks.deployment import Deployment, places
+from benchmarks.deployment import Deployment, clients
 from benchmarks.load import Load, Run, open_load
 from benchmarks.machine import processor_s
 from benchmarks.measures import Effort, Section, Shape
@@ -59,10 +59,10 @@ async def compare_with_earlier(deployment: Deployment, effort: Effort) -> Sectio
     with _serve(Path(earlier)) as before, _serve(ROOT) as after:
         for shape in SHAPES:
             pairs = list(_in_turn((before, after), shape, effort))
-            for name, (of, show) in FIGURES.items():
+            for name, (of, describe) in FIGURES.items():
                 old, new = ([of(pair[number]) for pair in pairs] for number in range(2))
                 ratios = [after_ / before_ for before_, after_ in zip(old, new, strict=True)]
-                rows.append([str(shape), name, spread(old, show), spread(new, show), ratio(median(ratios))])
+                rows.append([str(shape), name, spread(old, describe), spread(new, describe), ratio(median(ratios))])
     return Section(table(["load", "figure", "earlier", "now", "now to earlier"], rows))
 
 
@@ -87,7 +87,7 @@ def _loads(versions: Sequence[Hosted], shape: Shape) -> Iterator[list[Load]]:
         return
     first, *others = versions
     with open_load([first.node], text_bytes=TEXT_BYTES) as load, _loads(others, shape) as loads:
-        load.open(first.port, places(first.cookies, shape.rooms, shape.sockets))
+        load.open(first.port, clients(first.cookies, shape.rooms, shape.sockets))
         yield [load, *loads]
 
 

@@ -109,7 +109,7 @@ async def _commit_time(database: Database, course: int, seconds: float) -> float
     students = cycle(range(1, STUDENTS + 1))
     commits, spent_s = 0, 0.0
 
-    def settle(outcome: Outcome) -> None:
+    def on_outcome(outcome: Outcome) -> None:
         assert isinstance(outcome, Accepted), outcome
 
     appender = Appender(database, lambda events: None, Metrics())
@@ -118,7 +118,7 @@ async def _commit_time(database: Database, course: int, seconds: float) -> float
             entries = [_entry(course, next(students)) for _ in range(BATCH)]
             started = time.perf_counter()
             for entry in entries:
-                appender.append(entry, settle)
+                appender.append(entry, on_outcome)
             await appender.drained()
             spent_s += time.perf_counter() - started
             commits += 1

@@ -73,7 +73,7 @@ async def hostile(deployment: Deployment, effort: Effort) -> Section:
     await _prepare(deployment.database)
     seconds = effort.paced_s / 2
     results: dict[str, list[tuple[Measured, Measured]]] = {name: [] for name in ATTACKS}
-    small_rooms = deployment.places(SMALL_COURSES, 1)
+    small_rooms = deployment.clients(SMALL_COURSES, 1)
     # Another student for each attack, because the server remembers how much a user was refused.
     students = count(STUDENTS, -1)
     with ProcessPoolExecutor(1, get_context("spawn"), os.nice, (NICENESS,)) as executor:
@@ -83,7 +83,7 @@ async def hostile(deployment: Deployment, effort: Effort) -> Section:
                 open_load(node.process_ids) as plain,
                 open_load(node.process_ids, fill="*x* ") as markup,
             ):
-                plain.open(node.port, [*deployment.places(1, 1), *small_rooms[1:ROOMS]])
+                plain.open(node.port, [*deployment.clients(1, 1), *small_rooms[1:ROOMS]])
                 markup.open(node.port, small_rooms[ROOMS : 2 * ROOMS])
                 markup.paced(MARKUP_PER_SECOND, 1.0)  # The first texts with markup start the renderers.
                 attacker = _attacker(deployment, next(students), node.port)
@@ -210,14 +210,14 @@ async def _open_socket(attacker: Attacker, room: int) -> AsyncIterator[tuple[asy
         writer.transport.abort()
 
 
-async def _ask(attacker: Attacker, path: str) -> None:
-    async def ask() -> None:
+async def _request(attacker: Attacker, path: str) -> None:
+    async def request() -> None:
         for _ in range(TURNS):
             async with http.get(path.format(attacker.rooms[-1])) as answer:
                 await answer.read()
 
     async with aiohttp.ClientSession(f"http://127.0.0.1:{attacker.port}", headers={"Cookie": attacker.cookie}) as http:
-        await asyncio.gather(*(ask() for _ in range(REQUESTS)))
+        await asyncio.gather(*(request() for _ in range(REQUESTS)))
 
 
 async def _sign_in(attacker: Attacker) -> None:
@@ -270,9 +270,9 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     "4,500 refused commands and pings in one write": lambda a: _flood(a, a.rooms, repeat(REFUSED * 1_500, TURNS)),
     "64 KiB in fragments of one byte": lambda a: _flood(a, a.rooms, repeat(_fragments(SPACES), TURNS)),
     "21,000 objects in an unknown field": lambda a: _flood(a, a.rooms, repeat(OBJECTS, TURNS)),
-    "10 requests for 200 messages at a time": lambda a: _ask(a, "/chat/api/rooms/{}/messages?limit=200"),
-    "10 requests to `/health/ready` at a time": lambda a: _ask(a, "/health/ready"),
-    "10 requests for a room's page at a time": lambda a: _ask(a, "/chat/room/{}/"),
+    "10 requests for 200 messages at a time": lambda a: _request(a, "/chat/api/rooms/{}/messages?limit=200"),
+    "10 requests to `/health/ready` at a time": lambda a: _request(a, "/health/ready"),
+    "10 requests for a room's page at a time": lambda a: _request(a, "/chat/room/{}/"),
     "30 sign-ins at a time": _sign_in,
     "sockets opened and closed": lambda a: _flood(a, a.rooms, (), stays=False),
 }

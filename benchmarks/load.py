@@ -17,7 +17,7 @@ FRAME_TEXT_BYTES = 41
 HANDSHAKES_AT_ONCE = 50
 
 
-class Place(NamedTuple):
+class Client(NamedTuple):
     """Who opens a socket, and to which room; the last, whether it ever says something."""
 
     course: int
@@ -93,10 +93,10 @@ class Load:
 
     process: subprocess.Popen[str]
 
-    def open(self, port: int, places: Iterable[Place]) -> float:
+    def open(self, port: int, clients: Iterable[Client]) -> float:
         """Open a socket for each of `places`; return how long it took, in seconds."""
-        self._tell(*(f"socket {port} {p.course} {int(p.speaks)} {p.cookie or '-'}" for p in places))
-        seconds: float = self._ask(f"open {HANDSHAKES_AT_ONCE}")["seconds"]
+        self._send(*(f"socket {port} {p.course} {int(p.speaks)} {p.cookie or '-'}" for p in clients))
+        seconds: float = self._request(f"open {HANDSHAKES_AT_ONCE}")["seconds"]
         return seconds
 
     def closed(self, in_flight: int, seconds: float, done: Literal["events", "acks"] = "events") -> Run:
@@ -104,7 +104,7 @@ class Load:
 
         One has arrived when it has come to every socket of its room, or, by `acks`, when its sender has the ack.
         """
-        return msgspec.convert(self._ask(f"load {in_flight} {seconds} {done}"), Run)
+        return msgspec.convert(self._request(f"load {in_flight} {seconds} {done}"), Run)
 
     def paced(self, per_second: float, seconds: float) -> Run:
         """Say so many messages a second; a latency counts from when the message was due to be said."""
@@ -112,23 +112,23 @@ class Load:
         return self.finish_paced()
 
     def start_paced(self, per_second: float, seconds: float, done: Literal["events", "acks"] = "events") -> None:
-        self._tell(f"pace {per_second} {seconds} {done}")
+        self._send(f"pace {per_second} {seconds} {done}")
 
     def finish_paced(self) -> Run:
         return msgspec.convert(self._answer(), Run)
 
     def start_storm(self, port: int, seconds: float) -> None:
         """Let each socket that is lost come back at once, to `port`, with what it has seen; return when it is ready."""
-        self._ask(f"storm {port} {seconds}")
+        self._request(f"storm {port} {seconds}")
 
     def finish_storm(self) -> Storm:
         return msgspec.convert(self._answer(), Storm)
 
-    def _ask(self, command: str) -> dict[str, Any]:
-        self._tell(command)
+    def _request(self, command: str) -> dict[str, Any]:
+        self._send(command)
         return self._answer()
 
-    def _tell(self, *commands: str) -> None:
+    def _send(self, *commands: str) -> None:
         assert self.process.stdin is not None
         try:
             self.process.stdin.write("".join(f"{command}\n" for command in commands))
@@ -157,7 +157,7 @@ def open_load(
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         load = Load(process)
-        load._tell(*(f"server {process_id}" for process_id in server_processes))
+        load._send(*(f"server {process_id}" for process_id in server_processes))
         yield load
     finally:
         process.kill()

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 from benchmarks import plots
 from benchmarks.deployment import SMALL_COURSES, Deployment, Server, serve
-from benchmarks.load import FRAME_TEXT_BYTES, Load, Place, Run, open_load
+from benchmarks.load import FRAME_TEXT_BYTES, Client, Load, Run, open_load
 from benchmarks.machine import resident_kib
 from benchmarks.report import kib, milliseconds, rate, ratio, share, spread, table
 from benchmarks.servers import COMMANDS, FULL, JOINED, OURS, PLAIN, TUTORIAL, serve_beside
@@ -104,7 +104,7 @@ def in_turn(
             load = open_load(server.process_ids, full=name == FULL, text_bytes=text_bytes)
             loads[name] = stack.enter_context(load)
             # The other flavour of ours has other rooms: else each would hear both.
-            loads[name].open(server.port, deployment.places(shape.rooms, shape.sockets, int(name == FULL)))
+            loads[name].open(server.port, deployment.clients(shape.rooms, shape.sockets, int(name == FULL)))
         for _ in range(runs):
             for name, load_ in loads.items():
                 try:
@@ -138,8 +138,8 @@ async def fan_out(deployment: Deployment, effort: Effort) -> Section:
             results[shape] = in_turn(deployment, servers, shape, effort.runs, measure)
     shapes = [str(shape) for shape in FAN_OUT]
 
-    def by_server(show: Callable[[str, dict[str, list[Run]]], str]) -> list[list[str]]:
-        return [[name, *(show(name, results[shape]) for shape in FAN_OUT)] for name in servers]
+    def by_server(describe: Callable[[str, dict[str, list[Run]]], str]) -> list[list[str]]:
+        return [[name, *(describe(name, results[shape]) for shape in FAN_OUT)] for name in servers]
 
     def beside(other: str, of: Callable[[Run], float]) -> list[list[str]]:
         return by_server(lambda name, runs: spread(ratios(runs[name], runs[other], of), ratio))
@@ -263,14 +263,14 @@ async def two_nodes(deployment: Deployment, effort: Effort) -> Section:
     rows = []
     with (
         open_redis() as redis_url,
-        serve(deployment, bus_url=redis_url, core=None) as said,
-        serve(deployment, bus_url=redis_url, core=None) as heard,
+        serve(deployment, bus_url=redis_url, core=None) as sender,
+        serve(deployment, bus_url=redis_url, core=None) as receiver,
     ):
         for shape in TWO_NODES:
-            with open_load([*said.process_ids, *heard.process_ids], text_bytes=OUR_TEXT_BYTES) as load:
-                places = deployment.places(shape.rooms, shape.sockets)
-                load.open(said.port, places)
-                load.open(heard.port, (Place(place.course, place.cookie, speaks=False) for place in places))
+            with open_load([*sender.process_ids, *receiver.process_ids], text_bytes=OUR_TEXT_BYTES) as load:
+                clients = deployment.clients(shape.rooms, shape.sockets)
+                load.open(sender.port, clients)
+                load.open(receiver.port, (Client(client.course, client.cookie, speaks=False) for client in clients))
                 await asyncio.sleep(SETTLE_S)
                 runs = [load.closed(shape.in_flight, effort.seconds).check() for _ in range(effort.runs)]
             rows.append([f"{shape.rooms} rooms, {shape.in_flight} in flight", *_flow(runs)])
@@ -285,12 +285,12 @@ async def memory(deployment: Deployment, effort: Effort) -> Section:
         with open_all(deployment, [name]) as servers, open_load([], full=name == FULL) as load:
             [server] = servers.values()
             [process_id] = server.process_ids
-            load.open(server.port, deployment.places(SMALL_COURSES, FIRST_SOCKETS // SMALL_COURSES))
+            load.open(server.port, deployment.clients(SMALL_COURSES, FIRST_SOCKETS // SMALL_COURSES))
             await asyncio.sleep(SETTLE_S)
             first, opened = resident_kib(process_id), FIRST_SOCKETS
             cells = [f"{first / 1024:.1f}"]
             for count in counts:
-                load.open(server.port, deployment.places(SMALL_COURSES, (count - opened) // SMALL_COURSES))
+                load.open(server.port, deployment.clients(SMALL_COURSES, (count - opened) // SMALL_COURSES))
                 opened = count
                 await asyncio.sleep(SETTLE_S)
                 cells.append(kib((resident_kib(process_id) - first) / (count - FIRST_SOCKETS)))
@@ -314,9 +314,9 @@ async def storm(deployment: Deployment, effort: Effort) -> Section:
             lost, same_rooms, other_rooms = (
                 stack.enter_context(open_load([], text_bytes=OUR_TEXT_BYTES)) for _ in range(3)
             )
-            lost.open(dying.port, deployment.places(SMALL_COURSES, STORM_SOCKETS_A_ROOM))
-            same_rooms.open(surviving.port, deployment.places(SMALL_COURSES, 1))
-            other_rooms.open(surviving.port, deployment.places(SMALL_COURSES, 2, school=1))
+            lost.open(dying.port, deployment.clients(SMALL_COURSES, STORM_SOCKETS_A_ROOM))
+            same_rooms.open(surviving.port, deployment.clients(SMALL_COURSES, 1))
+            other_rooms.open(surviving.port, deployment.clients(SMALL_COURSES, 2, school=1))
             before = _log_reads(surviving)
             same_rooms.start_paced(100.0, effort.paced_s)
             other_rooms.start_paced(100.0, effort.paced_s)

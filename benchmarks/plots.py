@@ -17,10 +17,10 @@ def bars(title: str, groups: Mapping[str, Mapping[str, float]]) -> str:
     for heading, group in groups.items():
         y += 22
         parts.append(_text(0, y, heading, "bold"))
-        for place, (name, figure) in enumerate(group.items()):
+        for index, (name, figure) in enumerate(group.items()):
             y += _ROW
             width = scale * math.log10(figure / low) if figure > low else 0
-            colour = _COLOURS[0] if place < 2 else "#9aa5b1"
+            colour = _COLOURS[0] if index < 2 else "#9aa5b1"
             parts.append(_text(_LABELS - 6, y, name.replace("`", ""), anchor="end"))
             parts.append(f'<rect x="{_LABELS}" y="{y - 11}" width="{width:.0f}" height="13" fill="{colour}"/>')
             parts.append(_text(_LABELS + width + 5, y, f"{figure:,.0f}"))
@@ -34,7 +34,7 @@ def lines(title: str, x_label: str, y_label: str, series: Mapping[str, Sequence[
     x_low, x_high = _decades(x for x, _ in points)
     y_low, y_high = _decades(y for _, y in points)
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def index(x: float, y: float) -> tuple[float, float]:
         across = (math.log10(x) - x_low) / (x_high - x_low)
         up = (math.log10(y) - y_low) / (y_high - y_low)
         return left + width * across, top + height * (1 - up)
@@ -42,16 +42,16 @@ def lines(title: str, x_label: str, y_label: str, series: Mapping[str, Sequence[
     parts = [_text(0, 16, title, "bold"), _text(left + width / 2, top + height + 36, x_label, anchor="middle")]
     parts.append(_text(left - 60, top - 8, y_label))
     for decade in range(x_low, x_high + 1):
-        x, _ = place(10**decade, 10**y_low)
+        x, _ = index(10**decade, 10**y_low)
         parts.append(_rule(x, top, x, top + height))
         parts.append(_text(x, top + height + 16, f"{10**decade:,}", anchor="middle"))
     for decade in range(y_low, y_high + 1):
-        _, y = place(10**x_low, 10**decade)
+        _, y = index(10**x_low, 10**decade)
         parts.append(_rule(left, y, left + width, y))
         parts.append(_text(left - 6, y + 4, f"{10.0**decade:,.10g}", anchor="end"))
     for number, (name, line) in enumerate(series.items()):
         colour = _COLOURS[number]
-        spots = [place(x, y) for x, y in line]
+        spots = [index(x, y) for x, y in line]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in spots]

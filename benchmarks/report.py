@@ -5,12 +5,12 @@ from pathlib import Path
 from statistics import median
 
 
-def spread(values: Iterable[float], show: Callable[[float], str]) -> str:
+def spread(values: Iterable[float], describe: Callable[[float], str]) -> str:
     """The median, and the least and the greatest; a dash where there is nothing."""
     ordered = sorted(values)
     if not ordered:
         return "–"
-    return f"{show(median(ordered))} ({show(ordered[0])}–{show(ordered[-1])})"
+    return f"{describe(median(ordered))} ({describe(ordered[0])}–{describe(ordered[-1])})"
 
 
 def rate(value: float) -> str:

@@ -9,7 +9,7 @@ from educa_chat.storage.messages import Reader
 from educa_chat.storage.pool import Database
 from educa_chat.storage.search import search
 
-MOST_MESSAGES = 1_000_000
+MAX_MESSAGES = 1_000_000
 FILL_AT_ONCE = 100_000
 FILL_TIMEOUT_S = 600.0
 
@@ -41,7 +41,7 @@ QUERIES = {
 async def search_in_a_long_room(deployment: Deployment, effort: Effort) -> Section:
     """A search in a room, from the question to the answer."""
     course = large_course(1)
-    size = min(MOST_MESSAGES, effort.most_events)
+    size = min(MAX_MESSAGES, effort.most_events)
     await _fill(deployment.database, course, size)
     reader = Reader(1, is_instructor=False)
     rows = []

@@ -12,6 +12,7 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
+from educa_chat.batch_loader import BatchLoader
 from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
 from educa_chat.errors import SettingsInvalid
@@ -29,7 +30,6 @@ from educa_chat.handlers.readiness import Readiness
 from educa_chat.handlers.rendering import PLATFORM_SIGN_OUT_PATH, SIGN_OUT_PATH
 from educa_chat.hub import Hub
 from educa_chat.limits import RateLimit, Turns
-from educa_chat.lookups import Lookup
 from educa_chat.markers import Markers
 from educa_chat.markup.pool import open_render_pool
 from educa_chat.metrics import Metrics
@@ -41,9 +41,9 @@ from educa_chat.storage.courses import find_memberships
 from educa_chat.storage.log import Appender, Log
 from educa_chat.storage.migrate import migrate, require_current_schema
 from educa_chat.storage.pool import open_database
+from educa_chat.storage.room_state import find_room_states
 from educa_chat.storage.search import keep_index
 from educa_chat.storage.sessions import Visitor
-from educa_chat.storage.standings import find_standings
 from educa_chat.tasks import running, supervised
 from educa_chat.translations import load_translations
 from educa_chat.websocket_protocol import Heartbeat, ReadingTime
@@ -171,9 +171,9 @@ async def _resources(identity: Identity, app: web.Application) -> AsyncIterator[
         app[keys.LOG] = log
         app[keys.HUB] = hub
         app[keys.SOCKETS] = sockets
-        app[keys.VISITORS] = Lookup(partial(_find_visitors, identity), "lookup of visitors")
-        app[keys.MEMBERSHIPS] = Lookup(partial(find_memberships, database), "lookup of memberships")
-        app[keys.STANDINGS] = Lookup(partial(find_standings, database), "lookup of standings")
+        app[keys.VISITORS] = BatchLoader(partial(_find_visitors, identity), "loader of visitors")
+        app[keys.MEMBERSHIPS] = BatchLoader(partial(find_memberships, database), "loader of memberships")
+        app[keys.ROOM_STATES] = BatchLoader(partial(find_room_states, database), "loader of room states")
         app[keys.HEARTBEAT] = heartbeat = Heartbeat()
         renderer = await stack.enter_async_context(open_render_pool())
         app[keys.CHAT] = Chat(appender, log, renderer, settings.limits, hub)
@@ -209,7 +209,7 @@ async def _drain(app: web.Application) -> None:
     """Take nobody new, finish what is under way, and send everybody to another node."""
     if app[keys.SOCKETS].draining:
         return
-    app[keys.HUB].depart()
+    app[keys.HUB].stop_presence()
     await app[keys.SOCKETS].drain()
     with suppress(TimeoutError):
         async with asyncio.timeout(COMMIT_TIMEOUT_S):

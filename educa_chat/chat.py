@@ -67,14 +67,14 @@ class Chat:
         self._commands = RateLimit(limits.messages_per_second, limits.message_burst)
         self._typing = RateLimit(1 / TYPING_EVERY_S, 1)
 
-    def obey(
+    def handle(
         self,
         command: Stored | Typing,
         visitor: Visitor,
         membership: Membership,
-        settle: Callable[[str, Outcome], None],
+        on_outcome: Callable[[str, Outcome], None],
     ) -> Coroutine[Any, Any, None] | None:
-        """Do what `command` asks for, and tell `settle` the id and the outcome of what is stored, once, later.
+        """Do what `command` asks for. Later `on_outcome` is called once, with the command's id and its outcome.
 
         Usually that is done when this returns. A text with markup is rendered first, outside the event loop: then this
         returns what remains to be awaited, and nothing else of the same connection may be obeyed before that is done.
@@ -108,16 +108,16 @@ class Chat:
                 text = normalise_text(command.message, self._message_length)
                 command = msgspec.structs.replace(command, message=text)
                 if not is_plain(text):
-                    return self._render_and_append(command, sender, settle)
+                    return self._render_and_append(command, sender, on_outcome)
                 html = render_plain(text)
             entry = kind.entry(command, sender, html)
         except CommandRefused as refusal:
             raise CommandRefused(refusal.code, id=command.id) from None
-        self._append(entry, settle)
+        self._append(entry, on_outcome)
         return None
 
     async def _render_and_append(
-        self, command: WithText, sender: Sender, settle: Callable[[str, Outcome], None]
+        self, command: WithText, sender: Sender, on_outcome: Callable[[str, Outcome], None]
     ) -> None:
         kind = BY_COMMAND[type(command)]
         try:
@@ -126,12 +126,12 @@ class Chat:
         except DatabaseUnavailable:
             raise CommandRefused(ErrorCode.UNAVAILABLE, id=command.id) from None
         if foreseen is not None:
-            settle(sender.client_id, foreseen)
+            on_outcome(sender.client_id, foreseen)
             return
         html = await self._renderer.render(sender.user_id, command.message)
-        self._append(kind.entry(command, sender, html), settle)
+        self._append(kind.entry(command, sender, html), on_outcome)
 
-    def _append(self, entry: Entry, settle: Callable[[str, Outcome], None]) -> None:
+    def _append(self, entry: Entry, on_outcome: Callable[[str, Outcome], None]) -> None:
         if entry.kind == MESSAGE:
             self._typists.end_typing(entry.course, entry.actor)
-        self._appender.append(entry, lambda outcome: settle(entry.client_id, outcome))
+        self._appender.append(entry, lambda outcome: on_outcome(entry.client_id, outcome))

@@ -83,7 +83,7 @@ async def _bus(settings: Settings) -> str:
         bus.subscribe(topic) as payloads,
     ):
         await bus.publish(topic, payload)
-        async for heard in payloads:
-            if heard == payload:
+        async for received in payloads:
+            if received == payload:
                 break
     return f"{settings.bus.url.partition(':')[0]}, heard itself"

@@ -87,7 +87,7 @@ class Hub:
         self._outbox_filled = asyncio.Event()
         self._typists: dict[tuple[int, int], Typist] = {}
         """By course and id: who has begun to type and is yet to be told of."""
-        self._typist_came = asyncio.Event()
+        self._typist_added = asyncio.Event()
         self._publish_failed_at = -math.inf
         self._dropped: Counter[str] = Counter()
         """Payloads from the bus that were ignored since that was last logged, by reason."""
@@ -96,9 +96,9 @@ class Hub:
         """Courses whose room is to be closed because something went wrong in it."""
         self._compared_after = log.losses
         self._sweeping = asyncio.Lock()
-        self._doubt_told = False
+        self._doubt_logged = False
         self._process = secrets.token_bytes(8)
-        self._departing = False
+        self._presence_stopped = False
         self._swept_at = clock()
 
     def __len__(self) -> int:
@@ -172,7 +172,7 @@ class Hub:
         )
         opened = _OpenRoom(room, self._codec(course), self._clock())
         self._rooms[course] = opened
-        self._listen(opened)
+        self._start_listener(opened)
         return opened.room
 
     def announce(self, events: Mapping[int, list[Event]]) -> None:
@@ -184,7 +184,7 @@ class Hub:
             return
         for course, fresh in events.items():
             if (opened := self._rooms.get(course)) is not None:
-                with self._failing_alone(course):
+                with self._isolating_failures(course):
                     opened.room.offer(fresh)
         if not self._bus.reaches_others:
             return
@@ -205,7 +205,7 @@ class Hub:
         anonymous message.
         """
         self._typists[course, person.id] = Typist(person, is_student)
-        self._typist_came.set()
+        self._typist_added.set()
 
     def end_typing(self, course: int, user_id: int) -> None:
         """Tell no more that somebody is typing, where it was not told yet: it would come behind what she said."""
@@ -214,22 +214,22 @@ class Hub:
     def signal_read(self, course: int, seqs: Mapping[int, int]) -> None:
         """Let the windows of people, by their ids, know how far they have read in others, here and elsewhere."""
         if (opened := self._rooms.get(course)) is not None:
-            opened.room.presence.show_read(seqs)
+            opened.room.presence.broadcast_read(seqs)
         self._outbox_signals.extend((course, payload) for payload in self._codec(course).encode_readers(seqs))
         self._outbox_filled.set()
 
-    def depart(self) -> None:
+    def stop_presence(self) -> None:
         """Tell and show nobody any more who is here: whoever leaves now comes back to another process."""
-        self._departing = True
+        self._presence_stopped = True
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Do the hub's work while the context lasts; leaving closes every room with 1001."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(supervised(self._publish, "publisher"))
-            await stack.enter_async_context(supervised(self._sweep_for_ever, "sweep"))
+            await stack.enter_async_context(supervised(self._sweep_periodically, "sweep"))
             await stack.enter_async_context(supervised(self._gossip, "gossip"))
-            await stack.enter_async_context(supervised(self._tell_who_types, "typing"))
+            await stack.enter_async_context(supervised(self._publish_typing, "typing"))
             try:
                 yield
             finally:
@@ -267,25 +267,25 @@ class Hub:
                 if not isinstance(failure, BusUnavailable):
                     raise failure
 
-    def _listen(self, opened: _OpenRoom) -> None:
+    def _start_listener(self, opened: _OpenRoom) -> None:
         if opened.listener is not None:
             opened.listener.cancel()
         # In a context of its own: it outlives the request that opened the room, and says nothing in its name.
         opened.listener = asyncio.create_task(
-            self._hear(opened), name=f"listener of room {opened.room.course}", context=Context()
+            self._receive(opened), name=f"listener of room {opened.room.course}", context=Context()
         )
 
-    async def _hear(self, opened: _OpenRoom) -> None:
+    async def _receive(self, opened: _OpenRoom) -> None:
         """Take in what the bus brings, and what the log had before that; for as long as the room is open."""
         room = opened.room
         while True:
             try:
                 async with self._bus.subscribe(self._topic(room.course)) as payloads:
-                    room.presence.ask()
+                    room.presence.request_rosters()
                     await room.catch_up("subscribed")
                     taken = 0
                     async for payload in payloads:
-                        self._take(opened, payload)
+                        self._dispatch(opened, payload)
                         taken += 1
                         if taken % PAYLOADS_PER_TURN == 0:
                             await asyncio.sleep(0)
@@ -296,7 +296,7 @@ class Hub:
                 logger.exception("the listener of room %d failed", room.course)
             await asyncio.sleep(RESUBSCRIBE_PAUSE_S * (1 + random.random()))  # noqa: S311
 
-    def _take(self, opened: _OpenRoom, payload: bytes) -> None:
+    def _dispatch(self, opened: _OpenRoom, payload: bytes) -> None:
         room = opened.room
         match opened.codec.decode(payload, room.head):
             case LogUpdate(head, events):
@@ -307,11 +307,11 @@ class Hub:
                     room.offer(events)
                 room.expect(head, "head")
             case Typist(person, is_student):
-                room.presence.show_typing(person, is_student=is_student)
+                room.presence.broadcast_typing(person, is_student=is_student)
             case Readers(seqs):
-                room.presence.show_read({user_id: seq for user_id, seq in seqs.items() if seq <= room.head})
+                room.presence.broadcast_read({user_id: seq for user_id, seq in seqs.items() if seq <= room.head})
             case Roster() as roster:
-                room.presence.hear(roster)
+                room.presence.receive(roster)
             case Dropped(fault):
                 self._metrics.count_dropped_payload(fault)
                 self._dropped[fault] += 1
@@ -324,14 +324,14 @@ class Hub:
             self._dropped.clear()
             self._dropped_reported_at = self._clock()
 
-    async def _tell_who_types(self) -> None:
+    async def _publish_typing(self) -> None:
         while True:
-            await self._typist_came.wait()
+            await self._typist_added.wait()
             await asyncio.sleep(GOSSIP_TURN_S)
-            self._typist_came.clear()
+            self._typist_added.clear()
             typists, self._typists = self._typists, {}
             try:
-                muted = await self._log.muted([place for place, typist in typists.items() if typist.is_student])
+                muted = await self._log.muted([key for key, typist in typists.items() if typist.is_student])
             except DatabaseUnavailable as error:
                 logger.debug("who types is not told: %s", error)
                 continue
@@ -347,15 +347,15 @@ class Hub:
         """Tell and show who is here, where that is due."""
         while True:
             await asyncio.sleep(GOSSIP_TURN_S)
-            if self._departing:
+            if self._presence_stopped:
                 continue
             now = self._clock()
             for course, opened in self._rooms.items():
                 presence = opened.room.presence
                 if presence.due_at > now:
                     continue
-                with self._failing_alone(course):
-                    presence.show()
+                with self._isolating_failures(course):
+                    presence.broadcast()
                     roster = presence.roster()
                     if roster is not None:
                         self._outbox_signals.append((course, opened.codec.encode_roster(roster)))
@@ -363,21 +363,21 @@ class Hub:
 
     # The sweep.
 
-    async def _sweep_for_ever(self) -> None:
+    async def _sweep_periodically(self) -> None:
         while True:
             try:
                 await self.sweep()
             except DatabaseUnavailable as error:
                 logger.warning("the sweep can't read the log: %s", error)
-            self._tell_of_doubt()
+            self._log_doubt()
             self._report_dropped()
             await asyncio.sleep(SWEEP_S)
 
-    def _tell_of_doubt(self) -> None:
+    def _log_doubt(self) -> None:
         """Log once that the bus came into doubt, and once that it carries again: each room would say it many times."""
-        if self.bus_in_doubt != self._doubt_told:
-            self._doubt_told = self.bus_in_doubt
-            logger.warning("the bus is in doubt: rooms read the log" if self._doubt_told else "the bus carries again")
+        if self.bus_in_doubt != self._doubt_logged:
+            self._doubt_logged = self.bus_in_doubt
+            logger.warning("the bus is in doubt: rooms read the log" if self._doubt_logged else "the bus carries again")
 
     async def sweep(self) -> None:
         """Compare every open room with the log, and close the rooms that nobody is in.
@@ -391,7 +391,7 @@ class Hub:
             # What the rooms show now was in the log before the question is asked.
             shown = {}
             for course, opened in self._rooms.items():
-                with self._failing_alone(course):
+                with self._isolating_failures(course):
                     shown[course] = Head(opened.room.head, opened.room.at)
             epoch, heads = await self._log.heads(list(shown))
             self._swept_at = self._clock()
@@ -407,7 +407,7 @@ class Hub:
             self._compared_after = losses
 
     @contextmanager
-    def _failing_alone(self, course: int) -> Iterator[None]:
+    def _isolating_failures(self, course: int) -> Iterator[None]:
         """An edge: whatever goes wrong in one room closes that room, and harms neither the others nor the process.
 
         The room is closed by the next sweep, and opens again as new.
@@ -456,8 +456,8 @@ class Hub:
             if opened.behind >= 2:
                 # Its listener has gone deaf.
                 opened.behind = 0
-                self._listen(opened)
-            with self._failing_alone(course):
+                self._start_listener(opened)
+            with self._isolating_failures(course):
                 opened.room.expect(head, "sweep")
         if rewound:
             logger.warning("the log no longer has what %d rooms have shown: they are closed", len(rewound))

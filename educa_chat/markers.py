@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
+from educa_chat.batch_loader import BatchLoader
 from educa_chat.errors import DatabaseUnavailable
-from educa_chat.lookups import Lookup
 from educa_chat.storage.markers import find_markers, unread_counts, write_markers
 from educa_chat.storage.pool import Database
 from educa_chat.tasks import supervised
 
 logger = logging.getLogger(__name__)
 
-TELL_EVERY_S = 0.5
+PUBLISH_EVERY_S = 0.5
 WRITE_EVERY_S = 2.0
 LAST_WRITE_TIMEOUT_S = 1.0
 
@@ -26,12 +26,12 @@ class Markers:
     second, the newest of each. All are written every two seconds, and kept until they are: a crash loses no more.
     """
 
-    def __init__(self, database: Database, tell: Callable[[int, Mapping[int, int]], None]) -> None:
+    def __init__(self, database: Database, publish: Callable[[int, Mapping[int, int]], None]) -> None:
         self._database = database
-        self._tell = tell
-        self._stored = Lookup(partial(find_markers, database), "lookup of markers")
+        self._publish = publish
+        self._loader = BatchLoader(partial(find_markers, database), "loader of markers")
         self._unwritten: dict[tuple[int, int], int] = {}
-        self._untold: dict[int, dict[int, int]] = {}
+        self._unpublished: dict[int, dict[int, int]] = {}
         self._has_moved = asyncio.Event()
 
     def move(self, user_id: int, course: int, seq: int) -> None:
@@ -39,44 +39,44 @@ class Markers:
         if seq <= self._unwritten.get((user_id, course), 0):
             return
         self._unwritten[user_id, course] = seq
-        self._untold.setdefault(course, {})[user_id] = seq
+        self._unpublished.setdefault(course, {})[user_id] = seq
         self._has_moved.set()
 
     async def find(self, user_id: int, course: int) -> int:
         """How far the user has read; 0: nothing yet. Raises DatabaseUnavailable."""
-        place = (user_id, course)
+        membership_key = (user_id, course)
         # Looked at first: what is being written may be neither here any more nor there yet.
-        here = self._unwritten.get(place, 0)
-        return max(here, await self._stored.find(place) or 0, self._unwritten.get(place, 0))
+        here = self._unwritten.get(membership_key, 0)
+        return max(here, await self._loader.load(membership_key) or 0, self._unwritten.get(membership_key, 0))
 
     async def unread_counts(self, user_id: int, courses: Collection[int]) -> dict[int, int]:
         """How many messages of each course the user has not read. Raises DatabaseUnavailable."""
         here = {course: self._unwritten.get((user_id, course), 0) for course in courses}
         return await unread_counts(self._database, user_id, here)
 
-    def tell(self) -> None:
+    def publish(self) -> None:
         """Tell what has moved since it was told last."""
         self._has_moved.clear()
-        untold, self._untold = self._untold, {}
-        for course, seqs in untold.items():
-            self._tell(course, seqs)
+        unpublished, self._unpublished = self._unpublished, {}
+        for course, seqs in unpublished.items():
+            self._publish(course, seqs)
 
     async def write(self) -> None:
         """Write what has moved. Raises DatabaseUnavailable, and then it is written the next time."""
         written = dict(self._unwritten)
         if written:
             await write_markers(self._database, written)
-        for place, seq in written.items():
-            if self._unwritten.get(place) == seq:
-                del self._unwritten[place]
+        for membership_key, seq in written.items():
+            if self._unwritten.get(membership_key) == seq:
+                del self._unwritten[membership_key]
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Tell and write while the context lasts, and write once more when it ends."""
         try:
             async with (
-                supervised(self._tell_for_ever, "teller of markers"),
-                supervised(self._write_for_ever, "writer of markers"),
+                supervised(self._publish_periodically, "publisher of markers"),
+                supervised(self._write_periodically, "writer of markers"),
             ):
                 yield
         finally:
@@ -84,13 +84,13 @@ class Markers:
                 async with asyncio.timeout(LAST_WRITE_TIMEOUT_S):
                     await self._try_to_write()
 
-    async def _tell_for_ever(self) -> None:
+    async def _publish_periodically(self) -> None:
         while True:
             await self._has_moved.wait()
-            self.tell()
-            await asyncio.sleep(TELL_EVERY_S)
+            self.publish()
+            await asyncio.sleep(PUBLISH_EVERY_S)
 
-    async def _write_for_ever(self) -> None:
+    async def _write_periodically(self) -> None:
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             await self._try_to_write()

@@ -194,7 +194,7 @@ def _signature(signer: hmac.HMAC, content: bytes | memoryview) -> bytes:
 def _encode_event(parts: list[bytes], event: Event) -> None:
     instructor, basic = event.instructor or b"", event.basic or b""
     parts += (
-        _EVENT.pack(len(event.student), len(instructor), len(basic), event.owner or 0, len(event.redacts)),
+        _EVENT.pack(len(event.student), len(instructor), len(basic), event.concealed_user_id or 0, len(event.redacts)),
         event.student,
         instructor,
         basic,
@@ -238,14 +238,19 @@ def _decode_content(
 
 def _decode_event(payload: bytes, position: int, seq: int, *, may_redact: bool = True) -> tuple[Event, int]:
     """Decode the event at `position`, and find where it ends. Raises struct.error, ValueError."""
-    *lengths, owner, redacted_count = _EVENT.unpack_from(payload, position)
+    *lengths, concealed_user_id, redacted_count = _EVENT.unpack_from(payload, position)
     position += _EVENT.size
     variants: list[bytes | None] = []
     for length in lengths:
         variants.append(payload[position : position + length] if length else None)
         position += length
     student, instructor, basic = variants
-    if student is None or position > len(payload) or owner > MAX_USER_ID or (redacted_count and not may_redact):
+    if (
+        student is None
+        or position > len(payload)
+        or concealed_user_id > MAX_USER_ID
+        or (redacted_count and not may_redact)
+    ):
         raise ValueError
     _check_variants(seq, student, instructor, basic)
     redacts = []
@@ -257,7 +262,7 @@ def _decode_event(payload: bytes, position: int, seq: int, *, may_redact: bool =
         if redacted.size > MAX_REDACTED_BYTES:
             raise ValueError
         redacts.append(redacted)
-    return Event(seq, student, instructor, basic, owner or None, tuple(redacts)), position
+    return Event(seq, student, instructor, basic, concealed_user_id or None, tuple(redacts)), position
 
 
 def _check_variants(seq: int, student: bytes, *others: bytes | None) -> None:

@@ -19,9 +19,9 @@ PROCESSES = 128
 """People of more processes than this are not shown."""
 GATHER_S = 0.25
 """What changes within this time is told and shown at once."""
-TELL_AT_MOST_EVERY_S = 0.5
-SHOW_AT_MOST_EVERY_S = 1.0
-TELL_AT_LEAST_EVERY_S = 10.0
+MIN_PUBLISH_INTERVAL_S = 0.5
+MIN_BROADCAST_INTERVAL_S = 1.0
+MAX_PUBLISH_INTERVAL_S = 10.0
 FORGET_AFTER_S = 25.0
 """A process that has told nothing for so long is gone, so that nobody sees its people 30 seconds after a crash."""
 SIGNAL_BUFFER_BYTES = 64 * 1024
@@ -51,7 +51,7 @@ class Roster(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     """
 
     process: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
-    asks: bool
+    is_request: bool
     """Whether the others should tell theirs: it has just come to the room and knows of nobody."""
     people: Annotated[list[UserId], msgspec.Meta(max_length=ROSTER_PEOPLE)]
     others: Annotated[int, msgspec.Meta(ge=0, le=PEOPLE_PER_PROCESS - ROSTER_PEOPLE)]
@@ -83,7 +83,7 @@ class Member(Protocol):
         """The bytes that are written and not sent."""
 
 
-class _Heard(NamedTuple):
+class _ReceivedRoster(NamedTuple):
     roster: Roster
     at: float
 
@@ -101,13 +101,13 @@ class Presence:
         self._clock = clock
         self._members: dict[Member, None] = {}
         self._sockets_of: dict[Person, int] = {}
-        self._heard: dict[bytes, _Heard] = {}
+        self._received: dict[bytes, _ReceivedRoster] = {}
         self._newcomers: set[Member] = set()
-        self._shown: tuple[bytes, ...] = ()
+        self._last_broadcast: tuple[bytes, ...] = ()
         self._conceals_students = False
-        self._asks = True
-        self._told_at = self._shown_at = -math.inf
-        self._tell_at = self._show_at = self._forget_at = math.inf
+        self._requests_rosters = True
+        self._last_published_at = self._last_broadcast_at = -math.inf
+        self._publish_at = self._broadcast_at = self._forget_at = math.inf
         self.due_at = math.inf
         """When `roster` or `show` have something to do next."""
 
@@ -123,17 +123,17 @@ class Presence:
     def conceals_students(self, conceals: bool) -> None:
         if conceals != self._conceals_students:
             self._conceals_students = conceals
-            self._show_soon()
+            self._schedule_broadcast()
 
-    def arrive(self, member: Member) -> None:
+    def join(self, member: Member) -> None:
         """Count `member`, and show her soon who is here."""
         self._members[member] = None
         self._newcomers.add(member)
-        self._show_soon()
+        self._schedule_broadcast()
         sockets = self._sockets_of.get(member.person, 0)
         self._sockets_of[member.person] = sockets + 1
         if not sockets:
-            self._tell_soon()
+            self._schedule_publish()
 
     def leave(self, member: Member) -> None:
         """Count `member` no more; nothing happens when she was not here."""
@@ -144,73 +144,73 @@ class Presence:
         self._sockets_of[member.person] -= 1
         if not self._sockets_of[member.person]:
             del self._sockets_of[member.person]
-            self._show_soon()
-            self._tell_soon()
+            self._schedule_broadcast()
+            self._schedule_publish()
 
-    def ask(self) -> None:
+    def request_rosters(self) -> None:
         """Let the others tell of their people: what they told before may have been missed."""
-        self._asks = True
+        self._requests_rosters = True
         if self._members:
-            self._tell_soon()
+            self._schedule_publish()
 
-    def hear(self, roster: Roster) -> None:
+    def receive(self, roster: Roster) -> None:
         """Take what a process tells, this one included."""
         if roster.process == self._process:
             return
-        before = self._heard.get(roster.process)
-        if before is None and len(self._heard) >= PROCESSES:
+        before = self._received.get(roster.process)
+        if before is None and len(self._received) >= PROCESSES:
             return
         if before is None or (before.roster.people, before.roster.others) != (roster.people, roster.others):
-            self._show_soon()
+            self._schedule_broadcast()
         if roster.people or roster.others:
-            self._heard[roster.process] = _Heard(roster, self._clock())
+            self._received[roster.process] = _ReceivedRoster(roster, self._clock())
         else:
-            self._heard.pop(roster.process, None)
-        self._reckon_silence()
-        if roster.asks and self._members:
-            self._tell_soon()
+            self._received.pop(roster.process, None)
+        self._update_forget_at()
+        if roster.is_request and self._members:
+            self._schedule_publish()
 
     def roster(self) -> Roster | None:
         """What is to be told to the other processes now; None: nothing yet."""
         now = self._clock()
-        if now < self._tell_at:
+        if now < self._publish_at:
             return None
-        self._told_at = now
-        self._tell_at = now + TELL_AT_LEAST_EVERY_S if self._members else math.inf
-        self._reckon()
-        asks, self._asks = self._asks, False
+        self._last_published_at = now
+        self._publish_at = now + MAX_PUBLISH_INTERVAL_S if self._members else math.inf
+        self._update_due_at()
+        is_request, self._requests_rosters = self._requests_rosters, False
         people = list(self._sockets_of)
         return Roster(
             process=self._process,
-            asks=asks,
+            is_request=is_request,
             people=[person.id for person in people[:ROSTER_PEOPLE]],
             others=max(0, min(len(people), PEOPLE_PER_PROCESS) - ROSTER_PEOPLE),
             named=people if len(people) <= NAMED_PEOPLE else [],
         )
 
-    def show(self) -> None:
+    def broadcast(self) -> None:
         """Forget who has fallen silent, and show who is here to those who do not know it yet."""
         now = self._clock()
-        silent = [process for process, heard in self._heard.items() if now - heard.at >= FORGET_AFTER_S]
+        silent = [process for process, received in self._received.items() if now - received.at >= FORGET_AFTER_S]
         for process in silent:
-            del self._heard[process]
-            self._show_soon()
-        self._reckon_silence()
-        if now < self._show_at:
+            del self._received[process]
+            self._schedule_broadcast()
+        self._update_forget_at()
+        if now < self._broadcast_at:
             return
-        self._shown_at, self._show_at = now, math.inf
-        self._reckon()
+        self._last_broadcast_at, self._broadcast_at = now, math.inf
+        self._update_due_at()
         whole = self._signal()
         instructors = text_frame(encode(whole))
         students = text_frame(encode(PresenceSignal(count=whole.count))) if self._conceals_students else instructors
-        members = self._newcomers if self._shown == (students, instructors) else self._members
+        members = self._newcomers if self._last_broadcast == (students, instructors) else self._members
         for member in members:
-            if _hears(member):
+            if _accepts_signals(member):
                 member.write(students if member.audience is Audience.STUDENT else instructors)
-        self._shown = students, instructors
+        self._last_broadcast = students, instructors
         self._newcomers.clear()
 
-    def show_typing(self, person: Person, *, is_student: bool) -> None:
+    def broadcast_typing(self, person: Person, *, is_student: bool) -> None:
         """Let everybody else see that `person` is typing, unless this room conceals its students.
 
         The process that sends the signal checks this too, but it may not have heard yet that the room conceals them.
@@ -219,19 +219,19 @@ class Presence:
             return
         frame = text_frame(encode(TypingSignal(user=person.user, name=person.name)))
         for member in self._members:
-            if member.person.id != person.id and _hears(member):
+            if member.person.id != person.id and _accepts_signals(member):
                 member.write(frame)
 
-    def show_read(self, seqs: Mapping[int, int]) -> None:
+    def broadcast_read(self, seqs: Mapping[int, int]) -> None:
         """Let those who do not know it yet see how far they have read elsewhere, by their ids."""
         for member in self._members:
             seq = seqs.get(member.person.id, 0)
-            if seq > member.marker and _hears(member):
+            if seq > member.marker and _accepts_signals(member):
                 member.marker = seq
                 member.write(text_frame(encode(ReadSignal(seq=seq))))
 
     def _signal(self) -> PresenceSignal:
-        rosters = [heard.roster for heard in self._heard.values()]
+        rosters = [received.roster for received in self._received.values()]
         ids = {person.id for person in self._sockets_of}.union(*(roster.people for roster in rosters))
         count = len(ids) + sum(roster.others for roster in rosters)
         if count > NAMED_PEOPLE:
@@ -240,23 +240,27 @@ class Presence:
         named |= {person.user: person.name for person in self._sockets_of}
         return PresenceSignal(count=count, users=sorted(named), names={user: named[user] for user in sorted(named)})
 
-    def _tell_soon(self) -> None:
-        self._tell_at = min(self._tell_at, max(self._clock() + GATHER_S, self._told_at + TELL_AT_MOST_EVERY_S))
-        self._reckon()
+    def _schedule_publish(self) -> None:
+        self._publish_at = min(
+            self._publish_at, max(self._clock() + GATHER_S, self._last_published_at + MIN_PUBLISH_INTERVAL_S)
+        )
+        self._update_due_at()
 
-    def _show_soon(self) -> None:
+    def _schedule_broadcast(self) -> None:
         # A process that has just come to the room knows of nobody yet: the others are asked first.
-        gather_s = SHOW_AT_MOST_EVERY_S if self._asks else GATHER_S
-        self._show_at = min(self._show_at, max(self._clock() + gather_s, self._shown_at + SHOW_AT_MOST_EVERY_S))
-        self._reckon()
+        gather_s = MIN_BROADCAST_INTERVAL_S if self._requests_rosters else GATHER_S
+        self._broadcast_at = min(
+            self._broadcast_at, max(self._clock() + gather_s, self._last_broadcast_at + MIN_BROADCAST_INTERVAL_S)
+        )
+        self._update_due_at()
 
-    def _reckon_silence(self) -> None:
-        self._forget_at = min((heard.at for heard in self._heard.values()), default=math.inf) + FORGET_AFTER_S
-        self._reckon()
+    def _update_forget_at(self) -> None:
+        self._forget_at = min((received.at for received in self._received.values()), default=math.inf) + FORGET_AFTER_S
+        self._update_due_at()
 
-    def _reckon(self) -> None:
-        self.due_at = min(self._tell_at, self._show_at, self._forget_at)
+    def _update_due_at(self) -> None:
+        self.due_at = min(self._publish_at, self._broadcast_at, self._forget_at)
 
 
-def _hears(member: Member) -> bool:
+def _accepts_signals(member: Member) -> bool:
     return member.audience is not Audience.BASIC and member.buffer_size() <= SIGNAL_BUFFER_BYTES

@@ -56,7 +56,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """None: the same as the student's."""
     basic: bytes | None
     """None: basic clients get nothing."""
-    owner: int | None = None
+    concealed_user_id: int | None = None
     """The id of the user it is by or about, where students don't see that. This user's own sockets get the frame `own`
     first, and the instructors' form of what is hidden from other students."""
     redacts: "tuple[Event, ...]" = ()
@@ -78,7 +78,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         """How many anonymous messages the room has more since this event, deleted ones not counted: 1, 0 or -1."""
         return _is_anonymous(self) - sum(map(_is_anonymous, self.redacts))
 
-    def form(self, audience: Audience) -> bytes | None:
+    def variant(self, audience: Audience) -> bytes | None:
         """What `audience` sees; None: nothing."""
         if audience is Audience.BASIC:
             return self.basic
@@ -90,24 +90,24 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 def _is_anonymous(event: Event) -> bool:
     """Whether it is an anonymous message, deleted or not."""
     # No text contains this: its quotes are escaped.
-    return event.owner is not None and b'"anonymous":true' in event.student
+    return event.concealed_user_id is not None and b'"anonymous":true' in event.student
 
 
-def is_hidden(form: bytes) -> bool:
+def is_hidden(variant: bytes) -> bool:
     """Whether an event says nothing in this form, or in this frame of a form."""
-    return b'"type":"hidden"' in form
+    return b'"type":"hidden"' in variant
 
 
-def datetime_in(form: bytes) -> str:
+def datetime_in(variant: bytes) -> str:
     """The `datetime` of the event of which `form` is a form or its frame: it stands right behind the seq."""
-    start = form.index(b'"datetime":"') + len(b'"datetime":"')
-    return form[start : form.index(b'"', start)].decode()
+    start = variant.index(b'"datetime":"') + len(b'"datetime":"')
+    return variant[start : variant.index(b'"', start)].decode()
 
 
-def anonymity_in(form: bytes) -> bool | None:
+def anonymity_in(variant: bytes) -> bool | None:
     """Whether students may be anonymous since the event of which `form` is a form; None: it is about something else."""
     # No text holds this, for its quotes are escaped there.
-    return b'"on":true' in form if b'"type":"anonymity"' in form else None
+    return b'"on":true' in variant if b'"type":"anonymity"' in variant else None
 
 
 class Hidden(msgspec.Struct, tag="hidden"):

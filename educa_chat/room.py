@@ -50,7 +50,7 @@ RETRY_PAUSE_S = 0.5
 class Member(presence.Member, Protocol):
     """Somebody who watches a room: a socket, or a list in a test."""
 
-    async def drain(self) -> None:
+    async def wait_until_sent(self) -> None:
         """Wait until most of the buffer is sent."""
 
     def close(self, code: CloseCode) -> None:
@@ -68,24 +68,28 @@ class _Frames(msgspec.Struct, frozen=True, gc=False):
     student: bytes
     instructor: bytes
     basic: bytes
-    owner: int | None
+    concealed_user_id: int | None
 
-    def form(self, audience: Audience) -> bytes:
+    def variant(self, audience: Audience) -> bytes:
         if audience is Audience.STUDENT:
             return self.student
         return self.instructor if audience is Audience.INSTRUCTOR else self.basic
 
-    def form_for(self, member: Member) -> bytes:
+    def variant_for(self, member: Member) -> bytes:
         """What `member` gets: the form of their audience.
 
         The owner gets the frame `own` first, and the instructors' form of what is hidden from other students.
         """
-        form = self.form(member.audience)
-        if self.owner is None or self.owner != member.person.id or member.audience is Audience.BASIC:
-            return form
-        if is_hidden(form):
-            form = self.instructor
-        return text_frame(encode(Own(seq=self.seq))) + form
+        variant = self.variant(member.audience)
+        if (
+            self.concealed_user_id is None
+            or self.concealed_user_id != member.person.id
+            or member.audience is Audience.BASIC
+        ):
+            return variant
+        if is_hidden(variant):
+            variant = self.instructor
+        return text_frame(encode(Own(seq=self.seq))) + variant
 
     @property
     def size(self) -> int:
@@ -100,11 +104,11 @@ def _frames(event: Event) -> _Frames:
         student,
         student if event.instructor is None else text_frame(event.instructor),
         b"" if event.basic is None else text_frame(event.basic),
-        event.owner,
+        event.concealed_user_id,
     )
 
 
-def _behind(events: Sequence[Event], after: int) -> Sequence[Event]:
+def _events_after(events: Sequence[Event], after: int) -> Sequence[Event]:
     """Those of `events`, which are in order, with seq > `after`."""
     return events[bisect_right(events, after, key=attrgetter("seq")) :]
 
@@ -146,7 +150,7 @@ class Room:
         self._members: dict[Audience, set[Member]] = {audience: set() for audience in Audience}
         self._ring: deque[_Frames] = deque()
         self._ring_bytes = 0
-        self._has_recalled = False
+        self._is_ring_filled = False
         """Whether the ring was once filled from the log, with what was said before the room was opened."""
         self._due: list[_Frames] = []
         self._held: dict[int, Event] = {}
@@ -186,17 +190,17 @@ class Room:
                 self._redact(event)
         for event in events:
             if event.seq == self.head + 1:
-                self._show(event)
+                self._broadcast(event)
             elif event.seq > self.head:
                 self._hold(event)
         while (in_line := self._held.get(self.head + 1)) is not None:
-            self._show(in_line)
-        self._mind_the_gap("gap")
+            self._broadcast(in_line)
+        self._watch_gap("gap")
 
     def expect(self, seq: int, reason: CatchUpReason) -> None:
         """Learn that the log reaches to `seq`, and from whom: what does not come by itself soon is read."""
         self._expected = max(self._expected, seq)
-        self._mind_the_gap(reason)
+        self._watch_gap(reason)
 
     def _redact(self, event: Event) -> None:
         """Let go of what `event` takes back, wherever it is: shown already, held, or yet to come, by whatever way."""
@@ -205,16 +209,16 @@ class Room:
             # What is being read may be older than this.
             self._redacted_meanwhile |= redacted
         if len(self._redacted) < HELD_COUNT:
-            self._redacted |= {seq: stands for seq, stands in redacted.items() if seq > self.head}
+            self._redacted |= {seq: current for seq, current in redacted.items() if seq > self.head}
         first = self._ring[0].seq if self._ring else self.head + 1
-        for seq, stands in redacted.items():
+        for seq, current in redacted.items():
             if first <= seq <= self.head:
-                place = seq - first
-                self._ring_bytes -= self._ring[place].size
-                self._ring[place] = _frames(stands)
-                self._ring_bytes += self._ring[place].size
+                index = seq - first
+                self._ring_bytes -= self._ring[index].size
+                self._ring[index] = _frames(current)
+                self._ring_bytes += self._ring[index].size
 
-    def _show(self, event: Event) -> None:
+    def _broadcast(self, event: Event) -> None:
         if self._redacted:
             event = self._redacted.pop(event.seq, event)
         self.head, self._newest = event.seq, event
@@ -251,41 +255,41 @@ class Room:
         if not due:
             return
         deliveries = 0
-        owners = {frames.owner for frames in due if frames.owner is not None}
+        concealed_user_ids = {frames.concealed_user_id for frames in due if frames.concealed_user_id is not None}
         for audience, members in self._members.items():
             if not members:
                 continue
-            forms = [form for frames in due if (form := frames.form(audience))]
-            if not forms:
+            variants = [variant for frames in due if (variant := frames.variant(audience))]
+            if not variants:
                 continue
-            data = b"".join(forms)
+            data = b"".join(variants)
             slow = []
             for member in members:
                 if member.buffer_size() > BUFFER_LIMIT_BYTES:
                     slow.append(member)
-                elif owners and member.person.id in owners:
-                    member.write(b"".join(frames.form_for(member) for frames in due))
+                elif concealed_user_ids and member.person.id in concealed_user_ids:
+                    member.write(b"".join(frames.variant_for(member) for frames in due))
                 else:
                     member.write(data)
             for member in slow:
                 self.leave(member)
                 member.close(CloseCode.TOO_SLOW)
-            deliveries += len(forms) * len(members)
+            deliveries += len(variants) * len(members)
         if deliveries:
             self._metrics.count_deliveries(deliveries, self.at)
 
     # Catching up with the log.
 
-    def _mind_the_gap(self, reason: CatchUpReason) -> None:
+    def _watch_gap(self, reason: CatchUpReason) -> None:
         if self._expected <= self.head:
             if self._gap_timer is not None:
                 self._gap_timer.cancel()
                 self._gap_timer = None
         elif self._gap_timer is None and self._catching_up is None:
             due_at = max(self._loop.time() + self.gap_patience_s, self._no_read_before)
-            self._gap_timer = self._loop.call_at(due_at, self._gap_stayed, reason)
+            self._gap_timer = self._loop.call_at(due_at, self._gap_expired, reason)
 
-    def _gap_stayed(self, reason: CatchUpReason) -> None:
+    def _gap_expired(self, reason: CatchUpReason) -> None:
         self._gap_timer = None
         self._start_catching_up(reason)
 
@@ -322,11 +326,11 @@ class Room:
         if task.cancelled():
             return
         if (error := task.exception()) is None:
-            self._mind_the_gap("gap")
+            self._watch_gap("gap")
         else:
             logger.warning("room %d can't read the log: %s", self.course, error)
             if self._gap_timer is None and self._expected > self.head:
-                self._gap_timer = self._loop.call_later(RETRY_PAUSE_S, self._gap_stayed, "retry")
+                self._gap_timer = self._loop.call_later(RETRY_PAUSE_S, self._gap_expired, "retry")
 
     # Coming and going.
 
@@ -353,7 +357,7 @@ class Room:
             member.close(CloseCode.GOING_AWAY)
         else:
             self._members[member.audience].add(member)
-            self.presence.arrive(member)
+            self.presence.join(member)
         return outcome
 
     async def datetime_of(self, seq: int) -> str | None:
@@ -366,7 +370,7 @@ class Room:
         read: Sequence[Event] = () if self._ring_follows(seq - 1) else await self._read_replay(seq - 1)
         if self._ring_follows(seq - 1):
             return datetime_in(self._ring[seq - self._ring[0].seq].student)
-        found = _behind(read, seq - 1)
+        found = _events_after(read, seq - 1)
         return found[0].at if found and found[0].seq == seq else None
 
     def leave(self, member: Member) -> None:
@@ -383,21 +387,21 @@ class Room:
         if not self._ring_follows(after):
             with suppress(DatabaseUnavailable):
                 read = await self._read_replay(after)
-            if not _behind(read, after):
+            if not _events_after(read, after):
                 await asyncio.sleep(RETRY_PAUSE_S)
         # The frames of what was remembered are made once for all who waited for it.
         missed: Iterable[_Frames] = (
             islice(self._ring, after + 1 - self._ring[0].seq, None)
             if self._ring_follows(after)
-            else map(_frames, _behind(read, after))
+            else map(_frames, _events_after(read, after))
         )
         piece: list[bytes] = []
         piece_bytes = 0
         for frames in missed:
-            frame = frames.form_for(member)
+            frame = frames.variant_for(member)
             if piece and piece_bytes + len(frame) > REPLAY_PIECE_BYTES:
                 member.write(b"".join(piece))
-                await member.drain()
+                await member.wait_until_sent()
                 return after
             piece.append(frame)
             piece_bytes += len(frame)
@@ -426,7 +430,7 @@ class Room:
                 if not replays:
                     continue
                 after, fills_ring = min(after for after, _ in replays), False
-                if not self._has_recalled and after >= self.head - RING_COUNT:
+                if not self._is_ring_filled and after >= self.head - RING_COUNT:
                     # As far back as the ring goes: who comes next has missed more, and then needs no read.
                     after, fills_ring = max(0, self.head - RING_COUNT), True
                 self._metrics.count_log_read("replay")
@@ -439,8 +443,8 @@ class Room:
                             answer.set_exception(error)
                 else:
                     events = [self._redacted_meanwhile.get(event.seq, event) for event in read]
-                    self._remember(events)
-                    self._has_recalled = self._has_recalled or fills_ring
+                    self._fill_ring(events)
+                    self._is_ring_filled = self._is_ring_filled or fills_ring
                     # The log may be ahead of the room, and who is shown something here must not be shown it again.
                     self.offer(events)
                     for _, answer in replays:
@@ -449,7 +453,7 @@ class Room:
         finally:
             self._replaying = None
 
-    def _remember(self, events: Sequence[Event]) -> None:
+    def _fill_ring(self, events: Sequence[Event]) -> None:
         """Put what was read in front of the ring, so that the next who comes back needs no read."""
         first = self._ring[0].seq if self._ring else self.head + 1
         for event in reversed(events):

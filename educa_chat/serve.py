@@ -107,19 +107,19 @@ async def _serve_in_workers(settings: Settings, ready: Callable[[], None], stop:
         )
 
         workers = [_Worker(one) for _ in range(settings.server.workers)]
-        is_told = False
+        is_announced = False
         try:
             while not stop.is_set():
-                if not is_told and all(worker.is_ready for worker in workers):
+                if not is_announced and all(worker.is_ready for worker in workers):
                     ready()
-                    is_told = True
+                    is_announced = True
                 await _any_change(workers, stop)
-                for place, worker in enumerate(workers):
+                for index, worker in enumerate(workers):
                     if not worker.process.is_alive() and not stop.is_set():
                         pid, code = worker.process.pid, worker.process.exitcode
                         logger.error("worker %s ended with %s and is started again", pid, code)
                         await asyncio.sleep(RESTART_PAUSE_S)
-                        workers[place] = _Worker(one)
+                        workers[index] = _Worker(one)
         finally:
             for worker in workers:
                 worker.process.terminate()
@@ -133,17 +133,17 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.is_ready = False
         """Whether people may come to it."""
-        self.news, told = context.Pipe(duplex=False)
+        self.ready_receiver, ready_sender = context.Pipe(duplex=False)
         """What can be read from when it is ready, or has ended."""
-        self.process = context.Process(target=_work, args=(settings, logging.getLogger().level, told))
+        self.process = context.Process(target=_work, args=(settings, logging.getLogger().level, ready_sender))
         self.process.start()
         # Else its end would not be the end of the pipe.
-        told.close()
+        ready_sender.close()
 
-    def hear(self) -> None:
+    def receive(self) -> None:
         """Take in the news."""
         with suppress(EOFError):
-            self.news.recv_bytes()
+            self.ready_receiver.recv_bytes()
             self.is_ready = True
 
 
@@ -154,19 +154,19 @@ async def _any_change(workers: Iterable[_Worker], stop: asyncio.Event) -> None:
     for worker in workers:
         loop.add_reader(worker.process.sentinel, changed.set)
         if not worker.is_ready:
-            loop.add_reader(worker.news, changed.set)
+            loop.add_reader(worker.ready_receiver, changed.set)
     waits = [asyncio.create_task(event.wait()) for event in (changed, stop)]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
     for worker in workers:
         loop.remove_reader(worker.process.sentinel)
-        loop.remove_reader(worker.news)
-        if not worker.is_ready and worker.news.poll():
-            worker.hear()
+        loop.remove_reader(worker.ready_receiver)
+        if not worker.is_ready and worker.ready_receiver.poll():
+            worker.receive()
 
 
-def _work(settings: Settings, level: int, told: Connection) -> None:
+def _work(settings: Settings, level: int, ready_sender: Connection) -> None:
     configure_logging(level, settings.server.mode)
 
     async def work() -> None:
@@ -185,7 +185,7 @@ def _work(settings: Settings, level: int, told: Connection) -> None:
             stop.set()
 
         loop.add_reader(parent.sentinel, stop_alone)
-        await _serve_here(settings, lambda: told.send_bytes(b"ready"), stop, reuse_port=True)
+        await _serve_here(settings, lambda: ready_sender.send_bytes(b"ready"), stop, reuse_port=True)
 
     try:
         asyncio.run(work())

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.protocol import CloseCode
+from educa_chat.storage.access_changes import listen
 from educa_chat.storage.courses import Membership, present_memberships
-from educa_chat.storage.notices import listen
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor, session_digest
 from educa_chat.tasks import running, supervised
@@ -36,12 +36,12 @@ class Socket(Protocol):
     def close(self, code: CloseCode) -> None:
         """Leave the room at once and begin to close."""
 
-    async def retire(self) -> None:
-        """Obey nothing more, finish what is under way, and close with 1001; return when it is closed."""
+    async def drain(self) -> None:
+        """Handle nothing more, finish what is under way, and close with 1001; return when the socket is closed."""
 
 
 class Sockets:
-    """Keeps count of the sockets, and looks again whether each may stay: when a notice comes, and every 30 seconds.
+    """Keeps count of the sockets, and rechecks whether each may stay: when access changes, and every 30 seconds.
 
     `find_visitors` returns the users who are signed in by some session ids, and raises DatabaseUnavailable.
     With `limit` sockets of one user open (0: no limit), the oldest gives way to a new one.
@@ -59,8 +59,8 @@ class Sockets:
         self._find_visitors = find_visitors
         self._limit = limit
         self._by_user: dict[int, dict[Socket, None]] = {}
-        self._suspects: set[Socket] = set()
-        self._suspicion = asyncio.Event()
+        self._unchecked: set[Socket] = set()
+        self._recheck_due = asyncio.Event()
 
     def __iter__(self) -> Iterator[Socket]:
         for sockets in self._by_user.values():
@@ -83,39 +83,42 @@ class Sockets:
 
     def discard(self, socket: Socket) -> None:
         """Count `socket` no more."""
-        self._suspects.discard(socket)
+        self._unchecked.discard(socket)
         sockets = self._by_user.get(socket.visitor.user_id, {})
         sockets.pop(socket, None)
         if not sockets:
             self._by_user.pop(socket.visitor.user_id, None)
 
-    def suspect(self, sockets: Collection[Socket]) -> None:
-        """Look again soon whether `sockets` may stay."""
+    def schedule_recheck(self, sockets: Collection[Socket]) -> None:
+        """Check soon whether `sockets` may stay."""
         if sockets:
-            self._suspects.update(sockets)
-            self._suspicion.set()
+            self._unchecked.update(sockets)
+            self._recheck_due.set()
 
-    def suspect_all(self) -> None:
-        """Look again soon whether everybody may stay."""
-        self.suspect(list(self))
+    def schedule_full_recheck(self) -> None:
+        """Check soon whether each socket may stay."""
+        self.schedule_recheck(list(self))
 
-    def notice(self, subject: str, name: str) -> None:
-        """Take a notice that a user, a session, a course or everybody may have lost a right."""
+    def access_changed(self, subject: str, name: str) -> None:
+        """Recheck the sockets of a user, a session, a course or everybody: they may have lost access."""
         if subject == "user" and name.isdecimal():
-            self.suspect(list(self._by_user.get(int(name), ())))
+            self.schedule_recheck(list(self._by_user.get(int(name), ())))
         elif subject == "session":
-            self.suspect([s for s in self if session_digest(s.visitor.session_id) == name])
+            self.schedule_recheck([s for s in self if session_digest(s.visitor.session_id) == name])
         elif subject == "course" and name.isdecimal():
-            self.suspect([s for s in self if s.membership.course == int(name)])
+            self.schedule_recheck([s for s in self if s.membership.course == int(name)])
         elif subject == "everybody":
-            self.suspect_all()
+            self.schedule_full_recheck()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Look after the sockets while the context lasts."""
         async with (
-            running(self._recheck_for_ever(), "recheck of the sockets"),
-            supervised(partial(listen, self._database, self.notice, self.suspect_all), "listener for notices"),
+            running(self._recheck_periodically(), "recheck of the sockets"),
+            supervised(
+                partial(listen, self._database, self.access_changed, self.schedule_full_recheck),
+                "listener for access changes",
+            ),
         ):
             yield
 
@@ -125,48 +128,48 @@ class Sockets:
         leaving = list(self)
         random.shuffle(leaving)
         batch = max(DRAIN_BATCH, math.ceil(len(leaving) * DRAIN_PAUSE_S / DRAIN_S))
-        async with asyncio.TaskGroup() as retirements:
+        async with asyncio.TaskGroup() as drains:
             for start in range(0, len(leaving), batch):
                 if start:
                     await asyncio.sleep(DRAIN_PAUSE_S)
                 for socket in leaving[start : start + batch]:
-                    retirements.create_task(socket.retire())
+                    drains.create_task(socket.drain())
 
-    async def _recheck_for_ever(self) -> None:
+    async def _recheck_periodically(self) -> None:
         while True:
             try:
                 async with asyncio.timeout(RECHECK_S):
-                    await self._suspicion.wait()
+                    await self._recheck_due.wait()
             except TimeoutError:
-                self._suspects.update(self)
-            self._suspicion.clear()
-            suspects, self._suspects = self._suspects, set()
+                self._unchecked.update(self)
+            self._recheck_due.clear()
+            unchecked, self._unchecked = self._unchecked, set()
             try:
-                await self._recheck(suspects)
+                await self._recheck(unchecked)
             except DatabaseUnavailable as error:
                 logger.warning("who may stay can't be checked: %s", error)
                 await asyncio.sleep(RETRY_PAUSE_S)
-                self.suspect(suspects & set(self))
+                self.schedule_recheck(unchecked & set(self))
             except Exception:
                 # An edge. A check that can't be made refuses: they may come in again by the door, where they are
                 # checked as well.
-                logger.exception("the recheck of %d sockets failed, and they are closed", len(suspects))
-                for socket in suspects:
+                logger.exception("the recheck of %d sockets failed, and they are closed", len(unchecked))
+                for socket in unchecked:
                     socket.close(CloseCode.INTERNAL_ERROR)
 
-    async def _recheck(self, suspects: Collection[Socket]) -> None:
-        if not suspects:
+    async def _recheck(self, unchecked: Collection[Socket]) -> None:
+        if not unchecked:
             return
-        visitors = await self._find_visitors({socket.visitor.session_id for socket in suspects})
-        owners = {visitor.session_id: visitor.user_id for visitor in visitors}
-        places = {socket: _place(socket) for socket in suspects}
-        present = await present_memberships(self._database, set(places.values()))
-        for socket, place in places.items():
-            if owners.get(socket.visitor.session_id) != socket.visitor.user_id:
+        visitors = await self._find_visitors({socket.visitor.session_id for socket in unchecked})
+        users = {visitor.session_id: visitor.user_id for visitor in visitors}
+        membership_keys = {socket: _membership_key(socket) for socket in unchecked}
+        present = await present_memberships(self._database, set(membership_keys.values()))
+        for socket, membership_key in membership_keys.items():
+            if users.get(socket.visitor.session_id) != socket.visitor.user_id:
                 socket.close(CloseCode.SESSION_ENDED)
-            elif place not in present:
+            elif membership_key not in present:
                 socket.close(CloseCode.NOT_A_MEMBER)
 
 
-def _place(socket: Socket) -> tuple[int, int, bool]:
+def _membership_key(socket: Socket) -> tuple[int, int, bool]:
     return socket.visitor.user_id, socket.membership.course, socket.membership.is_instructor

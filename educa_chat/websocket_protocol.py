@@ -55,9 +55,9 @@ class ReadingTime:
     def _begin(self) -> None:
         if self._next_iteration is None:
             self._ends_at = self._clock() + READING_S
-            self._next_iteration = asyncio.get_running_loop().call_soon(self._go_on)
+            self._next_iteration = asyncio.get_running_loop().call_soon(self._take_turns)
 
-    def _go_on(self) -> None:
+    def _take_turns(self) -> None:
         self._next_iteration = None
         if self._line:
             self._begin()
@@ -146,7 +146,7 @@ class WebSocket(asyncio.Protocol):
         # Called before each delivery: while writing isn't paused, the transport needn't be asked.
         return self._transport.get_write_buffer_size() if self._is_write_paused else 0
 
-    async def drain(self) -> None:
+    async def wait_until_sent(self) -> None:
         """Wait until most of the buffer is sent. Raises ConnectionResetError if the connection is lost."""
         if self._is_write_paused and not self.is_closed:
             if self._drained is None:

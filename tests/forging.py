@@ -35,10 +35,14 @@ def message(seq: int, at: str = AT, rest: str = '"type":"chat_message","user":"e
 
 
 def event(
-    student: bytes, instructor: bytes = b"", basic: bytes = b"", owner: int = 0, redacts: Sequence[bytes] = ()
+    student: bytes,
+    instructor: bytes = b"",
+    basic: bytes = b"",
+    concealed_user_id: int = 0,
+    redacts: Sequence[bytes] = (),
 ) -> bytes:
     """An event as it stands in a payload; `redacts` are others, each behind its seq."""
-    lengths = pack("!IIIII", len(student), len(instructor), len(basic), owner, len(redacts))
+    lengths = pack("!IIIII", len(student), len(instructor), len(basic), concealed_user_id, len(redacts))
     return b"".join((lengths, student, instructor, basic, *redacts))
 
 

@@ -27,13 +27,15 @@ class PageModel:
 
     def take(self, events: Iterable[Event]) -> "PageModel":
         for event in events:
-            is_own = event.owner == self._reader.user_id
-            form = json.loads(event.form(Audience.INSTRUCTOR if self._reader.is_instructor else Audience.STUDENT) or "")
-            if form["type"] == "hidden" and is_own:
-                form = json.loads(event.form(Audience.INSTRUCTOR) or "")
-            assert form["seq"] == event.seq == self.head + 1, "an event twice, or none"
+            is_own = event.concealed_user_id == self._reader.user_id
+            variant = json.loads(
+                event.variant(Audience.INSTRUCTOR if self._reader.is_instructor else Audience.STUDENT) or ""
+            )
+            if variant["type"] == "hidden" and is_own:
+                variant = json.loads(event.variant(Audience.INSTRUCTOR) or "")
+            assert variant["seq"] == event.seq == self.head + 1, "an event twice, or none"
             self.head = event.seq
-            self._fold(form, is_own=is_own)
+            self._fold(variant, is_own=is_own)
         return self
 
     def _fold(self, event: dict[str, Any], *, is_own: bool) -> None:

@@ -160,7 +160,7 @@ async def test_a_session_that_is_good_no_more_opens_nothing_and_its_sockets_clos
         await socket.receive()
         await beside.owner.execute(change, key)
         assert (await carla.get(f"/chat/room/{geometry}/"))[0] == 302
-        shared.app[SOCKETS].suspect_all()  # as it does by itself every 30 seconds
+        shared.app[SOCKETS].schedule_full_recheck()  # as it does by itself every 30 seconds
         assert await socket.close_code() == 4001
         await beside.owner.execute("update auth_user set is_active = true where username = 'carla'")
 

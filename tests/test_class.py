@@ -18,7 +18,7 @@ from educa_chat.chat import Chat
 from educa_chat.errors import CommandRefused
 from educa_chat.events.kind import Stored
 from educa_chat.events.marks import Answer, Endorse, Pin, Question
-from educa_chat.events.message import Delete, Edit, Say
+from educa_chat.events.message import Delete, Edit, SendMessage
 from educa_chat.events.reaction import React
 from educa_chat.events.report import Report, Settle
 from educa_chat.events.room_rules import Anonymity, Close, Mute, Slow
@@ -30,14 +30,14 @@ from educa_chat.protocol import Audience, ErrorCode, Event
 from educa_chat.room import Room
 from educa_chat.settings import Limits
 from educa_chat.storage.courses import Membership
-from educa_chat.storage.lines import read_lines
 from educa_chat.storage.log import Accepted, Appender, Log, Outcome, Refused
 from educa_chat.storage.messages import Reader, read_page
 from educa_chat.storage.mutes import read_muted
 from educa_chat.storage.pool import Database, open_database
 from educa_chat.storage.reports import read_queue, reported_messages
+from educa_chat.storage.room_state import find_room_states
 from educa_chat.storage.sessions import Visitor
-from educa_chat.storage.standings import find_standings
+from educa_chat.storage.system_messages import read_system_messages
 from educa_chat.tasks import running
 from tests.conftest import Postgres
 from tests.page_model import PageModel
@@ -91,7 +91,7 @@ class Class:
             visitor = Visitor(user, f"user{user}", f"user{user}", "")
             membership = Membership(1, "Course", user == TEACHER if teaches is None else teaches)
             try:
-                remaining = self.chat.obey(command, visitor, membership, partial(_settle, outcome))
+                remaining = self.chat.handle(command, visitor, membership, partial(_resolve, outcome))
                 if remaining is not None:
                     self.rendering.append(asyncio.ensure_future(remaining))
             except CommandRefused as refusal:
@@ -111,7 +111,7 @@ class Class:
         return "ok" if isinstance(outcome, Accepted) else str(outcome.code)
 
 
-def _settle(to: asyncio.Future[Outcome], id: str, outcome: Outcome) -> None:
+def _resolve(to: asyncio.Future[Outcome], id: str, outcome: Outcome) -> None:
     to.set_result(outcome)
 
 
@@ -192,8 +192,8 @@ RIGHTS = """
 """  # noqa: E501
 PEOPLE = {"asker": ASKER, "student": STUDENT, "teacher": TEACHER}
 COMMANDS: dict[str, Callable[[int], Stored]] = {
-    "message": lambda _: Say(message="more"),
-    "reply": lambda seq: Say(message="more", reply_to=seq),
+    "message": lambda _: SendMessage(message="more"),
+    "reply": lambda seq: SendMessage(message="more", reply_to=seq),
     "edit": lambda seq: Edit(target=seq, message="other"),
     "delete": lambda seq: Delete(target=seq),
     "react": lambda seq: React(target=seq, emoji="👍", on=True),
@@ -205,7 +205,7 @@ COMMANDS: dict[str, Callable[[int], Stored]] = {
     "slow": lambda _: Slow(seconds=30),
     "close": lambda _: Close(on=True),
     "anonymity": lambda _: Anonymity(on=True),
-    "anonymous": lambda _: Say(message="more", anonymous=True),
+    "anonymous": lambda _: SendMessage(message="more", anonymous=True),
     "report": lambda seq: Report(target=seq, reason="rude"),
     "settle": lambda seq: Settle(target=seq),
 }
@@ -224,8 +224,8 @@ def rights() -> list[tuple[str, str, str, str]]:
 
 @pytest.mark.parametrize(("command", "who", "situation", "expected"), rights())
 async def test_who_may_do_what(room: Class, command: str, who: str, situation: str, expected: str) -> None:
-    question = await room.seq_of(ASKER, Say(message="a question?"))
-    reply = await room.seq_of(STUDENT, Say(message="an answer", reply_to=question))
+    question = await room.seq_of(ASKER, SendMessage(message="a question?"))
+    reply = await room.seq_of(STUDENT, SendMessage(message="an answer", reply_to=question))
     user, verb = PEOPLE[who], command.removesuffix(" own")
     target = reply if verb == "answer" else question
     if situation == "muted":
@@ -252,17 +252,19 @@ async def said_in_another_room(room: Class) -> int:
     """The seq of a message of the course 2, where the course 1 has none."""
     head: int = await room.database.fetchval("select head from educa_chat.room where course = 1")
     await room.database.execute("update educa_chat.room set head = $1 where course = 2", head + 10)
-    settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    outcome_future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     visitor = Visitor(OUTSIDER, "user4", "user4", "")
     membership = Membership(2, "Other", is_instructor=False)
-    room.chat.obey(Say(message="elsewhere"), visitor, membership, lambda _, outcome: settled.set_result(outcome))
-    outcome = await asyncio.wait_for(settled, TIMEOUT_S)
+    room.chat.handle(
+        SendMessage(message="elsewhere"), visitor, membership, lambda _, outcome: outcome_future.set_result(outcome)
+    )
+    outcome = await asyncio.wait_for(outcome_future, TIMEOUT_S)
     assert isinstance(outcome, Accepted)
     return outcome.seq
 
 
 async def test_a_message_is_edited_for_a_day(room: Class) -> None:
-    seq = await room.seq_of(ASKER, Say(message="old"))
+    seq = await room.seq_of(ASKER, SendMessage(message="old"))
     await room.database.execute("update educa_chat.message set at = at - interval '23 hours 59 minutes'")
     assert await room.code_of(ASKER, Edit(target=seq, message="new")) == "ok"
     await room.database.execute("update educa_chat.message set at = at - interval '1 minute'")
@@ -276,43 +278,45 @@ async def test_only_a_student_of_the_course_is_muted(room: Class, user: str) -> 
 
 async def test_a_mute_ends_by_itself_and_is_lifted(room: Class) -> None:
     await room.seq_of(TEACHER, Mute(user="user1", minutes=5))
-    assert await room.code_of(ASKER, Say(message="a")) == "muted"
+    assert await room.code_of(ASKER, SendMessage(message="a")) == "muted"
     await room.database.execute("update educa_chat.mute set until = now()")
-    assert await room.code_of(ASKER, Say(message="a")) == "ok"
+    assert await room.code_of(ASKER, SendMessage(message="a")) == "ok"
     await room.seq_of(TEACHER, Mute(user="user1", minutes=5))
     await room.seq_of(TEACHER, Mute(user="user1", minutes=0))
-    assert await room.code_of(ASKER, Say(message="a")) == "ok"
+    assert await room.code_of(ASKER, SendMessage(message="a")) == "ok"
 
 
 async def test_slow_mode_spaces_the_messages_of_each_student(room: Class) -> None:
     await room.seq_of(TEACHER, Slow(seconds=60))
-    first, second = await room.give(ASKER, Say(message="a"), Say(message="b"))
+    first, second = await room.give(ASKER, SendMessage(message="a"), SendMessage(message="b"))
     assert isinstance(first, Accepted)
     assert isinstance(second, Refused)
     assert second.code == ErrorCode.SLOW_MODE
     assert second.wait_s == pytest.approx(60, abs=5)
-    assert await room.code_of(STUDENT, Say(message="a")) == "ok"
-    assert [isinstance(o, Accepted) for o in await room.give(TEACHER, Say(message="a"), Say(message="b"))] == [True] * 2
+    assert await room.code_of(STUDENT, SendMessage(message="a")) == "ok"
+    assert [
+        isinstance(o, Accepted) for o in await room.give(TEACHER, SendMessage(message="a"), SendMessage(message="b"))
+    ] == [True] * 2
     await room.seq_of(TEACHER, Slow(seconds=0))
-    assert await room.code_of(ASKER, Say(message="b")) == "ok"
+    assert await room.code_of(ASKER, SendMessage(message="b")) == "ok"
 
 
 async def test_what_stands_earlier_in_a_batch_counts_for_what_stands_later(room: Class) -> None:
     outcomes = await room.give(
         TEACHER,
-        Say(message="one"),
+        SendMessage(message="one"),
         Edit(target=1, message="two"),
         Delete(target=1),
         Edit(target=1, message="three"),
         Slow(seconds=9),
         Close(on=True),
-        Say(message="four"),
+        SendMessage(message="four"),
     )
     assert [type(outcome).__name__ for outcome in outcomes] == ["Accepted"] * 3 + ["Refused"] + ["Accepted"] * 3
     at_once = (
         room.give(TEACHER, Close(on=False)),
-        room.give(ASKER, Say(message="open")),
-        room.give(ASKER, Say(message="slow")),
+        room.give(ASKER, SendMessage(message="open")),
+        room.give(ASKER, SendMessage(message="slow")),
     )
     (_,), (opened,), (slow,) = await asyncio.gather(*at_once)
     assert isinstance(opened, Accepted)
@@ -320,17 +324,18 @@ async def test_what_stands_earlier_in_a_batch_counts_for_what_stands_later(room:
 
 
 async def test_an_id_counts_over_all_kinds_of_command(room: Class) -> None:
-    (said,) = await room.give(ASKER, Say(message="a", id="x"))
+    (said,) = await room.give(ASKER, SendMessage(message="a", id="x"))
     assert await room.give(ASKER, Delete(target=1, id="x"), React(target=1, emoji="👍", on=True, id="x")) == [said] * 2
     (reacted,) = await room.give(ASKER, React(target=1, emoji="👍", on=True, id="y"))
     assert (
-        await room.give(ASKER, Say(message="b", id="y"), React(target=1, emoji="👍", on=True, id="y")) == [reacted] * 2
+        await room.give(ASKER, SendMessage(message="b", id="y"), React(target=1, emoji="👍", on=True, id="y"))
+        == [reacted] * 2
     )
     assert len(room.events) == 2
 
 
 async def test_what_changes_nothing_is_an_event_too(room: Class) -> None:
-    await room.seq_of(ASKER, Say(message="a"))
+    await room.seq_of(ASKER, SendMessage(message="a"))
     for command in (React(target=1, emoji="👍", on=False), React(target=1, emoji="👍", on=True)):
         await room.give(ASKER, command, command)
     assert len(room.events) == 5
@@ -340,25 +345,25 @@ async def test_what_changes_nothing_is_an_event_too(room: Class) -> None:
 
 @pytest.mark.parametrize("text", ["a", "👍👍", "", "\u200d", "<b>", "1", "👍 "])
 async def test_a_reaction_is_one_emoji(room: Class, text: str) -> None:
-    await room.seq_of(ASKER, Say(message="a"))
+    await room.seq_of(ASKER, SendMessage(message="a"))
     assert await room.code_of(ASKER, React(target=1, emoji=text, on=True)) == "bad_request"
 
 
 async def test_nobody_covers_a_message_with_reactions(room: Class) -> None:
-    await room.seq_of(ASKER, Say(message="a"))
+    await room.seq_of(ASKER, SendMessage(message="a"))
     many = [React(target=1, emoji=chr(0x1F600 + n), on=True) for n in range(21)]
     outcomes = await room.give(ASKER, *many)
     assert [isinstance(outcome, Accepted) for outcome in outcomes] == [True] * 20 + [False]
 
 
 async def test_one_who_answers_marks_no_answer_to_what_is_no_question(room: Class) -> None:
-    await room.seq_of(ASKER, Say(message="a"))
+    await room.seq_of(ASKER, SendMessage(message="a"))
     assert await room.code_of(TEACHER, Answer(target=1, on=True)) == "bad_request"
 
 
 async def test_questions_without_an_answer_are_counted_as_answers_come_and_go(room: Class) -> None:
-    question = await room.seq_of(ASKER, Say(message="why?", question=True))
-    replies = [await room.seq_of(STUDENT, Say(message="so", reply_to=question)) for _ in range(2)]
+    question = await room.seq_of(ASKER, SendMessage(message="why?", question=True))
+    replies = [await room.seq_of(STUDENT, SendMessage(message="so", reply_to=question)) for _ in range(2)]
 
     async def answers() -> int:
         page = await read_page(room.database, 1, READER, before=None, after=None, limit=10)
@@ -375,17 +380,17 @@ async def test_questions_without_an_answer_are_counted_as_answers_come_and_go(ro
 
 
 async def test_a_standing_tells_how_the_room_is_set_and_what_somebody_may(room: Class) -> None:
-    seqs = [await room.seq_of(ASKER, Say(message="a")) for _ in range(3)]
+    seqs = [await room.seq_of(ASKER, SendMessage(message="a")) for _ in range(3)]
     for seq in (seqs[2], seqs[0]):
         await room.seq_of(TEACHER, Pin(target=seq, on=True))
     await room.give(TEACHER, Slow(seconds=30), Close(on=True), Mute(user="user1", minutes=10))
-    standings = await find_standings(room.database, [(ASKER, 1), (STUDENT, 1), (ASKER, 2)])
-    muted_until = standings[ASKER, 1].muted_until
+    room_states = await find_room_states(room.database, [(ASKER, 1), (STUDENT, 1), (ASKER, 2)])
+    muted_until = room_states[ASKER, 1].muted_until
     assert muted_until is not None
     assert 0 < (datetime.fromisoformat(muted_until) - datetime.now(UTC)).total_seconds() <= 600
-    assert standings[ASKER, 1][:4] == standings[STUDENT, 1][:4] == (30, True, False, [seqs[0], seqs[2]])
-    assert standings[STUDENT, 1].muted_until is None
-    assert standings[ASKER, 2] == (0, False, False, [], None)
+    assert room_states[ASKER, 1][:4] == room_states[STUDENT, 1][:4] == (30, True, False, [seqs[0], seqs[2]])
+    assert room_states[STUDENT, 1].muted_until is None
+    assert room_states[ASKER, 2] == (0, False, False, [], None)
 
 
 async def test_who_is_muted_now_is_known_by_name(room: Class) -> None:
@@ -408,7 +413,7 @@ async def test_who_is_muted_now_is_known_by_name(room: Class) -> None:
 
 
 async def test_a_report_is_for_the_instructors_alone(room: Class) -> None:
-    seq = await room.seq_of(ASKER, Say(message="a rude word"))
+    seq = await room.seq_of(ASKER, SendMessage(message="a rude word"))
     await room.seq_of(STUDENT, Report(target=seq, reason="  it is e\u0301vil \n"))
     await room.seq_of(TEACHER, Settle(target=seq))
     reported, settled = (await Log(room.database).read(1, seq, 10))[:2]
@@ -430,12 +435,12 @@ async def test_a_report_is_for_the_instructors_alone(room: Class) -> None:
     [("", "ok"), ("x" * 500, "ok"), (" " * 9000, "ok"), ("x" * 501, "too_long"), ("a\0", "bad_request")],
 )
 async def test_a_reason_is_short_or_missing(room: Class, reason: str, code: str) -> None:
-    seq = await room.seq_of(ASKER, Say(message="a rude word"))
+    seq = await room.seq_of(ASKER, SendMessage(message="a rude word"))
     assert await room.code_of(STUDENT, Report(target=seq, reason=reason)) == code
 
 
 async def test_the_queue_has_what_is_open_with_the_newest_report_first(room: Class) -> None:
-    first, second, third = [await room.seq_of(ASKER, Say(message=text)) for text in ("one", "two", "three")]
+    first, second, third = [await room.seq_of(ASKER, SendMessage(message=text)) for text in ("one", "two", "three")]
     await room.seq_of(STUDENT, Report(target=first, reason="rude"))
     await room.seq_of(STUDENT, Report(target=second))
     await room.seq_of(3, Report(target=first, reason="so it is"))
@@ -472,7 +477,7 @@ async def test_the_queue_has_what_is_open_with_the_newest_report_first(room: Cla
 
 
 async def test_of_many_reports_of_a_message_the_newest_are_shown_and_the_others_counted(room: Class) -> None:
-    seq = await room.seq_of(ASKER, Say(message="one"))
+    seq = await room.seq_of(ASKER, SendMessage(message="one"))
     await room.database.execute(
         "insert into educa_chat.report select 1, $1, n, 'user' || n, '', now(), 100 + n from generate_series(1, 50) n",
         seq,
@@ -486,11 +491,11 @@ async def test_of_many_reports_of_a_message_the_newest_are_shown_and_the_others_
 
 
 async def test_what_was_deleted_is_in_no_form_of_the_log_and_only_instructors_keep_it(room: Class) -> None:
-    seq = await room.seq_of(ASKER, Say(message="a secret word"))
+    seq = await room.seq_of(ASKER, SendMessage(message="a secret word"))
     await room.seq_of(ASKER, Edit(target=seq, message="another secret"))
     await room.seq_of(ASKER, Delete(target=seq))
     log = await Log(room.database).read(1, 0, 100)
-    stored = b"".join(form for event in log for form in (event.student, event.instructor, event.basic) if form)
+    stored = b"".join(variant for event in log for variant in (event.student, event.instructor, event.basic) if variant)
     assert b"secret" not in stored
     assert [json.loads(event.student)["type"] for event in log] == ["chat_message", "hidden", "deleted"]
     first = json.loads(log[0].student)
@@ -504,7 +509,7 @@ async def test_what_was_deleted_is_in_no_form_of_the_log_and_only_instructors_ke
 
 @pytest.mark.parametrize("way", ["the commit", "the bus", "the log"])
 async def test_a_room_takes_back_what_was_deleted_however_it_hears_of_it(room: Class, way: str) -> None:
-    await room.give(ASKER, Say(message="a secret word"), Edit(target=1, message="another secret"))
+    await room.give(ASKER, SendMessage(message="a secret word"), Edit(target=1, message="another secret"))
     said = list(room.events)
     await room.seq_of(ASKER, Delete(target=1))
     log = Log(room.database)
@@ -534,7 +539,7 @@ async def test_a_room_takes_back_what_was_deleted_however_it_hears_of_it(room: C
 
 
 async def test_a_replay_that_was_read_before_a_deletion_does_not_bring_it_back(room: Class) -> None:
-    await room.give(ASKER, *(Say(message="a secret word") for _ in range(3)))
+    await room.give(ASKER, *(SendMessage(message="a secret word") for _ in range(3)))
     log = Log(room.database)
     has_read, may_return = asyncio.Event(), asyncio.Event()
 
@@ -564,8 +569,8 @@ seqs = st.integers(1, 12)
 texts = st.sampled_from(["one", "two https://example.org", "three\nlines", "@user1 and @user4.", "@all", "@all @User2"])
 on = st.booleans()
 commands = st.one_of(
-    st.builds(Say, message=texts, question=on),
-    st.builds(Say, message=texts, reply_to=seqs, anonymous=on),
+    st.builds(SendMessage, message=texts, question=on),
+    st.builds(SendMessage, message=texts, reply_to=seqs, anonymous=on),
     st.builds(Edit, target=seqs, message=texts),
     st.builds(Delete, target=seqs),
     st.builds(React, target=seqs, emoji=st.sampled_from(["👍", "🎉"]), on=on),
@@ -591,7 +596,7 @@ async def test_who_was_cut_off_anywhere_ends_up_with_the_page_of_who_stayed(
     await add_class(database, students=4)
     async with open_class(database) as room:
         await room.seq_of(TEACHER, Anonymity(on=True))
-        await room.give(ASKER, *(Say(message=f"message {n}", anonymous=n > 0) for n in range(3)))
+        await room.give(ASKER, *(SendMessage(message=f"message {n}", anonymous=n > 0) for n in range(3)))
         for batch in batches:
             await asyncio.gather(*(room.give(user, command) for user, command in batch))
         for reader in (Reader(STUDENT, is_instructor=False), READER):
@@ -616,9 +621,9 @@ async def all_pages_are_equal(room: Class, reader: Reader) -> None:
     assert [as_shown(message) for message in page.messages] == [
         {"seq": seq, **shown} for seq, shown in stayed.messages.items()
     ]
-    standing = (await find_standings(room.database, [(reader.user_id, 1)]))[reader.user_id, 1]
-    assert {name: getattr(standing, name) for name in stayed.room} == stayed.room
-    assert standing.pinned == [seq for seq, shown in stayed.messages.items() if shown["pinned"]]
+    room_state = (await find_room_states(room.database, [(reader.user_id, 1)]))[reader.user_id, 1]
+    assert {name: getattr(room_state, name) for name in stayed.room} == stayed.room
+    assert room_state.pinned == [seq for seq, shown in stayed.messages.items() if shown["pinned"]]
     if reader.is_instructor:
         assert await reported_messages(room.database, 1) == sorted(stayed.reported, reverse=True)
     else:
@@ -636,7 +641,7 @@ async def lines_page_by_page(database: Database, reader: Reader, direction: str,
     after = 0 if direction == "after" else None
     while True:
         page = await read_page(database, 1, reader, before=before, after=after, limit=limit)
-        lines = await read_lines(database, 1, reader, page, before=before, after=after)
+        lines = await read_system_messages(database, 1, reader, page, before=before, after=after)
         found = lines + found if direction == "before" else found + lines
         if not page.more:
             return found

@@ -139,9 +139,9 @@ def test_whatever_comes_over_the_bus_the_room_goes_on_and_shows_nothing_but_its_
             *opened.codec.encode_readers({1: 3}),
         ]
 
-        def changed(payload: bytes, place: int, byte: int) -> bytes:
-            place %= len(payload)
-            return payload[:place] + bytes((byte,)) + payload[place + 1 :]
+        def changed(payload: bytes, index: int, byte: int) -> bytes:
+            index %= len(payload)
+            return payload[:index] + bytes((byte,)) + payload[index + 1 :]
 
         @settings(deadline=None)
         @given(
@@ -234,14 +234,14 @@ async def test_a_marker_beyond_the_head_moves_nobody(opened: OpenRoom) -> None:
 def test_people_of_more_processes_than_there_can_be_are_not_counted() -> None:
     now = 1000.0
     presence, member = Presence(b"process0", lambda: now), ListMember()
-    presence.arrive(member)
+    presence.join(member)
     people = list(range(10, 10 + ROSTER_PEOPLE))
     full = PEOPLE_PER_PROCESS - ROSTER_PEOPLE
     for number in range(PROCESSES + 50):
-        presence.hear(Roster(number.to_bytes(8, "big"), False, people, full, []))
-    presence.hear(Roster((0).to_bytes(8, "big"), False, [7], 0, []))
+        presence.receive(Roster(number.to_bytes(8, "big"), False, people, full, []))
+    presence.receive(Roster((0).to_bytes(8, "big"), False, [7], 0, []))
     now += 10
-    presence.show()
+    presence.broadcast()
     assert frames_in(member.received)[-1]["count"] == 1 + 1 + ROSTER_PEOPLE + (PROCESSES - 1) * full
 
 
@@ -307,7 +307,7 @@ async def test_a_room_in_which_something_goes_wrong_is_closed_alone_and_opens_ag
         if name == "at":
             monkeypatch.setattr(room, "_newest", Event(1, b"without a datetime", None, None))
         elif name == "presence":
-            monkeypatch.setattr(room.presence, "show", fail)
+            monkeypatch.setattr(room.presence, "broadcast", fail)
             monkeypatch.setattr(room.presence, "due_at", 0.0)
         else:
             monkeypatch.setattr(room, name, fail)
@@ -342,7 +342,7 @@ async def test_sockets_that_cannot_be_checked_come_in_again_by_the_door_and_the_
         await socket.receive_until("welcome")
         with monkeypatch.context() as broken:
             broken.setattr(server.app[SOCKETS], "_find_visitors", fail)
-            server.app[SOCKETS].suspect_all()
+            server.app[SOCKETS].schedule_full_recheck()
             assert await socket.close_code() == 1011
         socket = await ana.enter()
         await socket.receive_until("welcome")

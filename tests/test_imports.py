@@ -15,7 +15,7 @@ LAYERS = [
         "frames",
         "markup",
         "limits",
-        "lookups",
+        "batch_loader",
         "metrics",
         "log_lines",
         "mentions",

@@ -178,7 +178,7 @@ async def test_of_an_exception_the_place_is_logged_and_not_what_it_says(
         except ExceptionGroup:
             raise KeyError(SECRET) from DatabaseUnavailable("the database is away")
 
-    monkeypatch.setattr(Chat, "obey", fail)
+    monkeypatch.setattr(Chat, "handle", fail)
     lines = logged(formatter)
     async with open_server(settings_for(await postgres.create_chat_database(demo=True))) as server:
         async with Person(server.url, "ana") as ana:

@@ -24,10 +24,10 @@ from tests.serving import TIMEOUT_S, Chatter, Person, Server, add_person, add_ro
 ANA, LUIS = 1, 2
 
 
-class Told(asyncio.Queue[tuple[int, dict[int, int]]]):
+class Published(asyncio.Queue[tuple[int, dict[int, int]]]):
     """What the gatherer has told."""
 
-    def tell(self, course: int, seqs: Mapping[int, int]) -> None:
+    def publish(self, course: int, seqs: Mapping[int, int]) -> None:
         self.put_nowait((course, dict(seqs)))
 
     async def next(self) -> tuple[int, dict[int, int]]:
@@ -51,9 +51,9 @@ async def course_with(database: Database, count: int) -> int:
     return course
 
 
-async def until_stored(database: Database, place: tuple[int, int], seq: int) -> None:
+async def until_stored(database: Database, membership_key: tuple[int, int], seq: int) -> None:
     async with asyncio.timeout(TIMEOUT_S):
-        while (await find_markers(database, [place])).get(place) != seq:
+        while (await find_markers(database, [membership_key])).get(membership_key) != seq:
             await asyncio.sleep(0.01)
 
 
@@ -61,35 +61,35 @@ async def until_stored(database: Database, place: tuple[int, int], seq: int) -> 
 
 
 async def test_the_first_move_is_told_at_once_and_of_the_others_the_newest(database: Database) -> None:
-    told = Told()
-    markers = Markers(database, told.tell)
+    published = Published()
+    markers = Markers(database, published.publish)
     async with markers.open():
         markers.move(ANA, 7, 1)
-        assert await told.next() == (7, {ANA: 1})
+        assert await published.next() == (7, {ANA: 1})
         for seq in range(2, 100):
             markers.move(ANA, 7, seq)
             await asyncio.sleep(0)
         markers.move(LUIS, 7, 5)
         markers.move(ANA, 8, 3)
-        assert [await told.next(), await told.next()] == [(7, {ANA: 99, LUIS: 5}), (8, {ANA: 3})]
-    assert told.empty()
+        assert [await published.next(), await published.next()] == [(7, {ANA: 99, LUIS: 5}), (8, {ANA: 3})]
+    assert published.empty()
 
 
 async def test_a_move_backwards_is_none(database: Database) -> None:
-    told = Told()
-    markers = Markers(database, told.tell)
+    published = Published()
+    markers = Markers(database, published.publish)
     markers.move(ANA, 7, 5)
-    markers.tell()
+    markers.publish()
     for seq in (5, 4):
         markers.move(ANA, 7, seq)
-    markers.tell()
-    assert await told.next() == (7, {ANA: 5})
-    assert told.empty()
+    markers.publish()
+    assert await published.next() == (7, {ANA: 5})
+    assert published.empty()
 
 
 async def test_what_has_moved_is_stored_by_itself(database: Database) -> None:
     course = await course_with(database, 10)
-    markers = Markers(database, Told().tell)
+    markers = Markers(database, Published().publish)
     async with markers.open():
         markers.move(ANA, course, 4)
         await until_stored(database, (ANA, course), 4)
@@ -99,7 +99,7 @@ async def test_what_has_moved_is_stored_by_itself(database: Database) -> None:
 
 async def test_what_has_moved_is_stored_when_the_process_stops(database: Database) -> None:
     course = await course_with(database, 10)
-    markers = Markers(database, Told().tell)
+    markers = Markers(database, Published().publish)
     async with markers.open():
         markers.move(ANA, course, 4)
     assert await find_markers(database, [(ANA, course)]) == {(ANA, course): 4}
@@ -107,7 +107,7 @@ async def test_what_has_moved_is_stored_when_the_process_stops(database: Databas
 
 async def test_what_can_not_be_stored_is_kept_and_stored_later(database: Database) -> None:
     course = await course_with(database, 10)
-    markers = Markers(database, Told().tell)
+    markers = Markers(database, Published().publish)
     await database.execute("alter table educa_chat.marker rename to elsewhere")
     for seq in (3, 4):
         markers.move(ANA, course, seq)
@@ -121,7 +121,7 @@ async def test_what_can_not_be_stored_is_kept_and_stored_later(database: Databas
 
 async def test_it_goes_on_by_itself_when_the_database_is_back(database: Database) -> None:
     course = await course_with(database, 10)
-    markers = Markers(database, Told().tell)
+    markers = Markers(database, Published().publish)
     await database.execute("alter table educa_chat.marker rename to elsewhere")
     async with markers.open():
         markers.move(ANA, course, 4)
@@ -133,7 +133,7 @@ async def test_it_goes_on_by_itself_when_the_database_is_back(database: Database
 
 async def test_what_has_moved_here_is_known_before_it_is_stored(database: Database) -> None:
     course = await course_with(database, 10)
-    markers = Markers(database, Told().tell)
+    markers = Markers(database, Published().publish)
     assert await markers.find(ANA, course) == 0
     assert await markers.unread_counts(ANA, [course]) == {course: 10}
     markers.move(ANA, course, 4)
@@ -147,7 +147,7 @@ async def test_what_has_moved_here_is_known_before_it_is_stored(database: Databa
 
 async def test_what_moves_while_it_is_written_is_written_the_next_time(database: Database) -> None:
     course = await course_with(database, 10)
-    markers = Markers(database, Told().tell)
+    markers = Markers(database, Published().publish)
     markers.move(ANA, course, 4)
     writing = asyncio.create_task(markers.write())
     await asyncio.sleep(0)
@@ -265,10 +265,10 @@ async def test_of_a_flood_the_last_is_what_counts_and_the_others_hear_little_of_
         await say(one, 60)
         for seq in range(1, 61):
             await one.send({"type": "read", "seq": seq})
-        told = 1
+        published = 1
         while (await two.receive_until("read"))["seq"] != 60:
-            told += 1
-        assert told <= 5
+            published += 1
+        assert published <= 5
         assert (await greeted(profe))[1] == 60
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from educa_chat.events.marks import Question
-from educa_chat.events.message import Delete, Edit, Say
+from educa_chat.events.message import Delete, Edit, SendMessage
 from educa_chat.markup import render
 from educa_chat.mentions import EVERYBODY, MOST, mentioned_in
 from educa_chat.protocol import Audience, Event
@@ -123,15 +123,15 @@ async def rename(database: Database, user: int, username: str) -> None:
 
 async def mentions_of(room: Class, user: int, text: str) -> list[str]:
     """Say it, and return whom the event mentions."""
-    await room.seq_of(user, Say(message=text))
+    await room.seq_of(user, SendMessage(message=text))
     found: list[str] = shown(room.events[-1]).get("mentions", [])
     return found
 
 
 def shown(event: Event, audience: Audience = Audience.STUDENT) -> dict[str, Any]:
-    form = event.form(audience)
-    assert form is not None
-    fields: dict[str, Any] = json.loads(form)
+    variant = event.variant(audience)
+    assert variant is not None
+    fields: dict[str, Any] = json.loads(variant)
     return fields
 
 
@@ -172,9 +172,9 @@ async def test_a_name_is_taken_as_people_mean_it(
 
 
 async def test_everybody_is_mentioned_in_the_event_and_in_the_history(room: Class) -> None:
-    await room.seq_of(TEACHER, Say(message="@all and @user1"))
-    await room.seq_of(ASKER, Say(message="@all and @user1"))
-    await room.seq_of(TEACHER, Say(message="@all"))
+    await room.seq_of(TEACHER, SendMessage(message="@all and @user1"))
+    await room.seq_of(ASKER, SendMessage(message="@all and @user1"))
+    await room.seq_of(TEACHER, SendMessage(message="@all"))
     by_teacher, by_student, alone = map(shown, room.events)
     assert (by_teacher["mentions"], by_teacher["mentions_all"]) == (["user1"], True)
     assert (by_student["mentions"], "mentions_all" in by_student) == (["user1"], False)
@@ -184,11 +184,11 @@ async def test_everybody_is_mentioned_in_the_event_and_in_the_history(room: Clas
 
 
 async def test_who_teaches_no_more_can_not_mention_everybody(room: Class) -> None:
-    assert await room.code_of(STUDENT, Say(message="@all"), teaches=True) == "forbidden"
+    assert await room.code_of(STUDENT, SendMessage(message="@all"), teaches=True) == "forbidden"
 
 
 async def test_every_form_is_told_but_the_basic_one(room: Class) -> None:
-    await room.seq_of(TEACHER, Say(message="@all @user1"))
+    await room.seq_of(TEACHER, SendMessage(message="@all @user1"))
     for audience in (Audience.STUDENT, Audience.INSTRUCTOR):
         assert shown(room.events[0], audience)["mentions"] == ["user1"]
     assert {"mentions", "mentions_all"}.isdisjoint(shown(room.events[0], Audience.BASIC))
@@ -196,7 +196,7 @@ async def test_every_form_is_told_but_the_basic_one(room: Class) -> None:
 
 
 async def test_an_edit_mentions_whom_it_names_and_nobody_else(room: Class) -> None:
-    seq = await room.seq_of(TEACHER, Say(message="@all @user1"))
+    seq = await room.seq_of(TEACHER, SendMessage(message="@all @user1"))
     await room.seq_of(TEACHER, Edit(target=seq, message="@user2 and @user4"))
     assert shown(room.events[1])["mentions"] == ["user2"]
     assert "mentions_all" not in shown(room.events[1])
@@ -209,7 +209,7 @@ async def test_an_edit_mentions_whom_it_names_and_nobody_else(room: Class) -> No
 
 
 async def test_what_is_deleted_mentions_nobody(room: Class) -> None:
-    seq = await room.seq_of(TEACHER, Say(message="@all @user1"))
+    seq = await room.seq_of(TEACHER, SendMessage(message="@all @user1"))
     await room.seq_of(TEACHER, Delete(target=seq))
     (message,) = (await read_page(room.database, 1, READER, before=None, after=None, limit=10)).messages
     assert (message.mentions, message.mentions_all) == ([], False)
@@ -219,7 +219,9 @@ async def test_what_is_deleted_mentions_nobody(room: Class) -> None:
 
 async def test_messages_that_go_together_mention_each_its_own(room: Class) -> None:
     await room.give(
-        ASKER, *(Say(message=text) for text in ("@user1", "nobody", "@user2 @user1")), Question(target=1, on=True)
+        ASKER,
+        *(SendMessage(message=text) for text in ("@user1", "nobody", "@user2 @user1")),
+        Question(target=1, on=True),
     )
     assert [shown(event).get("mentions") for event in room.events] == [["user1"], None, ["user2", "user1"], None]
 

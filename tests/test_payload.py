@@ -53,7 +53,9 @@ def variant(seq: int, at: str, type: str, text: str) -> bytes:
     return message(seq, at, json.dumps({"type": type, "message": text}, ensure_ascii=False)[1:])
 
 
-def made_event(seq: int, at: datetime, type: str, text: str, owner: int | None, redacted: int | None) -> Event:
+def made_event(
+    seq: int, at: datetime, type: str, text: str, concealed_user_id: int | None, redacted: int | None
+) -> Event:
     time = at.isoformat(timespec="microseconds") + "+00:00"
     student = variant(seq, time, type, text)
     redacts = (
@@ -61,9 +63,11 @@ def made_event(seq: int, at: datetime, type: str, text: str, owner: int | None, 
         if redacted is None or redacted >= seq
         else (Event(redacted, variant(redacted, time, "hidden", ""), None, None),)
     )
-    if owner is None:
+    if concealed_user_id is None:
         return Event(seq, student, None, None, None, redacts)
-    return Event(seq, student, variant(seq, time, type, text * 2), variant(seq, time, type, text[1:]), owner, redacts)
+    return Event(
+        seq, student, variant(seq, time, type, text * 2), variant(seq, time, type, text[1:]), concealed_user_id, redacts
+    )
 
 
 EVENT_LISTS = st.lists(
@@ -106,8 +110,8 @@ def test_typing_comes_out_of_its_payload(person: Person, is_student: bool) -> No
 
 
 @given(st.lists(PEOPLE, max_size=NAMED_PEOPLE, unique_by=lambda person: person.id), st.booleans(), st.booleans())
-def test_a_roster_comes_out_of_its_payload(people: list[Person], asks: bool, is_named: bool) -> None:
-    roster = Roster(b"process1", asks, [person.id for person in people], 0, people if is_named else [])
+def test_a_roster_comes_out_of_its_payload(people: list[Person], is_request: bool, is_named: bool) -> None:
+    roster = Roster(b"process1", is_request, [person.id for person in people], 0, people if is_named else [])
     assert CODEC.decode(CODEC.encode_roster(roster)) == roster
 
 
@@ -171,8 +175,8 @@ def test_a_payload_of_another_version_is_told_apart() -> None:
 def test_a_payload_of_which_anything_was_changed_is_ignored(events: list[Event], data: st.DataObject) -> None:
     for original in (*CODEC.encode_events(events), *every_kind()):
         payload = bytearray(original)
-        place = data.draw(st.integers(0, len(payload) - 1))
-        payload[place] ^= data.draw(st.integers(1, 255))
+        index = data.draw(st.integers(0, len(payload) - 1))
+        payload[index] ^= data.draw(st.integers(1, 255))
         assert isinstance(CODEC.decode(bytes(payload)), Dropped)
         assert isinstance(CODEC.decode(original[: data.draw(st.integers(0, len(original) - 1))]), Dropped)
         assert isinstance(CODEC.decode(original + data.draw(st.binary(min_size=1))), Dropped)
@@ -293,8 +297,8 @@ def test_all_variants_of_an_event_have_one_time() -> None:
         of_event(event(message(MAX_SEQ + 1)), seq=MAX_SEQ + 1),
         of_event(event(message(MAX_SEQ)), event(message(MAX_SEQ + 1)), seq=MAX_SEQ, count=2),
         of_event(event(message(2**64 - 1)), seq=2**64 - 1),
-        of_event(event(message(5), owner=MAX_USER_ID + 1)),
-        of_event(event(message(5), owner=2**32 - 1)),
+        of_event(event(message(5), concealed_user_id=MAX_USER_ID + 1)),
+        of_event(event(message(5), concealed_user_id=2**32 - 1)),
         of_event(pack("!IIIII", 2**32 - 1, 0, 0, 0, 0), message(5)),
         of_event(pack("!IIIII", len(message(5)), 2**32 - 1, 0, 0, 0), message(5)),
         of_event(pack("!IIIII", len(message(5)), 0, 0, 0, 2**32 - 1), message(5)),

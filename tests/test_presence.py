@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from educa_chat.presence import (
     FORGET_AFTER_S,
+    MAX_PUBLISH_INTERVAL_S,
+    MIN_BROADCAST_INTERVAL_S,
     NAMED_PEOPLE,
     ROSTER_PEOPLE,
-    SHOW_AT_MOST_EVERY_S,
     SIGNAL_BUFFER_BYTES,
-    TELL_AT_LEAST_EVERY_S,
     Person,
     Presence,
     Roster,
@@ -57,7 +57,7 @@ class Town:
         self.now = 1000.0
         self.processes = {name: Presence(name.ljust(8), lambda: self.now) for name in names}
         self._codec = codec_of(EPOCH)
-        self.told: list[tuple[float, Roster]] = []
+        self.published: list[tuple[float, Roster]] = []
 
     def __getitem__(self, name: bytes) -> Presence:
         return self.processes[name]
@@ -69,22 +69,22 @@ class Town:
             for presence in list(self.processes.values()):
                 if presence.due_at > self.now:
                     continue
-                presence.show()
+                presence.broadcast()
                 if (roster := presence.roster()) is not None:
-                    self.told.append((self.now, roster))
+                    self.published.append((self.now, roster))
                     decoded = self._codec.decode(self._codec.encode_roster(roster))
                     assert isinstance(decoded, Roster)
                     for other in self.processes.values():
-                        other.hear(decoded)
+                        other.receive(decoded)
 
 
 def test_who_joins_and_who_leaves_is_known_everywhere_within_two_seconds() -> None:
     town = Town(b"one", b"two")
     ana, luis = Watcher(ANA), Watcher(LUIS)
-    town[b"one"].arrive(ana)
+    town[b"one"].join(ana)
     town.run(2)
     assert ana.users == ["ana"]
-    town[b"two"].arrive(luis)
+    town[b"two"].join(luis)
     town.run(2)
     assert ana.users == luis.users == ["ana", "luis"]
     assert ana.seen[-1] == {
@@ -101,10 +101,10 @@ def test_who_joins_and_who_leaves_is_known_everywhere_within_two_seconds() -> No
 def test_one_person_with_many_sockets_on_many_processes_is_one() -> None:
     town = Town(b"one", b"two")
     first, second, elsewhere, luis = Watcher(ANA), Watcher(ANA), Watcher(ANA), Watcher(LUIS)
-    town[b"one"].arrive(first)
-    town[b"one"].arrive(second)
-    town[b"two"].arrive(elsewhere)
-    town[b"two"].arrive(luis)
+    town[b"one"].join(first)
+    town[b"one"].join(second)
+    town[b"two"].join(elsewhere)
+    town[b"two"].join(luis)
     town.run(2)
     assert luis.seen[-1]["count"] == 2
     town[b"one"].leave(first)
@@ -119,25 +119,25 @@ def test_one_person_with_many_sockets_on_many_processes_is_one() -> None:
 def test_nobody_gets_more_than_one_frame_a_second_however_many_come_and_go() -> None:
     town = Town(b"one", b"two")
     ana = Watcher(ANA)
-    town[b"one"].arrive(ana)
+    town[b"one"].join(ana)
     town.run(2)
     ana.seen.clear()
     for number in range(100):
         visitor = Watcher(Person(100 + number, f"u{number}", f"U{number}"))
-        town[b"two" if number % 2 else b"one"].arrive(visitor)
+        town[b"two" if number % 2 else b"one"].join(visitor)
         town.run(0.1)
-    assert len(ana.seen) <= 10 / SHOW_AT_MOST_EVERY_S + 1
-    assert len([told for _, told in town.told if told.process == b"two     "]) <= 10 / 0.5 + 1
+    assert len(ana.seen) <= 10 / MIN_BROADCAST_INTERVAL_S + 1
+    assert len([published for _, published in town.published if published.process == b"two     "]) <= 10 / 0.5 + 1
 
 
 def test_who_comes_later_is_shown_who_is_here_and_the_others_nothing_that_they_know() -> None:
     town = Town(b"one")
     ana = Watcher(ANA)
-    town[b"one"].arrive(ana)
+    town[b"one"].join(ana)
     town.run(3)
     shown = len(ana.seen)
     second_window = Watcher(ANA)
-    town[b"one"].arrive(second_window)
+    town[b"one"].join(second_window)
     town.run(2)
     assert second_window.users == ["ana"]
     assert len(ana.seen) == shown
@@ -146,30 +146,30 @@ def test_who_comes_later_is_shown_who_is_here_and_the_others_nothing_that_they_k
 def test_a_process_that_dies_leaves_no_ghost_after_thirty_seconds() -> None:
     town = Town(b"one", b"two")
     ana, luis = Watcher(ANA), Watcher(LUIS)
-    town[b"one"].arrive(ana)
-    town[b"two"].arrive(luis)
+    town[b"one"].join(ana)
+    town[b"two"].join(luis)
     town.run(12)
     del town.processes[b"two"]
     town.run(5)
     assert ana.users == ["ana", "luis"]
     town.run(24.9)
     assert ana.users == ["ana"]
-    assert town[b"one"].due_at < town.now + TELL_AT_LEAST_EVERY_S + 1
+    assert town[b"one"].due_at < town.now + MAX_PUBLISH_INTERVAL_S + 1
 
 
 def test_a_restart_of_a_process_whose_people_come_back_elsewhere_shows_nobody_leaving() -> None:
     town = Town(b"one", b"two")
     watcher = Watcher(PROFE)
-    town[b"two"].arrive(watcher)
+    town[b"two"].join(watcher)
     people = [Watcher(Person(10 + n, f"u{n}", f"U{n}")) for n in range(20)]
     for person in people:
-        town[b"one"].arrive(person)
+        town[b"one"].join(person)
     town.run(3)
     watcher.seen.clear()
     # It stops, and says nothing of its people any more, who come back one by one.
     del town.processes[b"one"]
     for person in people:
-        town[b"two"].arrive(person)
+        town[b"two"].join(person)
         town.run(0.3)
     town.run(FORGET_AFTER_S + 2)
     assert {frame["count"] for frame in watcher.seen} <= {21}
@@ -177,10 +177,10 @@ def test_a_restart_of_a_process_whose_people_come_back_elsewhere_shows_nobody_le
 
 def test_a_process_that_starts_knows_the_others_before_it_shows_anybody() -> None:
     town = Town(b"one", b"two")
-    town[b"one"].arrive(Watcher(LUIS))
+    town[b"one"].join(Watcher(LUIS))
     town.run(3)
     ana = Watcher(ANA)
-    town[b"two"].arrive(ana)
+    town[b"two"].join(ana)
     town.run(2)
     assert [frame["count"] for frame in ana.seen] == [2]
 
@@ -188,12 +188,12 @@ def test_a_process_that_starts_knows_the_others_before_it_shows_anybody() -> Non
 def test_a_large_room_is_counted_and_nobody_is_named() -> None:
     town = Town(b"one", b"two")
     first = Watcher(Person(1, "u1", "U1"))
-    town[b"one"].arrive(first)
+    town[b"one"].join(first)
     for number in range(2, NAMED_PEOPLE + 1):
-        town[b"two"].arrive(Watcher(Person(number, f"u{number}", "")))
+        town[b"two"].join(Watcher(Person(number, f"u{number}", "")))
     town.run(2)
     assert len(first.users) == NAMED_PEOPLE  # type: ignore[arg-type]
-    town[b"two"].arrive(Watcher(Person(NAMED_PEOPLE + 1, "one too many", "")))
+    town[b"two"].join(Watcher(Person(NAMED_PEOPLE + 1, "one too many", "")))
     town.run(2)
     assert first.seen[-1] == {"type": "presence", "count": NAMED_PEOPLE + 1}
 
@@ -201,9 +201,9 @@ def test_a_large_room_is_counted_and_nobody_is_named() -> None:
 def test_more_people_than_fit_into_a_payload_are_counted() -> None:
     town = Town(b"one", b"two")
     ana = Watcher(ANA)
-    town[b"two"].arrive(ana)
+    town[b"two"].join(ana)
     for number in range(ROSTER_PEOPLE + 100):
-        town[b"one"].arrive(Watcher(Person(2**31 - 1 - number, f"u{number}", "")))
+        town[b"one"].join(Watcher(Person(2**31 - 1 - number, f"u{number}", "")))
     town.run(3)
     assert ana.seen[-1]["count"] == ROSTER_PEOPLE + 101
 
@@ -213,7 +213,7 @@ def test_basic_clients_are_counted_and_told_nothing_and_who_reads_slowly_gets_no
     ana, basic, slow = Watcher(ANA), Watcher(LUIS, Audience.BASIC), Watcher(PROFE, Audience.INSTRUCTOR)
     slow.buffered = SIGNAL_BUFFER_BYTES + 1
     for watcher in (ana, basic, slow):
-        town[b"one"].arrive(watcher)
+        town[b"one"].join(watcher)
     town.run(2)
     assert ana.users == ["ana", "luis", "profe"]
     assert not basic.seen
@@ -223,11 +223,11 @@ def test_basic_clients_are_counted_and_told_nothing_and_who_reads_slowly_gets_no
 def test_an_empty_room_is_told_once_and_is_quiet_then() -> None:
     town = Town(b"one")
     ana = Watcher(ANA)
-    town[b"one"].arrive(ana)
+    town[b"one"].join(ana)
     town.run(1)
     town[b"one"].leave(ana)
     town.run(100)
-    assert [len(told.people) for _, told in town.told] == [1, 0]
+    assert [len(published.people) for _, published in town.published] == [1, 0]
 
 
 @given(
@@ -245,7 +245,7 @@ def test_in_the_end_everybody_sees_exactly_those_who_are_here(
         watchers = here.setdefault((process, person), [])
         if comes:
             watchers.append(Watcher(Person(person, f"u{person}", "")))
-            town[process].arrive(watchers[-1])
+            town[process].join(watchers[-1])
         elif watchers:
             town[process].leave(watchers.pop())
         town.run(tenths / 10)
@@ -357,9 +357,9 @@ def test_a_student_who_types_elsewhere_is_not_shown_in_a_room_that_conceals_stud
     """Their process may not have heard yet that it does."""
     presence = Presence(b"process1", lambda: 0.0)
     watcher = Watcher(LUIS)
-    presence.arrive(watcher)
+    presence.join(watcher)
     presence.conceals_students = conceals
-    presence.show_typing(ANA, is_student=True)
+    presence.broadcast_typing(ANA, is_student=True)
     assert [frame["user"] for frame in watcher.seen] == ([] if conceals else ["ana"])
-    presence.show_typing(ANA, is_student=False)
+    presence.broadcast_typing(ANA, is_student=False)
     assert watcher.seen[-1]["user"] == "ana"

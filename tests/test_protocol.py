@@ -20,7 +20,7 @@ from yarl import URL
 
 from educa_chat.commands import Command, decode_command
 from educa_chat.errors import CommandRefused
-from educa_chat.events.message import Say
+from educa_chat.events.message import SendMessage
 from educa_chat.events.text import normalise_text
 from educa_chat.handlers.access import is_site_path
 from educa_chat.markup import render
@@ -71,7 +71,7 @@ def test_any_json_is_a_command_or_refused(value: Any) -> None:
 @given(COMMANDS)
 def test_a_command_that_is_accepted_has_an_id_and_a_message_that_can_be_stored(value: dict[str, Any]) -> None:
     decoded = decoded_or_refused(json.dumps(value))
-    if isinstance(decoded, Say):
+    if isinstance(decoded, SendMessage):
         assert decoded.id is not None
         assert 1 <= len(decoded.id) <= 64
         assert "\0" not in decoded.id
@@ -117,7 +117,7 @@ def test_unknown_fields_that_would_take_long_to_decode_are_refused(type: str, un
 @pytest.mark.parametrize("text", ["{", "\\", '"', '{"', "\n", "\u0001", "😀", "[1,", "\\{"])
 def test_a_long_text_is_no_reason_to_refuse_a_frame_whatever_it_contains(text: str) -> None:
     for frame in (json.dumps({"id": "a", "message": text * 4_000}), json.dumps({"message": text * 4_000, "id": "a"})):
-        assert decode_command(frame, id_required=True) == Say(id="a", message=text * 4_000)
+        assert decode_command(frame, id_required=True) == SendMessage(id="a", message=text * 4_000)
 
 
 @given(st.text(min_size=1, max_size=80))

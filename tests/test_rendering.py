@@ -11,7 +11,7 @@ import pytest
 
 from educa_chat.chat import Chat
 from educa_chat.events.kind import Stored
-from educa_chat.events.message import Edit, Say
+from educa_chat.events.message import Edit, SendMessage
 from educa_chat.events.room_rules import Close, Mute, Slow
 from educa_chat.markup import is_plain, prepare, render, render_plain
 from educa_chat.markup import pool as pool_module
@@ -95,7 +95,7 @@ async def test_somebody_who_waits_for_one_text_does_not_wait_for_the_many_of_ano
 
 
 async def test_one_user_never_occupies_more_than_one_worker(pool: RenderPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    ask, under_way, most = pool_module._ask, 0, 0
+    ask, under_way, most = pool_module._request, 0, 0
 
     async def counting(worker: Process, text: str) -> str:
         nonlocal under_way, most
@@ -106,7 +106,7 @@ async def test_one_user_never_occupies_more_than_one_worker(pool: RenderPool, mo
         finally:
             under_way -= 1
 
-    monkeypatch.setattr(pool_module, "_ask", counting)
+    monkeypatch.setattr(pool_module, "_request", counting)
     await asyncio.gather(*(pool.render(1, CODE) for _ in range(20)))
     assert most == 1
     await asyncio.gather(*(pool.render(user, CODE) for user in range(20)))
@@ -159,7 +159,7 @@ class Room:
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         membership = Membership(1, "Course", user == self.TEACHER)
         visitor = Visitor(user, f"user{user}", f"user{user}", "")
-        remaining = self.chat.obey(command, visitor, membership, lambda _, told: outcome.set_result(told))
+        remaining = self.chat.handle(command, visitor, membership, lambda _, told: outcome.set_result(told))
         if remaining is not None:
             await remaining
         return await asyncio.wait_for(outcome, TIMEOUT_S)
@@ -182,13 +182,13 @@ async def refused(room: Room, user: int, command: Stored) -> ErrorCode:
 
 
 async def test_nothing_is_rendered_that_is_refused_anyway(room: Room) -> None:
-    first = await room.give(Room.STUDENT, Say(message="first"))
+    first = await room.give(Room.STUDENT, SendMessage(message="first"))
     assert isinstance(first, Accepted)
-    say = Say(message=CODE)
+    say = SendMessage(message=CODE)
 
     assert await refused(room, Room.OUTSIDER, say) == "forbidden"
-    assert await refused(room, Room.STUDENT, Say(message=CODE, anonymous=True)) == "forbidden"
-    assert await refused(room, Room.STUDENT, Say(message=CODE, reply_to=99)) == "no_such_message"
+    assert await refused(room, Room.STUDENT, SendMessage(message=CODE, anonymous=True)) == "forbidden"
+    assert await refused(room, Room.STUDENT, SendMessage(message=CODE, reply_to=99)) == "no_such_message"
     assert await refused(room, Room.STUDENT, Edit(target=99, message=CODE)) == "no_such_message"
     assert await refused(room, Room.OTHER, Edit(target=first.seq, message=CODE)) == "forbidden"
     await room.give(Room.TEACHER, Slow(seconds=1000))
@@ -213,14 +213,14 @@ async def test_nothing_is_rendered_that_is_refused_anyway(room: Room) -> None:
 
 
 async def test_nothing_is_rendered_for_an_id_that_was_used_before(room: Room) -> None:
-    first = await room.give(Room.STUDENT, Say(id="a", message="first"))
-    assert await room.give(Room.STUDENT, Say(id="a", message=CODE)) == first
+    first = await room.give(Room.STUDENT, SendMessage(id="a", message="first"))
+    assert await room.give(Room.STUDENT, SendMessage(id="a", message=CODE)) == first
     assert room.renderer.rendered == []
 
 
 async def test_what_is_accepted_is_rendered_once(room: Room) -> None:
-    said = await room.give(Room.STUDENT, Say(message=CODE))
+    said = await room.give(Room.STUDENT, SendMessage(message=CODE))
     assert isinstance(said, Accepted)
     assert isinstance(await room.give(Room.STUDENT, Edit(target=said.seq, message="**b**")), Accepted)
-    assert isinstance(await room.give(Room.TEACHER, Say(message="*c*", reply_to=said.seq)), Accepted)
+    assert isinstance(await room.give(Room.TEACHER, SendMessage(message="*c*", reply_to=said.seq)), Accepted)
     assert room.renderer.rendered == [CODE, "**b**", "*c*"]

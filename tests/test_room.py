@@ -20,10 +20,12 @@ AT = "2026-01-01T00:00:00.000000+00:00"
 
 
 def event(seq: int, text: str = "", *, instructor: bool = False, basic: bool = True) -> Event:
-    def form(audience: str) -> bytes:
+    def variant(audience: str) -> bytes:
         return f'{{"seq":{seq},"datetime":"{AT}","to":"{audience}","text":"{text}"}}'.encode()
 
-    return Event(seq, form("student"), form("instructor") if instructor else None, form("basic") if basic else None)
+    return Event(
+        seq, variant("student"), variant("instructor") if instructor else None, variant("basic") if basic else None
+    )
 
 
 class ListMember:
@@ -36,7 +38,7 @@ class ListMember:
         self.writes: list[bytes] = []
         self.buffered = 0
         self.closed: CloseCode | None = None
-        self.drains = 0
+        self.waits = 0
 
     def write(self, data: bytes) -> None:
         assert self.closed is None, "written to after its close"
@@ -45,8 +47,8 @@ class ListMember:
     def buffer_size(self) -> int:
         return self.buffered
 
-    async def drain(self) -> None:
-        self.drains += 1
+    async def wait_until_sent(self) -> None:
+        self.waits += 1
         await asyncio.sleep(0)
 
     def close(self, code: CloseCode) -> None:
@@ -76,7 +78,7 @@ class Log:
 
 
 def frames(*events: Event, audience: Audience = Audience.STUDENT) -> bytes:
-    return b"".join(text_frame(form) for one in events if (form := one.form(audience)) is not None)
+    return b"".join(text_frame(variant) for one in events if (variant := one.variant(audience)) is not None)
 
 
 async def a_turn() -> None:
@@ -203,22 +205,22 @@ async def test_each_audience_gets_its_own_form_and_basic_clients_nothing_where_t
     assert members[Audience.BASIC].received == text_frame(one.basic or b"")
 
 
-async def test_who_owns_an_event_is_told_before_it_live_and_in_a_replay_and_nobody_else_is() -> None:
+async def test_only_the_concealed_user_gets_the_frame_own_before_an_event_live_and_in_a_replay() -> None:
     log = Log()
-    mine = msgspec.structs.replace(event(2, instructor=True), owner=7)
+    mine = msgspec.structs.replace(event(2, instructor=True), concealed_user_id=7)
     log.events = [event(1), mine, event(3)]
-    room, owner, other, basic = await open_room(log), ListMember(), ListMember(), ListMember(Audience.BASIC)
-    owner.person = basic.person = Person(7, "eva", "Eva")
-    for member in (owner, other, basic):
+    room, author, other, basic = await open_room(log), ListMember(), ListMember(), ListMember(Audience.BASIC)
+    author.person = basic.person = Person(7, "eva", "Eva")
+    for member in (author, other, basic):
         await room.join(member, 0)
     room.offer(log.events)
     await a_turn()
     own = text_frame(b'{"type":"own","seq":2}')
-    assert owner.writes == [frames(event(1)) + own + frames(mine, event(3))]
+    assert author.writes == [frames(event(1)) + own + frames(mine, event(3))]
     assert other.writes == [frames(event(1), mine, event(3))]
     assert basic.writes == [frames(event(1), mine, event(3), audience=Audience.BASIC)]
     late = ListMember()
-    late.person = owner.person
+    late.person = author.person
     await room.join(late, 1)
     assert late.received == own + frames(mine, event(3))
 
@@ -354,7 +356,7 @@ async def test_a_long_replay_goes_in_pieces_with_a_drain_in_between() -> None:
     await room.join(member, 0)
     assert member.received == frames(*log.events)
     assert max(map(len, member.writes)) <= BUFFER_LIMIT_BYTES // 2
-    assert member.drains >= 2
+    assert member.waits >= 2
 
 
 async def test_who_does_not_reach_the_head_in_time_gets_a_reset_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

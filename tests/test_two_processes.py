@@ -83,11 +83,11 @@ async def test_who_is_anonymous_is_so_on_the_other_node_where_her_own_windows_kn
         await teacher.send({"type": "anonymity", "id": "1", "on": True})
         await here.receive_until("anonymity")
         await here.send({"type": "message", "id": "2", "message": "psst", "anonymous": True})
-        heard = (await other.events(2))[1]
-        assert room.ana not in str(heard)
+        received = (await other.events(2))[1]
+        assert room.ana not in str(received)
         assert [(await there.receive())["type"] for _ in range(4)] == ["welcome", "anonymity", "own", "chat_message"]
         await there.send({"type": "delete", "id": "3", "target": 2})
-        assert (await other.receive_until("deleted"))["user"] == heard["user"]
+        assert (await other.receive_until("deleted"))["user"] == received["user"]
         profe.url = two.url
         late = await (await profe.enter(room.course, query="?after=0")).events(3)
         assert [event["user"] for event in late] == [room.teacher, room.ana, room.ana]

@@ -242,7 +242,7 @@ async def test_a_close_is_counted_by_its_code(server: Server, watch: Watch, monk
         await closed(4001)
         await luis.enter()
         await server.app[DATABASE].execute("delete from courses_course_students")
-        server.app[SOCKETS].suspect_all()
+        server.app[SOCKETS].schedule_full_recheck()
         await closed(4003)
 
 

@@ -83,7 +83,7 @@ class RedisClusterBus:
         # Set while what is known of the cluster may be wrong.
         self._stale = asyncio.Event()
         self._stale.set()
-        self._owners: dict[int, Address] = {}
+        self._masters: dict[int, Address] = {}
         self._links: dict[Address, Link] = {}
 
     @property
@@ -119,11 +119,11 @@ class RedisClusterBus:
 
     def _link(self, channel: bytes) -> Link:
         """The link to the master of `channel`; raises BusUnavailable when none is known."""
-        owner = self._owners.get(key_slot(channel))
-        if owner is None:
+        master = self._masters.get(key_slot(channel))
+        if master is None:
             self._stale.set()
             raise BusUnavailable("no master of the topic's slot is known")
-        return self._links[owner]
+        return self._links[master]
 
     # Following the cluster
 
@@ -161,13 +161,13 @@ class RedisClusterBus:
         outcome: Exception = OSError("no slot has a master")
         for node in dict.fromkeys([*known, *self._seeds]):
             try:
-                if owners := await self._ask_for_slots(node):
-                    return owners
+                if masters := await self._request_slots(node):
+                    return masters
             except (RedisError, OSError) as error:
                 outcome = error
         raise outcome
 
-    async def _ask_for_slots(self, node: Address) -> dict[int, Address]:
+    async def _request_slots(self, node: Address) -> dict[int, Address]:
         connection = make_connection({**self._options, **node._asdict()})
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -176,18 +176,18 @@ class RedisClusterBus:
                 ranges = await connection.read_response()
         finally:
             await connection.disconnect(nowait=True)
-        owners = {}
+        masters = {}
         for first, last, (host, port, *_), *_replicas in ranges:
             # A node that does not know under which name it is reached leaves its host out.
-            owner = Address(host.decode() if host else node.host, port)
-            owners.update(dict.fromkeys(range(first, last + 1), owner))
-        return owners
+            master = Address(host.decode() if host else node.host, port)
+            masters.update(dict.fromkeys(range(first, last + 1), master))
+        return masters
 
-    async def _adopt(self, owners: dict[int, Address], stacks: dict[Link, AsyncExitStack]) -> None:
+    async def _adopt(self, masters: dict[int, Address], stacks: dict[Link, AsyncExitStack]) -> None:
         """Have a link to each of `owners`, with a beat through a slot of its own."""
         slots: dict[Address, set[int]] = {}
-        for slot, owner in owners.items():
-            slots.setdefault(owner, set()).add(slot)
+        for slot, master in masters.items():
+            slots.setdefault(master, set()).add(slot)
         links = {}
         for address, owned in slots.items():
             link = self._links.get(address)
@@ -196,7 +196,7 @@ class RedisClusterBus:
                 link = await stack.enter_async_context(self._open_link(address, owned))
                 stacks[link] = stack
             links[address] = link
-        self._owners, self._links = owners, links
+        self._masters, self._links = masters, links
         for gone in stacks.keys() - links.values():
             await stacks.pop(gone).aclose()
 

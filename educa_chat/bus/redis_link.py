@@ -114,7 +114,7 @@ async def open_link(
     link = Link(options, pubsub, beat_channel, clock, on_failure)
     # The listener ends first, so that nobody still gets what others end in the middle of.
     async with (
-        supervised(link._carry, "publisher of the bus"),
+        supervised(link._publish_batches, "publisher of the bus"),
         supervised(link._beat, "heartbeat of the bus"),
         supervised(link._listen, "listener of the bus"),
     ):
@@ -132,7 +132,7 @@ class _Publish:
     outcome: asyncio.Future[str | None]
     """None when Redis has it, else why not."""
 
-    def settle(self, outcome: str | None) -> None:
+    def complete(self, outcome: str | None) -> None:
         # Done already when its publisher gave up or was cancelled, which is nobody else's concern.
         if not self.outcome.done():
             self.outcome.set_result(outcome)
@@ -145,13 +145,13 @@ class _Channel:
     name: bytes
 
     inboxes: set[Inbox] = field(default_factory=set)
-    asked: bool = False
+    requested: bool = False
     """Whether Redis was asked for it."""
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when Redis has confirmed or refused, or the listener was lost first."""
 
     def end(self, reason: str) -> None:
-        self.settled.set()
+        self.answered.set()
         for inbox in self.inboxes:
             inbox.end(reason)
 
@@ -172,7 +172,7 @@ class Link:
         self._pubsub = pubsub
         self._clock = clock
         self._on_failure = on_failure
-        self._place = "{host}:{port}".format_map(options)
+        self._address = "{host}:{port}".format_map(options)
         self._publisher = make_connection(options)
 
         # What waits for the publish under way.
@@ -188,12 +188,12 @@ class Link:
         # How often the listener has set out to connect since Redis last answered it.
         self._attempts = 0
 
-        self._heard_at = clock()
+        self._last_beat_at = clock()
 
     @property
     def silence_s(self) -> float:
         """Seconds since a beat of this link was last heard to come back; opening counts as one."""
-        return self._clock() - self._heard_at
+        return self._clock() - self._last_beat_at
 
     async def publish(self, channel: bytes, payload: bytes) -> None:
         """Offer `payload` to every subscription to `channel` in every process, this one included.
@@ -212,7 +212,7 @@ class Link:
         self._waiting_bytes += len(payload)
         self._waits.set()
         try:
-            # Rather than asyncio.timeout, which would call failed what was settled in the same turn.
+            # Rather than asyncio.timeout, which would report a publish that completes in the same iteration as failed.
             await asyncio.wait([entry.outcome], timeout=PUBLISH_TIMEOUT_S)
         finally:
             # What was given up or cancelled is not sent any more, unless it is under way.
@@ -241,7 +241,7 @@ class Link:
         try:
             try:
                 async with asyncio.timeout(SUBSCRIBE_TIMEOUT_S):
-                    await channel.settled.wait()
+                    await channel.answered.wait()
             except TimeoutError:
                 raise BusUnavailable(f"Redis did not confirm within {SUBSCRIBE_TIMEOUT_S} s") from None
             if inbox.ended is not None:
@@ -254,7 +254,7 @@ class Link:
 
     # Publishing
 
-    async def _carry(self) -> None:
+    async def _publish_batches(self) -> None:
         """Send what waits, one pipeline at a time."""
         batch: list[_Publish] = []
         try:
@@ -268,7 +268,7 @@ class Link:
                     await self._send(batch)
         finally:
             for entry in itertools.chain(batch, self._waiting):
-                entry.settle("the bus is closed")
+                entry.complete("the bus is closed")
             await self._publisher.disconnect(nowait=True)
 
     async def _send(self, batch: list[_Publish]) -> None:
@@ -285,15 +285,15 @@ class Link:
                     except ResponseError as error:
                         # What stands behind it for an unknown command is the payload, which is what somebody said.
                         refusal = describe(error).partition(", with args")[0]
-                        entry.settle(f"Redis refused: {refusal}")
+                        entry.complete(f"Redis refused: {refusal}")
                         self._on_failure()
                     else:
-                        entry.settle(None)
+                        entry.complete(None)
         except (RedisError, OSError) as error:
             # A time-out is an OSError too.
             await connection.disconnect(nowait=True)
             for entry in batch:
-                entry.settle(f"Redis could not be told: {describe(error)}")
+                entry.complete(f"Redis could not be told: {describe(error)}")
             self._on_failure()
 
     async def _beat(self) -> None:
@@ -310,11 +310,11 @@ class Link:
             while True:
                 self._attempts += 1
                 try:
-                    await self._attend()
+                    await self._listen_once()
                 except* (RedisError, OSError) as group:
                     if self._attempts <= 1:
                         logger.warning(
-                            "The bus does not hear Redis at %s: %s", self._place, describe(group.exceptions[0])
+                            "The bus does not hear Redis at %s: %s", self._address, describe(group.exceptions[0])
                         )
                 except* Exception:
                     # The edge: whatever it was that ended a connection, the next one has to be tried.
@@ -325,7 +325,7 @@ class Link:
         finally:
             self._end_subscriptions("the bus is closed")
 
-    async def _attend(self) -> None:
+    async def _listen_once(self) -> None:
         """Listen on a new connection, until it raises."""
         connection = make_connection(self._options)
         # The channels that Redis was asked for, in this order, in which it confirms them.
@@ -334,12 +334,12 @@ class Link:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await connection.connect()  # type: ignore[no-untyped-call]
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._ask(connection, unconfirmed))
-                tasks.create_task(self._hear(connection, unconfirmed))
+                tasks.create_task(self._send_requests(connection, unconfirmed))
+                tasks.create_task(self._receive(connection, unconfirmed))
         finally:
             await connection.disconnect(nowait=True)
 
-    async def _ask(self, connection: AbstractConnection, unconfirmed: deque[_Channel]) -> None:
+    async def _send_requests(self, connection: AbstractConnection, unconfirmed: deque[_Channel]) -> None:
         """Subscribe to what is wanted, unsubscribe from what no longer is.
 
         Nobody else writes to `connection`, so a subscriber that is cancelled can't break off a command.
@@ -351,13 +351,13 @@ class Link:
             commands = []
             for name in self._changed & self._channels.keys():
                 channel = self._channels[name]
-                if channel.inboxes and not channel.asked:
-                    channel.asked = True
+                if channel.inboxes and not channel.requested:
+                    channel.requested = True
                     unconfirmed.append(channel)
                     commands.append((self._pubsub.subscribe, name))
                 elif not channel.inboxes:
                     del self._channels[name]
-                    if channel.asked:
+                    if channel.requested:
                         commands.append((self._pubsub.unsubscribe, name))
             self._changed.clear()
             self._changes.clear()
@@ -366,7 +366,7 @@ class Link:
                 await connection.send_packed_command(connection.pack_commands(commands))
             await self._changes.wait()
 
-    async def _hear(self, connection: AbstractConnection, unconfirmed: deque[_Channel]) -> None:
+    async def _receive(self, connection: AbstractConnection, unconfirmed: deque[_Channel]) -> None:
         """Hand out what comes in; raises OSError when the connection has gone deaf or mute."""
         confirmed = self._pubsub.subscribe.lower().encode()
         unsubscribed = self._pubsub.unsubscribe.lower().encode()
@@ -384,7 +384,7 @@ class Link:
                     refused = unconfirmed.popleft()
                     if refused.name == self.beat_channel:
                         raise
-                    self._take_back(refused, f"Redis refused: {describe(error)}")
+                    self._drop_channel(refused, f"Redis refused: {describe(error)}")
                 continue
             if reply is None:
                 silent_intervals += 1
@@ -393,31 +393,31 @@ class Link:
             kind, name, content = reply
             if kind == confirmed:
                 if self._attempts > 0:
-                    logger.info("The bus hears Redis at %s", self._place)
+                    logger.info("The bus hears Redis at %s", self._address)
                     self._attempts = 0
                 beats_without_answer = 0
                 channel = unconfirmed.popleft()
                 if channel.name != name:
                     # A refusal was taken for another command's.
                     raise ConnectionError("the answers are out of step")
-                channel.settled.set()
+                channel.answered.set()
             elif kind == unsubscribed:
                 withdrawn = self._channels.get(name)
                 # Before its confirmation comes the answer to our own leaving of an earlier subscription. After it
                 # Redis speaks unasked: the channel's slot has gone to another master.
-                if withdrawn is not None and withdrawn.settled.is_set():
-                    self._take_back(withdrawn, "Redis has taken back the subscription")
+                if withdrawn is not None and withdrawn.answered.is_set():
+                    self._drop_channel(withdrawn, "Redis has taken back the subscription")
             elif kind == self._pubsub.message and name == self.beat_channel:
-                self._heard_at = self._clock()
+                self._last_beat_at = self._clock()
                 beats_without_answer = beats_without_answer + 1 if unconfirmed else 0
                 if beats_without_answer == MUTE_AFTER_BEATS:
                     # It still brings us everything, and takes nothing of ours to Redis.
                     raise TimeoutError("Redis does not hear the listener")
             elif kind == self._pubsub.message:
-                hearing = self._channels.get(name)
+                subscribed = self._channels.get(name)
                 # Before its confirmation comes what was meant for an earlier subscription to the channel.
-                if hearing is not None and hearing.settled.is_set():
-                    for inbox in hearing.inboxes:
+                if subscribed is not None and subscribed.answered.is_set():
+                    for inbox in subscribed.inboxes:
                         # Nobody here publishes a longer one, and whole it might fill the inbox.
                         inbox.offer(content[: MAX_PAYLOAD_BYTES + 1])
                 messages += 1
@@ -426,7 +426,7 @@ class Link:
                     await asyncio.sleep(0)
         raise TimeoutError("the listener was deaf")
 
-    def _take_back(self, channel: _Channel, reason: str) -> None:
+    def _drop_channel(self, channel: _Channel, reason: str) -> None:
         """End the one channel that Redis does not serve to us, or no longer."""
         if self._channels.get(channel.name) is channel:
             del self._channels[channel.name]

@@ -7,7 +7,7 @@ from educa_chat.events.kind import UNNAMED, Entry, Kind, Sender, Seq, Stored, Wi
 MESSAGE, EDITED, DELETED = 1, 2, 3
 
 
-class Say(WithText, frozen=True, kw_only=True):
+class SendMessage(WithText, frozen=True, kw_only=True):
     """The command `message`."""
 
     reply_to: Seq | None = None
@@ -60,7 +60,7 @@ class Deleted(msgspec.Struct, tag="deleted"):
     target: int
 
 
-def _say(command: Say, sender: Sender, html: str) -> Entry:
+def _send(command: SendMessage, sender: Sender, html: str) -> Entry:
     message = ChatMessage(
         id=sender.client_id,
         user=sender.username,
@@ -101,7 +101,7 @@ def _delete(command: Delete, sender: Sender, _: str) -> Entry:
 
 
 KINDS = (
-    Kind(MESSAGE, "chat_message", "message", Say, _say),
+    Kind(MESSAGE, "chat_message", "message", SendMessage, _send),
     Kind(EDITED, "edited", "edit", Edit, _edit, is_audited=True),
     Kind(DELETED, "deleted", "delete", Delete, _delete, is_audited=True),
 )

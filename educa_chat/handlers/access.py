@@ -32,7 +32,7 @@ async def find_visitor(request: web.Request) -> Visitor | None:
     """Who asks; None: nobody who is signed in. Raises DatabaseUnavailable."""
     if _VISITOR not in request:
         session_id = await request.app[SESSION_ID](request)
-        visitor = await request.app[VISITORS].find(session_id) if session_id else None
+        visitor = await request.app[VISITORS].load(session_id) if session_id else None
         request[_VISITOR] = visitor
         if visitor is not None:
             log_also(user=visitor.user_id)
@@ -86,7 +86,7 @@ def too_many_requests(wait_s: float) -> web.HTTPTooManyRequests:
 
 async def membership_of(request: web.Request, visitor: Visitor, course: int) -> Membership:
     """The visitor's membership. Raises HTTPForbidden alike for a course of others and for none at all."""
-    membership = await request.app[MEMBERSHIPS].find((visitor.user_id, course))
+    membership = await request.app[MEMBERSHIPS].load((visitor.user_id, course))
     if membership is None:
         raise web.HTTPForbidden
     return membership

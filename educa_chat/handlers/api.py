@@ -11,11 +11,11 @@ from educa_chat.handlers.keys import DATABASE, HUB, MARKERS, MEMBER_LOOKUPS, REA
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.protocol import MAX_SEQ, json_id
 from educa_chat.storage.courses import courses_of, find_members
-from educa_chat.storage.lines import read_lines
 from educa_chat.storage.messages import Message, Page, Reader, read_messages, read_page
 from educa_chat.storage.mutes import MutedStudent, read_muted
 from educa_chat.storage.reports import reported_messages
 from educa_chat.storage.search import Found, search
+from educa_chat.storage.system_messages import read_system_messages
 
 PAGE = 50
 MAX_PAGE = 200
@@ -109,7 +109,9 @@ async def messages(request: web.Request) -> web.Response:
         limit=limit,
         only_unanswered=only == "unanswered",
     )
-    lines = await read_lines(database, course, reader, page, before=before, after=after) if only is None else ()
+    lines = (
+        await read_system_messages(database, course, reader, page, before=before, after=after) if only is None else ()
+    )
     return _page_answer(request, page, lines)
 
 

@@ -7,13 +7,13 @@ from gettext import NullTranslations
 import jinja2
 from aiohttp import web
 
+from educa_chat.batch_loader import BatchLoader
 from educa_chat.chat import Chat
 from educa_chat.handlers.connections import Connections
 from educa_chat.handlers.readiness import Readiness
 from educa_chat.handlers.static import StaticFiles
 from educa_chat.hub import Hub
 from educa_chat.limits import RateLimit, Turns
-from educa_chat.lookups import Lookup
 from educa_chat.markers import Markers
 from educa_chat.metrics import Metrics
 from educa_chat.settings import Settings
@@ -21,8 +21,8 @@ from educa_chat.sockets import Sockets
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Appender, Log
 from educa_chat.storage.pool import Database
+from educa_chat.storage.room_state import RoomState
 from educa_chat.storage.sessions import Visitor
-from educa_chat.storage.standings import Standing
 from educa_chat.translations import LANGUAGES
 from educa_chat.websocket_protocol import Heartbeat, ReadingTime
 
@@ -39,11 +39,11 @@ CHAT = web.AppKey("CHAT", Chat)
 MARKERS = web.AppKey("MARKERS", Markers)
 SOCKETS = web.AppKey("SOCKETS", Sockets)
 HEARTBEAT = web.AppKey("HEARTBEAT", Heartbeat)
-VISITORS: web.AppKey[Lookup[str, Visitor]] = web.AppKey("VISITORS")
+VISITORS: web.AppKey[BatchLoader[str, Visitor]] = web.AppKey("VISITORS")
 """Who is signed in, by session id."""
-MEMBERSHIPS: web.AppKey[Lookup[tuple[int, int], Membership]] = web.AppKey("MEMBERSHIPS")
+MEMBERSHIPS: web.AppKey[BatchLoader[tuple[int, int], Membership]] = web.AppKey("MEMBERSHIPS")
 """The memberships, by user and course."""
-STANDINGS: web.AppKey[Lookup[tuple[int, int], Standing]] = web.AppKey("STANDINGS")
+ROOM_STATES: web.AppKey[BatchLoader[tuple[int, int], RoomState]] = web.AppKey("ROOM_STATES")
 """The standings, by user and course."""
 HANDSHAKES = web.AppKey("HANDSHAKES", asyncio.Semaphore)
 RENDERING = web.AppKey("RENDERING", asyncio.Lock)

@@ -7,10 +7,10 @@ from educa_chat.handlers.api import query_number
 from educa_chat.handlers.keys import DATABASE, MARKERS, SETTINGS
 from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, render
 from educa_chat.protocol import json_id
-from educa_chat.storage.audit import read_acts
+from educa_chat.storage.audit import read_audit_entries
 from educa_chat.storage.courses import course_page, courses_of
 
-ACTS_A_PAGE = 50
+AUDIT_ENTRIES_A_PAGE = 50
 
 
 def course_url(course: int) -> str:
@@ -57,14 +57,16 @@ async def audit(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await page_visitor(request)
     membership = await instructor_of(request, visitor, course)
-    acts = await read_acts(request.app[DATABASE], course, before=query_number(request, "before"), limit=ACTS_A_PAGE + 1)
+    entries = await read_audit_entries(
+        request.app[DATABASE], course, before=query_number(request, "before"), limit=AUDIT_ENTRIES_A_PAGE + 1
+    )
     return await render(
         request,
         "audit.html",
         title=membership.title,
         room_url=room_url(course),
-        acts=acts[:ACTS_A_PAGE],
-        before=acts[ACTS_A_PAGE - 1].seq if len(acts) > ACTS_A_PAGE else None,
+        entries=entries[:AUDIT_ENTRIES_A_PAGE],
+        before=entries[AUDIT_ENTRIES_A_PAGE - 1].seq if len(entries) > AUDIT_ENTRIES_A_PAGE else None,
     )
 
 

@@ -65,17 +65,17 @@ async def deal(request: web.Request) -> web.Response:
 
 
 async def _outcome_of(request: web.Request, command: Stored, visitor: Visitor, membership: Membership) -> Outcome:
-    settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
-    def settle(_: str, outcome: Outcome) -> None:
-        if not settled.done():
-            settled.set_result(outcome)
+    def on_outcome(_: str, outcome: Outcome) -> None:
+        if not answer.done():
+            answer.set_result(outcome)
 
     try:
-        request.app[CHAT].obey(command, visitor, membership, settle)
+        request.app[CHAT].handle(command, visitor, membership, on_outcome)
     except CommandRefused as refusal:
         return Refused(ErrorCode(refusal.code), refusal.retry_after)
-    return await settled
+    return await answer
 
 
 def _refusal(refused: Refused) -> web.HTTPException:

@@ -31,9 +31,9 @@ from educa_chat.handlers.keys import (
     METRICS,
     READING_TIME,
     REFUSALS,
+    ROOM_STATES,
     SETTINGS,
     SOCKETS,
-    STANDINGS,
     STRIKES,
 )
 from educa_chat.handlers.rendering import translations_for
@@ -66,8 +66,8 @@ from educa_chat.sockets import Sockets
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Accepted, Log, Outcome
 from educa_chat.storage.reports import reported_messages
+from educa_chat.storage.room_state import RoomState
 from educa_chat.storage.sessions import Visitor
-from educa_chat.storage.standings import Standing
 from educa_chat.websocket_protocol import WebSocket
 
 logger = logging.getLogger(__name__)
@@ -80,8 +80,8 @@ REFUSALS_PER_SECOND = 20
 The budget begins with REFUSALS_BURST, and belongs to the user: another socket does not renew it.
 """
 REFUSALS_BURST = 200
-SETTLE_TIMEOUT_S = 5.0
-"""How long a socket that retires waits for its outstanding answers; longer than an entry waits for its commit."""
+DRAIN_TIMEOUT_S = 5.0
+"""How long a socket that is drained waits for its outstanding answers; longer than an entry waits for its commit."""
 STRIKES_BURST = 1000
 STRIKES_PER_SECOND = 10
 WEIGHTS = {ErrorCode.RATE_LIMITED: 1, ErrorCode.UNAVAILABLE: 0}
@@ -117,15 +117,15 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         reset = None if after is None else await _reset_reason(request, room, after)
         # First the head, so that what the standing is too old for comes as events behind it.
         head = room.head
-        standing = await request.app[STANDINGS].find((visitor.user_id, course))
-        if standing is None:
+        room_state = await request.app[ROOM_STATES].load((visitor.user_id, course))
+        if room_state is None:
             raise web.HTTPForbidden
         reports = len(await reported_messages(request.app[DATABASE], course)) if membership.is_instructor else UNSET
 
         handshake = check_handshake(request, SUBPROTOCOL)
         socket = ChatSocket(request, visitor, membership, room, marker, is_full=handshake.subprotocol is not None)
         response = await upgrade(request, handshake, socket)
-    await socket.serve(head, standing, reports, after, reset)
+    await socket.serve(head, room_state, reports, after, reset)
     return response
 
 
@@ -160,12 +160,13 @@ class ChatSocket(WebSocket):
     """One socket of one member. Written to by its room and by itself; never waits to write."""
 
     __slots__ = (
+        "_all_answered",
         "_chat",
         "_context",
         "_ended",
         "_epoch",
         "_heartbeat",
-        "_is_retiring",
+        "_is_draining",
         "_limits",
         "_log",
         "_loop",
@@ -176,11 +177,10 @@ class ChatSocket(WebSocket):
         "_pause",
         "_refusals",
         "_room",
-        "_settled_all",
         "_sockets",
         "_strikes",
         "_translations",
-        "_unsettled",
+        "_unanswered",
         "_working",
         "audience",
         "is_full",
@@ -215,10 +215,10 @@ class ChatSocket(WebSocket):
         self._epoch = request.app[HUB].epoch
         self._translations = translations_for(request)
         self._own: list[bytes] = []
-        self._unsettled = 0
-        self._settled_all: asyncio.Future[None] | None = None
+        self._unanswered = 0
+        self._all_answered: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[None] | None = None
-        self._is_retiring = False
+        self._is_draining = False
         self._pause: asyncio.TimerHandle | None = None
         self._working: asyncio.Task[None] | None = None
         self._refusals = request.app[REFUSALS]
@@ -248,12 +248,12 @@ class ChatSocket(WebSocket):
         else:
             self.begin_close(code)
 
-    async def retire(self) -> None:
-        """Obey nothing more, give the answers that are outstanding, and close: this process is going away."""
-        self._is_retiring = True
-        if self._unsettled:
-            self._settled_all = self._loop.create_future()
-            await asyncio.wait([self._settled_all], timeout=SETTLE_TIMEOUT_S)
+    async def drain(self) -> None:
+        """Handle nothing more, wait for the outstanding answers, and close: this process is going away."""
+        self._is_draining = True
+        if self._unanswered:
+            self._all_answered = self._loop.create_future()
+            await asyncio.wait([self._all_answered], timeout=DRAIN_TIMEOUT_S)
         self.close(CloseCode.GOING_AWAY)
         if not self.is_closed:
             self._ended = self._loop.create_future()
@@ -262,16 +262,16 @@ class ChatSocket(WebSocket):
     # Its own life.
 
     async def serve(
-        self, head: int, standing: Standing, reports: int | UnsetType, after: int | None, reset: ResetReason | None
+        self, head: int, room_state: RoomState, reports: int | UnsetType, after: int | None, reset: ResetReason | None
     ) -> None:
-        """Greet, bring the socket from `head` or `after` to the head of the room, and then obey what comes."""
+        """Greet, bring the socket from `head` or `after` to the head of the room, and then handle what arrives."""
         self._heartbeat.add(self)
         self._sockets.add(self)
-        with self._failing_alone():
+        with self._isolating_failures():
             if self.is_full:
-                self._say(self._welcome(head, standing, reports))
+                self._send_payload(self._welcome(head, room_state, reports))
                 if reset is not None:
-                    self._say(encode(Reset(after=head)))
+                    self._send_payload(encode(Reset(after=head)))
                     self._metrics.count_reset(reset)
                     self._metrics.count_resume("reset")
             try:
@@ -292,17 +292,17 @@ class ChatSocket(WebSocket):
         self._send_own()
 
     def receive(self, message: Message) -> None:
-        # While it retires nothing is answered, so the client says it again, elsewhere.
-        if not self._is_retiring:
-            self._context.run(self._obey, message)
+        # Nothing is answered while the socket is drained, so the client sends it again to another process.
+        if not self._is_draining:
+            self._context.run(self._handle_message, message)
 
-    def _obey(self, message: Message) -> None:
+    def _handle_message(self, message: Message) -> None:
         try:
             if isinstance(message, Text):
-                self._receive(message.text)
+                self._handle_text(message.text)
                 return
             if isinstance(message, Ping):
-                self._send(pong_frame(message.payload))
+                self._send_frame(pong_frame(message.payload))
             self._strike(WEIGHT_OTHERWISE)
         except Exception:
             # As below, without what a context manager costs each message.
@@ -320,7 +320,7 @@ class ChatSocket(WebSocket):
         self._context.run(logger.info, "the socket is closed: %s", self.close_code)
 
     @contextmanager
-    def _failing_alone(self) -> Iterator[None]:
+    def _isolating_failures(self) -> Iterator[None]:
         """One of the three edges: whatever goes wrong with one socket is the end of that one."""
         try:
             yield
@@ -328,46 +328,46 @@ class ChatSocket(WebSocket):
             logger.exception("the socket failed")
             self.close(CloseCode.INTERNAL_ERROR)
 
-    def _receive(self, frame: str) -> None:
+    def _handle_text(self, frame: str) -> None:
         try:
             command = decode_command(frame, id_required=self.is_full)
             if isinstance(command, Read):
                 self._move_marker(command.seq)
                 return
-            remaining = self._chat.obey(command, self.visitor, self.membership, self._stored)
+            remaining = self._chat.handle(command, self.visitor, self.membership, self._on_outcome)
             if isinstance(command, Typing):
                 # No limit refuses it, so it is read as slowly as what is refused.
-                self._slow_down()
+                self._throttle()
                 return
-            self._unsettled += 1
+            self._unanswered += 1
             if remaining is not None:
-                self._go_on(self._finish(remaining))
+                self._start_work(self._finish(remaining))
         except CommandRefused as refusal:
             self._answer_refused(refusal)
 
-    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work`, and obey nothing more until it is done, so that commands take effect in their order."""
+    def _start_work(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`, and handle nothing more until it is done, so that commands take effect in their order."""
         self.hold()
         self._working = self._loop.create_task(self._work(work), name=f"work of socket {self._number}")
 
     async def _work(self, work: Coroutine[Any, Any, None]) -> None:
-        with self._failing_alone():
+        with self._isolating_failures():
             await work
         self._working = None
-        self._read_again()
+        self._resume_reading()
 
     async def _finish(self, remaining: Coroutine[Any, Any, None]) -> None:
         try:
             await remaining
         except CommandRefused as refusal:
-            self._count_settled()
+            self._count_answered()
             await self._answer_late(refusal)
 
     def _answer_refused(self, refusal: CommandRefused) -> None:
         if _is_final(refusal):
             self._refuse_and_strike(refusal)
         else:
-            self._go_on(self._answer_late(refusal))
+            self._start_work(self._answer_late(refusal))
 
     async def _answer_late(self, refusal: CommandRefused) -> None:
         """Answer with what the command's id was accepted as before, if it was: that answer holds, whatever came now."""
@@ -375,8 +375,8 @@ class ChatSocket(WebSocket):
             with suppress(DatabaseUnavailable):
                 accepted = await self._log.find(self.membership.course, self.visitor.user_id, refusal.id)
                 if accepted is not None:
-                    self._settled(refusal.id, accepted)
-                    self._slow_down()
+                    self._answer(refusal.id, accepted)
+                    self._throttle()
                     return
         self._refuse_and_strike(refusal)
 
@@ -390,15 +390,15 @@ class ChatSocket(WebSocket):
             self.marker = seq
             self._markers.move(self.visitor.user_id, self.membership.course, seq)
         # Nothing refuses it either.
-        self._slow_down()
+        self._throttle()
 
     def _strike(self, weight: int) -> None:
         if self._strikes.take(self.visitor.user_id, weight):
             self.close(CloseCode.POLICY_VIOLATION)
         else:
-            self._slow_down()
+            self._throttle()
 
-    def _slow_down(self) -> None:
+    def _throttle(self) -> None:
         """Read no more for a while: what slows a flood down is that its sender's own buffers fill up."""
         pause_s = self._refusals.wait_s(self.visitor.user_id)
         # Counted even when it is too many: the sockets of one user then wait one after the other.
@@ -411,33 +411,33 @@ class ChatSocket(WebSocket):
 
     def _end_pause(self) -> None:
         self._pause = None
-        self._read_again()
+        self._resume_reading()
 
-    def _read_again(self) -> None:
+    def _resume_reading(self) -> None:
         if self._pause is None and self._working is None:
             self.release()
 
-    def _stored(self, id: str, outcome: Outcome) -> None:
-        self._count_settled()
-        self._settled(id, outcome)
+    def _on_outcome(self, id: str, outcome: Outcome) -> None:
+        self._count_answered()
+        self._answer(id, outcome)
 
-    def _count_settled(self) -> None:
-        self._unsettled -= 1
-        if not self._unsettled and self._settled_all is not None and not self._settled_all.done():
-            self._settled_all.set_result(None)
+    def _count_answered(self) -> None:
+        self._unanswered -= 1
+        if not self._unanswered and self._all_answered is not None and not self._all_answered.done():
+            self._all_answered.set_result(None)
 
-    def _settled(self, id: str, outcome: Outcome) -> None:
+    def _answer(self, id: str, outcome: Outcome) -> None:
         if isinstance(outcome, Accepted):
             self._metrics.count_command("accepted")
             if self.is_full:
-                self._say(encode(Ack(id=id, seq=outcome.seq, datetime=outcome.datetime)))
+                self._send_payload(encode(Ack(id=id, seq=outcome.seq, datetime=outcome.datetime)))
             return
         wait_s = None if outcome.wait_s is None else retry_after(outcome.wait_s)
         self._refuse(outcome.code, id if self.is_full else None, wait_s)
         if outcome.code is ErrorCode.FORBIDDEN:
-            self._sockets.suspect([self])
+            self._sockets.schedule_recheck([self])
 
-    def _welcome(self, head: int, standing: Standing, reports: int | UnsetType) -> bytes:
+    def _welcome(self, head: int, room_state: RoomState, reports: int | UnsetType) -> bytes:
         return encode(
             Welcome(
                 room=WelcomeRoom(id=json_id(self.membership.course), title=self.membership.title),
@@ -446,13 +446,13 @@ class ChatSocket(WebSocket):
                 epoch=self._epoch,
                 limits=Limits(
                     message_length=self._limits.message_length,
-                    slow_seconds=standing.slow_seconds,
-                    muted_until=standing.muted_until,
+                    slow_seconds=room_state.slow_seconds,
+                    muted_until=room_state.muted_until,
                 ),
                 state=State(
-                    closed=standing.closed,
-                    pinned=standing.pinned,
-                    anonymity=standing.anonymity,
+                    closed=room_state.closed,
+                    pinned=room_state.pinned,
+                    anonymity=room_state.anonymity,
                     read=self.marker,
                     reports=reports,
                 ),
@@ -461,7 +461,7 @@ class ChatSocket(WebSocket):
 
     def _refuse(self, code: ErrorCode, id: str | None, retry_after_s: float | None) -> None:
         self._metrics.count_command(code)
-        self._say(
+        self._send_payload(
             encode(
                 Error(
                     code=code,
@@ -473,10 +473,10 @@ class ChatSocket(WebSocket):
             )
         )
 
-    def _say(self, payload: bytes) -> None:
-        self._send(text_frame(payload))
+    def _send_payload(self, payload: bytes) -> None:
+        self._send_frame(text_frame(payload))
 
-    def _send(self, frame: bytes) -> None:
+    def _send_frame(self, frame: bytes) -> None:
         """Send a frame of the socket's own; those of one turn of the loop go out together."""
         if self.buffer_size() > BUFFER_LIMIT_BYTES:
             self.close(CloseCode.TOO_SLOW)

@@ -224,13 +224,13 @@ def _show_destinations(state: StateCore) -> None:
 def _with_destinations(children: Sequence[Token]) -> Iterator[Token]:
     texts = ["\n" if child.type in ("softbreak", "hardbreak") else child.content for child in children]
     link: list[Token] = []
-    for place, child in enumerate(children):
+    for index, child in enumerate(children):
         if not link and child.type != "link_open":
             yield child
             continue
         link.append(child)
         if child.type == "link_close":
-            yield from _shown_link(link, _with_neighbours(texts, place + 1 - len(link), place + 1))
+            yield from _shown_link(link, _with_neighbours(texts, index + 1 - len(link), index + 1))
             link = []
 
 

@@ -98,7 +98,7 @@ class RenderPool:
                         finally:
                             self._has_started.set()
                     async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                        html = await _ask(worker, job.text)
+                        html = await _request(worker, job.text)
                 except Exception as error:
                     # An edge: no text may stop the process. It may be the reason, so it isn't given to another worker.
                     is_expected = isinstance(error, (OSError, EOFError))
@@ -125,14 +125,14 @@ async def _start_worker() -> Process:
     )
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            await _ask(worker, "")
+            await _request(worker, "")
     except BaseException:
         await _end_worker(worker)
         raise
     return worker
 
 
-async def _ask(worker: Process, text: str) -> str:
+async def _request(worker: Process, text: str) -> str:
     """What `worker` makes of `text`. Raises OSError, EOFError where it has ended."""
     assert worker.stdin is not None
     assert worker.stdout is not None

@@ -16,8 +16,8 @@ import msgspec
 from aiohttp import web
 
 from educa_chat.settings import Settings
+from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import DISPLAY_NAME
-from educa_chat.storage.notices import notify
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor
 

@@ -119,17 +119,17 @@ class PasswordVerifier:
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
         self._executor = executor
-        self._places = threading.BoundedSemaphore(THREADS + WAITING)
+        self._free_slots = threading.BoundedSemaphore(THREADS + WAITING)
 
     async def verify(self, password: str, stored: str, kinds: Collection[str] = ()) -> bool:
         """Do `verify_password` and `level_work` off the event loop.
 
         Raises SignInBusy when WAITING others wait already.
         """
-        if not self._places.acquire(blocking=False):
+        if not self._free_slots.acquire(blocking=False):
             raise SignInBusy
         work = self._executor.submit(_verify_levelly, password, stored, kinds)
-        work.add_done_callback(lambda _: self._places.release())
+        work.add_done_callback(lambda _: self._free_slots.release())
         # A thread can't be stopped: the place is taken until the work is done, even if nobody waits for it.
         return await asyncio.shield(asyncio.wrap_future(work))
 

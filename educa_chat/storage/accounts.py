@@ -7,7 +7,7 @@ from typing import NamedTuple
 import asyncpg
 
 from educa_chat.errors import PlatformOwned, RecordExists, RecordMissing
-from educa_chat.storage.notices import notify
+from educa_chat.storage.access_changes import notify
 from educa_chat.storage.pool import Database
 
 DISPLAY_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"

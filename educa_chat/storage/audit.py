@@ -1,4 +1,4 @@
-"""What was done to a room and to its messages: who, what, when, and the text that was changed or removed."""
+"""The audit log: who did what to a room and its messages, when, and the text that was changed or removed."""
 
 import json
 from datetime import datetime
@@ -9,8 +9,8 @@ from educa_chat.events.registry import AUDITED, BY_NUMBER
 from educa_chat.storage.pool import Database
 
 
-class Act(NamedTuple):
-    """One thing that somebody did."""
+class AuditEntry(NamedTuple):
+    """One action of a user."""
 
     seq: int
     at: datetime
@@ -19,7 +19,7 @@ class Act(NamedTuple):
     who: str
     """The username as it is now; empty: the account is gone."""
     target: int | None
-    """The seq of the message that it was done to."""
+    """The seq of the message that the action was about."""
     author: str
     """Who wrote that message, by the username of that time."""
     text: str | None
@@ -28,8 +28,8 @@ class Act(NamedTuple):
     """What else the event says."""
 
 
-async def read_acts(database: Database, course: int, *, before: int | None, limit: int) -> list[Act]:
-    """The newest `limit` acts with seq < `before`, newest first."""
+async def read_audit_entries(database: Database, course: int, *, before: int | None, limit: int) -> list[AuditEntry]:
+    """Return the newest `limit` entries with seq < `before`, newest first."""
     rows = await database.fetch(
         "select e.seq, e.at, e.kind, coalesce(u.username, '') as who, e.target, m.username as author, r.body,"
         " case when e.kind <> $5 then convert_from(coalesce(e.instructor, e.student), 'utf8') end as event"
@@ -45,7 +45,7 @@ async def read_acts(database: Database, course: int, *, before: int | None, limi
         EDITED,
     )
     return [
-        Act(
+        AuditEntry(
             seq=row["seq"],
             at=row["at"],
             kind=BY_NUMBER[row["kind"]].name,

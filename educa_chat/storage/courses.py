@@ -9,8 +9,8 @@ from typing import NamedTuple
 import asyncpg
 
 from educa_chat.errors import RecordExists, RecordMissing
+from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import DISPLAY_NAME
-from educa_chat.storage.notices import notify
 from educa_chat.storage.pool import Database
 
 MAX_COURSE_ID = 2**63 - 1
@@ -64,10 +64,10 @@ class CoursePage(NamedTuple):
 
 
 async def find_memberships(
-    database: Database, places: Collection[tuple[int, int]]
+    database: Database, membership_keys: Collection[tuple[int, int]]
 ) -> dict[tuple[int, int], Membership]:
     """The memberships of active users (user, course), left out where there is none or no such course."""
-    users, courses = zip(*places, strict=True) if places else ((), ())
+    users, courses = zip(*membership_keys, strict=True) if membership_keys else ((), ())
     rows = await database.fetch(
         "select p.user_id, p.course, c.title, m.is_instructor"
         " from unnest($1::integer[], $2::bigint[]) p (user_id, course)"
@@ -77,7 +77,7 @@ async def find_memberships(
         users,
         courses,
     )
-    return {(user_id, course): Membership(course, *place) for user_id, course, *place in rows}
+    return {(user_id, course): Membership(course, *columns) for user_id, course, *columns in rows}
 
 
 async def present_memberships(

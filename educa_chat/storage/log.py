@@ -214,17 +214,20 @@ def _event(
     student: bytes,
     instructor: bytes | None,
     basic: bytes | None,
-    owner: int | None,
+    concealed_user_id: int | None,
     redacted: Sequence[int] | None,
     redacted_students: Sequence[bytes],
     redacted_instructors: Sequence[bytes | None],
-    redacted_owners: Sequence[int | None],
+    redacted_concealed_user_ids: Sequence[int | None],
 ) -> Event:
     if redacted is None:
-        return Event(seq, student, instructor, basic, owner)
-    columns = zip(redacted, redacted_students, redacted_instructors, redacted_owners, strict=True)
-    redacts = (Event(seq, student, instructor, None, owner) for seq, student, instructor, owner in columns)
-    return Event(seq, student, instructor, basic, owner, tuple(redacts))
+        return Event(seq, student, instructor, basic, concealed_user_id)
+    columns = zip(redacted, redacted_students, redacted_instructors, redacted_concealed_user_ids, strict=True)
+    redacts = (
+        Event(seq, student, instructor, None, concealed_user_id)
+        for seq, student, instructor, concealed_user_id in columns
+    )
+    return Event(seq, student, instructor, basic, concealed_user_id, tuple(redacts))
 
 
 def _digest(epoch: str) -> str:
@@ -233,7 +236,7 @@ def _digest(epoch: str) -> str:
 
 class _Waiting(NamedTuple):
     entry: Entry
-    settle: Callable[[Outcome], None]
+    on_outcome: Callable[[Outcome], None]
     since: float
 
 
@@ -243,8 +246,8 @@ class Appender:
     The entries of a room that somebody has locked wait by themselves: the others are held up by them once, for one
     lock time-out.
 
-    `announce` gets the events of each commit by course, in the turn of the event loop in which their entries are
-    settled, and before that; what it starts must not reach anybody within this turn.
+    `announce` gets the events of each commit by course, in the turn of the event loop in which
+    `on_outcome` is called for their entries, and before that; what it starts must not reach anybody within this turn.
     """
 
     def __init__(
@@ -270,14 +273,14 @@ class Appender:
         """How many entries wait for the next commit."""
         return len(self._waiting)
 
-    def append(self, entry: Entry, settle: Callable[[Outcome], None]) -> None:
-        """Store `entry` with the next commit and tell `settle` the outcome, once, which must not raise.
+    def append(self, entry: Entry, on_outcome: Callable[[Outcome], None]) -> None:
+        """Store `entry` with the next commit and then call `on_outcome` once, which must not raise.
 
         Raises CommandRefused with `unavailable` when too much is waiting.
         """
         if len(self._waiting) >= MAX_WAITING_ENTRIES or self._waiting_bytes + entry.size > MAX_WAITING_BYTES:
             raise CommandRefused(ErrorCode.UNAVAILABLE, id=entry.client_id)
-        self._waiting.append(_Waiting(entry, settle, self._clock()))
+        self._waiting.append(_Waiting(entry, on_outcome, self._clock()))
         self._waiting_bytes += entry.size
         self._arrival.set()
         self._idle.clear()
@@ -295,7 +298,7 @@ class Appender:
                     lockers = await self._lockers(self._locked)
                     self._locked = dict(self._locked.items() & lockers.items())
                     self._refuse_old(self._locked)
-                if batch := self._take():
+                if batch := self._next_batch():
                     await self._commit(batch)
                 else:
                     await asyncio.sleep(RETRY_PAUSE_S)
@@ -313,7 +316,7 @@ class Appender:
         """Wait until nothing waits and nothing is under way."""
         await self._idle.wait()
 
-    def _take(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_Waiting]:
         """The next batch, room by room, for what is stored together is shown in one write; locked rooms go on waiting.
 
         Of a room that does not fit the rest comes after all others, so that it keeps nobody waiting.
@@ -366,14 +369,14 @@ class Appender:
                     parts = [part for part in parts if part]
                     self._wait([*locked, *self._waiting])
                 elif self._clock() - part[0].since >= PATIENCE_S:
-                    self._give_up(parts)
+                    self._refuse_all(parts)
                     return
             except DatabaseUnavailable as error:
                 # Whether it was stored is unknown. The same batch goes again, before anything newer, and what was
                 # stored after all is then found by its id.
                 logger.warning("append of %d entries: %s", len(part), error)
                 if self._clock() - part[0].since >= PATIENCE_S:
-                    self._give_up(parts)
+                    self._refuse_all(parts)
                     return
                 self._metrics.count_commit_failure("retried")
                 await asyncio.sleep(RETRY_PAUSE_S)
@@ -395,24 +398,24 @@ class Appender:
             else:
                 del parts[0]
                 self._metrics.count_commit(len(part), self._clock() - started)
-                self._settle(part, rows)
+                self._deliver(part, rows)
 
-    def _give_up(self, parts: Iterable[list[_Waiting]]) -> None:
+    def _refuse_all(self, parts: Iterable[list[_Waiting]]) -> None:
         self._metrics.count_commit_failure("given_up")
         _refuse(chain(*parts))
         # What came meanwhile has waited for as long, and would for one try more.
         self._refuse_old({one.entry.course for one in self._waiting})
 
-    def _settle(self, batch: Sequence[_Waiting], rows: Sequence[asyncpg.Record]) -> None:
+    def _deliver(self, batch: Sequence[_Waiting], rows: Sequence[asyncpg.Record]) -> None:
         answers = sorted(rows, key=itemgetter(0))
         events: dict[int, list[Event]] = {}
-        for waiting, (_, _, _, seq, _, *forms) in zip(batch, answers, strict=True):
-            if forms[0] is not None:
-                events.setdefault(waiting.entry.course, []).append(_event(seq, *forms))
+        for waiting, (_, _, _, seq, _, *variants) in zip(batch, answers, strict=True):
+            if variants[0] is not None:
+                events.setdefault(waiting.entry.course, []).append(_event(seq, *variants))
         # First, so that the rooms' turn comes first, and one write to a sender carries her ack and what it is of.
         self._announce(events)
         for waiting, (_, outcome, wait_s, seq, at, *_) in zip(batch, answers, strict=True):
-            waiting.settle(Accepted(seq, at) if outcome == "ok" else Refused(ErrorCode(outcome), wait_s))
+            waiting.on_outcome(Accepted(seq, at) if outcome == "ok" else Refused(ErrorCode(outcome), wait_s))
 
     async def _append(self, batch: Sequence[_Waiting]) -> list[asyncpg.Record]:
         entries = [msgspec.structs.astuple(waiting.entry) for waiting in batch]
@@ -461,7 +464,7 @@ class Appender:
 
 def _refuse(refused: Iterable[_Waiting], code: ErrorCode = ErrorCode.UNAVAILABLE) -> None:
     for waiting in refused:
-        waiting.settle(Refused(code))
+        waiting.on_outcome(Refused(code))
 
 
 # For the connection: a function's own settings end with it, before the commit. Postgres gives an append up before

@@ -47,9 +47,9 @@ class _StoredReaction(msgspec.Struct):
             return Reaction(self.emoji, self.users)
         own: str | msgspec.UnsetType = msgspec.UNSET
         if reader.user_id in self.ids:
-            place = self.ids.index(reader.user_id)
-            if self.seen[place] != self.users[place]:
-                own = self.seen[place]
+            index = self.ids.index(reader.user_id)
+            if self.seen[index] != self.users[index]:
+                own = self.seen[index]
         return Reaction(self.emoji, self.seen, own)
 
 

@@ -73,7 +73,7 @@ class Database:
         """How often a connection outside the pool was lost, or could not be had: as when a server is replaced."""
 
     async def connect(self, **server_settings: str) -> asyncpg.Connection[asyncpg.Record]:
-        """Make a connection outside the pool, for the log and for the notices. Raises DatabaseUnavailable."""
+        """Make a connection outside the pool, for the log and the access changes. Raises DatabaseUnavailable."""
         try:
             with database_errors():
                 connection = await _connect(

@@ -8,8 +8,8 @@ import msgspec
 from educa_chat.storage.accounts import DISPLAY_NAME
 from educa_chat.storage.pool import Database
 
-MOST_REPORTED = 1000
-MOST_REPORTS = 20
+MAX_REPORTED_MESSAGES = 1000
+MAX_REPORTS_PER_MESSAGE = 20
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ async def reported_messages(database: Database, course: int) -> list[int]:
         "select distinct seq from educa_chat.report where course = $1 and settled_by is null"
         " order by seq desc limit $2",
         course,
-        MOST_REPORTED,
+        MAX_REPORTED_MESSAGES,
     )
     return [row["seq"] for row in rows]
 
@@ -62,12 +62,12 @@ async def read_queue(database: Database, course: int, *, before: int | None, lim
         " cross join lateral (select * from educa_chat.message where course = $1 and seq = newest.seq limit 1) m"
         " left join auth_user u on u.id = m.author"
         " cross join lateral ("
-        "  select count(*) filter (where place > $4) as others, json_agg("
+        "  select count(*) filter (where ordinal > $4) as others, json_agg("
         "   json_build_object('name', name, 'at', educa_chat.iso8601(at), 'reason', reason) order by event desc"
-        "  ) filter (where place <= $4) as reports"
+        "  ) filter (where ordinal <= $4) as reports"
         "  from ("
         f"   select coalesce({DISPLAY_NAME}, r.username) as name, r.at, r.reason, r.event,"
-        "    row_number() over (order by r.event desc) as place"
+        "    row_number() over (order by r.event desc) as ordinal"
         "   from educa_chat.report r left join auth_user u on u.id = r.user_id"
         "   where r.course = $1 and r.seq = m.seq and r.settled_by is null"
         "  ) one"
@@ -75,7 +75,7 @@ async def read_queue(database: Database, course: int, *, before: int | None, lim
         course,
         before if before is not None else 2**63 - 1,
         limit,
-        MOST_REPORTS,
+        MAX_REPORTS_PER_MESSAGE,
     )
     return [
         ReportedMessage(

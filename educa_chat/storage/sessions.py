@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 import msgspec
 
+from educa_chat.storage.access_changes import CHANNEL, notify
 from educa_chat.storage.accounts import DISPLAY_NAME
-from educa_chat.storage.notices import CHANNEL, notify
 from educa_chat.storage.pool import Database
 
 

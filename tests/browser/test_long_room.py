@@ -19,9 +19,9 @@ expect.set_options(timeout=TIMEOUT_MS)
 
 MESSAGES = 2_000
 """Several times what a page keeps."""
-MOST_MESSAGES = 300
+MAX_MESSAGES = 300
 """What a page keeps, and a page of the history that has just come."""
-MOST_ELEMENTS = 3_000
+MAX_ELEMENTS = 3_000
 
 WATCH = r"""
 () => {
@@ -96,8 +96,8 @@ async def test_two_thousand_messages_are_each_seen_once_and_in_order_while_few_a
     await page.evaluate("direction = 0")
     watched = await page.evaluate("watched")
     assert watched["jumps"] == []
-    assert watched["messages"] <= MOST_MESSAGES
-    assert watched["elements"] <= MOST_ELEMENTS
+    assert watched["messages"] <= MAX_MESSAGES
+    assert watched["elements"] <= MAX_ELEMENTS
     frames = sorted(watched["frames"])
     print(
         json.dumps(
@@ -168,7 +168,7 @@ async def test_a_window_that_nobody_looks_at_does_not_grow(desk: Desk) -> None:
         for number in range(400):
             await socket.say(f"said {number}", id=f"{number}")
         await expect(page.locator("#chat .message").last).to_contain_text("said 399")
-    assert await page.locator("#chat .message").count() <= MOST_MESSAGES
+    assert await page.locator("#chat .message").count() <= MAX_MESSAGES
     await expect(page.locator("#chat .message").last).to_be_in_viewport()
     await expect(page.locator("#chat .day")).to_have_count(1)
     await scroll_up(page, 1)
@@ -188,7 +188,7 @@ async def test_the_focus_goes_on_to_what_stays_and_a_selection_stays(desk: Desk)
     await page.evaluate("getSelection().removeAllRanges()")
     await scroll_up(page, 1)
     await expect(message(page, 590)).to_have_count(0)
-    assert await page.locator("#chat .message").count() <= MOST_MESSAGES
+    assert await page.locator("#chat .message").count() <= MAX_MESSAGES
     assert await page.evaluate("document.activeElement.matches('.message')")
     await page.keyboard.press("ArrowDown")
     assert await page.locator("#chat .message[tabindex='0']").count() == 1

@@ -27,7 +27,7 @@ async def bus(url: str) -> AsyncIterator[MessageBus]:
         yield opened
 
 
-async def heard(subscription: AsyncIterator[bytes], count: int) -> list[bytes]:
+async def received(subscription: AsyncIterator[bytes], count: int) -> list[bytes]:
     async with asyncio.timeout(10):
         return [await anext(subscription) for _ in range(count)]
 
@@ -39,33 +39,33 @@ class TestMessageBus:
     async def test_a_publisher_hears_itself(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as subscription:
             await bus.publish("room", b"hello")
-            assert await heard(subscription, 1) == [b"hello"]
+            assert await received(subscription, 1) == [b"hello"]
 
     async def test_publishes_awaited_in_turn_keep_their_order(self, bus: MessageBus) -> None:
         payloads = [b"%d" % number for number in range(500)]
         async with bus.subscribe("room") as subscription:
             for payload in payloads:
                 await bus.publish("room", payload)
-            assert await heard(subscription, len(payloads)) == payloads
+            assert await received(subscription, len(payloads)) == payloads
 
     async def test_concurrent_publishes_all_arrive_in_the_order_of_their_calls(self, bus: MessageBus) -> None:
         payloads = [b"%d" % number for number in range(2000)]
         async with bus.subscribe("room") as subscription:
             await asyncio.gather(*(bus.publish("room", payload) for payload in payloads))
-            assert await heard(subscription, len(payloads)) == payloads
+            assert await received(subscription, len(payloads)) == payloads
 
     async def test_a_subscription_is_live_once_entered(self, bus: MessageBus) -> None:
         for number in range(50):
             topic = f"room {number}"
             async with bus.subscribe(topic) as subscription:
                 await bus.publish(topic, b"at once")
-                assert await heard(subscription, 1) == [b"at once"]
+                assert await received(subscription, 1) == [b"at once"]
 
     async def test_leaving_ends_a_subscription(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as left:
             await bus.publish("room", b"before")
         with pytest.raises(SubscriptionLost):
-            await heard(left, 1)
+            await received(left, 1)
 
     async def test_coming_again_hears_nothing_from_before(self, bus: MessageBus) -> None:
         async with bus.subscribe("room"):
@@ -73,26 +73,26 @@ class TestMessageBus:
         await bus.publish("room", b"between")
         async with bus.subscribe("room") as subscription:
             await bus.publish("room", b"after")
-            assert await heard(subscription, 1) == [b"after"]
+            assert await received(subscription, 1) == [b"after"]
 
     async def test_two_subscriptions_to_a_topic_both_hear(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as one, bus.subscribe("room") as other:
             await bus.publish("room", b"both")
-            assert await heard(one, 1) == await heard(other, 1) == [b"both"]
+            assert await received(one, 1) == await received(other, 1) == [b"both"]
 
     async def test_one_of_two_may_leave(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as stays:
             async with bus.subscribe("room"):
                 pass
             await bus.publish("room", b"still here")
-            assert await heard(stays, 1) == [b"still here"]
+            assert await received(stays, 1) == [b"still here"]
 
     async def test_other_topics_are_not_heard(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as subscription, bus.subscribe("room 2") as other:
             await bus.publish("room 2", b"other")
             await bus.publish("room", b"own")
-            assert await heard(subscription, 1) == [b"own"]
-            assert await heard(other, 1) == [b"other"]
+            assert await received(subscription, 1) == [b"own"]
+            assert await received(other, 1) == [b"other"]
 
     @pytest.mark.parametrize(
         "payload",
@@ -102,14 +102,14 @@ class TestMessageBus:
     async def test_payloads_are_opaque_bytes(self, bus: MessageBus, payload: bytes) -> None:
         async with bus.subscribe("room") as subscription:
             await bus.publish("room", payload)
-            assert await heard(subscription, 1) == [payload]
+            assert await received(subscription, 1) == [payload]
 
     async def test_a_payload_over_64_kib_is_refused(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as subscription:
             with pytest.raises(ValueError, match="65537"):
                 await bus.publish("room", bytes(MAX_PAYLOAD_BYTES + 1))
             await bus.publish("room", b"smaller")
-            assert await heard(subscription, 1) == [b"smaller"]
+            assert await received(subscription, 1) == [b"smaller"]
 
     async def test_publish_never_waits_for_a_subscriber_who_does_not_read(self, bus: MessageBus) -> None:
         payload = bytes(MAX_PAYLOAD_BYTES)
@@ -128,13 +128,13 @@ class TestMessageBus:
         async with bus.subscribe("room") as slow, bus.subscribe("room") as fast:
             for _ in range(fitting + 1):
                 await bus.publish("room", payload)
-                await heard(fast, 1)
+                await received(fast, 1)
             with pytest.raises(SubscriptionLost, match="too far behind"):
-                await heard(slow, 1)
+                await received(slow, 1)
             await bus.publish("room", b"on it goes")
-            assert await heard(fast, 1) == [b"on it goes"]
+            assert await received(fast, 1) == [b"on it goes"]
             with pytest.raises(SubscriptionLost):
-                await heard(slow, 1)
+                await received(slow, 1)
 
     async def test_a_reader_who_reads_keeps_up_with_a_publisher_in_a_loop(self, bus: MessageBus) -> None:
         async def publish_all() -> None:
@@ -143,7 +143,7 @@ class TestMessageBus:
 
         async with bus.subscribe("room") as subscription, asyncio.TaskGroup() as tasks:
             tasks.create_task(publish_all())
-            await heard(subscription, INBOX_PAYLOADS + 1)
+            await received(subscription, INBOX_PAYLOADS + 1)
 
     async def test_what_fits_is_kept_for_a_slow_reader(self, bus: MessageBus) -> None:
         payloads = [bytes([number]) * MAX_PAYLOAD_BYTES for number in range(INBOX_BYTES // MAX_PAYLOAD_BYTES)]
@@ -152,7 +152,7 @@ class TestMessageBus:
             for _ in range(2):
                 for payload in payloads:
                     await bus.publish("room", payload)
-                assert await heard(subscription, len(payloads)) == payloads
+                assert await received(subscription, len(payloads)) == payloads
 
 
 @pytest.mark.parametrize("url", ["", "memory", "unix:///tmp/redis", "kafka+cluster://user:secret@host"])

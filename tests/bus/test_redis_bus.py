@@ -12,7 +12,7 @@ from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.bus.redis import RedisBus, open_redis_bus
 from educa_chat.bus.redis_link import WAITING_BYTES, WAITING_PUBLISHES
 from educa_chat.errors import BusUnavailable, SubscriptionLost
-from tests.bus.waiting import beating, carries, heard, until
+from tests.bus.waiting import beating, carries, received, until
 from tests.proxy import ANSWERS, Proxy
 from tests.redis_server import RedisServer
 from tests.stopwatch import Stopwatch
@@ -49,7 +49,7 @@ async def client(server: RedisServer) -> AsyncIterator[Redis]:
 async def test_processes_hear_each_other(server: RedisServer, bus: RedisBus) -> None:
     async with open_redis_bus(server.url, PREFIX) as other, bus.subscribe("room") as subscription:
         await other.publish("room", b"from the other")
-        assert await heard(subscription) == b"from the other"
+        assert await received(subscription) == b"from the other"
 
 
 async def test_payloads_of_others_that_are_too_large_cost_nobody_the_subscription(
@@ -59,9 +59,9 @@ async def test_payloads_of_others_that_are_too_large_cost_nobody_the_subscriptio
         for _ in range(3):
             server.ask("PUBLISH", f"{PREFIX}room", bytes(3 * 2**20))
         await bus.publish("room", b"ours")
-        lengths = [len(await heard(subscription)) for _ in range(3)]
+        lengths = [len(await received(subscription)) for _ in range(3)]
         assert lengths == [MAX_PAYLOAD_BYTES + 1] * 3
-        assert await heard(subscription) == b"ours"
+        assert await received(subscription) == b"ours"
 
 
 async def test_prefixes_never_hear_each_other(server: RedisServer, bus: RedisBus) -> None:
@@ -73,8 +73,8 @@ async def test_prefixes_never_hear_each_other(server: RedisServer, bus: RedisBus
     ):
         await stranger.publish("room", b"theirs")
         await bus.publish("room", b"ours")
-        assert await heard(subscription) == b"ours"
-        assert await heard(strangers) == b"theirs"
+        assert await received(subscription) == b"ours"
+        assert await received(strangers) == b"theirs"
 
 
 # Publishing
@@ -98,7 +98,7 @@ async def test_a_cancelled_publish_harms_no_other(bus: RedisBus) -> None:
         assert outcomes[1::2] == [None] * 50
         await bus.publish("room", b"last")
         payloads = []
-        while (payload := await heard(subscription)) != b"last":
+        while (payload := await received(subscription)) != b"last":
             payloads.append(payload)
         assert {b"%d" % number for number in range(1, 100, 2)} <= set(payloads)
         assert payloads == sorted(payloads, key=int)
@@ -161,7 +161,7 @@ async def test_a_subscription_is_live_while_others_come_and_go(bus: RedisBus) ->
             payload = b"%d of %d" % (number, name)
             async with bus.subscribe("room") as subscription:
                 await bus.publish("room", payload)
-                while await heard(subscription) != payload:
+                while await received(subscription) != payload:
                     pass
             for _ in range(number % 4):
                 await asyncio.sleep(0)
@@ -185,14 +185,14 @@ async def test_a_subscriber_cancelled_on_entering_harms_no_other(bus: RedisBus) 
                 task.cancel()
             await asyncio.wait(entering)
         await bus.publish("room", b"still here")
-        assert await heard(subscription) == b"still here"
+        assert await received(subscription) == b"still here"
         await carries(bus)
 
 
 async def test_a_subscription_waits_for_its_own_confirmation(server: RedisServer, client: Redis) -> None:
     async def enter(bus: RedisBus) -> bytes:
         async with bus.subscribe("room") as subscription:
-            return await heard(subscription)
+            return await received(subscription)
 
     async def subscribers(expected: int) -> None:
         async with asyncio.timeout(5):
@@ -226,7 +226,7 @@ async def test_a_process_that_stood_still_hears_all_that_came_meanwhile(server: 
             publishes.execute()
             # Longer than a listener may be silent.
             assert blocking.blpop("nothing", timeout=2.5) is None
-        assert [await heard(subscription) for _ in payloads] == payloads
+        assert [await received(subscription) for _ in payloads] == payloads
 
 
 # Redis fails
@@ -239,7 +239,7 @@ async def test_a_killed_broker_ends_every_subscription_and_a_new_one_is_found(
         server.stop()
         for subscription in (one, other, hall):
             with pytest.raises(SubscriptionLost):
-                await heard(subscription)
+                await received(subscription)
     stopwatch = Stopwatch()
     with pytest.raises(BusUnavailable):
         await bus.publish("room", b"lost")
@@ -277,7 +277,7 @@ async def test_a_killed_listener_comes_back(bus: RedisBus, client: Redis) -> Non
     async with bus.subscribe("room") as subscription:
         assert await client.client_kill_filter(_type="pubsub") == 1
         with pytest.raises(SubscriptionLost):
-            await heard(subscription)
+            await received(subscription)
     await carries(bus)
 
 
@@ -327,7 +327,7 @@ async def test_a_frozen_redis_is_given_up_after_a_second_and_found_again(server:
         assert stopwatch.elapsed_s > 0.9 and stopwatch.own_s < 1.5
         await until(lambda: bus.silence_s > 1)
         with pytest.raises(SubscriptionLost):
-            await heard(subscription)
+            await received(subscription)
     with pytest.raises(BusUnavailable):
         async with bus.subscribe("room"):
             pass
@@ -361,7 +361,7 @@ async def test_a_deaf_listener_is_noticed_and_replaced(server: RedisServer) -> N
             proxy.swallows = ANSWERS
             stopwatch = Stopwatch()
             with pytest.raises(SubscriptionLost):
-                await heard(subscription)
+                await received(subscription)
             proxy.swallows = set()
             assert stopwatch.elapsed_s > 1.5 and stopwatch.own_s < 3
             assert bus.silence_s > 1.5
@@ -401,7 +401,7 @@ async def test_an_idle_listener_is_left_alone(server: RedisServer) -> None:
                 await anext(subscription)
         assert bus.silence_s < 1
         await bus.publish("room", b"still here")
-        assert await heard(subscription) == b"still here"
+        assert await received(subscription) == b"still here"
 
 
 # Closing

@@ -9,7 +9,7 @@ from redis.crc import key_slot
 from educa_chat.bus.protocol import MessageBus
 from educa_chat.bus.redis_cluster import RedisClusterBus, open_redis_cluster_bus
 from educa_chat.errors import BusUnavailable, SubscriptionLost
-from tests.bus.waiting import carries, heard, until
+from tests.bus.waiting import carries, received, until
 from tests.redis_server import RedisCluster, RedisServer
 from tests.stopwatch import Stopwatch
 
@@ -49,7 +49,7 @@ async def beating(bus: RedisClusterBus) -> None:
 
 async def lost(subscription: AsyncIterator[bytes]) -> None:
     with pytest.raises(SubscriptionLost):
-        await heard(subscription)
+        await received(subscription)
 
 
 async def test_topics_of_every_shard_arrive(redis_cluster: RedisCluster) -> None:
@@ -61,7 +61,7 @@ async def test_topics_of_every_shard_arrive(redis_cluster: RedisCluster) -> None
             topic = topic_on(master)
             async with bus.subscribe(topic) as subscription:
                 await other.publish(topic, b"from the other")
-                assert await heard(subscription) == b"from the other"
+                assert await received(subscription) == b"from the other"
                 # By the shard's own pub/sub alone, which no other master hears.
                 assert master.ask("PUBSUB", "SHARDNUMSUB", PREFIX + topic) == [(PREFIX + topic).encode(), 1]
                 assert master.ask("PUBSUB", "NUMSUB", PREFIX + topic) == [(PREFIX + topic).encode(), 0]
@@ -88,8 +88,8 @@ async def test_prefixes_never_hear_each_other(redis_cluster: RedisCluster) -> No
     ):
         await stranger.publish("room", b"theirs")
         await bus.publish("room", b"ours")
-        assert await heard(subscription) == b"ours"
-        assert await heard(strangers) == b"theirs"
+        assert await received(subscription) == b"ours"
+        assert await received(strangers) == b"theirs"
 
 
 async def test_each_master_has_to_prove_itself(cluster: RedisCluster, bus: RedisClusterBus) -> None:
@@ -124,7 +124,7 @@ async def test_without_one_master_the_others_go_on_and_it_is_found_again(
         with pytest.raises(BusUnavailable):
             await bus.publish(topic, b"lost")
         await bus.publish(others_topic, b"on it goes")
-        assert await heard(others_subscription) == b"on it goes"
+        assert await received(others_subscription) == b"on it goes"
         if way == "killed":
             fallen.start()
         else:
@@ -133,7 +133,7 @@ async def test_without_one_master_the_others_go_on_and_it_is_found_again(
         await beating(bus)
         # All that time the others' subscriptions were not touched.
         await bus.publish(others_topic, b"still the same")
-        assert await heard(others_subscription) == b"still the same"
+        assert await received(others_subscription) == b"still the same"
 
 
 async def test_a_topic_follows_its_slot_to_another_master(cluster: RedisCluster, bus: RedisClusterBus) -> None:
@@ -148,7 +148,7 @@ async def test_a_topic_follows_its_slot_to_another_master(cluster: RedisCluster,
         async with bus.subscribe(topic):
             assert target.ask("PUBSUB", "SHARDNUMSUB", PREFIX + topic) == [(PREFIX + topic).encode(), 1]
         await bus.publish(stays, b"still here")
-        assert await heard(untouched) == b"still here"
+        assert await received(untouched) == b"still here"
 
 
 async def test_a_slot_that_moved_unnoticed_is_found_by_the_refusal(cluster: RedisCluster, bus: RedisClusterBus) -> None:
@@ -163,7 +163,7 @@ async def test_a_slot_that_moved_unnoticed_is_found_by_the_refusal(cluster: Redi
         await carries(bus, topics[0])
         await carries(bus, topics[1])
         await bus.publish(stays, b"still here")
-        assert await heard(untouched) == b"still here"
+        assert await received(untouched) == b"still here"
 
 
 async def test_a_subscription_to_a_slot_that_moved_unnoticed_is_refused_alone(
@@ -179,7 +179,7 @@ async def test_a_subscription_to_a_slot_that_moved_unnoticed_is_refused_alone(
                 pass
         await carries(bus, topic)
         await bus.publish(stays, b"still here")
-        assert await heard(untouched) == b"still here"
+        assert await received(untouched) == b"still here"
 
 
 async def test_a_beat_whose_slot_moved_is_replaced(cluster: RedisCluster, bus: RedisClusterBus) -> None:

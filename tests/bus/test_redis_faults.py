@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.bus.redis import open_redis_bus
 from educa_chat.errors import BusUnavailable, SubscriptionLost
-from tests.bus.waiting import beating, carries, heard, until
+from tests.bus.waiting import beating, carries, received, until
 from tests.proxy import ANSWERS, QUESTIONS, Flow, Proxy
 from tests.redis_server import RedisServer
 from tests.stopwatch import Stopwatch
@@ -89,7 +89,7 @@ FAULTS = {
 
 async def lost(subscription: AsyncIterator[bytes]) -> None:
     with pytest.raises(SubscriptionLost):
-        await heard(subscription)
+        await received(subscription)
 
 
 async def read_out(subscription: AsyncIterator[bytes]) -> None:
@@ -135,7 +135,7 @@ async def test_a_listener_whom_redis_does_not_hear_is_replaced(server: RedisServ
                 async with bus.subscribe("hall"):
                     pass
             await bus.publish("room", b"still heard")
-            assert await heard(subscription) == b"still heard"
+            assert await received(subscription) == b"still heard"
             stopwatch = Stopwatch()
             await lost(subscription)
             assert stopwatch.own_s < 1.8
@@ -177,6 +177,6 @@ async def test_a_refused_channel_takes_no_other_along(server: RedisServer) -> No
                 async with bus.subscribe("hall"):
                     pass
             await bus.publish("room", b"still here")
-            assert await heard(subscription) == b"still here"
+            assert await received(subscription) == b"still here"
         await client.acl_setuser("default", channels=["*"])
         await carries(bus, "hall")

@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from educa_chat.bus import open_bus
-from tests.bus.waiting import beating, carries, heard
+from tests.bus.waiting import beating, carries, received
 from tests.ports import free_port
 from tests.redis_server import RedisCluster, RedisServer
 
@@ -151,7 +151,7 @@ async def test_a_bus_over_tls_carries_when_it_knows_the_authority_and_stays_sile
     url = f"rediss://127.0.0.1:{tls_port}"
     async with open_bus(f"{url}?ssl_ca_certs={certificate[0]}", PREFIX) as bus, bus.subscribe("room") as payloads:
         await bus.publish("room", b"sealed")
-        assert await heard(payloads) == b"sealed"
+        assert await received(payloads) == b"sealed"
     async with open_bus(url, PREFIX) as bus:
         with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
             await bus.publish("room", b"sealed")

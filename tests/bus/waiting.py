@@ -8,7 +8,7 @@ from educa_chat.bus.protocol import MessageBus
 from educa_chat.errors import BusUnavailable, SubscriptionLost
 
 
-async def heard(subscription: AsyncIterator[bytes]) -> bytes:
+async def received(subscription: AsyncIterator[bytes]) -> bytes:
     async with asyncio.timeout(5):
         return await anext(subscription)
 
@@ -20,7 +20,7 @@ async def carries(bus: MessageBus, topic: str = "probe") -> None:
             with suppress(BusUnavailable, SubscriptionLost):
                 async with bus.subscribe(topic) as subscription:
                     await bus.publish(topic, b"probe")
-                    assert await heard(subscription) == b"probe"
+                    assert await received(subscription) == b"probe"
                     return
             await asyncio.sleep(0.01)
 

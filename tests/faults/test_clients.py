@@ -134,8 +134,8 @@ async def test_a_message_that_drips_in_with_pongs_between_is_taken(server: Serve
     said = b'{"id":"a","message":"hello"}'
     async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
         await raw.send(frame(TEXT))
-        for place in said:
-            await raw.send(frame(0, bytes([place])) + frame(FIN | PONG))
+        for byte in said:
+            await raw.send(frame(0, bytes([byte])) + frame(FIN | PONG))
             await asyncio.sleep(2.5 * HEARTBEAT_S / len(said))
         await raw.send(frame(FIN))
         assert (await raw.json())["type"] == "ack"

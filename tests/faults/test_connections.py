@@ -112,8 +112,8 @@ async def dripping(raw: RawSocket, data: bytes) -> AsyncIterator[None]:
     """Send `data` a byte at a time for as long as the context lasts, which is not long enough for all of it."""
 
     async def drip() -> None:
-        for place in data:
-            await raw.send(bytes([place]))
+        for byte in data:
+            await raw.send(bytes([byte]))
             await asyncio.sleep(0.02)
 
     task = asyncio.create_task(drip())

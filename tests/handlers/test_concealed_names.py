@@ -30,9 +30,9 @@ async def server(postgres: Postgres) -> AsyncIterator[Server]:
         yield opened
 
 
-def is_concealed(mix: tuple[bool, ...], place: int) -> bool:
+def is_concealed(mix: tuple[bool, ...], index: int) -> bool:
     """Whether the message at `place`, the one it replies to or the question is anonymous."""
-    return mix[place] or mix[0] or mix[max(0, place - 1)]
+    return mix[index] or mix[0] or mix[max(0, index - 1)]
 
 
 async def observe(server: Server, mix: tuple[bool, ...], author_number: int) -> tuple[list[str], list[dict[str, Any]]]:
@@ -60,25 +60,25 @@ async def observe(server: Server, mix: tuple[bool, ...], author_number: int) -> 
         await give(teacher, type="anonymity", on=True)
         writers: list[Chatter] = []
         seqs: list[int] = []
-        for place, anonymous in enumerate(mix):
+        for index, anonymous in enumerate(mix):
             writers.append(author if anonymous else named)
             replies = {"reply_to": seqs[-1]} if seqs else {}
             seqs.append(
                 await give(
-                    writers[-1], type="message", message=f"at {place}", anonymous=anonymous, question=True, **replies
+                    writers[-1], type="message", message=f"at {index}", anonymous=anonymous, question=True, **replies
                 )
             )
-        for place, seq in enumerate(seqs):
-            writer, asker = writers[place], writers[max(0, place - 1)]
-            await give(writer, type="edit", target=seq, message=f"edited at {place}")
+        for index, seq in enumerate(seqs):
+            writer, asker = writers[index], writers[max(0, index - 1)]
+            await give(writer, type="edit", target=seq, message=f"edited at {index}")
             for socket in (writer, teacher):
                 await give(socket, type="question", target=seq, on=False)
-            if place:
+            if index:
                 for on in (True, False, True):
                     for socket in (asker, teacher):
                         await give(socket, type="answer", target=seq, on=on)
             for on in (True, False, True):
-                await give(author if is_concealed(mix, place) else named, type="react", target=seq, emoji="👍", on=on)
+                await give(author if is_concealed(mix, index) else named, type="react", target=seq, emoji="👍", on=on)
             await give(teacher, type="react", target=seq, emoji="👍", on=True)
             await give(teacher, type="pin", target=seq, on=True)
             await give(teacher, type="endorse", target=seq, on=True)
@@ -114,12 +114,12 @@ async def test_nothing_that_is_done_to_a_message_shows_who_wrote_the_anonymous_o
     assert len(first) > 60
     for one, other in zip(first, second, strict=True):
         assert one == other
-    places = {event["seq"]: event for event in events if event["type"] == "chat_message"}
-    seqs = list(places)[:3]
+    messages = {event["seq"]: event for event in events if event["type"] == "chat_message"}
+    seqs = list(messages)[:3]
     for event in events:
         if event["type"] in MARKS and is_concealed(mix, seqs.index(event["target"])):
             by_author_alone = event["type"] in ("edited", "deleted", "questioned")
-            assert "user" not in event or (by_author_alone and event["user"] == places[event["target"]]["user"])
+            assert "user" not in event or (by_author_alone and event["user"] == messages[event["target"]]["user"])
             assert "user" not in event or PSEUDONYM.fullmatch(event["user"])
         elif event["type"] == "reaction" and is_concealed(mix, seqs.index(event["target"])):
             assert event["user"] == "profe" or PSEUDONYM.fullmatch(event["user"])
@@ -131,16 +131,16 @@ async def test_nothing_that_is_done_to_a_message_shows_who_wrote_the_anonymous_o
 async def test_an_instructors_mark_looks_like_that_of_the_one_who_asked(server: Server, mix: tuple[bool, ...]) -> None:
     _, events = await observe(server, mix, 1)
     seqs = [event["seq"] for event in events if event["type"] == "chat_message"][:3]
-    for place in (1, 2):
-        if is_concealed(mix, place):
-            marks = [event for event in events if event["type"] == "answered" and event["target"] == seqs[place]]
+    for index in (1, 2):
+        if is_concealed(mix, index):
+            marks = [event for event in events if event["type"] == "answered" and event["target"] == seqs[index]]
             assert len(marks) == 6
             for mark in marks:
                 assert mark == {
                     "seq": mark["seq"],
                     "datetime": mark["datetime"],
                     "type": "answered",
-                    "target": seqs[place],
+                    "target": seqs[index],
                     "on": mark["on"],
                 }
 

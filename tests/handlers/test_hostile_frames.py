@@ -619,8 +619,8 @@ async def test_fragments_without_an_end_are_cut_off(scene: Scene) -> None:
 
 async def test_a_frame_that_comes_byte_by_byte_and_one_in_many_fragments_are_whole(scene: Scene) -> None:
     async with open_raw(scene.sender, scene.course) as raw:
-        for place in (whole := frame(FIN | TEXT, SAID)):
-            await raw.send(bytes([place]))
+        for byte in (whole := frame(FIN | TEXT, SAID)):
+            await raw.send(bytes([byte]))
         assert (await raw.json())["type"] == "ack"
         assert (await raw.json())["type"] == "chat_message"
         said = command(id="b", message="ñ" * 50).encode()

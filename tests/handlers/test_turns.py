@@ -17,7 +17,7 @@ from tests.serving import TIMEOUT_S
 
 MAX_READ_BYTES = 256 * 1024
 """How much asyncio reads from a socket at once."""
-MOST_PER_ITERATION = 4
+MAX_PER_ITERATION = 4
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Clock:
         self._now = 1.0
 
     def __call__(self) -> float:
-        self._now += READING_S / MOST_PER_ITERATION
+        self._now += READING_S / MAX_PER_ITERATION
         return self._now
 
 
@@ -66,7 +66,7 @@ async def test_of_messages_that_arrive_together_few_are_handled_in_an_iteration(
         await raw.send(texts(300))
         await echoes(raw, 300)
     assert handled.total() == 300
-    assert 1 < max(handled.values()) <= MOST_PER_ITERATION
+    assert 1 < max(handled.values()) <= MAX_PER_ITERATION
 
 
 async def test_many_sockets_together_handle_no_more_than_one() -> None:
@@ -88,7 +88,7 @@ async def test_many_sockets_together_handle_no_more_than_one() -> None:
         for raw in (one, *others):
             await echoes(raw, 20)
     assert handled.total() == 400
-    assert max(handled.values()) <= MOST_PER_ITERATION
+    assert max(handled.values()) <= MAX_PER_ITERATION
 
 
 async def test_of_messages_right_after_the_handshake_few_are_handled_in_an_iteration() -> None:
@@ -101,7 +101,7 @@ async def test_of_messages_right_after_the_handshake_few_are_handled_in_an_itera
     ):
         await shake_hands(raw, texts(300))
         await echoes(raw, 300)
-    assert max(handled.values()) <= MOST_PER_ITERATION
+    assert max(handled.values()) <= MAX_PER_ITERATION
 
 
 async def test_control_frames_take_turns_as_well() -> None:
@@ -110,7 +110,7 @@ async def test_control_frames_take_turns_as_well() -> None:
         await raw.send(frame(TEXT, b"a") + b"".join(frame(FIN | PING, b"%d" % n) for n in range(300)))
         for n in range(300):
             assert await raw.receive() == (PONG, b"%d" % n)
-    assert max(handled.values()) <= MOST_PER_ITERATION
+    assert max(handled.values()) <= MAX_PER_ITERATION
 
 
 async def test_a_single_message_is_handled_as_it_arrives_without_another_turn() -> None:
@@ -148,7 +148,7 @@ async def test_many_fragments_are_read_over_several_iterations() -> None:
         assert [await raw.receive(), await raw.receive()] == [(PONG, b""), (PONG, b"")]
         await raw.send(frame(FIN | CONTINUATION))
         assert await raw.receive() == (TEXT, b"x" * (MAX_SMALL_FRAGMENTS - 2))
-    assert handled[1] - handled[0] >= MAX_SMALL_FRAGMENTS // MOST_PER_ITERATION
+    assert handled[1] - handled[0] >= MAX_SMALL_FRAGMENTS // MAX_PER_ITERATION
 
 
 async def test_a_socket_with_much_to_handle_does_not_hold_up_another() -> None:

@@ -201,7 +201,7 @@ async def test_what_is_written_comes_in_order_however_slowly_it_is_read(
             written += 1
         for number in range(read, written):
             assert await raw.receive() == (TEXT, b"%d" % number * 1000)
-        await asyncio.wait_for(socket.drain(), TIMEOUT_S)
+        await asyncio.wait_for(socket.wait_until_sent(), TIMEOUT_S)
         assert socket.buffer_size() == 0
 
 

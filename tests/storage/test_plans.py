@@ -9,17 +9,17 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from educa_chat.storage.audit import read_acts
+from educa_chat.storage.audit import read_audit_entries
 from educa_chat.storage.courses import courses_of, find_members, find_memberships, present_memberships
-from educa_chat.storage.lines import read_lines
 from educa_chat.storage.log import Log
 from educa_chat.storage.markers import find_markers, unread_counts
 from educa_chat.storage.messages import Page, read_messages, read_page
 from educa_chat.storage.mutes import read_muted
 from educa_chat.storage.pool import Database, open_database
 from educa_chat.storage.reports import read_queue, reported_messages
+from educa_chat.storage.room_state import find_room_states
 from educa_chat.storage.sessions import find_visitors
-from educa_chat.storage.standings import find_standings
+from educa_chat.storage.system_messages import read_system_messages
 from tests.conftest import Postgres
 from tests.storage.platform import READER
 
@@ -127,15 +127,15 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "the unanswered questions": lambda database: read_page(
         database, 1, READER, before=None, after=None, limit=50, only_unanswered=True
     ),
-    "the lines of a page": lambda database: read_lines(
+    "the lines of a page": lambda database: read_system_messages(
         database, 1, READER, Page([], EVENTS, more=False), before=EVENTS // 2, after=None
     ),
     "who is muted": lambda database: read_muted(database, 1),
     "the reported messages": lambda database: reported_messages(database, 1),
     "the queue of reports": lambda database: read_queue(database, 1, before=None, limit=21),
     "the queue of reports before a seq": lambda database: read_queue(database, 1, before=USERS // 2, limit=21),
-    "what was done": lambda database: read_acts(database, 1, before=None, limit=51),
-    "the standings of some": lambda database: find_standings(database, [(user, 1) for user in range(1, 20)]),
+    "what was done": lambda database: read_audit_entries(database, 1, before=None, limit=51),
+    "the standings of some": lambda database: find_room_states(database, [(user, 1) for user in range(1, 20)]),
     "a room that is opened": lambda database: Log(database).open_room(1),
     "the log after a seq": lambda database: Log(database).read(1, EVENTS - 500, 1000),
     "the log at the head": lambda database: Log(database).read(1, EVENTS, 1000),

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from educa_chat.errors import PlatformBusy, RightMissing
+from educa_chat.storage.access_changes import CHANNEL
 from educa_chat.storage.migrate import enrolments_are_watched, migrate, watch_enrolments
-from educa_chat.storage.notices import CHANNEL
 from educa_chat.storage.pool import Database, open_database
 from tests.conftest import Postgres
 from tests.storage.platform import add_class
@@ -26,32 +26,32 @@ KEY_1 = sha256(b"key1").hexdigest()
 
 
 class Site:
-    """A connection that changes the platform's tables, and one that hears what is told of it."""
+    """A connection that changes the platform's tables, and one that receives the notifications."""
 
-    def __init__(self, connection: asyncpg.Connection, heard: "asyncio.Queue[str]") -> None:
+    def __init__(self, connection: asyncpg.Connection, received: "asyncio.Queue[str]") -> None:
         self._connection = connection
-        self._heard = heard
+        self._received = received
 
-    async def told_of(self, *statements: str) -> list[str]:
-        """The notices of `statements`, in one transaction; the answer is whole, for a last notice ends it."""
+    async def changes_after(self, *statements: str) -> list[str]:
+        """The notifications about `statements`, run in one transaction. A last notification marks their end."""
         async with self._connection.transaction():
             for statement in statements:
                 await self._connection.execute(statement)
         await self._connection.execute("select pg_notify($1, 'the end')", CHANNEL)
-        notices: list[str] = []
+        access_changes: list[str] = []
         async with asyncio.timeout(TIMEOUT_S):
-            while (notice := await self._heard.get()) != "the end":
-                notices.append(notice)
-        return sorted(notices)
+            while (subject := await self._received.get()) != "the end":
+                access_changes.append(subject)
+        return sorted(access_changes)
 
 
 @asynccontextmanager
 async def open_site(url: str) -> AsyncIterator[Site]:
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    received: asyncio.Queue[str] = asyncio.Queue()
     connection, listener = await asyncpg.connect(url), await asyncpg.connect(url)
     try:
-        await listener.add_listener(CHANNEL, lambda *notice: heard.put_nowait(str(notice[-1])))
-        yield Site(connection, heard)
+        await listener.add_listener(CHANNEL, lambda *notification: received.put_nowait(str(notification[-1])))
+        yield Site(connection, received)
     finally:
         await connection.close()
         await listener.close()
@@ -73,7 +73,7 @@ async def site(watched: Database) -> AsyncIterator[Site]:
 
 
 @pytest.mark.parametrize(
-    ("statement", "notices"),
+    ("statement", "access_changes"),
     [
         ("delete from courses_course_students where course_id = 1 and user_id = 2", ["user 2"]),
         ("delete from courses_course_students where course_id = 1", ["user 1", "user 2", "user 3"]),
@@ -99,28 +99,30 @@ async def site(watched: Database) -> AsyncIterator[Site]:
         ("truncate auth_user cascade", ["everybody"]),
     ],
 )  # fmt: skip
-async def test_a_statement_tells_of_those_who_may_have_to_leave(site: Site, statement: str, notices: list[str]) -> None:
-    assert await site.told_of(statement) == notices
+async def test_a_statement_tells_of_those_who_may_have_to_leave(
+    site: Site, statement: str, access_changes: list[str]
+) -> None:
+    assert await site.changes_after(statement) == access_changes
 
 
 async def test_a_statement_that_is_undone_tells_of_nobody(site: Site) -> None:
     with pytest.raises(asyncpg.DivisionByZeroError):
-        await site.told_of("delete from courses_course_students", "select 1 / 0")
-    assert await site.told_of() == []
+        await site.changes_after("delete from courses_course_students", "select 1 / 0")
+    assert await site.changes_after() == []
 
 
-async def test_a_person_is_told_of_once_a_transaction(site: Site) -> None:
+async def test_a_person_is_changes_after_once_a_transaction(site: Site) -> None:
     statements = [f"delete from courses_course_students where user_id = 1 and course_id = {c}" for c in (1, 2)]
-    assert await site.told_of(*statements, "update auth_user set password = 'x' where id = 1") == ["user 1"]
+    assert await site.changes_after(*statements, "update auth_user set password = 'x' where id = 1") == ["user 1"]
 
 
-@pytest.mark.parametrize(("students", "notices"), [(100, 100), (101, 1), (10_000, 1)])
-async def test_who_empties_a_course_sends_few_notices(database: Database, students: int, notices: int) -> None:
+@pytest.mark.parametrize(("students", "access_changes"), [(100, 100), (101, 1), (10_000, 1)])
+async def test_who_empties_a_course_sends_few_notices(database: Database, students: int, access_changes: int) -> None:
     await add_class(database, students=students)
     async with open_site(database.url) as site:
-        told = await site.told_of("delete from courses_course_students")
-    assert len(told) == notices
-    assert (told == ["everybody"]) == (notices == 1)
+        told = await site.changes_after("delete from courses_course_students")
+    assert len(told) == access_changes
+    assert (told == ["everybody"]) == (access_changes == 1)
 
 
 async def test_a_chat_that_makes_the_tables_itself_watches_them_and_other_tables_are_left_alone(
@@ -211,9 +213,11 @@ async def test_the_sites_role_needs_no_right_of_ours_to_set_a_trigger_off(sites_
         finally:
             await connection.close()
         async with open_site(site) as other:
-            assert await other.told_of("delete from courses_course_students where user_id = 2") == ["user 2"]
-            assert await other.told_of("update auth_user set is_active = false where id = 3") == ["user 3"]
-            assert await other.told_of("delete from django_session where session_key = 'key1'") == [f"session {KEY_1}"]
+            assert await other.changes_after("delete from courses_course_students where user_id = 2") == ["user 2"]
+            assert await other.changes_after("update auth_user set is_active = false where id = 3") == ["user 3"]
+            assert await other.changes_after("delete from django_session where session_key = 'key1'") == [
+                f"session {KEY_1}"
+            ]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 -- Judges, numbers and stores entries of any rooms, each room's in their order, and returns one row for each entry: its
--- place in the batch, the outcome ('ok', or the code of the error), how long to wait in slow mode, the event of an
+-- position in the batch, the outcome ('ok', or the code of the error), how long to wait in slow mode, the event of an
 -- accepted one, and the events whose variants it has rewritten.
 -- An entry that was stored before keeps its first answer, and comes back without its variants.
 --
@@ -30,7 +30,7 @@ begin
     started := clock_timestamp();
     -- A new statement has a new snapshot, which sees all that was committed before the locks were had.
     if not coalesce(is_slow, false) and 1 = all (kinds) then
-        return query select * from educa_chat.say(
+        return query select * from educa_chat.append_messages(
             array(select generate_subscripts(entries, 1)::bigint), started, entries);
         return;
     end if;
@@ -56,11 +56,11 @@ begin
         group by number order by number
     loop
         if run.messages is not null then
-            return query select * from educa_chat.say(
+            return query select * from educa_chat.append_messages(
                 run.messages, started, array(select entries[p] from unnest(run.messages) p));
         end if;
         foreach ordinal in array coalesce(run.changes, '{}') loop
-            return next educa_chat.apply(ordinal, started, entries[ordinal]);
+            return next educa_chat.append_change(ordinal, started, entries[ordinal]);
         end loop;
     end loop;
 end $$;

@@ -6,10 +6,10 @@ language plpgsql stable as $$
 #variable_conflict use_column
 begin
     return (
-        select array_agg(username order by place)
+        select array_agg(username order by ordinal)
         from (
-            select found.username, min(place) as place
-            from unnest(string_to_array(names, ' ')) with ordinality written (name, place)
+            select found.username, min(ordinal) as ordinal
+            from unnest(string_to_array(names, ' ')) with ordinality written (name, ordinal)
                  cross join lateral (
                      select '*' as username where name = '*'
                      union all (

@@ -14,13 +14,13 @@ return '~' || lpad((
     % 1000000
 )::text, 6, '0');
 
--- A form in which a name was left open, as NUL, which no text in it can hold.
-create or replace function educa_chat.named(form bytea, name text) returns bytea language sql immutable
-return convert_to(replace(convert_from(form, 'utf8'), '"\u0000"', to_json(name)::text), 'utf8');
+-- A variant in which a name was left open, as NUL, which no text in it can hold.
+create or replace function educa_chat.with_name(variant bytea, name text) returns bytea language sql immutable
+return convert_to(replace(convert_from(variant, 'utf8'), '"\u0000"', to_json(name)::text), 'utf8');
 
--- A form without its field `user`, in which the name was left open.
-create or replace function educa_chat.unnamed(form bytea) returns bytea language sql immutable
-return convert_to(replace(convert_from(form, 'utf8'), '"user":"\u0000",', ''), 'utf8');
+-- A variant without its field `user`, in which the name was left open.
+create or replace function educa_chat.without_name(variant bytea) returns bytea language sql immutable
+return convert_to(replace(convert_from(variant, 'utf8'), '"user":"\u0000",', ''), 'utf8');
 
 -- Whether an event about `message` could show who wrote an anonymous message: this one, the one that it replies to, or
 -- the one that began the thread.

@@ -1,5 +1,5 @@
--- Judges, numbers and stores messages. `ordinals` has the place of each in its batch; the outcomes come in that order.
-create or replace function educa_chat.say(ordinals bigint[], started timestamptz, entries educa_chat.entry[])
+-- Judges, numbers and stores messages. `ordinals` has the position of each in its batch; the outcomes come in that order.
+create or replace function educa_chat.append_messages(ordinals bigint[], started timestamptz, entries educa_chat.entry[])
 returns setof educa_chat.outcome
 language plpgsql volatile
 as $$
@@ -78,11 +78,11 @@ begin
     with_variants as (
         select e.*,
             lead || educa_chat.mention_fields(mentions)
-                || case when is_anonymous then educa_chat.named(student, pseudonym) else student end as student_variant,
+                || case when is_anonymous then educa_chat.with_name(student, pseudonym) else student end as student_variant,
             lead || educa_chat.mention_fields(mentions)
-                || case when is_anonymous then educa_chat.named(instructor, pseudonym) else instructor end
+                || case when is_anonymous then educa_chat.with_name(instructor, pseudonym) else instructor end
                 as instructor_variant,
-            lead || case when is_anonymous then educa_chat.named(basic, pseudonym) else basic end as basic_variant
+            lead || case when is_anonymous then educa_chat.with_name(basic, pseudonym) else basic end as basic_variant
         from event e
     ),
     stored as (

@@ -1,6 +1,6 @@
 -- Judges, numbers and stores one entry that is no message, at `ordinal` in its batch. What is particular to its kind is
 -- decided and done by the function `apply_<name of the kind>`, whose file registers the kind.
-create or replace function educa_chat.apply(ordinal bigint, started timestamptz, entry educa_chat.entry)
+create or replace function educa_chat.append_change(ordinal bigint, started timestamptz, entry educa_chat.entry)
 returns educa_chat.outcome
 language plpgsql volatile
 as $$
@@ -50,8 +50,8 @@ begin
     end if;
     prefix := educa_chat.lead(change.seq, change.at) || educa_chat.mention_fields(change.mentions);
     answer.student := prefix || case
-        when change.actor_name is null then educa_chat.unnamed(entry.student)
-        else educa_chat.named(entry.student, change.actor_name) end;
+        when change.actor_name is null then educa_chat.without_name(entry.student)
+        else educa_chat.with_name(entry.student, change.actor_name) end;
     answer.instructor := nullif(prefix || entry.instructor, answer.student);
     insert into educa_chat.event
         (course, seq, kind, actor, client_id, at, said, is_system_message, target, redacts, concealed_user_id, student,

@@ -1,16 +1,16 @@
-"""Many who ask at once share a question, and nobody gets an answer from before he asked."""
+"""Simultaneous calls share a query, and no value is older than the call for it."""
 
 import asyncio
 from collections.abc import Collection
 
 import pytest
 
+from educa_chat.batch_loader import BatchLoader
 from educa_chat.errors import DatabaseUnavailable
-from educa_chat.lookups import Lookup
 
 
 class Table:
-    """What is looked up: one number a name. It answers when `gate` is open."""
+    """A number for each name. It answers when `gate` is open."""
 
     def __init__(self) -> None:
         self.numbers = {"one": 1, "two": 2}
@@ -30,22 +30,22 @@ class Table:
         return found
 
 
-async def test_those_who_ask_at_once_are_answered_by_one_question() -> None:
+async def test_simultaneous_calls_share_one_query() -> None:
     table = Table()
-    lookup = Lookup(table.find, "lookup")
-    answers = await asyncio.gather(*(lookup.find(name) for name in ("one", "two", "three", "one")))
+    loader = BatchLoader(table.find, "loader")
+    answers = await asyncio.gather(*(loader.load(name) for name in ("one", "two", "three", "one")))
     assert answers == [1, 2, None, 1]
     assert table.asked == [{"one", "two", "three"}]
 
 
-async def test_who_asks_while_a_question_is_under_way_gets_a_newer_answer() -> None:
+async def test_a_call_while_a_query_is_under_way_gets_a_newer_value() -> None:
     table = Table()
-    lookup = Lookup(table.find, "lookup")
+    loader = BatchLoader(table.find, "loader")
     table.gate.clear()
-    early = asyncio.create_task(lookup.find("one"))
+    early = asyncio.create_task(loader.load("one"))
     await table.begun.wait()
     table.numbers.clear()
-    late = [asyncio.create_task(lookup.find(name)) for name in ("one", "two")]
+    late = [asyncio.create_task(loader.load(name)) for name in ("one", "two")]
     await asyncio.sleep(0)
     table.gate.set()
     assert await early == 1
@@ -55,19 +55,19 @@ async def test_who_asks_while_a_question_is_under_way_gets_a_newer_answer() -> N
 
 async def test_a_question_that_fails_fails_for_all_who_asked_it_and_for_nobody_after() -> None:
     table = Table()
-    lookup = Lookup(table.find, "lookup")
+    loader = BatchLoader(table.find, "loader")
     table.is_away = True
-    answers = await asyncio.gather(lookup.find("one"), lookup.find("two"), return_exceptions=True)
+    answers = await asyncio.gather(loader.load("one"), loader.load("two"), return_exceptions=True)
     assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 2
     table.is_away = False
-    assert await lookup.find("one") == 1
+    assert await loader.load("one") == 1
 
 
 async def test_who_gives_up_waiting_takes_no_answer_from_the_others() -> None:
     table = Table()
-    lookup = Lookup(table.find, "lookup")
+    loader = BatchLoader(table.find, "loader")
     table.gate.clear()
-    first, second = asyncio.create_task(lookup.find("one")), asyncio.create_task(lookup.find("one"))
+    first, second = asyncio.create_task(loader.load("one")), asyncio.create_task(loader.load("one"))
     await table.begun.wait()
     first.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""What a page must know of a room and of its reader, besides the messages."""
+"""The state of a room for one reader, besides the messages."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -6,8 +6,8 @@ from typing import NamedTuple
 from educa_chat.storage.pool import Database
 
 
-class Standing(NamedTuple):
-    """How a room is set, and what somebody may do in it, at one moment."""
+class RoomState(NamedTuple):
+    """The settings of a room, and until when the reader is muted in it, at one moment."""
 
     slow_seconds: int
     closed: bool
@@ -17,9 +17,11 @@ class Standing(NamedTuple):
     muted_until: str | None
 
 
-async def find_standings(database: Database, places: Collection[tuple[int, int]]) -> dict[tuple[int, int], Standing]:
-    """The standings of users in rooms (user, course), left out where there is no such room."""
-    users, courses = zip(*places, strict=True) if places else ((), ())
+async def find_room_states(
+    database: Database, membership_keys: Collection[tuple[int, int]]
+) -> dict[tuple[int, int], RoomState]:
+    """Return the room state for each membership key (user, course) whose course has a room."""
+    users, courses = zip(*membership_keys, strict=True) if membership_keys else ((), ())
     rows = await database.fetch(
         "select p.user_id, p.course, r.slow_seconds, r.closed, r.anonymity,"
         " array(select seq from educa_chat.message where course = r.course and pinned order by seq) as pinned,"
@@ -29,4 +31,4 @@ async def find_standings(database: Database, places: Collection[tuple[int, int]]
         users,
         courses,
     )
-    return {(user_id, course): Standing(*standing) for user_id, course, *standing in rows}
+    return {(user_id, course): RoomState(*columns) for user_id, course, *columns in rows}
