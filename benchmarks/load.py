@@ -1,4 +1,4 @@
-"""The load generator: `c/load.c` as a process that is told what to do, and what it answers."""
+"""The load generator: `c/load.c` as a process that receives commands and answers them."""
 
 import json
 import subprocess
@@ -94,7 +94,7 @@ class Load:
     process: subprocess.Popen[str]
 
     def open(self, port: int, clients: Iterable[Client]) -> float:
-        """Open a socket for each of `places`; return how long it took, in seconds."""
+        """Open a socket for each of `clients`; return how long it took, in seconds."""
         self._send(*(f"socket {port} {p.course} {int(p.speaks)} {p.cookie or '-'}" for p in clients))
         seconds: float = self._request(f"open {HANDSHAKES_AT_ONCE}")["seconds"]
         return seconds

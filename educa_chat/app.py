@@ -15,6 +15,7 @@ from aiohttp import web
 from educa_chat.batch_loader import BatchLoader
 from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
+from educa_chat.chat_socket import SocketServices
 from educa_chat.errors import SettingsInvalid
 from educa_chat.handlers import api, health, keys, pages, reports, static, websocket
 from educa_chat.handlers.access import end_turns
@@ -46,7 +47,6 @@ from educa_chat.storage.search import keep_index
 from educa_chat.storage.sessions import Visitor
 from educa_chat.tasks import running, supervised
 from educa_chat.translations import load_translations
-from educa_chat.websocket_protocol import Heartbeat, ReadingTime
 
 logger = logging.getLogger(__name__)
 
@@ -88,11 +88,8 @@ def build_app(settings: Settings) -> web.Application:
     app[keys.SESSION_ID] = identity.read_session_id
     app[keys.CSRF_KEYS] = settings.session.derived_keys("csrf")
     app[keys.BUS_KEYS] = settings.session.derived_keys("bus")
-    app[keys.REFUSALS] = RateLimit(websocket.REFUSALS_PER_SECOND, websocket.REFUSALS_BURST)
-    app[keys.READING_TIME] = ReadingTime()
     app[keys.RENDERING] = asyncio.Lock()
     app[keys.HANDSHAKES] = asyncio.Semaphore(websocket.HANDSHAKES_AT_ONCE)
-    app[keys.STRIKES] = RateLimit(websocket.STRIKES_PER_SECOND, websocket.STRIKES_BURST)
     app[keys.READS] = RateLimit(settings.limits.reads_per_second, settings.limits.read_burst)
     app[keys.READING_TURNS] = Turns(READS_AT_ONCE)
     app[keys.SEARCHES] = RateLimit(api.SEARCHES_PER_SECOND, api.SEARCHES_BURST)
@@ -168,17 +165,18 @@ async def _resources(identity: Identity, app: web.Application) -> AsyncIterator[
         sockets = Sockets(database, identity.visitors, settings.limits.sockets_per_user)
         app[keys.DATABASE] = database
         app[keys.READINESS] = Readiness(database)
-        app[keys.LOG] = log
         app[keys.HUB] = hub
         app[keys.SOCKETS] = sockets
         app[keys.VISITORS] = BatchLoader(partial(_find_visitors, identity), "loader of visitors")
         app[keys.MEMBERSHIPS] = BatchLoader(partial(find_memberships, database), "loader of memberships")
         app[keys.ROOM_STATES] = BatchLoader(partial(find_room_states, database), "loader of room states")
-        app[keys.HEARTBEAT] = heartbeat = Heartbeat()
         renderer = await stack.enter_async_context(open_render_pool())
-        app[keys.CHAT] = Chat(appender, log, renderer, settings.limits, hub)
+        app[keys.CHAT] = chat = Chat(appender, log, renderer, settings.limits, hub)
         app[keys.MARKERS] = markers = Markers(database, hub.signal_read)
         app[keys.METRICS] = metrics
+        app[keys.SOCKET_SERVICES] = socket_services = SocketServices(
+            chat, log, markers, metrics, sockets, settings.limits
+        )
         app[keys.APPENDER] = appender
         metrics.watch(
             sockets=lambda: len(sockets),
@@ -197,7 +195,7 @@ async def _resources(identity: Identity, app: web.Application) -> AsyncIterator[
         await stack.enter_async_context(running(appender.run(), "appender"))
         await stack.enter_async_context(sockets.open())
         await stack.enter_async_context(supervised(partial(keep_index, database), "index of the search"))
-        await stack.enter_async_context(running(heartbeat.run(), "heartbeat of the sockets"))
+        await stack.enter_async_context(running(socket_services.heartbeat.run(), "heartbeat of the sockets"))
         yield
 
 

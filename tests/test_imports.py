@@ -25,6 +25,7 @@ LAYERS = [
     {"events"},
     {"commands", "room", "storage", "bus", "payload", "websocket_protocol"},
     {"chat", "hub", "markers", "sockets"},
+    {"chat_socket"},
     {"handlers"},
     {"people"},
     {"app"},

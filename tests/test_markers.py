@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
+from educa_chat.chat_socket import REFUSALS_BURST, REFUSALS_PER_SECOND
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.handlers.keys import DATABASE, MARKERS
-from educa_chat.handlers.websocket import REFUSALS_BURST, REFUSALS_PER_SECOND
 from educa_chat.markers import Markers
 from educa_chat.payload import READERS_PER_PAYLOAD, Readers
 from educa_chat.storage.log import Log

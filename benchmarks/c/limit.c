@@ -33,7 +33,7 @@ struct room;
 struct client {
     int fd;
     struct room *room; /* NULL until the handshake is over */
-    size_t place;      /* among the room's members */
+    size_t index;  /* among the room's members */
     struct buffer unread, unsent;
 };
 
@@ -94,8 +94,8 @@ static void transmit_rest(struct client *client) {
 }
 
 static void write_due(struct room *room) {
-    for (size_t place = 0; place < room->member_count; place++)
-        transmit(room->members[place], room->due.data, room->due.size);
+    for (size_t i = 0; i < room->member_count; i++)
+        transmit(room->members[i], room->due.data, room->due.size);
     room->due.size = 0;
 }
 
@@ -123,8 +123,8 @@ static void deliver(struct room *room, const char *text, size_t text_size) {
 }
 
 static struct room *room_at(const char *path, size_t size) {
-    for (size_t place = 0; place < room_count; place++)
-        if (strlen(rooms[place]->path) == size && !memcmp(rooms[place]->path, path, size)) return rooms[place];
+    for (size_t i = 0; i < room_count; i++)
+        if (strlen(rooms[i]->path) == size && !memcmp(rooms[i]->path, path, size)) return rooms[i];
     struct room *room = grown(NULL, sizeof *room);
     *room = (struct room){.member_count = 0};
     snprintf(room->path, sizeof room->path, "%.*s", (int)size, path);
@@ -137,9 +137,9 @@ static bool shake_hands(struct client *client, const char *request, size_t size)
     const char *end = memchr(request + 4, ' ', size - 4);
     if (memcmp(request, "GET ", 4) || !end) return false;
     client->room = room_at(request + 4, (size_t)(end - request) - 4);
-    client->place = client->room->member_count++;
+    client->index = client->room->member_count++;
     client->room->members = grown(client->room->members, client->room->member_count * sizeof *client->room->members);
-    client->room->members[client->place] = client;
+    client->room->members[client->index] = client;
     const char *answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     transmit(client, answer, strlen(answer));
     return true;
@@ -148,7 +148,7 @@ static bool shake_hands(struct client *client, const char *request, size_t size)
 static void drop(struct client *client) {
     if (client->room) {
         struct client *last = client->room->members[--client->room->member_count];
-        client->room->members[last->place = client->place] = last;
+        client->room->members[last->index = client->index] = last;
     }
     close(client->fd);
     free(client->unread.data);
@@ -168,7 +168,7 @@ static size_t take_frames(struct client *client, uint8_t *data, size_t size) {
         if (size - at < header + length) break;
         uint8_t *mask = data + at + header - 4;
         char *payload = (char *)data + at + header;
-        for (size_t place = 0; place < length; place++) payload[place] = (char)(payload[place] ^ mask[place % 4]);
+        for (size_t i = 0; i < length; i++) payload[i] = (char)(payload[i] ^ mask[i % 4]);
         const char *text = memmem(payload, length, "\"message\":\"", 11);
         if ((data[at] & 0x0f) == 1 && text) {
             text += 11;
@@ -227,16 +227,16 @@ int main(int count, char **arguments) {
     if (epoll_ctl(poller, EPOLL_CTL_ADD, listener, &listening)) fail("epoll_ctl");
     while (true) {
         int ready = epoll_wait(poller, events, EVENTS_A_TURN, -1);
-        for (int place = 0; place < ready; place++) {
-            struct client *client = events[place].data.ptr;
+        for (int i = 0; i < ready; i++) {
+            struct client *client = events[i].data.ptr;
             if (!client) {
                 accept_all(listener);
                 continue;
             }
-            if (events[place].events & EPOLLOUT) transmit_rest(client);
-            if (events[place].events & ~(uint32_t)EPOLLOUT && !receive(client)) drop(client);
+            if (events[i].events & EPOLLOUT) transmit_rest(client);
+            if (events[i].events & ~(uint32_t)EPOLLOUT && !receive(client)) drop(client);
         }
-        for (size_t place = 0; place < due_count; place++) write_due(rooms_due[place]);
+        for (size_t i = 0; i < due_count; i++) write_due(rooms_due[i]);
         due_count = 0;
     }
 }

@@ -329,7 +329,7 @@ static size_t take_frames(struct client *client, const char *data, size_t size) 
             header = 10;
             if (size - at < header) break;
             length = 0;
-            for (size_t place = 2; place < 10; place++) length = length << 8 | bytes[at + place];
+            for (size_t i = 2; i < 10; i++) length = length << 8 | bytes[at + i];
         }
         if (size - at < header + length) break;
         const char *payload = data + at + header;
@@ -388,9 +388,9 @@ static void receive(struct client *client) {
 static bool turn(double wait_s) {
     struct epoll_event events[EVENTS_A_TURN];
     int count = epoll_wait(poller, events, EVENTS_A_TURN, wait_s <= 0 ? 0 : (int)(wait_s * 1000) + 1);
-    for (int place = 0; place < count; place++) {
-        struct client *client = events[place].data.ptr;
-        uint32_t what = events[place].events;
+    for (int i = 0; i < count; i++) {
+        struct client *client = events[i].data.ptr;
+        uint32_t what = events[i].events;
         if (client->state == CLOSED) continue;
         if (client->state == CONNECTING) {
             int error = 0;
@@ -438,7 +438,7 @@ static double process_seconds(pid_t process) {
 
 static double server_seconds(void) {
     double sum = 0;
-    for (size_t place = 0; place < server_count; place++) sum += process_seconds(servers[place]);
+    for (size_t i = 0; i < server_count; i++) sum += process_seconds(servers[i]);
     return sum;
 }
 
@@ -469,8 +469,8 @@ static void expire(void) {
 static void start_run(bool acks) {
     counts_acks = acks;
     done = deliveries = delivered_bytes = lost = late = errors = holes = latency_count = 0;
-    for (size_t place = 0; place < client_count; place++) clients[place]->events = 0;
-    for (size_t place = 0; place < room_count; place++) rooms[place]->said = 0;
+    for (size_t i = 0; i < client_count; i++) clients[i]->events = 0;
+    for (size_t i = 0; i < room_count; i++) rooms[i]->said = 0;
 }
 
 static struct room *room_in_turn(void) {
@@ -504,7 +504,7 @@ static void measure(double seconds, size_t in_flight, double per_second, bool ac
     start_run(acks);
     saying = in_flight > 0;
     double next_due = now();
-    for (size_t place = 0; place < in_flight; place++) {
+    for (size_t i = 0; i < in_flight; i++) {
         struct client *speaker = say(room_in_turn(), now());
         if (!speaker->waits_to_write) flush(speaker);
     }
@@ -531,7 +531,7 @@ static void measure(double seconds, size_t in_flight, double per_second, bool ac
     double p50 = percentile(0.5), p99 = percentile(0.99), most = percentile(1);
     size_t messages = latency_count;
     size_t unequal = 0; /* sockets to which not each message of the run came once */
-    for (size_t place = 0; place < client_count; place++) unequal += clients[place]->events != clients[place]->room->said;
+    for (size_t i = 0; i < client_count; i++) unequal += clients[i]->events != clients[i]->room->said;
     printf("{\"seconds\": %.6f, \"deliveries\": %llu, \"bytes\": %llu, \"messages\": %llu, \"latencies\": %zu, "
            "\"p50_s\": %.6f, \"p99_s\": %.6f, \"max_s\": %.6f, \"server_s\": %.6f, \"generator_s\": %.6f, "
            "\"lost\": %llu, \"late\": %llu, \"errors\": %llu, \"holes\": %llu, \"unequal\": %zu}\n",
@@ -544,10 +544,10 @@ static void storm(int port, double seconds) {
     storming = true;
     live_count = retries = resets = 0;
     holes = 0;
-    for (size_t place = 0; place < client_count; place++) {
-        clients[place]->live = false;
-        clients[place]->head = -1;
-        clients[place]->port = port;
+    for (size_t i = 0; i < client_count; i++) {
+        clients[i]->live = false;
+        clients[i]->head = -1;
+        clients[i]->port = port;
     }
     printf("{\"waiting\": %zu}\n", client_count);
     fflush(stdout);
@@ -556,13 +556,13 @@ static void storm(int port, double seconds) {
         turn(RETRY_S);
         if (now() < next_try) continue;
         next_try = now() + RETRY_S / 5;
-        for (size_t place = 0; place < client_count; place++)
-            if (clients[place]->state == CLOSED) connect_client(clients[place]);
+        for (size_t i = 0; i < client_count; i++)
+            if (clients[i]->state == CLOSED) connect_client(clients[i]);
     }
     latency_count = 0;
-    for (size_t place = 0; place < client_count; place++) {
-        if (!clients[place]->live) continue;
-        add_latency(clients[place]->lost_at);
+    for (size_t i = 0; i < client_count; i++) {
+        if (!clients[i]->live) continue;
+        add_latency(clients[i]->lost_at);
     }
     qsort(latencies, latency_count, sizeof *latencies, compare);
     storming = false;
@@ -573,8 +573,8 @@ static void storm(int port, double seconds) {
 /* Commands. */
 
 static struct room *room_named(const char *name) {
-    for (size_t place = 0; place < room_count; place++)
-        if (!strcmp(rooms[place]->name, name)) return rooms[place];
+    for (size_t i = 0; i < room_count; i++)
+        if (!strcmp(rooms[i]->name, name)) return rooms[i];
     struct room *room = grown(NULL, sizeof *room);
     *room = (struct room){.member_count = 0};
     snprintf(room->name, sizeof room->name, "%s", name);
@@ -623,7 +623,7 @@ int main(int count, char **arguments) {
     subprotocol = strcmp(arguments[1], "-") ? arguments[1] : "";
     text_bytes = strtoul(arguments[2], NULL, 10);
     if (text_bytes < DIGITS + 2 || text_bytes >= sizeof padding) fail("TEXT_BYTES");
-    for (size_t place = 0; place < sizeof padding; place++) padding[place] = arguments[3][place % strlen(arguments[3])];
+    for (size_t i = 0; i < sizeof padding; i++) padding[i] = arguments[3][i % strlen(arguments[3])];
     snprintf(nonce, sizeof nonce, "%llx", (unsigned long long)(now() * 1e6));
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
@@ -644,9 +644,9 @@ int main(int count, char **arguments) {
         if (!waits[0].revents) continue;
         ssize_t size = read(0, bytes, sizeof bytes);
         if (size <= 0) return 0;
-        for (ssize_t place = 0; place < size; place++) {
-            if (bytes[place] != '\n') {
-                append(&line, &bytes[place], 1);
+        for (ssize_t i = 0; i < size; i++) {
+            if (bytes[i] != '\n') {
+                append(&line, &bytes[i], 1);
                 continue;
             }
             append(&line, "", 1);

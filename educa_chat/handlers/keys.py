@@ -9,6 +9,7 @@ from aiohttp import web
 
 from educa_chat.batch_loader import BatchLoader
 from educa_chat.chat import Chat
+from educa_chat.chat_socket import SocketServices
 from educa_chat.handlers.connections import Connections
 from educa_chat.handlers.readiness import Readiness
 from educa_chat.handlers.static import StaticFiles
@@ -19,16 +20,14 @@ from educa_chat.metrics import Metrics
 from educa_chat.settings import Settings
 from educa_chat.sockets import Sockets
 from educa_chat.storage.courses import Membership
-from educa_chat.storage.log import Appender, Log
+from educa_chat.storage.log import Appender
 from educa_chat.storage.pool import Database
 from educa_chat.storage.room_state import RoomState
 from educa_chat.storage.sessions import Visitor
 from educa_chat.translations import LANGUAGES
-from educa_chat.websocket_protocol import Heartbeat, ReadingTime
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 DATABASE = web.AppKey("DATABASE", Database)
-LOG = web.AppKey("LOG", Log)
 APPENDER = web.AppKey("APPENDER", Appender)
 METRICS = web.AppKey("METRICS", Metrics)
 HUB = web.AppKey("HUB", Hub)
@@ -38,23 +37,19 @@ CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
 CHAT = web.AppKey("CHAT", Chat)
 MARKERS = web.AppKey("MARKERS", Markers)
 SOCKETS = web.AppKey("SOCKETS", Sockets)
-HEARTBEAT = web.AppKey("HEARTBEAT", Heartbeat)
+SOCKET_SERVICES = web.AppKey("SOCKET_SERVICES", SocketServices)
 VISITORS: web.AppKey[BatchLoader[str, Visitor]] = web.AppKey("VISITORS")
 """Who is signed in, by session id."""
 MEMBERSHIPS: web.AppKey[BatchLoader[tuple[int, int], Membership]] = web.AppKey("MEMBERSHIPS")
 """The memberships, by user and course."""
 ROOM_STATES: web.AppKey[BatchLoader[tuple[int, int], RoomState]] = web.AppKey("ROOM_STATES")
-"""The standings, by user and course."""
+"""The room states, by user and course."""
 HANDSHAKES = web.AppKey("HANDSHAKES", asyncio.Semaphore)
+"""Limits how many handshakes of sockets are decided at a time."""
 RENDERING = web.AppKey("RENDERING", asyncio.Lock)
-"""Those of sockets that may be decided at once."""
-REFUSALS = web.AppKey("REFUSALS", RateLimit)
-"""Commands that were refused, by user."""
-STRIKES = web.AppKey("STRIKES", RateLimit)
-"""Rules that were broken, by user."""
+"""Held while a page is rendered."""
 READS = web.AppKey("READS", RateLimit)
 """Requests that read the database, by user; the API's larger answers count more."""
-READING_TIME = web.AppKey("READING_TIME", ReadingTime)
 READING_TURNS = web.AppKey("READING_TURNS", Turns)
 """Requests that read the database and are under way, by user."""
 SEARCHES = web.AppKey("SEARCHES", RateLimit)

@@ -25,7 +25,7 @@ async def write_markers(database: Database, seqs: Mapping[tuple[int, int], int])
 
 
 async def find_markers(database: Database, membership_keys: Collection[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    """The markers at `places` (user, course), left out where there is none."""
+    """Return the marker of each membership key (user, course) that has one."""
     users, courses = zip(*membership_keys, strict=True) if membership_keys else ((), ())
     rows = await database.fetch(
         "select user_id, course, seq from unnest($1::integer[], $2::bigint[]) p (user_id, course)"

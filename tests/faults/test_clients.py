@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from educa_chat import websocket_protocol
+from educa_chat.chat_socket import ChatSocket
 from educa_chat.handlers.keys import HUB, SOCKETS
-from educa_chat.handlers.websocket import ChatSocket
 from educa_chat.room import BUFFER_LIMIT_BYTES, Room
 from tests.conftest import Postgres
 from tests.proxy import ANSWERS, QUESTIONS, Proxy
