@@ -1,6 +1,7 @@
 """Imports point one way, and what is below knows nothing of what is above."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -101,8 +102,9 @@ def test_a_folder_does_not_know_its_strangers(folder: str, strangers: set[str]) 
             assert others.get(folder, "nothing") not in map(part_of, names), module
 
 
-def test_a_room_knows_no_http() -> None:
-    assert not {name.partition(".")[0] for name in imports_of(Path("educa_chat/room.py"))} & {"aiohttp"}
+@pytest.mark.parametrize("module", ["room", "chat_socket", "websocket_protocol"])
+def test_a_room_and_its_sockets_know_no_http(module: str) -> None:
+    assert not {name.partition(".")[0] for name in imports_of(Path(f"educa_chat/{module}.py"))} & {"aiohttp"}
 
 
 def test_only_the_application_chooses_an_implementation() -> None:
@@ -111,6 +113,24 @@ def test_only_the_application_chooses_an_implementation() -> None:
         if module.parts[1] not in ("app.py", "bus", "people"):
             names = {name.rpartition(".")[2] for name in imports_of(module)}
             assert not names & concrete, module
+
+
+def test_the_architecture_lists_every_module_and_folder() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed: dict[str, set[str]] = {}
+    for folder, table in re.findall(r"^\| (?:file|in `(\w+)/`) \| role \|\n((?:\|.*\n)+)", text, re.MULTILINE):
+        listed[folder] = {name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    there: dict[str, set[str]] = {folder: set() for folder in listed}
+    for path in PACKAGE.iterdir():
+        if path.name.startswith("__") and path.name != "__main__.py":
+            continue
+        there[""].add(f"{path.name}/" if path.is_dir() else path.name)
+        if path.name in listed:
+            there[path.name] = {f"{one.name}/" if one.is_dir() else one.name for one in path.iterdir()}
+            there[path.name] = {name for name in there[path.name] if re.fullmatch(r"[a-z]\w*(\.py|/)", name)}
+    there[""] -= {"py.typed"}
+    there[""].add("../templates/")
+    assert listed == there
 
 
 def test_every_module_says_its_role() -> None:
