@@ -1,4 +1,4 @@
-"""Commands become entries: their rate, their form, and who may give them. The append judges what is stored."""
+"""Commands become entries: checks rate, length and role. The append judges what depends on stored state."""
 
 import secrets
 from collections.abc import Callable, Coroutine
@@ -24,7 +24,7 @@ from educa_chat.storage.log import Appender, Log, Outcome
 from educa_chat.storage.sessions import Visitor
 
 TYPING_EVERY_S = 2.0
-"""Of one person's typing in a room no more than this is told."""
+"""How often one person's typing in a room is published at most."""
 
 
 class Typists(Protocol):
@@ -34,7 +34,7 @@ class Typists(Protocol):
         """Let the others in the room know that `person` is typing."""
 
     def end_typing(self, course: int, user_id: int) -> None:
-        """Tell no more of what was not told yet: she has said it."""
+        """Drop a signal that is not published yet: the message is sent."""
 
 
 class Renderer(Protocol):
@@ -45,7 +45,7 @@ class Renderer(Protocol):
 
 
 class Chat:
-    """Turns commands into entries. Checks their form and refuses early; what is stored, the append judges."""
+    """Turns commands into entries, and refuses early what needs no stored state. The append judges the rest."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Chat:
         self._typists = typists
         self._now = now
         self._message_length = limits.message_length
-        # Random once, for to ask the system for each would cost as much as to read a command.
+        # One random prefix per process: asking the OS each time would cost as much as parsing a command.
         self._ids = map(f"{secrets.token_urlsafe(16)}-{{}}".format, count(1))
         self._commands = RateLimit(limits.messages_per_second, limits.message_burst)
         self._typing = RateLimit(1 / TYPING_EVERY_S, 1)
@@ -76,8 +76,8 @@ class Chat:
     ) -> Coroutine[Any, Any, None] | None:
         """Do what `command` asks for. Later `on_outcome` is called once, with the command's id and its outcome.
 
-        Usually that is done when this returns. A text with markup is rendered first, outside the event loop: then this
-        returns what remains to be awaited, and nothing else of the same connection may be obeyed before that is done.
+        Usually the command is on its way when this returns. A text with markup is rendered first, outside the event
+        loop: then this returns a coroutine, which the caller awaits before it handles the connection's next command.
 
         Both raise CommandRefused.
         """

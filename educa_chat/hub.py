@@ -28,7 +28,7 @@ BUS_DOUBTED_AFTER_S = 1.0
 BUS_LOST_AFTER_S = 10.0
 EMPTY_ROOM_S = 60.0
 OUTBOX_BYTES = 1024 * 1024
-"""What waits for the bus beyond this is told of by its seqs alone."""
+"""For what waits beyond this, only the seqs are published."""
 OUTBOX_SIGNALS = 1000
 """Of the signals that wait for the bus the oldest go first: they are worth nothing when they are late."""
 RESUBSCRIBE_PAUSE_S = 0.25
@@ -46,7 +46,7 @@ class _OpenRoom:
         self.codec = codec
         self.listener: asyncio.Task[None] | None = None
         self.behind = 0
-        """How many sweeps in turn have found it behind, and the bus told nothing in between."""
+        """How many sweeps in a row have found it behind, without a payload from the bus in between."""
         self.last_seen_with_members = now
 
 
@@ -86,7 +86,7 @@ class Hub:
         self._outbox_signals: deque[tuple[int, bytes]] = deque(maxlen=OUTBOX_SIGNALS)
         self._outbox_filled = asyncio.Event()
         self._typists: dict[tuple[int, int], Typist] = {}
-        """By course and id: who has begun to type and is yet to be told of."""
+        """By course and user id: who has begun to type, to be published soon."""
         self._typist_added = asyncio.Event()
         self._publish_failed_at = -math.inf
         self._dropped: Counter[str] = Counter()
@@ -113,7 +113,7 @@ class Hub:
 
     @property
     def bus_lost(self) -> bool:
-        """Whether the bus has been silent for so long that people should be told."""
+        """Whether the bus has been silent for so long that operators should know."""
         return self._bus.silence_s > BUS_LOST_AFTER_S
 
     @property
@@ -178,7 +178,7 @@ class Hub:
     def announce(self, events: Mapping[int, list[Event]]) -> None:
         """Show what was committed here, and let the other processes know."""
         if not self._is_same_log:
-            # Those who hear of the seq alone read the log, once they have compared it themselves.
+            # Processes that receive only the seq read the log, after they have compared it themselves.
             self._outbox_heads |= {course: fresh[-1].seq for course, fresh in events.items()}
             self._outbox_filled.set()
             return
@@ -208,7 +208,7 @@ class Hub:
         self._typist_added.set()
 
     def end_typing(self, course: int, user_id: int) -> None:
-        """Tell no more that somebody is typing, where it was not told yet: it would come behind what she said."""
+        """Drop a typing signal that is not published yet: it would arrive after the message."""
         self._typists.pop((course, user_id), None)
 
     def signal_read(self, course: int, seqs: Mapping[int, int]) -> None:
@@ -219,7 +219,7 @@ class Hub:
         self._outbox_filled.set()
 
     def stop_presence(self) -> None:
-        """Tell and show nobody any more who is here: whoever leaves now comes back to another process."""
+        """Stop publishing and broadcasting who is here: users who leave now reconnect to another process."""
         self._presence_stopped = True
 
     @asynccontextmanager
@@ -276,7 +276,7 @@ class Hub:
         )
 
     async def _receive(self, opened: _OpenRoom) -> None:
-        """Take in what the bus brings, and what the log had before that; for as long as the room is open."""
+        """Receive what the bus brings, and catch up with what the log had before, while the room is open."""
         room = opened.room
         while True:
             try:
@@ -290,7 +290,7 @@ class Hub:
                         if taken % PAYLOADS_PER_TURN == 0:
                             await asyncio.sleep(0)
             except (BusUnavailable, SubscriptionLost, DatabaseUnavailable) as error:
-                logger.debug("room %d does not hear the bus: %s", room.course, error)
+                logger.debug("room %d is not subscribed to the bus: %s", room.course, error)
             except Exception:
                 # One of the three edges: a payload that we can't cope with must not make the room deaf for ever.
                 logger.exception("the listener of room %d failed", room.course)
@@ -333,7 +333,7 @@ class Hub:
             try:
                 muted = await self._log.muted([key for key, typist in typists.items() if typist.is_student])
             except DatabaseUnavailable as error:
-                logger.debug("who types is not told: %s", error)
+                logger.debug("typing is not published: %s", error)
                 continue
             for (course, id), typist in typists.items():
                 opened = self._rooms.get(course)
@@ -344,7 +344,7 @@ class Hub:
             self._outbox_filled.set()
 
     async def _gossip(self) -> None:
-        """Tell and show who is here, where that is due."""
+        """Publish and broadcast who is here, where that is due."""
         while True:
             await asyncio.sleep(GOSSIP_TURN_S)
             if self._presence_stopped:
@@ -374,7 +374,7 @@ class Hub:
             await asyncio.sleep(SWEEP_S)
 
     def _log_doubt(self) -> None:
-        """Log once that the bus came into doubt, and once that it carries again: each room would say it many times."""
+        """Log once that the bus is in doubt, and once that it carries again, instead of in each room."""
         if self.bus_in_doubt != self._doubt_logged:
             self._doubt_logged = self.bus_in_doubt
             logger.warning("the bus is in doubt: rooms read the log" if self._doubt_logged else "the bus carries again")
@@ -388,7 +388,7 @@ class Hub:
             await self._close_failed_rooms()
             await self._close_empty_rooms()
             losses = self._log.losses
-            # What the rooms show now was in the log before the question is asked.
+            # What the rooms have broadcast by now was in the log before this query.
             shown = {}
             for course, opened in self._rooms.items():
                 with self._isolating_failures(course):
@@ -437,7 +437,7 @@ class Hub:
         await self._close_rooms(empty)
 
     async def _compare(self, shown: Mapping[int, Head], heads: Mapping[int, Head]) -> None:
-        """Close the rooms that have shown what the log does not have, and tell the others how far it reaches."""
+        """Close the rooms that have broadcast what the log does not have, and let the others expect its head."""
         # A log that was put back may have grown beyond what was shown, with other events.
         grown = {c: was.seq for c, was in shown.items() if was.seq and c in heads and heads[c].seq > was.seq}
         times = {course: head.at for course, head in heads.items() if course not in grown}

@@ -1,4 +1,4 @@
-"""How far each user has read: gathered, told to her other windows, and written for all together."""
+"""How far each user has read: gathered, published to their other windows, and written in batches."""
 
 import asyncio
 import logging
@@ -20,10 +20,10 @@ LAST_WRITE_TIMEOUT_S = 1.0
 
 
 class Markers:
-    """A marker is a seq, one for a user and room: how far she has read. It only grows.
+    """A marker is a seq for each user and room: how far the user has read. It only grows.
 
-    `tell` is given the markers of a room that have moved, by user: the first at once, then what has come within half a
-    second, the newest of each. All are written every two seconds, and kept until they are: a crash loses no more.
+    `publish` receives the markers of a room that have moved, by user: the first at once, then the newest of each twice
+    a second. All are written every two seconds and kept until then, so a crash loses no more than that.
     """
 
     def __init__(self, database: Database, publish: Callable[[int, Mapping[int, int]], None]) -> None:
@@ -35,7 +35,7 @@ class Markers:
         self._has_moved = asyncio.Event()
 
     def move(self, user_id: int, course: int, seq: int) -> None:
-        """Remember that the user has read up to `seq`, unless she is known to have read as far."""
+        """Remember that the user has read up to `seq`, unless they are known to have read as far."""
         if seq <= self._unwritten.get((user_id, course), 0):
             return
         self._unwritten[user_id, course] = seq
@@ -43,9 +43,9 @@ class Markers:
         self._has_moved.set()
 
     async def find(self, user_id: int, course: int) -> int:
-        """How far the user has read; 0: nothing yet. Raises DatabaseUnavailable."""
+        """Return how far the user has read, or 0 if they have read nothing yet. Raises DatabaseUnavailable."""
         membership_key = (user_id, course)
-        # Looked at first: what is being written may be neither here any more nor there yet.
+        # Before and after the query: what is being written may be neither here any more nor there yet.
         here = self._unwritten.get(membership_key, 0)
         return max(here, await self._loader.load(membership_key) or 0, self._unwritten.get(membership_key, 0))
 
@@ -55,7 +55,7 @@ class Markers:
         return await unread_counts(self._database, user_id, here)
 
     def publish(self) -> None:
-        """Tell what has moved since it was told last."""
+        """Publish what has moved since the last time."""
         self._has_moved.clear()
         unpublished, self._unpublished = self._unpublished, {}
         for course, seqs in unpublished.items():
@@ -72,7 +72,7 @@ class Markers:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Tell and write while the context lasts, and write once more when it ends."""
+        """Publish and write while the context lasts, and write once more when it ends."""
         try:
             async with (
                 supervised(self._publish_periodically, "publisher of markers"),

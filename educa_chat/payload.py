@@ -5,9 +5,9 @@
     byte      kind: 1 events, 2 head, 3 typing, 4 roster, 5 read
     8 bytes   seq of the first event, or the head; for a signal, when it was sent: milliseconds since 1970
     2 bytes   count of events
-    then for each event the lengths of its student, instructor and basic variants (4 bytes each, 0: none), its owner
-    (4 bytes, 0: none), the count of the events that it redacts (4 bytes), and the variants; then each of these with
-    its seq (8 bytes) in the same form;
+    then for each event the lengths of its student, instructor and basic variants (4 bytes each, 0: none), its
+    concealed user (4 bytes, 0: none), the count of the events that it redacts (4 bytes), and the variants; then each
+    of these with its seq (8 bytes) in the same format;
     for typing MessagePack of a Typist, for a roster of a Roster, for read of the seqs by user id
 
 All numbers are big-endian. The seqs of the events of one payload follow each other without a hole.

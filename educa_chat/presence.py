@@ -1,4 +1,4 @@
-"""Who is in a room, in all processes together, who is typing, and who reads elsewhere. Signals: shown, never stored."""
+"""Presence: who is in a room over all processes, who types, who reads. Signals are broadcast, never stored."""
 
 import math
 import time
@@ -10,22 +10,22 @@ import msgspec
 from educa_chat.protocol import Audience, PresenceSignal, ReadSignal, TypingSignal, encode, text_frame
 
 NAMED_PEOPLE = 100
-"""A room with more people than this shows how many they are, and not who."""
+"""A room with more people than this shows only how many there are."""
 ROSTER_PEOPLE = 12_000
-"""As many ids fit into a payload of the bus; people beyond them are counted and not told apart."""
+"""How many ids fit into a payload of the bus. People beyond them are only counted."""
 PEOPLE_PER_PROCESS = 65_536
-"""No process has more people in a room: it would need more open files than its unit allows."""
+"""No process has more people in a room: its unit does not allow as many open files."""
 PROCESSES = 128
-"""People of more processes than this are not shown."""
+"""A process ignores the rosters of more processes than this."""
 GATHER_S = 0.25
-"""What changes within this time is told and shown at once."""
+"""Changes within this time are published and broadcast together."""
 MIN_PUBLISH_INTERVAL_S = 0.5
 MIN_BROADCAST_INTERVAL_S = 1.0
 MAX_PUBLISH_INTERVAL_S = 10.0
 FORGET_AFTER_S = 25.0
-"""A process that has told nothing for so long is gone, so that nobody sees its people 30 seconds after a crash."""
+"""A process that has published nothing for this long is gone: 30 seconds after a crash, nobody sees its people."""
 SIGNAL_BUFFER_BYTES = 64 * 1024
-"""Who has more than this unsent has more urgent things to read than signals."""
+"""A member with more than this unsent gets no signals: events are more urgent."""
 
 
 MAX_USER_ID = 2**31 - 1
@@ -52,35 +52,35 @@ class Roster(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
     process: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
     is_request: bool
-    """Whether the others should tell theirs: it has just come to the room and knows of nobody."""
+    """Whether the other processes should publish theirs, because this one has just opened the room."""
     people: Annotated[list[UserId], msgspec.Meta(max_length=ROSTER_PEOPLE)]
     others: Annotated[int, msgspec.Meta(ge=0, le=PEOPLE_PER_PROCESS - ROSTER_PEOPLE)]
     """How many more there are than fit into `people`."""
     named: Annotated[list[Person], msgspec.Meta(max_length=NAMED_PEOPLE)]
-    """All of them while they are few, else nobody."""
+    """All of them while they are few, otherwise none."""
 
     def __post_init__(self) -> None:
         if len(set(self.people)) < len(self.people):
-            raise ValueError("somebody is there twice")
+            raise ValueError("a person is listed twice")
         if self.others and len(self.people) < ROSTER_PEOPLE:
-            raise ValueError("there is room for the others")
+            raise ValueError("the others would fit into the list")
         if self.named and [person.id for person in self.named] != self.people:
-            raise ValueError("the names are those of other people")
+            raise ValueError("the names belong to other people")
 
 
 class Member(Protocol):
-    """A socket of somebody in the room."""
+    """A socket of a person in the room."""
 
     audience: Audience
     person: Person
     marker: int
-    """How far she has read, as far as this socket has told or was told."""
+    """How far the user has read, as far as this socket knows."""
 
     def write(self, data: bytes) -> None:
         """Send whole frames, now or from a buffer; never raises, never waits."""
 
     def buffer_size(self) -> int:
-        """The bytes that are written and not sent."""
+        """Return how many bytes are written but not sent."""
 
 
 class _ReceivedRoster(NamedTuple):
@@ -91,9 +91,9 @@ class _ReceivedRoster(NamedTuple):
 class Presence:
     """The people of one room: this process's own, and by gossip those of the others.
 
-    A process tells its own people when they change and every ten seconds, and forgets another that has fallen silent.
-    So nothing is cleaned up after a crash; and a process that stops tells nothing of its people leaving, for they come
-    back to another process before it is forgotten.
+    A process publishes the roster of its own people when it changes and every ten seconds, and forgets another process
+    that has fallen silent. So nothing has to be cleaned up after a crash. A process that stops does not publish that
+    its people leave, because they reconnect to another process before it is forgotten.
     """
 
     def __init__(self, process: bytes, clock: Callable[[], float] = time.monotonic) -> None:
@@ -109,7 +109,7 @@ class Presence:
         self._last_published_at = self._last_broadcast_at = -math.inf
         self._publish_at = self._broadcast_at = self._forget_at = math.inf
         self.due_at = math.inf
-        """When `roster` or `show` have something to do next."""
+        """When `roster` or `broadcast` have something to do next."""
 
     @property
     def conceals_students(self) -> bool:
@@ -126,7 +126,7 @@ class Presence:
             self._schedule_broadcast()
 
     def join(self, member: Member) -> None:
-        """Count `member`, and show her soon who is here."""
+        """Count `member`, and soon send them who is here."""
         self._members[member] = None
         self._newcomers.add(member)
         self._schedule_broadcast()
@@ -136,7 +136,7 @@ class Presence:
             self._schedule_publish()
 
     def leave(self, member: Member) -> None:
-        """Count `member` no more; nothing happens when she was not here."""
+        """Stop counting `member`; do nothing if they were not here."""
         if member not in self._members:
             return
         del self._members[member]
@@ -148,13 +148,13 @@ class Presence:
             self._schedule_publish()
 
     def request_rosters(self) -> None:
-        """Let the others tell of their people: what they told before may have been missed."""
+        """Request the rosters of the other processes: earlier ones may have been missed."""
         self._requests_rosters = True
         if self._members:
             self._schedule_publish()
 
     def receive(self, roster: Roster) -> None:
-        """Take what a process tells, this one included."""
+        """Take the roster of any process, this one included."""
         if roster.process == self._process:
             return
         before = self._received.get(roster.process)
@@ -171,7 +171,7 @@ class Presence:
             self._schedule_publish()
 
     def roster(self) -> Roster | None:
-        """What is to be told to the other processes now; None: nothing yet."""
+        """Return the roster to publish now, or None if none is due."""
         now = self._clock()
         if now < self._publish_at:
             return None
@@ -189,7 +189,7 @@ class Presence:
         )
 
     def broadcast(self) -> None:
-        """Forget who has fallen silent, and show who is here to those who do not know it yet."""
+        """Forget processes that have fallen silent, and broadcast who is here to the members that don't know it yet."""
         now = self._clock()
         silent = [process for process, received in self._received.items() if now - received.at >= FORGET_AFTER_S]
         for process in silent:
@@ -223,7 +223,7 @@ class Presence:
                 member.write(frame)
 
     def broadcast_read(self, seqs: Mapping[int, int]) -> None:
-        """Let those who do not know it yet see how far they have read elsewhere, by their ids."""
+        """Send the users, by their ids, how far they have read in other windows, unless they know it already."""
         for member in self._members:
             seq = seqs.get(member.person.id, 0)
             if seq > member.marker and _accepts_signals(member):
@@ -247,7 +247,7 @@ class Presence:
         self._update_due_at()
 
     def _schedule_broadcast(self) -> None:
-        # A process that has just come to the room knows of nobody yet: the others are asked first.
+        # A process that has just opened the room knows nobody yet: the rosters of the others come first.
         gather_s = MIN_BROADCAST_INTERVAL_S if self._requests_rosters else GATHER_S
         self._broadcast_at = min(
             self._broadcast_at, max(self._clock() + gather_s, self._last_broadcast_at + MIN_BROADCAST_INTERVAL_S)

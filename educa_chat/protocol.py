@@ -40,7 +40,7 @@ class CloseCode(IntEnum):
 
 
 class Audience(IntEnum):
-    """Who sees one and the same form of an event."""
+    """The readers who get the same variant of an event."""
 
     STUDENT = 0
     INSTRUCTOR = 1
@@ -48,7 +48,7 @@ class Audience(IntEnum):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One entry of a room's log as finished JSON, in a form for each audience."""
+    """One entry of a room's log as finished JSON, in a variant for each audience."""
 
     seq: int
     student: bytes
@@ -58,7 +58,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """None: basic clients get nothing."""
     concealed_user_id: int | None = None
     """The id of the user it is by or about, where students don't see that. This user's own sockets get the frame `own`
-    first, and the instructors' form of what is hidden from other students."""
+    first, and the instructors' variant of what is hidden from other students."""
     redacts: "tuple[Event, ...]" = ()
     """Earlier events as they stand since this one: what they said is gone."""
 
@@ -69,7 +69,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """The bytes of all its forms, and of what it redacts."""
+        """The bytes of all its variants, and of what it redacts."""
         own = len(self.student) + len(self.instructor or b"") + len(self.basic or b"")
         return own + sum(event.size for event in self.redacts) if self.redacts else own
 
@@ -94,18 +94,18 @@ def _is_anonymous(event: Event) -> bool:
 
 
 def is_hidden(variant: bytes) -> bool:
-    """Whether an event says nothing in this form, or in this frame of a form."""
+    """Whether an event says nothing in this variant, or in the frame of this variant."""
     return b'"type":"hidden"' in variant
 
 
 def datetime_in(variant: bytes) -> str:
-    """The `datetime` of the event of which `form` is a form or its frame: it stands right behind the seq."""
+    """Return the `datetime` of an event, given a variant or its frame: it comes right after the seq."""
     start = variant.index(b'"datetime":"') + len(b'"datetime":"')
     return variant[start : variant.index(b'"', start)].decode()
 
 
 def anonymity_in(variant: bytes) -> bool | None:
-    """Whether students may be anonymous since the event of which `form` is a form; None: it is about something else."""
+    """Return whether students may be anonymous since this event, or None if the event is about something else."""
     # No text holds this, for its quotes are escaped there.
     return b'"on":true' in variant if b'"type":"anonymity"' in variant else None
 
@@ -144,7 +144,7 @@ class State(msgspec.Struct):
     read: int
     """How far the reader has read."""
     reports: int | msgspec.UnsetType = msgspec.UNSET
-    """How many messages have open reports; of this only instructors are told."""
+    """How many messages have open reports; sent to instructors only."""
 
 
 class Welcome(msgspec.Struct, tag="welcome"):

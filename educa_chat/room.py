@@ -76,9 +76,9 @@ class _Frames(msgspec.Struct, frozen=True, gc=False):
         return self.instructor if audience is Audience.INSTRUCTOR else self.basic
 
     def variant_for(self, member: Member) -> bytes:
-        """What `member` gets: the form of their audience.
+        """Return what `member` gets: the variant of their audience.
 
-        The owner gets the frame `own` first, and the instructors' form of what is hidden from other students.
+        The concealed user gets the frame `own` first, and the instructors' variant of what other students don't see.
         """
         variant = self.variant(member.audience)
         if (
@@ -183,7 +183,7 @@ class Room:
     # The one door.
 
     def offer(self, events: Iterable[Event]) -> None:
-        """Take events from wherever they come: shown when next in line, held when ahead of it, else ignored."""
+        """Take events from any source: broadcast the next ones in order, hold those ahead of it, ignore the others."""
         events = list(events)
         for event in events:
             if event.redacts and event.seq > self.head:
@@ -226,7 +226,7 @@ class Room:
             self._anonymity = anonymity
         self._anonymous_messages += event.anonymous_messages
         self._conceal_students()
-        # Whichever way it came in the end, it may have come ahead of the line before.
+        # A copy of it may have arrived earlier, ahead of the order.
         if (held := self._held.pop(event.seq, None)) is not None:
             self._held_bytes -= held.size
         frames = _frames(event)
@@ -294,7 +294,7 @@ class Room:
         self._start_catching_up(reason)
 
     async def catch_up(self, reason: CatchUpReason) -> None:
-        """Read the log and show what it has beyond the head. Raises DatabaseUnavailable."""
+        """Read the log and broadcast what it has beyond the head. Raises DatabaseUnavailable."""
         await asyncio.shield(self._start_catching_up(reason))
 
     def _start_catching_up(self, reason: CatchUpReason) -> asyncio.Task[None]:
@@ -411,7 +411,7 @@ class Room:
         return after
 
     async def _read_replay(self, after: int) -> Sequence[Event]:
-        """Read the log from `after`, or before; who asks while a read is under way is served by the next, together."""
+        """Read the log from `after` or earlier. Calls that arrive while a read is under way share the next."""
         answer: asyncio.Future[Sequence[Event]] = self._loop.create_future()
         self._replays.append((after, answer))
         if self._replaying is None:

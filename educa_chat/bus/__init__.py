@@ -1,4 +1,4 @@
-"""How the processes of one deployment hear of each other: `MessageBus` and its implementations."""
+"""How the processes of one deployment reach each other: `MessageBus` and its implementations."""
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 

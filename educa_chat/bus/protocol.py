@@ -11,8 +11,8 @@ MAX_PAYLOAD_BYTES = 64 * 1024
 class MessageBus(Protocol):
     """Carries payloads between the processes of one deployment, by topic. A wire, not a store.
 
-    At most once; a publisher hears itself; publishes that one process awaits in turn keep their order; payloads
-    are opaque bytes of up to `MAX_PAYLOAD_BYTES`.
+    At most once; a publisher receives its own payloads; publishes that one process awaits in turn keep their order;
+    payloads are opaque bytes of up to `MAX_PAYLOAD_BYTES`.
     """
 
     async def publish(self, topic: str, payload: bytes) -> None:
@@ -35,4 +35,4 @@ class MessageBus(Protocol):
 
     @property
     def reaches_others(self) -> bool:
-        """Whether there may be another process that hears what this one publishes."""
+        """Whether another process may receive what this one publishes."""

@@ -33,7 +33,7 @@ class RedisBus:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since a beat of this process was last heard to come back; opening counts as one."""
+        """Seconds since a beat of this process last came back; opening counts as one."""
         return self._link.silence_s
 
     async def publish(self, topic: str, payload: bytes) -> None:

@@ -50,7 +50,7 @@ async def open_redis_cluster_bus(
 
     `url` is `redis+cluster://[[user]:password@]host:port[,host:port…]`, or `rediss+cluster://…` for TLS, and names one
     or more nodes; the others are asked for. The cluster need not be up: after a second without an answer the bus
-    opens silent, and connects when it can. Leaving ends every subscription. `clock` tells the seconds by which
+    opens silent, and connects when it can. Leaving ends every subscription. `clock` returns the seconds by which
     `silence_s` is measured. Raises SettingsInvalid for an impossible URL or prefix.
     """
     if "{" in prefix:
@@ -155,7 +155,7 @@ class RedisClusterBus:
                 await stack.aclose()
 
     async def _read_topology(self) -> dict[int, Address]:
-        """The master of each slot that has one; raises the last node's error when no node tells."""
+        """Return the master of each slot that has one. Raises the last node's error if no node answers."""
         # Any node may answer, so not all processes ask the same one.
         known = random.sample(list(self._links), len(self._links))
         outcome: Exception = OSError("no slot has a master")

@@ -108,7 +108,7 @@ async def open_link(
     """Own a link to the server of `options` while the context lasts.
 
     Redis need not be up: the link is silent then, and connects when it can. Leaving ends every subscription.
-    `clock` tells the seconds by which `silence_s` is measured. `on_failure` is called whenever a connection was
+    `clock` returns the seconds by which `silence_s` is measured. `on_failure` is called whenever a connection was
     lost, a command refused, or a subscription taken back.
     """
     link = Link(options, pubsub, beat_channel, clock, on_failure)
@@ -140,7 +140,7 @@ class _Publish:
 
 @dataclass(eq=False)
 class _Channel:
-    """A channel that the listener hears, or is about to."""
+    """A channel that the listener is subscribed to, or is about to be."""
 
     name: bytes
 
@@ -157,7 +157,7 @@ class _Channel:
 
 
 class Link:
-    """Publishes to one Redis and hears it; `open_link` makes it."""
+    """Publishes to one Redis and listens to it; `open_link` makes it."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class Link:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since a beat of this link was last heard to come back; opening counts as one."""
+        """Seconds since a beat of this link last came back; opening counts as one."""
         return self._clock() - self._last_beat_at
 
     async def publish(self, channel: bytes, payload: bytes) -> None:
@@ -305,7 +305,7 @@ class Link:
     # Listening
 
     async def _listen(self) -> None:
-        """Keep a connection that hears; when it is lost, end every subscription and make another."""
+        """Keep a listening connection; when it is lost, end every subscription and make another."""
         try:
             while True:
                 self._attempts += 1

@@ -123,7 +123,7 @@ class Kind(NamedTuple):
     """A kind of event. Its module has one or several of these in `KINDS`.
 
     The file `storage/functions/events/<name>.sql` has the function that judges and applies its entries, and says
-    whether the room shows it as a line among the messages.
+    whether the room shows it as a system message.
     """
 
     number: int

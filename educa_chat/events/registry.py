@@ -20,4 +20,4 @@ BY_COMMAND_NAME = {kind.command_name: kind for kind in KINDS}
 BY_NUMBER = {kind.number: kind for kind in KINDS}
 AUDITED = [kind.number for kind in KINDS if kind.is_audited]
 EVENT_TYPES = frozenset(("hidden", *(kind.name for kind in KINDS)))
-"""The `type` of everything that has a place in the log."""
+"""The `type` of everything that has a seq in the log."""

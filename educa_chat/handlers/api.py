@@ -36,7 +36,7 @@ class MessagesAnswer(msgspec.Struct):
     epoch: str
     more: bool
     lines: Sequence[msgspec.Raw] = ()
-    """What stands among the messages of a page of the history: events, in the form of who asks."""
+    """The system messages between those of a page of the history: events, in the reader's variant."""
 
 
 class MutedAnswer(msgspec.Struct):
