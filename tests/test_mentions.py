@@ -160,7 +160,7 @@ async def test_a_superuser_who_has_no_part_in_the_course_is_not_mentioned(room: 
         (["ana@example.org", "ana"], "@Ana@example.org, @ana", ["ana@example.org", "ana"]),
         (["Ana.Morales", "x"], "@ana.morales.", ["Ana.Morales"]),
         (["ana", "luis"], "@ana @Ana @ana.", ["ana"]),
-        (["-_+.@", "__init__"], "@-_+.@ and `x` @__init__", ["-_+.@"]),
+        (["-_+.@", "__init__"], "@-_+.@ and `x` @__init__", ["-_+.@", "__init__"]),
     ],
 )
 async def test_a_name_is_taken_as_people_mean_it(

@@ -1,7 +1,9 @@
 """How a message's text is shown: Markdown, code and formulas, as HTML that is safe and never large.
 
 links       which URLs are good, and those that stand in a text by themselves
-markdown    the parser: which rules of CommonMark a chat has, and how each is shown
+markdown    the parser, and how what it finds is shown
+blocks      its rules for lines: quotes, lists, headings, tables, code and formulas
+inline      its rules within a text: emphasis, code, formulas, links and escapes
 code        a block of code, coloured by Pygments
 formulas    LaTeX as MathML
 allowed     the elements, attributes and classes that may leave the server
@@ -19,10 +21,10 @@ __all__ = ["HTML_BYTES", "is_plain", "prepare", "render", "render_plain"]
 
 HTML_BYTES = 24 * 1024
 
-# All markup contains one of these characters, or starts a line with one of those. A table has a line of dashes. Each
+# All markup contains one of these characters, or begins a line with one of those. A table has a line of dashes. Each
 # expression looks at a line once: `\s` instead of `[ \t]` would run on into the next lines and take quadratic time.
 _INLINE = re.compile(r"[*_`~$\[\\<\r]")
-_BLOCK = re.compile(r"\n[ \t]*(?:>|#{1,6}(?:\s|$)|[-+](?:[-\s|:]|$)|[|:][|: \t]*-|\d{1,9}[.)](?:\s|$))")
+_BLOCK = re.compile(r"\n(?:>[ \t]|#{1,6}[ \t]|-[-| :\t]|[|:][|: \t]*-|\d{1,9}\.[ \t])")
 
 
 def is_plain(text: str) -> bool:

@@ -19,11 +19,25 @@ LABEL_LENGTH = 63
 FOREIGN_LENGTH = 100
 """The most characters that the hosts of a text may have which are not ASCII: to convert them takes up to 20 µs each."""
 
-# What ends a URL, beside white space, is never in one as it is written; what turns the direction of writing would only
-# be there to deceive.
-_BARE = re.compile(r"(?<![a-zA-Z0-9+.-])https?://[^\s<>\"'`\\^{}|\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
-_NOT_AT_THE_END = ".,;:!?)]*_~$"
+# A URL ends at white space, at a sign that no URL contains, at the punctuation of Chinese and Japanese, and at a
+# character that changes the direction of the text and would only be there to deceive.
+_BARE = re.compile(
+    r"[hH](?<![a-zA-Z0-9+.-].)[tT][tT][pP][sS]?://[^\s<>\"`\\\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    r"\u3000-\u3004\u3008-\u3020\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65]+"
+)
+# What rather ends the sentence than the URL. A closing bracket does so where the URL doesn't open it (GFM).
+_AT_THE_END = frozenset(
+    "([{.,;:!?*_~$|^'\u00b7\u2013\u2014\u2019\u201d\u00bb\u2018\u201c\u2026\u060c\u061b\u061f\u0964"
+)
+_QUOTATION_MARKS = {"'": "'", "\u2018": "\u2019", "\u201c": "\u201d", "\u00ab": "\u00bb"}
+_BRACKETS = {")": "(", "]": "[", "}": "{"}
+# Text that follows a host without a space, as in `example.org谢谢`. No top-level domain mixes Latin letters with those.
+_AFTER_HOST = re.compile(
+    r"([^:]+://(?:[a-zA-Z0-9-]+\.)+[a-zA-Z]{2,}+)"
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u9fff\uac00-\ud7af]"
+)
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+")
+_AFTER_IPV6 = re.compile(r"[^\]]*(?:\](?::\d*)?)?")
 _FOREIGN_HOST = re.compile(r"://(?=[\w.-]*(?:[^\W\x00-\x7f]|xn--))[\w.-]+")
 _PUNYCODE = "xn--"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -70,7 +84,8 @@ def is_good(url: str) -> bool:
         return bool(parts.path)
     # https://bank.example@evil.example leads to the other one than it seems.
     is_web = parts.scheme in SCHEMES and "@" not in parts.netloc
-    return is_web and bool(_HOST.fullmatch(host)) and _ascii(host) is not None
+    is_host = _HOST.fullmatch(host) and _AFTER_IPV6.fullmatch(parts.netloc)
+    return is_web and bool(is_host) and _ascii(host) is not None
 
 
 def with_ascii_host(url: str) -> str:
@@ -113,7 +128,8 @@ def is_misleading(text: str, url: str) -> bool:
     if len(seen) > 4 * len(text):
         # Only rare ligatures do this. Reading all that they stand for would take long.
         return True
-    seen = _UNSEEN.sub("", seen).lower()
+    # A reader overlooks the backslash in `campus\.example`, which is not an escape here.
+    seen = _UNSEEN.sub("", seen).lower().replace("\\.", ".")
     # The path of a URL may contain what separates words elsewhere.
     words = [seen] if text == url else _BETWEEN_WORDS.split(seen)
     claims = (_claim(unquote(word)) for word in words)
@@ -160,8 +176,24 @@ def without_links(text: str) -> str:
 
 
 def _good(found: re.Match[str]) -> str | None:
-    url = found[0].rstrip(_NOT_AT_THE_END)
+    url = found[0]
+    if quotation_mark := _QUOTATION_MARKS.get(found.string[found.start() - 1 : found.start()]):
+        url = url.partition(quotation_mark)[0]
+    if not url.isascii() and (host := _AFTER_HOST.match(url)):
+        url = host[1]
+    url = _without_punctuation(url)
     return url if is_good(url) else None
+
+
+def _without_punctuation(url: str) -> str:
+    """`url` without the punctuation at its end that belongs to the sentence around it."""
+    end = len(url)
+    while end and (last := url[end - 1]) in _AT_THE_END:
+        opening = _BRACKETS.get(last)
+        if opening and url.count(opening, 0, end) >= url.count(last, 0, end):
+            break
+        end -= 1
+    return url[:end]
 
 
 def _bare_link(url: str) -> str:

@@ -8,15 +8,14 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_block import StateBlock
 from markdown_it.rules_core import StateCore
-from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
 from educa_chat.markup import code, formulas
+from educa_chat.markup.blocks import add_block_rules
+from educa_chat.markup.inline import AUTOLINK, add_inline_rules
 from educa_chat.markup.links import (
-    bare_url,
     destination,
     has_many_foreign_hosts,
     is_good,
@@ -33,20 +32,9 @@ BRACKETS = 60
 FORMULA_LENGTH = 400
 NEIGHBOURHOOD = 100
 
-_BLOCK_RULES = ["table", "fence", "blockquote", "hr", "list", "heading"]
-_INLINE_RULES = ["newline", "escape", "backticks", "strikethrough", "emphasis", "link", "autolink"]
-# Left out: `image`, so that one is a link after its exclamation mark; `entity`, `code` (by indentation), `lheading` and
-# `reference`, because in a chat they are rather an accident, and a reference's definition would vanish; HTML.
-
 _MARK = re.compile(r"[!#$%&*+:<=>@\[\\\]^_`{}~-]")
 _WORTH_READING = re.compile(r"[^\s!-/:-@\[-`{-~]")
 _EMPTY = re.compile(r"<(p|li|blockquote|a|em|strong|s)\b[^>]*>\s*</\1>|<a href=\"\"")
-
-_FORMULA = re.compile(r"\$\$((?:[^$\\]|\\.)+)\$\$|\$(?!\s)((?:[^$\\\n]|\\.)+)(?<!\s)\$(?![\w$])", re.DOTALL)
-_TIMES = re.compile(r"(?<=[0-9A-Za-z)])\*+(?=[0-9A-Za-z])")
-_URL_SCHEME = re.compile(r"https?$")
-_AUTOLINK = "autolink"
-"""The parser's markup for a link that is typed as a bare address."""
 
 
 class TooMuch(Exception):
@@ -85,7 +73,11 @@ class _Renderer(RendererHTML):
     def softbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return "<br>"
 
-    hardbreak = softbreak
+    def gap(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return escape(tokens[idx].content).replace("\n", "<br>")
+
+    def code_inline(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return f"<code>{escape(tokens[idx].content, quote=False)}</code>".replace("\n", "<br>")
 
     def heading_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         # A heading of a message is none of the page.
@@ -95,7 +87,7 @@ class _Renderer(RendererHTML):
         return "</strong></p>"
 
     def list_item_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        # Who answers questions 1, 3 and 4 means these numbers, which CommonMark would count anew.
+        # Somebody who answers questions 1, 3 and 4 means these numbers, which CommonMark would count anew.
         number = tokens[idx].info
         return f'<li value="{int(number)}">' if number else "<li>"
 
@@ -131,76 +123,6 @@ class _Renderer(RendererHTML):
         return f"<p>{self.formula(tokens, idx, options, env)}</p>"
 
 
-def _formula_inline(state: StateInline, silent: bool) -> bool:
-    """A formula between dollars. `$5 and $10`, `$HOME/$USER` and `5$` have none."""
-    start = state.pos
-    if state.src[start] != "$" or (start and state.src[start - 1].isalnum()):
-        return False
-    found = _FORMULA.match(state.src, start, state.posMax)
-    if not found:
-        return False
-    if not silent:
-        token = state.push("formula", "math", 0)
-        token.content, token.markup = (found[1], "$$") if found[1] else (found[2], "$")
-    state.pos = found.end()
-    return True
-
-
-def _formula_block(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """A formula that has its lines for itself, from `$$` to `$$`."""
-    lines: list[str] = []
-    for line in range(start_line, end_line):
-        if state.isEmpty(line) or state.sCount[line] < state.blkIndent:
-            return False
-        text = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
-        if line == start_line:
-            if not text.startswith("$$"):
-                return False
-            text = text[2:]
-        text, ends, rest = text.partition("$$")
-        lines.append(text)
-        if ends:
-            content = "\n".join(lines).strip()
-            if rest.strip() or not content:
-                return False
-            if not silent:
-                state.line = line + 1
-                token = state.push("formula_block", "math", 0)
-                token.content, token.markup, token.block = content, "$$", True
-                token.map = [start_line, state.line]
-            return True
-    return False
-
-
-def _bare_link(state: StateInline, silent: bool) -> bool:
-    """A URL that stands by itself."""
-    if state.linkLevel > 0 or not state.src.startswith("://", state.pos):
-        return False
-    scheme = _URL_SCHEME.search(state.pending)
-    url = bare_url(state.src[: state.posMax], state.pos - len(scheme[0])) if scheme else None
-    if not scheme or not url:
-        return False
-    if not silent:
-        state.pending = state.pending[: scheme.start()]
-        opening = state.push("link_open", "a", 1)
-        opening.attrs, opening.markup = {"href": state.md.normalizeLink(url)}, _AUTOLINK
-        state.push("text", "", 0).content = url
-        state.push("link_close", "a", -1)
-    state.pos += len(url) - len(scheme[0])
-    return True
-
-
-def _times(state: StateInline, silent: bool) -> bool:
-    """`3*4*5` and `x**2`: an asterisk between letters or digits multiplies. CommonMark would see emphasis."""
-    found = _TIMES.match(state.src, state.pos, state.posMax)
-    if not found:
-        return False
-    if not silent:
-        state.pending += found[0]
-    state.pos = found.end()
-    return True
-
-
 def _check(state: StateCore) -> None:
     """Refuse what would keep the inline rules busy, and what the block rules have dropped: what is nested too deep, and
     the cells of a row that is longer than its table's head."""
@@ -222,7 +144,7 @@ def _show_destinations(state: StateCore) -> None:
 
 
 def _with_destinations(children: Sequence[Token]) -> Iterator[Token]:
-    texts = ["\n" if child.type in ("softbreak", "hardbreak") else child.content for child in children]
+    texts = ["\n" if child.type == "softbreak" else child.content for child in children]
     link: list[Token] = []
     for index, child in enumerate(children):
         if not link and child.type != "link_open":
@@ -252,7 +174,7 @@ def _shown_link(link: Sequence[Token], seen: str) -> Sequence[Token]:
     opening.attrs = {"href": url}
     for token in content:
         token.content = without_direction(token.content)
-    if opening.markup == _AUTOLINK:
+    if opening.markup == AUTOLINK:
         seen = content[0].content
         # A URL with the host as it was typed may mislead all by itself. An address of mail is ASCII.
         url = seen if is_good(seen) else url
@@ -267,14 +189,13 @@ def _text(content: str) -> Token:
 
 
 def _make_parser() -> MarkdownIt:
+    # The preset "zero" leaves out what in a chat is rather an accident: HTML, entities, images, code by indentation,
+    # headings by underlining, and references, whose definitions would vanish.
     parser = _Parser("zero", {"maxNesting": 12}, renderer_cls=_Renderer)
-    parser.enable([*_BLOCK_RULES, *_INLINE_RULES])
+    add_block_rules(parser)
+    add_inline_rules(parser)
     parser.core.ruler.before("inline", "check", _check)
     parser.core.ruler.after("text_join", "destinations", _show_destinations)
-    parser.block.ruler.before("fence", "formula", _formula_block, {"alt": ["paragraph", "blockquote", "list"]})
-    parser.inline.ruler.before("escape", "formula", _formula_inline)
-    parser.inline.ruler.before("emphasis", "times", _times)
-    parser.inline.ruler.before("escape", "bare_link", _bare_link)
     return parser
 
 

@@ -1,0 +1,166 @@
+"""Text is shown as it was typed, with every space and line break, unless it is clearly meant as markup."""
+
+import re
+from collections import Counter
+from html import escape, unescape
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from educa_chat.markup import formulas, is_plain, render
+from educa_chat.markup.allowed import sanitise
+from tests.markup.inputs import AS_TYPED, RENDERED
+
+TYPED = [(kind, text) for kind, texts in AS_TYPED.items() for text in texts]
+SIGNS = "*_~`$[]()<>#|\\.-+:"
+"""What may be markup."""
+
+
+def body(html: str) -> LexborNode:
+    node = LexborHTMLParser(f"<!doctype html><body>{html}").body
+    assert node is not None
+    return node
+
+
+def shown(html: str) -> str:
+    """The text of `html`, with a line break for each `br`."""
+    return body(html.replace("<br>", "\n")).text()
+
+
+def tags(html: str) -> set[str]:
+    return set(re.findall(r"<(\w+)", html))
+
+
+@pytest.mark.parametrize(("kind", "text"), TYPED)
+def test_what_is_no_markup_is_shown_as_typed(kind: str, text: str) -> None:
+    html = render(text)
+    assert shown(html) == text
+    assert tags(html) <= {"p", "br"}
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, text in TYPED if text != "```"])
+def test_it_is_so_next_to_markup_too(kind: str, text: str) -> None:
+    html = render(f"{text}\n**x**")
+    assert shown(html) == f"{text}\nx"
+    assert tags(html) <= {"p", "br", "strong"}
+    html = render(f"**x**\n{text}\nz")
+    assert shown(html) == f"x\n{text}\nz"
+    assert tags(html) <= {"p", "br", "strong"}
+
+
+def expected(html: str) -> str:
+    html = re.sub(r"<math>(.*?)</math>", lambda found: formulas.to_mathml(found[1], display=False) or "", html)
+    return re.sub(r"<a [^>]*>", "<a>", sanitise(html))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "html"), [(kind, text, html) for kind, table in RENDERED.items() for text, html in table]
+)
+def test_what_is_markup_is_shown_as_such(kind: str, text: str, html: str) -> None:
+    rendered = re.sub(r"<a [^>]*>", "<a>", render(text))
+    assert rendered in (expected(html), f"<p>{expected(html)}</p>") or unescape(rendered) == html
+
+
+def test_the_table_is_large_enough_to_mean_something() -> None:
+    assert len(TYPED) + sum(map(len, RENDERED.values())) >= 400
+
+
+@pytest.mark.parametrize("text", [text for _, table in RENDERED.items() for text, _ in table])
+def test_what_is_markup_never_takes_the_path_of_plain_messages(text: str) -> None:
+    if tags(render(text)) - {"p", "br", "a"}:
+        assert not is_plain(text)
+
+
+CONSTRUCTS = re.compile(r"[*_`~$\[\\<]|://|^(?:[>#|:-]|\d)", re.MULTILINE)
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n"), max_size=200).map(
+    str.strip
+)
+
+
+@given(ANY_TEXT)
+@settings(max_examples=500, deadline=None)
+def test_text_that_uses_no_construct_comes_out_unchanged(text: str) -> None:
+    assume(text and not CONSTRUCTS.search(text))
+    html = render(text)
+    assert shown(html) == text
+    assert tags(html) <= {"br"}
+    # A lone asterisk is no markup, but takes the message through the parser.
+    html = render(f"{text} *")
+    assert shown(html) == f"{text} *"
+    assert tags(html) <= {"p", "br"}
+
+
+PIECES = st.sampled_from(
+    [text for _, text in TYPED]
+    + [text for kind, table in RENDERED.items() if kind != "formulas" for text, _ in table if "$" not in text]
+    + [
+        *SIGNS.replace("$", ""),
+        *"aZñ9中م़👍 \t",
+        "**",
+        "~~",
+        "```",
+        "\n",
+        "\n\n",
+        "\n\n\n",
+        "    ",
+        "\n> ",
+        "\n- ",
+        "\n1. ",
+        "\n# ",
+    ]
+)
+MIXTURE = st.lists(PIECES, max_size=12).map("".join).map(str.strip).filter(bool)
+
+
+def without_escapes(text: str) -> str:
+    return re.sub(rf"\\(?=[{re.escape(SIGNS)}])", "", text)
+
+
+@given(MIXTURE)
+@settings(max_examples=1500, deadline=None)
+def test_a_text_without_elements_is_unchanged_but_for_backslashes_that_escape(text: str) -> None:
+    html = render(text)
+    assume(not tags(html) - {"p", "br"})
+    assert without_escapes(shown(html)) == without_escapes(text)
+
+
+@given(MIXTURE)
+@settings(max_examples=1500, deadline=None)
+def test_nothing_is_lost_but_signs_of_markup(text: str) -> None:
+    text = text.replace("$", "")
+    html = render(text)
+    attributes = "".join(
+        f"{element.attributes.get('href', '')}{element.attributes.get('value', '')}"
+        for element in body(html).traverse(include_text=False)
+    )
+    visible = Counter(shown(html) + attributes)
+    typed = Counter(character for character in text if not character.isspace() and character not in SIGNS)
+    assert typed <= visible
+
+
+@given(st.text(st.sampled_from("ab1é中*_~ \n().,:'\"-=/\\"), max_size=60).map(str.strip))
+@settings(max_examples=1500, deadline=None)
+def test_no_sign_is_lost_outside_of_an_element(text: str) -> None:
+    """Each element accounts for the signs that are not shown."""
+    html = render(text)
+    pairs = {"em": 2, "strong": 4, "s": 4}
+    hidden = sum(pairs.get(tag, 0) for tag in re.findall(r"<(\w+)", html))
+    signs = "*_~"
+    lost = sum(map(text.count, signs)) - sum(map(shown(html).count, signs))
+    bullets = html.count("<li>")
+    assert hidden <= lost <= hidden + bullets
+
+
+@given(ANY_TEXT)
+@settings(max_examples=300, deadline=None)
+def test_code_shows_whatever_is_in_it(text: str) -> None:
+    assume("`" not in text and text)
+    assert shown(render(f"```\n{text}\n```")) == text
+    assert shown(render(f"`{text}`")) == text or "\n\n" in text or "\n" in text
+
+
+def test_a_message_over_its_limit_is_shown_as_typed() -> None:
+    text = "*a* \\* > b\n\n\n   c" * 300
+    assert render(text) == escape(text).replace("\n", "<br>")
