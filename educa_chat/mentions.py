@@ -13,6 +13,7 @@ _EVERYBODY_WRITTEN = "all"
 _NAME = re.compile(r"[\w.@+-]{1,150}")
 _WRITTEN = re.compile(r"(?<![\w@])@([\w.@+-]+)")
 _UNREAD = re.compile(r"<(a|code|math|pre)\b.*?</\1>", re.DOTALL)
+_QUOTE = re.compile(r"<blockquote>(?:(?!<blockquote>).)*?</blockquote>", re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 PUNCTUATION = ".@+-"
 """What may end a username, and in a text rather ends the sentence."""
@@ -21,12 +22,16 @@ PUNCTUATION = ".@+-"
 def mentioned_in(html: str, *, by_instructor: bool) -> str | None:
     """The names behind an `@` in a rendered message, in order and each once, with a space between; None: no names.
 
-    What stands in code, in a formula or in a link mentions nobody. Of an instructor, `@all` is EVERYBODY, in front; it
-    is nobody's name.
+    What stands in code, in a formula, in a link or in a quote mentions nobody. Of an instructor, `@all` is EVERYBODY,
+    in front; it is nobody's name.
     """
     if "@" not in html:
         return None
-    text = _TAG.sub("\n", _UNREAD.sub("\n", html))
+    text = _UNREAD.sub("\n", html)
+    while _QUOTE.search(text):
+        # The innermost quotes first.
+        text = _QUOTE.sub("\n", text)
+    text = _TAG.sub("\n", text)
     names = dict.fromkeys(map(_normalised, _WRITTEN.findall(text)))
     everybody = [name for name in names if name.rstrip(PUNCTUATION).lower() == _EVERYBODY_WRITTEN]
     found = [name for name in names if name not in everybody and _NAME.fullmatch(name)][:MOST]

@@ -130,6 +130,14 @@ def test_only_an_id_that_could_be_the_commands_comes_back_with_a_refusal(id: str
 # The text of a message.
 
 
+def trimmed(text: str) -> str:
+    """`text` without the empty lines around it, and without the spaces around it except before several lines."""
+    lines = text.rstrip().split("\n")
+    while not lines[0].strip() and len(lines) > 1:
+        del lines[0]
+    return "\n".join(lines) if len(lines) > 1 else lines[0].strip()
+
+
 @given(LOOSE_TEXT, st.integers(1, 12))
 def test_a_text_that_is_accepted_is_trimmed_composed_and_within_the_length(text: str, length: int) -> None:
     try:
@@ -137,12 +145,12 @@ def test_a_text_that_is_accepted_is_trimmed_composed_and_within_the_length(text:
     except CommandRefused:
         return
     assert 1 <= len(normalised) <= length
-    assert normalised == normalised.strip()
+    assert normalised == trimmed(normalised)
     assert unicodedata.is_normalized("NFC", normalised)
     assert "\0" not in normalised
     assert not set(normalised) & set("\r\v\f\x85\u2028\u2029")
     with_newlines = re.sub("\r\n?|[\v\f\x85\u2028\u2029]", "\n", text)
-    assert unicodedata.normalize("NFC", with_newlines.strip()).strip() == normalised
+    assert trimmed(unicodedata.normalize("NFC", trimmed(with_newlines))) == normalised
 
 
 @given(LOOSE_TEXT)
@@ -160,7 +168,8 @@ def test_only_a_text_that_is_too_long_after_composing_is_refused_as_that(text: s
         normalise_text(text, length)
     except CommandRefused as refusal:
         if refusal.code == ErrorCode.TOO_LONG:
-            assert len(unicodedata.normalize("NFC", text.strip()).strip()) > length
+            with_newlines = re.sub("\r\n?|[\v\f\x85\u2028\u2029]", "\n", text)
+            assert len(trimmed(unicodedata.normalize("NFC", trimmed(with_newlines)))) > length
 
 
 @given(st.lists(st.tuples(st.sampled_from("eñ \u03b1"), st.integers(0, 520), st.sampled_from("\u0301\u0316\u0345"))))
@@ -194,6 +203,20 @@ def test_what_nobody_can_see_is_empty(text: str) -> None:
     with pytest.raises(CommandRefused) as refused:
         normalise_text(text, 4000)
     assert refused.value.code == ErrorCode.EMPTY
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("    if x:\n        y()\n", "    if x:\n        y()"),
+        ("\n \n\tif x:\n\t\ty()", "\tif x:\n\t\ty()"),
+        ("\u3000一\n\u3000二", "\u3000一\n\u3000二"),
+        ("  x  ", "x"),
+        ("\n  x\n", "x"),
+    ],
+)
+def test_only_the_first_of_several_lines_stays_indented(typed: str, stored: str) -> None:
+    assert normalise_text(typed, 4000) == stored
 
 
 # Frames.

@@ -15,14 +15,14 @@ _INVISIBLE_CATEGORIES = frozenset(("Cc", "Cf", "Cn", "Co", "Zl", "Zp", "Zs"))
 
 def normalise_text(text: str, length: int) -> str:
     """`text` after NFC and trimming, with `\\n` for every kind of line break: 1 to `length` code points (0: no limit),
-    of which at least one can be seen.
+    of which at least one can be seen. A text of several lines keeps the indentation of its first line.
 
     Raises CommandRefused with too_long, empty, or bad_request for NUL, which Postgres can't store, and
     for more combining marks on one letter than any language has.
     """
     if not text.isprintable():
         text = _LINE_BREAK.sub("\n", text)
-    text = text.strip()
+    text = _trimmed(text)
     # NFC at most quarters a text: it makes one character of a letter and three marks. What is longer can't fit.
     if length and len(text) > 4 * length:
         raise CommandRefused(ErrorCode.TOO_LONG)
@@ -37,12 +37,21 @@ def normalise_text(text: str, length: int) -> str:
             # A letter takes at most three marks in, as said above.
             if length and sum(run - 3 for run in runs if run > 3) > length:
                 raise CommandRefused(ErrorCode.TOO_LONG)
-        text = unicodedata.normalize("NFC", text).strip()
+        text = _trimmed(unicodedata.normalize("NFC", text))
     if length and len(text) > length:
         raise CommandRefused(ErrorCode.TOO_LONG)
     if not any(map(_is_visible, text)):
         raise CommandRefused(ErrorCode.EMPTY)
     return text
+
+
+def _trimmed(text: str) -> str:
+    trimmed = text.strip()
+    if "\n" not in trimmed:
+        return trimmed
+    # In pasted code, the first line is indented like the others.
+    first = len(text) - len(text.lstrip())
+    return text[text.rfind("\n", 0, first) + 1 :].rstrip()
 
 
 def _is_visible(character: str) -> bool:

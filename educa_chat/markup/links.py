@@ -27,7 +27,7 @@ _BARE = re.compile(
 )
 # What rather ends the sentence than the URL. A closing bracket does so where the URL doesn't open it (GFM).
 _AT_THE_END = frozenset(
-    "([{.,;:!?*_~$|^'\u00b7\u2013\u2014\u2019\u201d\u00bb\u2018\u201c\u2026\u060c\u061b\u061f\u0964"
+    "()[]{}.,;:!?*_~$|^'\u00b7\u2013\u2014\u2019\u201d\u00bb\u2018\u201c\u2026\u060c\u061b\u061f\u0964"
 )
 _QUOTATION_MARKS = {"'": "'", "\u2018": "\u2019", "\u201c": "\u201d", "\u00ab": "\u00bb"}
 _BRACKETS = {")": "(", "]": "[", "}": "{"}

@@ -153,7 +153,7 @@ export class Composer {
   }
 
   #send() {
-    const message = this.#input.value.trim();
+    const message = trimmed(this.#input.value);
     this.#input.focus();
     if (!message || lengthOf(message) > this.#limit) return;
     if (this.#edit) {
@@ -261,7 +261,7 @@ export class Composer {
 
   #show() {
     this.#grow();
-    const left = this.#limit - lengthOf(this.#input.value.trim());
+    const left = this.#limit - lengthOf(trimmed(this.#input.value));
     const isNear = left < this.#limit * (1 - NEAR_LIMIT);
     this.#count.textContent = isNear ? plural(left < 0 ? 'composer.over' : 'composer.left', Math.abs(left)) : '';
     this.#input.ariaInvalid = left < 0 ? 'true' : null;
@@ -278,4 +278,13 @@ export class Composer {
 /** @param {string} message  counted as the server does: code points after NFC */
 function lengthOf(message) {
   return [...message.normalize('NFC')].length;
+}
+
+/**
+ * @param {string} value
+ * @returns {string} what the server keeps of it: in several lines of code, the first one stays indented
+ */
+function trimmed(value) {
+  const text = value.trim();
+  return text.includes('\n') ? value.slice(value.lastIndexOf('\n', value.search(/\S/)) + 1).trimEnd() : text;
 }
