@@ -42,8 +42,19 @@ async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RenderPool]:
     """A pool whose workers are running, and in which a busy machine makes no text wait too long."""
     monkeypatch.setattr(pool_module, "PATIENCE_S", TIMEOUT_S)
     monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", TIMEOUT_S)
+    start, ready = pool_module._start_worker, 0
+
+    async def counting() -> Process:
+        nonlocal ready
+        worker = await start()
+        ready += 1
+        return worker
+
+    monkeypatch.setattr(pool_module, "_start_worker", counting)
     async with open_render_pool() as opened:
-        await asyncio.gather(*(opened.render(user, CODE) for user in range(2 * WORKERS)))
+        async with asyncio.timeout(TIMEOUT_S):
+            while ready < WORKERS:
+                await asyncio.gather(*(opened.render(user, CODE) for user in range(2 * WORKERS)))
         yield opened
 
 

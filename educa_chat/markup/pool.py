@@ -85,18 +85,30 @@ class RenderPool:
                 self._queues[user_id] = queue
             return user_id, job
 
+    async def _started(self) -> Process | None:
+        """Start a worker as soon as a text waits; None: that failed."""
+        async with self._arrival:
+            await self._arrival.wait_for(lambda: self._queues)
+        try:
+            return await _start_worker()
+        except (OSError, EOFError, TimeoutError) as error:
+            logger.error("no worker can be started: %s", type(error).__name__)
+            await asyncio.sleep(RESTART_PAUSE_S)
+            return None
+        finally:
+            self._has_started.set()
+
     async def work(self) -> None:
         """Keep one worker process and give it what waits, until cancelled."""
         worker: Process | None = None
         try:
             while True:
+                if worker is None:
+                    # Started before it takes a text, which another worker may have time for sooner.
+                    worker = await self._started()
+                    continue
                 user_id, job = await self._next()
                 try:
-                    if worker is None:
-                        try:
-                            worker = await _start_worker()
-                        finally:
-                            self._has_started.set()
                     async with asyncio.timeout(ANSWER_TIMEOUT_S):
                         html = await _request(worker, job.text)
                 except Exception as error:
@@ -105,9 +117,8 @@ class RenderPool:
                     trace = None if is_expected else error
                     logger.error("a text could not be rendered: %s", type(error).__name__, exc_info=trace)
                     job.html.set_result(render_plain(job.text))
-                    if worker is not None:
-                        await _end_worker(worker)
-                        worker = None
+                    await _end_worker(worker)
+                    worker = None
                     await asyncio.sleep(RESTART_PAUSE_S)
                 else:
                     job.html.set_result(html)
