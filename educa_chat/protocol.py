@@ -93,6 +93,11 @@ def _is_anonymous(event: Event) -> bool:
     return event.concealed_user_id is not None and b'"anonymous":true' in event.student
 
 
+def lead(seq: int, at: str) -> bytes:
+    """The beginning of each variant of the event `seq`; `encode_body` makes the rest."""
+    return b'{"seq":%d,"datetime":"%b",' % (seq, at.encode())
+
+
 def is_hidden(variant: bytes) -> bool:
     """Whether an event says nothing in this variant, or in the frame of this variant."""
     return b'"type":"hidden"' in variant

@@ -263,6 +263,19 @@ async def said_in_another_room(room: Class) -> int:
     return outcome.seq
 
 
+async def test_the_log_keeps_what_a_message_said_before_it_was_edited(room: Class) -> None:
+    seq = await room.seq_of(ASKER, SendMessage(message="one < two"))
+    said = await Log(room.database).read(1, 0, 1)
+    await room.seq_of(ASKER, Edit(target=seq, message="three"))
+    await room.seq_of(ASKER, Edit(target=seq, message="four"))
+    read = await Log(room.database).read(1, 0, 9)
+    assert read[:1] == said
+    assert [json.loads(event.student)["message"] for event in read] == ["one < two", "three", "four"]
+    await room.seq_of(ASKER, Delete(target=seq))
+    texts = [json.loads(event.student).get("message") for event in await Log(room.database).read(1, 0, 9)]
+    assert texts == ["", None, None, None]
+
+
 async def test_a_message_is_edited_for_a_day(room: Class) -> None:
     seq = await room.seq_of(ASKER, SendMessage(message="old"))
     await room.database.execute("update educa_chat.message set at = at - interval '23 hours 59 minutes'")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from educa_chat.markup.links import without_links
 from educa_chat.mentions import mentioned_in
 from educa_chat.protocol import MAX_SEQ, encode_body
 
@@ -53,7 +54,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     name: str
     body: str
     """The text of a message or an edit."""
-    html: str
+    html: str | None
+    """None: the text with nothing but its line breaks."""
     mentioned: str | None
     """The names that the text mentions, members' or not, as `mentions.mentioned_in` finds them."""
     target: int | None
@@ -108,7 +110,7 @@ class Sender(NamedTuple):
             username=self.username,
             name=self.name,
             body=body,
-            html=html,
+            html=None if html == without_links(body) else html,
             mentioned=mentioned_in(html, by_instructor=self.is_instructor) if html else None,
             target=target,
             argument=None if argument is None else json.dumps(argument),

@@ -1,8 +1,12 @@
 """Messages: sending one, changing its text, deleting it."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from educa_chat.events.kind import UNNAMED, Entry, Kind, Sender, Seq, Stored, WithText
+from educa_chat.markup.links import without_links
+from educa_chat.protocol import encode_body
 
 MESSAGE, EDITED, DELETED = 1, 2, 3
 
@@ -38,6 +42,40 @@ class BasicMessage(msgspec.Struct, tag="chat_message"):
 
     user: str
     message: str
+
+
+class StoredMessage(NamedTuple):
+    """What the log keeps of an ordinary message, from which `ordinary_variants` makes its event again."""
+
+    client_id: str
+    username: str
+    name: str
+    by_instructor: bool
+    body: str
+    html: str | None
+    reply_to: int | None
+
+
+def is_ordinary(entry: Entry) -> bool:
+    """Whether the log needs to keep no variants of `entry`, because `ordinary_variants` makes them of its message.
+
+    A message isn't when it mentions somebody, is anonymous or is sent as a question: its variants say what it was then.
+    """
+    return entry.kind == MESSAGE and entry.mentioned is None and entry.argument is None
+
+
+def ordinary_variants(message: StoredMessage) -> tuple[bytes, bytes]:
+    """The variants of an ordinary message for students, and for basic clients, without their `lead`."""
+    student = ChatMessage(
+        id=message.client_id,
+        user=message.username,
+        name=message.name,
+        role="instructor" if message.by_instructor else "student",
+        message=message.body,
+        html=without_links(message.body) if message.html is None else message.html,
+        reply_to=message.reply_to,
+    )
+    return encode_body(student), encode_body(BasicMessage(user=message.username, message=message.body))
 
 
 class Edit(WithText, frozen=True, kw_only=True):

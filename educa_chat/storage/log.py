@@ -16,9 +16,9 @@ import msgspec
 
 from educa_chat.errors import CommandRefused, DatabaseBusy, DatabaseUnavailable
 from educa_chat.events.kind import Entry
-from educa_chat.events.message import EDITED, MESSAGE
+from educa_chat.events.message import EDITED, MESSAGE, StoredMessage, is_ordinary, ordinary_variants
 from educa_chat.metrics import Metrics
-from educa_chat.protocol import ErrorCode, Event
+from educa_chat.protocol import ErrorCode, Event, lead
 from educa_chat.storage.pool import Database, database_errors
 
 logger = logging.getLogger(__name__)
@@ -113,17 +113,29 @@ class Log:
         """The events of `course` with seq > `after`, in order, at most `count`."""
         rows = await self._database.fetch(
             "select e.seq, e.student, e.instructor, e.basic, e.concealed_user_id,"
-            "  r.seqs, r.students, r.instructors, r.concealed_user_ids"
+            "  r.seqs, r.students, r.instructors, r.concealed_user_ids,"
+            "  educa_chat.iso8601(e.at), m.client_id, m.username, m.name, m.instructor, m.body, m.html, m.reply_to"
             " from educa_chat.event e left join lateral ("
             "  select array_agg(seq) as seqs, array_agg(student) as students, array_agg(instructor) as instructors,"
             "   array_agg(concealed_user_id) as concealed_user_ids"
             "  from educa_chat.event where e.redacts is not null and course = e.course and seq = any (e.redacts)"
-            " ) r on true where e.course = $1 and e.seq > $2 order by e.seq limit $3",
+            " ) r on true left join lateral ("
+            # An edited message keeps what it said at first in its oldest revision.
+            "  select client_id, username, name, instructor, reply_to, coalesce(first.body, m.body) as body,"
+            "   case when first.body is null then m.html else first.html end as html"
+            "  from educa_chat.message m left join lateral ("
+            "   select body, html from educa_chat.revision"
+            "   where m.edited and course = m.course and seq = m.seq order by changed_by limit 1"
+            "  ) first on true where e.student is null and m.course = e.course and m.seq = e.seq limit 1"
+            " ) m on true where e.course = $1 and e.seq > $2 order by e.seq limit $3",
             course,
             after,
             count,
         )
-        return [_event(*row) for row in rows]
+        return [
+            _event(*row[:9]) if row[1] is not None else _ordinary(row[0], row[9], StoredMessage(*row[10:]))
+            for row in rows
+        ]
 
     async def find(self, course: int, actor: int, client_id: str) -> Accepted | None:
         """What the client's id was accepted as; None: it was not used yet."""
@@ -207,6 +219,11 @@ _EPOCH = (
     " || (select oid from pg_database where datname = current_database()) || '/'"
     " || 'educa_chat.event'::regclass::oid"
 )
+
+
+def _ordinary(seq: int, at: str, message: StoredMessage) -> Event:
+    student, basic = ordinary_variants(message)
+    return Event(seq, lead(seq, at) + student, None, lead(seq, at) + basic)
 
 
 def _event(
@@ -409,16 +426,23 @@ class Appender:
     def _deliver(self, batch: Sequence[_Waiting], rows: Sequence[asyncpg.Record]) -> None:
         answers = sorted(rows, key=itemgetter(0))
         events: dict[int, list[Event]] = {}
-        for waiting, (_, _, _, seq, _, *variants) in zip(batch, answers, strict=True):
-            if variants[0] is not None:
-                events.setdefault(waiting.entry.course, []).append(_event(seq, *variants))
+        for waiting, (_, _, _, seq, at, is_new, *variants) in zip(batch, answers, strict=True):
+            if not is_new:
+                continue
+            entry = waiting.entry
+            if is_ordinary(entry):
+                start = lead(seq, at)
+                event = Event(seq, start + entry.student, None, start + (entry.basic or b""))
+            else:
+                event = _event(seq, *variants)
+            events.setdefault(entry.course, []).append(event)
         # First, so that the rooms' turn comes first, and one write to a sender carries her ack and what it is of.
         self._announce(events)
         for waiting, (_, outcome, wait_s, seq, at, *_) in zip(batch, answers, strict=True):
             waiting.on_outcome(Accepted(seq, at) if outcome == "ok" else Refused(ErrorCode(outcome), wait_s))
 
     async def _append(self, batch: Sequence[_Waiting]) -> list[asyncpg.Record]:
-        entries = [msgspec.structs.astuple(waiting.entry) for waiting in batch]
+        entries = [_stored(waiting.entry) for waiting in batch]
         return await self._fetch("select * from educa_chat.append($1)", entries)
 
     async def _long_locked(self, courses: Collection[int]) -> dict[int, str]:
@@ -460,6 +484,13 @@ class Appender:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+
+def _stored(entry: Entry) -> tuple[Any, ...]:
+    """`entry` as a value of the type `educa_chat.entry`."""
+    if is_ordinary(entry):
+        entry = msgspec.structs.replace(entry, student=None, basic=None)
+    return msgspec.structs.astuple(entry)
 
 
 def _refuse(refused: Iterable[_Waiting], code: ErrorCode = ErrorCode.UNAVAILABLE) -> None:

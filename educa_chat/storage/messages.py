@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from educa_chat.markup.links import without_links
 from educa_chat.mentions import EVERYBODY
 from educa_chat.storage.pool import Database
 
@@ -128,18 +129,20 @@ async def read_page(
     rows = await database.fetch(
         "select r.head, m.* from (select coalesce(max(head), 0) as head from educa_chat.room where course = $1) r"
         " left join lateral (select * from ("
-        "  select *, count(*) over () as found, sum(octet_length(body) + octet_length(html)) over"
+        "  select *, count(*) over () as found, sum(bytes) over"
         f"   (order by seq {direction} rows between unbounded preceding and 1 preceding) as bytes_before"
-        f"  from (select {COLUMNS} from educa_chat.message m where m.course = $1 and {condition}"
+        f"  from (select {COLUMNS},"
+        "    octet_length(m.body) + coalesce(octet_length(m.html), octet_length(m.body)) as bytes"
+        f"   from educa_chat.message m where m.course = $1 and {condition}"
         f"   order by m.seq {direction} limit $3) m) m"
-        "  where bytes_before is null or bytes_before + octet_length(body) + octet_length(html) <= $4"
+        "  where bytes_before is null or bytes_before + bytes <= $4"
         f" ) m on true order by m.seq {direction}",
         course,
         bound,
         limit + 1,
         PAGE_BYTES,
     )
-    messages = [message_of(reader, *row[1:-2]) for row in rows[:limit] if row["seq"] is not None]
+    messages = [message_of(reader, *row[1:-3]) for row in rows[:limit] if row["seq"] is not None]
     if direction == "desc":
         messages.reverse()
     return Page(messages, rows[0]["head"], more=(rows[0]["found"] or 0) > len(messages))
@@ -169,7 +172,7 @@ def message_of(
     instructor: bool,
     at: datetime,
     body: str,
-    html: str,
+    html: str | None,
     reply_to: int | None,
     edited: bool,
     deleted: bool,
@@ -192,7 +195,7 @@ def message_of(
         role="instructor" if instructor else "student",
         datetime=at.isoformat(timespec="microseconds"),
         message=body,
-        html=html,
+        html=without_links(body) if html is None else html,
         reply_to=reply_to,
         own=author == reader.user_id,
         anonymous=pseudonym is not None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from educa_chat.storage.log import Log
 from educa_chat.storage.pool import Database, open_database
 from tests.faults.client import Client
 from tests.faults.cluster import Cluster
@@ -45,8 +46,8 @@ async def prove(cluster: Cluster, clients: Sequence[Client]) -> Account:
 
 async def read_log(database: Database, course: int) -> list[dict[str, Any]]:
     """The log of a room in which nothing but messages was said: whole, each once, and what is kept beside it fits."""
-    rows = await database.fetch("select student from educa_chat.event where course = $1 order by seq", course)
-    log = [json.loads(row["student"]) for row in rows]
+    count = await database.fetchval("select count(*) from educa_chat.event where course = $1", course)
+    log = [json.loads(event.student) for event in await Log(database).read(course, 0, count)]
     assert [event["seq"] for event in log] == list(range(1, len(log) + 1)), f"room {course} has a hole"
     assert all(one["datetime"] <= two["datetime"] for one, two in itertools.pairwise(log)), "time runs backwards"
     assert len({event["id"] for event in log}) == len(log), f"room {course} has something twice"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import asyncpg
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -66,7 +67,7 @@ async def node(database: Database) -> AsyncIterator[Node]:
 async def check_log(database: Database, course: int) -> list[dict[str, object]]:
     """The events of a course, after a look at every promise that the stored rows must keep."""
     rows = await database.fetch(
-        "select seq, actor, client_id, at, said, student, basic from educa_chat.event where course = $1 order by seq",
+        "select seq, actor, client_id, at, said from educa_chat.event where course = $1 order by seq",
         course,
     )
     assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1)), "a hole"
@@ -79,11 +80,12 @@ async def check_log(database: Database, course: int) -> list[dict[str, object]]:
     messages = await database.fetchval("select count(*) from educa_chat.message where course = $1", course)
     assert messages == len(rows)
     events = []
-    for row in rows:
-        event = json.loads(row["student"])
+    for row, stored in zip(rows, await Log(database).read(course, 0, len(rows)), strict=True):
+        event = json.loads(stored.student)
         assert (event["seq"], event["id"]) == (row["seq"], row["client_id"])
         assert event["datetime"] == row["at"].isoformat(timespec="microseconds")
-        assert json.loads(row["basic"])["seq"] == row["seq"]
+        assert stored.basic is not None
+        assert json.loads(stored.basic)["seq"] == row["seq"]
         events.append(event)
     return events
 
@@ -97,6 +99,26 @@ async def test_an_accepted_entry_is_stored_and_announced_as_the_same_bytes(datab
     assert json.loads(read[0].student)["message"] == "hola"
     assert read[0].at == outcome.datetime
     await check_log(database, 1)
+
+
+@pytest.mark.parametrize("size", [1, 5])
+@pytest.mark.parametrize("html", ["a &lt; b<br>c", "<b>a</b>"])
+async def test_an_ordinary_message_is_stored_once_and_read_as_it_was_announced(
+    database: Database, node: Node, size: int, html: str
+) -> None:
+    plain = "a < b\nc"
+    await node.append(entry("first"))
+    entries = []
+    for number in range(size):
+        shown = entry(f"{number}", plain, reply_to=1 if number == 3 else None)
+        message = msgspec.json.decode(b"{" + shown.student) | {"html": html}
+        student = msgspec.json.encode(message)[1:]
+        stored = None if html == "a &lt; b<br>c" else html
+        entries.append(msgspec.structs.replace(shown, student=student, html=stored))
+    await node.append(*entries)
+    assert await Log(database).read(1, 0, 100) == node.announced[1]
+    texts = await database.fetch("select student, basic from educa_chat.event where course = 1")
+    assert [tuple(row) for row in texts] == [(None, None)] * (size + 1)
 
 
 async def test_entries_of_many_rooms_go_in_one_batch_each_with_its_own_numbers(database: Database, node: Node) -> None:

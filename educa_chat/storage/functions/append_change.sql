@@ -41,6 +41,7 @@ begin
 
     answer.seq := change.seq;
     answer.at := educa_chat.iso8601(change.at);
+    answer.is_new := true;
     answer.concealed_user_id := change.concealed_user_id;
     if change.redacted is not null then
         select array_agg(e.seq), array_agg(e.student), array_agg(e.instructor), array_agg(e.concealed_user_id)

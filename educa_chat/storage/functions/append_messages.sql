@@ -64,35 +64,37 @@ begin
         from once o
         window in_room as (partition by course order by ordinal)
     ),
-    event as (
+    final as (
         select n.*,
             -- One that stands twice in the batch is stored once, and its twin has its answer.
             coalesce(old_seq, max(new_seq) over (partition by course, actor, client_id, outcome)) as final_seq,
-            iso.at as final_at,
-            convert_to('{"seq":' || new_seq || ',"datetime":"' || iso.at || '",', 'utf8') as lead,
+            educa_chat.iso8601(coalesce(n.old_at, n.new_at)) as final_at,
             case when is_anonymous then educa_chat.pseudonym(secret, coalesce(thread, new_seq), actor) end as pseudonym,
             case when is_new and mentioned is not null
                 then educa_chat.members_mentioned(course, mentioned) end as mentions
-        from numbered n, educa_chat.iso8601(coalesce(n.old_at, n.new_at)) iso (at)
+        from numbered n
     ),
     with_variants as (
-        select e.*,
-            lead || educa_chat.mention_fields(mentions)
-                || case when is_anonymous then educa_chat.with_name(student, pseudonym) else student end as student_variant,
-            lead || educa_chat.mention_fields(mentions)
-                || case when is_anonymous then educa_chat.with_name(instructor, pseudonym) else instructor end
-                as instructor_variant,
-            lead || case when is_anonymous then educa_chat.with_name(basic, pseudonym) else basic end as basic_variant
-        from event e
+        select f.*, v.student as student_variant, v.instructor as instructor_variant, v.basic as basic_variant
+        from final f left join lateral (
+            select
+                lead || educa_chat.mention_fields(mentions)
+                    || case when is_anonymous then educa_chat.with_name(f.student, pseudonym) else f.student end as student,
+                lead || educa_chat.mention_fields(mentions)
+                    || case when is_anonymous then educa_chat.with_name(f.instructor, pseudonym) else f.instructor end
+                    as instructor,
+                lead || case when is_anonymous then educa_chat.with_name(f.basic, pseudonym) else f.basic end as basic
+            from educa_chat.lead(new_seq, new_at) lead
+        ) v on f.student is not null
     ),
-    stored as (
+    stored_event as (
         insert into educa_chat.event
             (course, seq, kind, actor, client_id, at, said, target, concealed_user_id, student, instructor, basic)
         select course, new_seq, kind, actor, client_id, new_at, new_said, target,
             case when is_anonymous then actor end, student_variant, instructor_variant, basic_variant
         from with_variants where is_new
     ),
-    said as (
+    stored_message as (
         insert into educa_chat.message
             (course, seq, author, client_id, username, name, instructor, at, body, html, reply_to, question, thread,
              pseudonym, mentions)
@@ -100,7 +102,7 @@ begin
             thread, pseudonym, mentions
         from with_variants where is_new
     ),
-    moved as (
+    moved_head as (
         update educa_chat.room r set head = e.head, said = e.said, last_at = e.at
         from (
             select course, max(new_seq) as head, max(new_said) as said, max(new_at) as at
@@ -108,7 +110,7 @@ begin
         ) e
         where r.course = e.course
     )
-    select ordinal, outcome, case when outcome = 'slow_mode' then wait_s end, final_seq, final_at,
+    select ordinal, outcome, case when outcome = 'slow_mode' then wait_s end, final_seq, final_at, is_new,
         student_variant, instructor_variant, basic_variant, case when is_anonymous then actor end,
         null::bigint[], null::bytea[], null::bytea[], null::integer[]
     from with_variants;

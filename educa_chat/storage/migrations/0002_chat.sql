@@ -30,10 +30,12 @@ create table educa_chat.event (
     target bigint,                                         -- the seq that it is about
     redacts bigint[],                                      -- the seqs whose variants it has rewritten
     concealed_user_id integer,                             -- who it is by or about, where students don't see that
-    student bytea not null,                                -- the finished JSON, a variant for each audience:
+    student bytea,                                         -- the finished JSON, a variant for each audience; null: made
+                                                           --   of the row in `message`, as with most messages
     instructor bytea,                                      --   null: the same as the student's
-    basic bytea,                                           --   null: nothing
-    primary key (course, seq)
+    basic bytea,                                           --   null: nothing, unless `student` is null too
+    primary key (course, seq),
+    check (student is not null or kind = 1)
 );
 
 -- A client's id counts once, for good. The actor comes first, so that this also finds all events of a person.
@@ -57,7 +59,7 @@ create table educa_chat.message (
     instructor boolean not null,
     at timestamptz not null,
     body text not null,
-    html text not null,
+    html text,                                             -- null: the text with nothing but its line breaks
     reply_to bigint,
     edited boolean not null default false,
     deleted boolean not null default false,
@@ -83,7 +85,7 @@ create table educa_chat.revision (
     seq bigint not null,
     changed_by bigint not null,                            -- the seq of the event that changed it
     body text not null,
-    html text not null,
+    html text,
     primary key (course, seq, changed_by)
 );
 
@@ -154,7 +156,7 @@ create type educa_chat.entry as (
     actor integer,
     by_instructor boolean,
     client_id text,
-    student bytea,                                         -- the variants, without their opening brace
+    student bytea,                                         -- the variants, without their opening brace; null as in `event`
     instructor bytea,
     basic bytea,
     username text,
@@ -173,6 +175,7 @@ create type educa_chat.outcome as (
     wait_s real,                                           -- in slow mode: until it may be sent
     seq bigint,
     at text,
+    is_new boolean,                                        -- whether it was stored now, and not before
     student bytea,
     instructor bytea,
     basic bytea,

@@ -1,0 +1,54 @@
+-- Stores ordinary messages that nothing speaks against, and returns their outcomes in order. Returns nothing, and stores
+-- nothing, if any of `entries` is something else or has to be judged: `append_messages` does that, at twice the cost,
+-- because it finds the reason.
+create or replace function educa_chat.append_ordinary(started timestamptz, entries educa_chat.entry[])
+returns setof educa_chat.outcome
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+begin
+    return query
+    with numbered as (
+        select e.*, r.head + row_number() over in_room as seq, r.said + row_number() over in_room as said,
+            greatest(started, r.last_at) as at,
+            bool_and(e.kind = 1 and e.student is null and e.target is null and not r.closed and r.slow_seconds = 0
+                and (
+                    select true from educa_chat.event
+                    where actor = e.actor and course = e.course and client_id = e.client_id
+                ) is null
+                and (
+                    select until > started from educa_chat.mute where course = e.course and user_id = e.actor
+                ) is not true
+                and exists (
+                    select from educa_chat.member() m
+                    where m.course = e.course and m.user_id = e.actor and m.is_instructor = e.by_instructor
+                )
+            ) over () and is_distinct as is_clear
+        from unnest(entries) with ordinality e (course, kind, actor, by_instructor, client_id,
+            student, instructor, basic, username, name, body, html, mentioned, target, argument, n)
+            left join lateral (
+                select head, said, last_at, closed, slow_seconds from educa_chat.room where course = e.course limit 1
+            ) r on true
+            -- The same id from two people would do no harm, but is rare.
+            cross join (select count(distinct client_id) = count(*) as is_distinct from unnest(entries)) d
+        window in_room as (partition by e.course order by n)
+    ),
+    stored_event as (
+        insert into educa_chat.event (course, seq, kind, actor, client_id, at, said)
+        select course, seq, kind, actor, client_id, at, said from numbered where is_clear
+    ),
+    stored_message as (
+        insert into educa_chat.message (course, seq, author, client_id, username, name, instructor, at, body, html)
+        select course, seq, actor, client_id, username, name, by_instructor, at, body, html from numbered where is_clear
+    ),
+    moved_head as (
+        update educa_chat.room r set head = l.seq, said = l.said, last_at = l.at
+        from (
+            select course, max(seq) as seq, max(said) as said, max(at) as at from numbered where is_clear group by course
+        ) l
+        where r.course = l.course
+    )
+    select n, 'ok', null::real, seq, educa_chat.iso8601(at), true, null::bytea, null::bytea, null::bytea, null::integer,
+        null::bigint[], null::bytea[], null::bytea[], null::integer[]
+    from numbered where is_clear order by n;
+end $$;
