@@ -28,7 +28,7 @@ from educa_chat.handlers.middleware import (
     trust_proxies,
 )
 from educa_chat.handlers.readiness import Readiness
-from educa_chat.handlers.rendering import PLATFORM_SIGN_OUT_PATH, SIGN_OUT_PATH
+from educa_chat.handlers.rendering import PLATFORM_SIGN_OUT_PATH, SIGN_OUT_PATH, render_strings
 from educa_chat.hub import Hub
 from educa_chat.limits import RateLimit, Turns
 from educa_chat.markers import Markers
@@ -83,7 +83,6 @@ def build_app(settings: Settings) -> web.Application:
     )
     app[keys.SETTINGS] = settings
     app[keys.CONNECTIONS] = connections
-    app[keys.STATIC_FILES] = static.StaticFiles(resources.files("educa_chat") / "static")
     app[keys.TRANSLATIONS] = load_translations()
     app[keys.SESSION_ID] = identity.read_session_id
     app[keys.CSRF_KEYS] = settings.session.derived_keys("csrf")
@@ -109,6 +108,8 @@ def build_app(settings: Settings) -> web.Application:
             # Compiled now, because the first visitor of a page would hold up everybody else for 50 ms.
             for name in environment.list_templates(["html"]):
                 environment.get_template(name)
+    strings = render_strings({language: app[page] for language, page in keys.PAGES.items()})
+    app[keys.STATIC_FILES] = static.StaticFiles(resources.files("educa_chat") / "static", strings)
     _route(app, settings, identity)
     app.cleanup_ctx.append(partial(_resources, identity))
     app.on_shutdown.append(_drain)

@@ -1,6 +1,7 @@
 """Imports point one way, and what is below knows nothing of what is above."""
 
 import ast
+import posixpath
 import re
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -83,6 +84,24 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         for module in MODULES
     }
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
+
+
+def test_no_script_imports_itself_by_way_of_others() -> None:
+    """Types don't count: `@import` is a comment, which a browser doesn't follow."""
+    folder = PACKAGE / "static" / "js"
+    imported = re.compile(
+        r"""^(?:import|export)\b[^;]*?from '([^']+)';|^import '([^']+)';|\bimport\('([^']+)'\)""", re.M
+    )
+    graph = {
+        (name := script.relative_to(folder).as_posix()): {
+            posixpath.normpath(posixpath.join(posixpath.dirname(name), "".join(found)))
+            for found in imported.findall(script.read_text(encoding="utf-8"))
+        }
+        for script in folder.rglob("*.js")
+    }
+    assert set().union(*graph.values()) <= set(graph)
+    assert "dom.js" in graph["room.js"]
+    TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Templates, in the reader's language."""
 
 import asyncio
+from collections.abc import Mapping
 from gettext import NullTranslations
 from typing import Any
 
 import aiohttp_jinja2
+import jinja2
 from aiohttp import web
 
 from educa_chat.handlers.access import find_visitor
@@ -24,6 +26,15 @@ PLATFORM_SIGN_OUT_PATH = "/accounts/logout/"
 def translations_for(request: web.Request) -> NullTranslations:
     """The catalogue of the language that the reader prefers."""
     return request.app[TRANSLATIONS][negotiate_language(request.headers.get("Accept-Language", ""))]
+
+
+def render_strings(environments: Mapping[str, jinja2.Environment]) -> dict[str, bytes]:
+    """The strings of the parts that a page loads when it needs them: JSON by path, such as `strings/es/search.json`."""
+    return {
+        f"strings/{language}/{name.removeprefix('strings/')}": environment.get_template(name).render().encode()
+        for language, environment in environments.items()
+        for name in environment.list_templates(["json"])
+    }
 
 
 async def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:

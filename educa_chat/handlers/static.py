@@ -1,24 +1,23 @@
-"""The files that pages are made of: style sheets, modules, pictures. Read and compressed once, at the start."""
+"""The files that pages are made of: style sheets, modules, pictures, strings. Compressed once, at the start."""
 
 import gzip
 import hashlib
+import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 import brotli
 from aiohttp import web
+from pygments.lexers.javascript import JavascriptLexer
+from pygments.token import Comment
 
 PATH = "/chat/static/"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-"""By suffix; a file of another one is not for browsers."""
-_COMMENTS = {
-    "text/css": re.compile(rb"/\*(?:[^*]|\*(?!/))*\*/"),
-    "text/javascript": re.compile(rb"^[ \t]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)$", re.MULTILINE),
-}
-_INDENTATION = re.compile(rb"^[ \t]+", re.MULTILINE)
+"""By suffix; a file with another suffix is not for browsers."""
+_IMPORTED = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '([^']+)';|^import '([^']+)';", re.MULTILINE)
 _A_YEAR_S = 365 * 86400
 
 
@@ -37,24 +36,40 @@ class StaticFiles:
     came from a process that is newer or older than the one that is asked for its files.
     """
 
-    def __init__(self, folder: Traversable) -> None:
-        files = sorted(_read(folder, ""))
+    def __init__(self, folder: Traversable, strings: Mapping[str, bytes] | None = None) -> None:
+        """Serve the files in `folder`, and `strings`: JSON by path, with a version of its own."""
+        self._addresses: dict[str, str] = {}
+        self._files: dict[str, _File] = {}
+        self._modules: dict[str, list[str]] = {}
+        self._add(sorted(_read(folder, "")))
+        self._add([(path, "application/json", json) for path, json in sorted((strings or {}).items())])
+
+    def _add(self, files: Sequence[tuple[str, str, bytes]]) -> None:
         digest = hashlib.sha256(repr([(path, hashlib.sha256(plain).digest()) for path, _, plain in files]).encode())
         version = digest.hexdigest()[:12]
-        self._addresses = {path: f"{PATH}{version}/{path}" for path, _, _ in files}
-        self._files = {self._addresses[path]: _File(type, plain, _compress(plain)) for path, type, plain in files}
+        for path, type, plain in files:
+            address = f"{PATH}{version}/{path}"
+            self._addresses[path] = address
+            self._files[address] = _File(type, plain, _compress(plain))
 
     def address(self, path: str) -> str:
-        """Where the file is. Raises KeyError where there is none."""
+        """Where the file is. Raises KeyError if there is none."""
         return self._addresses[path]
 
-    @property
-    def modules(self) -> list[str]:
-        """Where the modules are: a browser that is told of all need not find one behind the other.
+    def modules(self, path: str) -> list[str]:
+        """Where the module is, and all that it imports when it starts: a browser can load them together.
 
-        Those in a folder of their own are for a part of the page that is loaded when it is wanted.
+        Modules behind an `import()` are not among them, because the page loads those when it needs them. Raises
+        KeyError if a module is missing.
         """
-        return [address for path, address in self._addresses.items() if re.fullmatch(r"js/[^/]+\.js", path)]
+        if path not in self._modules:
+            found = [path]
+            for module in found:
+                for imported in _imports_of(module, self._files[self.address(module)].plain):
+                    if imported not in found:
+                        found.append(imported)
+            self._modules[path] = [self.address(module) for module in found]
+        return self._modules[path]
 
     async def serve(self, request: web.Request) -> web.Response:
         file = self._files.get(request.path)
@@ -92,6 +107,12 @@ def _accepts(request: web.Request, coding: str) -> bool:
     return False
 
 
+def _imports_of(path: str, module: bytes) -> Iterator[str]:
+    """The paths of the modules that this one imports when it starts."""
+    for found in _IMPORTED.findall(module.decode()):
+        yield posixpath.normpath(posixpath.join(posixpath.dirname(path), "".join(found)))
+
+
 def _read(folder: Traversable, parent: str) -> Iterator[tuple[str, str, bytes]]:
     """Path, type and content of each file in `folder`."""
     for entry in folder.iterdir():
@@ -99,11 +120,11 @@ def _read(folder: Traversable, parent: str) -> Iterator[tuple[str, str, bytes]]:
             yield from _read(entry, f"{parent}{entry.name}/")
         elif type := _TYPES.get("." + entry.name.rpartition(".")[2]):
             content = entry.read_bytes()
-            yield f"{parent}{entry.name}", type, _uncommented(content, type)
+            yield f"{parent}{entry.name}", type, _without_comments(content) if type == "text/javascript" else content
 
 
-def _uncommented(content: bytes, type: str) -> bytes:
-    """`content` without what is for people, a fifth of what a room page would load; its lines keep their numbers."""
-    if type not in _COMMENTS:
-        return content
-    return _INDENTATION.sub(b"", _COMMENTS[type].sub(lambda comment: b"\n" * comment[0].count(b"\n"), content))
+@cache
+def _without_comments(script: bytes) -> bytes:
+    """The script without its comments, which are a fifth of what a room page would load. Lines keep their numbers."""
+    tokens = JavascriptLexer().get_tokens_unprocessed(script.decode())
+    return "".join("\n" * text.count("\n") if Comment in token.split() else text for _, token, text in tokens).encode()

@@ -28,17 +28,27 @@ async def say_much(server: Server) -> None:
 
 
 async def load(page: Page, url: str) -> dict[str, int]:
-    """Load the room until its history is shown; the bytes of each answer as they came over the wire, headers too."""
+    """Load the room until its history is shown; the bytes of each answer's body as they came over the wire, compressed.
+
+    The headers don't count: in production HTTP/2 compresses them to a few bytes for each file.
+    """
     session = await page.context.new_cdp_session(page)
     paths: dict[str, str] = {}
+    headers: dict[str, int] = {}
     sizes: dict[str, int] = {}
     session.on("Network.requestWillBeSent", lambda event: paths.update({event["requestId"]: event["request"]["url"]}))
+    session.on(
+        "Network.responseReceived",
+        lambda event: headers.update({event["requestId"]: int(event["response"]["encodedDataLength"])}),
+    )
 
     def finished(event: dict[str, float]) -> None:
         # What had been asked for before is not of this page, nor is what a browser asks for on one that names no icon.
         path = urlsplit(paths.get(str(event["requestId"]), "")).path
         if path not in ("", "/favicon.ico"):
-            sizes[path] = sizes.get(path, 0) + int(event["encodedDataLength"])
+            body = int(event["encodedDataLength"]) - headers[str(event["requestId"])]
+            # What comes out of the browser's cache has no length.
+            sizes[path] = sizes.get(path, 0) + max(body, 0)
 
     session.on("Network.loadingFinished", finished)
     await session.send("Network.enable")

@@ -448,6 +448,17 @@ async def test_files_of_another_version_are_not_here_and_a_changed_file_makes_on
         assert [(await anonymous.get(path))[0] for path in (here, other)] == [200, 404]
 
 
+async def test_the_strings_of_a_part_come_in_the_language_of_the_page(server: Server) -> None:
+    for language, searching in {"en": "Searching…", "es": "Buscando…"}.items():
+        async with Person(server.url, "ana") as ana:
+            address = server.app[STATIC_FILES].address(f"strings/{language}/search.json")
+            _, page, _ = await ana.get("/chat/room/1/", **{"Accept-Language": language})
+            assert address in page
+            _, strings, headers = await ana.get(address)
+        assert json.loads(strings)["searching"] == searching
+        assert "immutable" in headers["Cache-Control"]
+
+
 @pytest.mark.parametrize("path", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "js/../../app.py", "/etc/passwd", "%00"])
 async def test_nothing_outside_the_static_files_is_served(server: Server, path: str) -> None:
     reader, writer = await _raw(server)

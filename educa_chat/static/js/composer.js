@@ -1,7 +1,5 @@
-/** @import { ShownMessage } from './message-view.js' */
-
-import { excerptOf } from './message-view.js';
-import { byId } from './page-data.js';
+import { byId } from './dom.js';
+import { excerptOf } from './log/message-element.js';
 import * as storage from './storage.js';
 import { plural, text } from './strings.js';
 
@@ -10,11 +8,10 @@ const touch = matchMedia('(pointer: coarse)');
 
 /**
  * @typedef {{seq: number, name: string, excerpt: string}} Quoted  what is replied to
- * @typedef {{seq: number, before: string, message: string}} Edit  of what was said, and what it is to be
- * @typedef {{message: string, reply_to?: number, question?: true, anonymous?: true}} Said
+ * @typedef {{seq: number, before: string, message: string}} Edit  the former text and the new one
  */
 
-/** Where the reader writes. What is not sent yet is kept as a draft, with what it replies to; so is an edit. */
+/** The field where the user writes. It keeps a text that was not sent as a draft, with what it replies to, and an edit too. */
 export class Composer {
   #limit = 0;
   /** @type {Quoted | null} */
@@ -37,28 +34,21 @@ export class Composer {
   #count = byId('composer-count');
   #wait = byId('composer-wait');
   #closed = byId('composer-closed');
-  #place;
+  #storageKey;
   #onMessage;
   #onEdit;
   #onEditLast;
   #onTyping;
 
-  /**
-   * @param {object} how
-   * @param {string} how.place  the part of the storage that is its own
-   * @param {(said: Said) => void} how.onMessage
-   * @param {(target: number, message: string) => void} how.onEdit
-   * @param {() => void} how.onEditLast  the reader wants to edit her last message
-   * @param {() => void} how.onTyping
-   */
-  constructor({ place, onMessage, onEdit, onEditLast, onTyping }) {
-    this.#place = place;
+  /** @param {ComposerCallbacks} callbacks */
+  constructor({ storageKey, onMessage, onEdit, onEditLast, onTyping }) {
+    this.#storageKey = storageKey;
     this.#onMessage = onMessage;
     this.#onEdit = onEdit;
     this.#onEditLast = onEditLast;
     this.#onTyping = onTyping;
-    this.#reply = storage.readObject(`reply:${place}`);
-    this.#edit = storage.readObject(`edit:${place}`);
+    this.#reply = storage.readObject(`reply:${storageKey}`);
+    this.#edit = storage.readObject(`edit:${storageKey}`);
     this.#input.value ||= this.#edit?.message ?? this.#draft;
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -78,10 +68,10 @@ export class Composer {
       this.#input.focus();
     });
     byId('composer-leave').addEventListener('click', () => this.#leave());
-    this.#mayBeAnonymous = storage.read(`anonymous:${place}`) !== null;
+    this.#mayBeAnonymous = storage.read(`anonymous:${storageKey}`) !== null;
     this.#beAnonymous(this.#mayBeAnonymous);
     this.#showAbout();
-    // On a phone the focus would open the keyboard over the messages.
+    // On a phone the focus would open a keyboard over the messages.
     if (!touch.matches) this.#input.focus();
   }
 
@@ -96,7 +86,7 @@ export class Composer {
     this.#form.inert = !isOpen;
   }
 
-  /** @param {string} reason  why nothing may be written, '' when it may; what was written is kept */
+  /** @param {string} reason  why the user may not write, '' if they may; their text is kept */
   close(reason) {
     if (this.#closed.textContent === reason) return;
     this.#closed.textContent = reason;
@@ -105,8 +95,7 @@ export class Composer {
   }
 
   /**
-   * Who writes anonymously goes on so, where it is allowed no more too: then nothing of it is sent, least of all under
-   * her name.
+   * An anonymous author stays anonymous, even if that is no longer allowed. Then nothing is sent, least of all under their name.
    *
    * @param {boolean} isAllowed  whether the reader may be anonymous to classmates
    */
@@ -126,7 +115,7 @@ export class Composer {
     if (this.#edit) this.#leave();
     if (own && anonymous) this.#beAnonymous(true);
     this.#reply = { seq, name, excerpt: excerptOf(message) };
-    storage.write(`reply:${this.#place}`, JSON.stringify(this.#reply));
+    storage.write(`reply:${this.#storageKey}`, JSON.stringify(this.#reply));
     this.#showAbout();
     this.#input.focus();
   }
@@ -174,11 +163,11 @@ export class Composer {
     this.#fill('');
   }
 
-  /** Goes back from an edit to the draft, or from a reply to a message that is none. */
+  /** Goes back from an edit to the draft, or makes a reply an ordinary message. */
   #leave() {
     if (this.#edit) {
       this.#edit = null;
-      storage.remove(`edit:${this.#place}`);
+      storage.remove(`edit:${this.#storageKey}`);
       this.#fill(this.#draft);
     } else {
       this.#forgetReply();
@@ -189,11 +178,11 @@ export class Composer {
 
   #forgetReply() {
     this.#reply = null;
-    storage.remove(`reply:${this.#place}`);
+    storage.remove(`reply:${this.#storageKey}`);
   }
 
   get #draft() {
-    return storage.read(`draft:${this.#place}`) ?? '';
+    return storage.read(`draft:${this.#storageKey}`) ?? '';
   }
 
   /** @param {string} value */
@@ -207,8 +196,8 @@ export class Composer {
 
   #changed() {
     const { value } = this.#input;
-    const draft = `draft:${this.#place}`;
-    if (this.#edit) storage.write(`edit:${this.#place}`, JSON.stringify({ ...this.#edit, message: value }));
+    const draft = `draft:${this.#storageKey}`;
+    if (this.#edit) storage.write(`edit:${this.#storageKey}`, JSON.stringify({ ...this.#edit, message: value }));
     else if (value) storage.write(draft, value);
     else storage.remove(draft);
     this.#show();
@@ -223,11 +212,11 @@ export class Composer {
     return this.#anonymous.ariaPressed === 'true';
   }
 
-  /** @param {boolean} isAnonymous  which is kept: after a reload she is not named by mistake */
+  /** @param {boolean} isAnonymous  which is stored, so that a reload names nobody by mistake */
   #beAnonymous(isAnonymous) {
-    const place = `anonymous:${this.#place}`;
-    if (isAnonymous) storage.write(place, 'yes');
-    else storage.remove(place);
+    const key = `anonymous:${this.#storageKey}`;
+    if (isAnonymous) storage.write(key, 'yes');
+    else storage.remove(key);
     this.#anonymous.ariaPressed = String(isAnonymous);
     this.#showAnonymity();
   }
@@ -267,7 +256,7 @@ export class Composer {
     this.#input.ariaInvalid = left < 0 ? 'true' : null;
   }
 
-  /** Where `field-sizing` does it, the style sheet lets the field grow. */
+  /** Makes the field as high as its text, where the style sheet can't. */
   #grow() {
     if (CSS.supports('field-sizing', 'content')) return;
     this.#input.style.blockSize = 'auto';

@@ -1,5 +1,3 @@
-/** @import { Frame } from './protocol.js' */
-
 import { Close, SUBPROTOCOL } from './protocol.js';
 import { ApiRefusal } from './history.js';
 
@@ -10,27 +8,13 @@ const WELCOME_WITHIN = 10_000;
 const SILENCE = 60_000;
 const SILENCE_LOOKED_AT_EVERY = 15_000;
 
-/**
- * `connecting` goes over into `connected` by itself, the others wait for the reader.
- *
- * @typedef {'connecting' | 'connected' | 'signed-out' | 'not-member' | 'elsewhere' | 'other-user'} State
- *
- * @typedef {object} Room  What a connection has to ask of the one that it serves.
- * @property {(ask: boolean) => Promise<void>} prepare  loads what has to be there before a socket is opened, and with
- *     `ask` asks the API in any case, since a browser is not told why a socket was refused
- * @property {() => string} url  of the socket, with the position to go on from
- * @property {(frame: Frame) => void} onFrame
- * @property {(state: State, failures: number) => void} onState  with the failures since it was last stable
- * @property {() => Promise<boolean>} isBehind  whether the API knows of events that the socket did not bring
- */
-
 /** Keeps one socket to a room open. */
 export class Connection {
-  /** @type {State} */
+  /** @type {ConnectionState} */
   #state = 'connecting';
   /** @type {WebSocket | null} */
   #socket = null;
-  /** The attempt that counts; whatever an older one still brings comes too late. */
+  /** The number of the last attempt. Whatever earlier ones still bring is ignored. */
   #attempt = 0;
   #failures = 0;
   #heardAt = 0;
@@ -38,11 +22,11 @@ export class Connection {
   #pause;
   /** @type {number | undefined} until the attempt has taken too long, then until the connection is stable */
   #deadline;
-  #room;
+  #callbacks;
 
-  /** @param {Room} room */
-  constructor(room) {
-    this.#room = room;
+  /** @param {ConnectionCallbacks} callbacks */
+  constructor(callbacks) {
+    this.#callbacks = callbacks;
     setInterval(() => this.#lookAtSilence(), SILENCE_LOOKED_AT_EVERY);
     addEventListener('online', () => this.wake());
     addEventListener('offline', () => this.#verify());
@@ -58,7 +42,7 @@ export class Connection {
     const attempt = ++this.#attempt;
     this.#enter('connecting');
     try {
-      await this.#room.prepare(ask);
+      await this.#callbacks.prepare(ask);
     } catch (error) {
       if (attempt === this.#attempt) this.#refused(error);
       return;
@@ -76,20 +60,20 @@ export class Connection {
     return true;
   }
 
-  /** The socket is there and of no use: takes another one. */
+  /** Gives up a socket that is of no use, and opens another one. */
   reconnect() {
     this.#abandon();
     this.#retry({ ask: true });
   }
 
-  /** The reader, or the network, is back. */
+  /** The user or the network is back. */
   wake() {
     if (this.#state === 'connected') this.#lookAtSilence();
     else if (this.#state !== 'connecting') this.connect({ ask: true });
     else if (this.#pause !== undefined) this.connect({ ask: this.#failures > 0 });
   }
 
-  /** @param {State} state */
+  /** @param {ConnectionState} state */
   stop(state) {
     this.#abandon();
     this.#attempt += 1;
@@ -104,11 +88,11 @@ export class Connection {
   }
 
   #open() {
-    const socket = new WebSocket(this.#room.url(), SUBPROTOCOL);
+    const socket = new WebSocket(this.#callbacks.url(), SUBPROTOCOL);
     this.#socket = socket;
     this.#heardAt = Date.now();
     this.#deadline = setTimeout(() => this.reconnect(), WELCOME_WITHIN);
-    // A socket that was given up may still speak.
+    // A socket that was given up may still bring frames.
     socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(data);
     socket.onclose = ({ code }) => socket === this.#socket && this.#closed(code);
   }
@@ -116,7 +100,7 @@ export class Connection {
   /** @param {string} data */
   #receive(data) {
     this.#heardAt = Date.now();
-    this.#room.onFrame(JSON.parse(data));
+    this.#callbacks.onFrame(JSON.parse(data));
   }
 
   /** @param {number} code */
@@ -139,7 +123,7 @@ export class Connection {
   }
 
   /**
-   * Tries again after a random part of a growing time, so that those who were cut off together do not come back together.
+   * Tries again after a random part of a growing time, so that clients that were cut off together don't come back together.
    *
    * @param {{ask?: boolean, atLeast?: number, atOnce?: boolean}} how
    */
@@ -159,13 +143,13 @@ export class Connection {
     socket?.close();
   }
 
-  /** @param {State} state */
+  /** @param {ConnectionState} state */
   #enter(state) {
     this.#state = state;
-    this.#room.onState(state, this.#failures);
+    this.#callbacks.onState(state, this.#failures);
   }
 
-  /** A page does not see the server's pings: a long silence may be peace, or a network that died without a word. */
+  /** Scripts don't see the server's pings, so a long silence may mean an idle room or a dead network. */
   #lookAtSilence() {
     if (!document.hidden && Date.now() - this.#heardAt > SILENCE) this.#verify();
   }
@@ -174,7 +158,7 @@ export class Connection {
     if (this.#state !== 'connected') return;
     const socket = this.#socket;
     this.#heardAt = Date.now();
-    const isLost = await this.#room.isBehind().catch((error) => !(error instanceof ApiRefusal && error.isPassing));
+    const isLost = await this.#callbacks.isBehind().catch((error) => !(error instanceof ApiRefusal && error.isPassing));
     if (isLost && socket === this.#socket) this.reconnect();
   }
 }

@@ -1,8 +1,8 @@
-/** From the server's rendering of a message to the nodes that are shown. */
+/** Turns the server's HTML of a message into nodes. */
 
 /**
- * What may be shown, as the server has it in `markup/allowed.py`: elements with their attributes, by namespace, and
- * classes. What is not listed is replaced by what it holds.
+ * The elements that may be shown, with their attributes, by namespace: the same as in `markup/allowed.py`. Any other element is
+ * replaced by its content.
  *
  * @type {Record<string, Record<string, string[]>>}
  */
@@ -63,8 +63,7 @@ const CLASSES = new Set([
 ]);
 const SCHEMES = new Set(['http:', 'https:', 'mailto:']);
 /**
- * The one way in which a text becomes HTML, where the browser asks for one: the document that it is parsed into is never
- * shown and runs nothing.
+ * The only policy for trusted types. The document that a text is parsed into is never shown and runs nothing.
  *
  * @type {{createHTML: (html: string) => any}}
  */
@@ -72,7 +71,7 @@ const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('educa
 const NOT_TEXT = new Set(['script', 'style', 'template', 'noscript']);
 
 /**
- * The server's HTML is safe already. It is rebuilt all the same, so that one mistake there is not enough.
+ * Rebuilds the server's HTML, which is safe already, so that one mistake on the server is not enough for an attack.
  *
  * @param {string | undefined} html
  * @param {string} message  shown when there is no HTML
@@ -102,7 +101,7 @@ function copy(source, target) {
 
 /**
  * @param {Element} element
- * @returns {Element | null} null where its content alone may be shown
+ * @returns {Element | null} null if only its content may be shown
  */
 function emptyCopy({ namespaceURI, localName, attributes }) {
   const elements = ELEMENTS[namespaceURI ?? ''] ?? {};
@@ -118,7 +117,7 @@ function emptyCopy({ namespaceURI, localName, attributes }) {
 function asLink(anchor) {
   const href = anchor.getAttribute('href') ?? '';
   const url = URL.canParse(href) ? new URL(href) : null;
-  // A user name in front of the host is there to deceive: https://bank.example@evil.example
+  // A username before the host deceives readers: https://bank.example@evil.example
   if (!url || !SCHEMES.has(url.protocol) || url.username || url.password) return null;
   anchor.href = url.href;
   anchor.target = '_blank';

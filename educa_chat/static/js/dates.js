@@ -1,5 +1,6 @@
-/** Times as the reader's clock and language have them. */
+/** Times in the reader's time zone and language. */
 
+import { isSameDay } from './calendar.js';
 import { locale, text } from './strings.js';
 
 const timeFormat = new Intl.DateTimeFormat(locale, { timeStyle: 'short' });
@@ -18,7 +19,7 @@ export function timeOf(datetime) {
 
 /**
  * @param {string} datetime
- * @returns {string} with the day, where that is not today
+ * @returns {string} with the day, unless that is today
  */
 export function momentOf(datetime) {
   return isSameDay(datetime, new Date().toISOString()) ? timeOf(datetime) : momentFormat.format(new Date(datetime));
@@ -35,14 +36,6 @@ export function exactTimeOf(datetime) {
   return exactFormat.format(new Date(datetime));
 }
 
-/**
- * @param {string} one
- * @param {string} other
- */
-export function isSameDay(one, other) {
-  return new Date(one).toDateString() === new Date(other).toDateString();
-}
-
 /** @param {string} datetime */
 export function dayOf(datetime) {
   const date = new Date(datetime);
@@ -51,10 +44,4 @@ export function dayOf(datetime) {
   if (date.toDateString() === today.toDateString()) return text('day.today');
   if (date.toDateString() === yesterday.toDateString()) return text('day.yesterday');
   return (date.getFullYear() === today.getFullYear() ? dayFormat : dayOfOtherYearFormat).format(date);
-}
-
-/** @returns {number} milliseconds */
-export function untilMidnight() {
-  const now = new Date();
-  return new Date(now.getFullYear(), now.getMonth(), now.getDate() + 1).getTime() - now.getTime();
 }

@@ -1,26 +1,21 @@
-/** @import { Frame, Page } from './protocol.js' */
-/** @import { LogView, Place } from './log-view.js' */
-/** @import { Originals } from './originals.js' */
-/** @import { RecentEvents } from './recent-events.js' */
-/** @import { ShownMessage } from './message-view.js' */
-
+import { byId } from './dom.js';
+import { kindOf } from './events/registry.js';
 import { loadMessages } from './history.js';
-import { CHANGING, changed, isUnanswered } from './message-state.js';
-import { byId } from './page-data.js';
+import { changed, isUnanswered } from './message-state.js';
 
 const PAGE = 50;
 const AROUND = 25;
 const AGAIN_AFTER = 2000;
 
 /**
- * The part of a room's history that the log shows. It moves by pages at its ends and by jumps, of which the last one wins;
- * and it is of all messages, or of the questions alone that nobody has answered.
+ * The part of a room's history that the log shows: of all messages, or of the unanswered questions alone. It grows by pages at
+ * its ends, and moves by jumps, of which the last one wins.
  */
 export class HistoryWindow {
-  /** The jump that counts; whatever an older one still brings comes too late. */
+  /** The number of the last jump. Answers that earlier jumps still get are ignored. */
   #jump = 0;
   #ofQuestions = false;
-  /** @type {Place | null} where the reader was before she looked at the questions; null: at the newest */
+  /** @type {ReadingPosition | null} where the reader was before they looked at the questions; null: at the newest */
   #back = null;
 
   #button = byId('unanswered');
@@ -33,17 +28,7 @@ export class HistoryWindow {
   #onNewest;
   #onFailure;
 
-  /**
-   * @param {object} page
-   * @param {number | string} page.room
-   * @param {LogView} page.log
-   * @param {RecentEvents} page.recent
-   * @param {Originals} page.originals
-   * @param {() => string | undefined} page.epoch  of the history that is shown
-   * @param {(messages: ShownMessage[]) => void} page.onMessages  are stored, and about to be shown
-   * @param {() => void} page.onNewest  the newest are shown, and nothing behind them is missing
-   * @param {(reason: string) => void} page.onFailure  of a jump, with the key of its text
-   */
+  /** @param {HistoryCallbacks} callbacks */
   constructor({ room, log, recent, originals, epoch, onMessages, onNewest, onFailure }) {
     this.#room = room;
     this.#log = log;
@@ -65,13 +50,12 @@ export class HistoryWindow {
   /** @param {Frame} event  of the log */
   take(event) {
     this.#recent.add(event);
-    if (CHANGING.includes(event.type)) this.#change(event);
-    else if (event.type === 'chat_message' && (!this.#ofQuestions || event.question)) {
-      this.#log.append(/** @type {any} */ (event));
-    }
+    const kind = kindOf(event);
+    if (kind?.change) this.#change(event, kind);
+    else if (kind?.isMessage && (!this.#ofQuestions || event.question)) this.#log.append(/** @type {any} */ (event));
   }
 
-  /** Shows all messages to the newest, unless they are there. */
+  /** Shows the newest of all messages, unless they are shown. */
   async showNewest() {
     if (this.#ofQuestions || this.#log.endsEarly) await this.toNewest();
     else this.#begin();
@@ -88,7 +72,7 @@ export class HistoryWindow {
   }
 
   /**
-   * Leads the reader to a message, with what was said before it and after it.
+   * Shows a message, with those before and after it.
    *
    * @param {number} seq
    */
@@ -103,15 +87,15 @@ export class HistoryWindow {
     const { oldest: before } = this.#log;
     const jump = this.#jump;
     const page = await this.#load({ before, only: only(this.#ofQuestions) });
-    // Meanwhile other messages may be shown.
+    // The log may show other messages by now.
     if (jump !== this.#jump || this.#log.oldest !== before) return;
     if (!page) return this.#log.showOlderFailed();
     this.#log.prepend(this.#upToDate(page));
-    this.#log.showLines(page.lines);
+    this.#log.showSystemMessages(page.lines);
     this.#showWhetherMore(page);
   }
 
-  /** What follows, until nothing is missing. */
+  /** Loads the next messages, until none are missing. */
   async loadNewer() {
     const { newest: after } = this.#log;
     const jump = this.#jump;
@@ -122,13 +106,13 @@ export class HistoryWindow {
       return;
     }
     const areNewest = !page.more && this.#recent.reaches(page.head);
-    this.#log.extend([...this.#upToDate(page), ...(areNewest ? this.#saidAfter(page) : [])], areNewest);
-    this.#log.showLines([...page.lines, ...(areNewest ? this.#linesAfter(page) : [])]);
+    this.#log.extend([...this.#upToDate(page), ...(areNewest ? this.#messagesAfter(page) : [])], areNewest);
+    this.#log.showSystemMessages([...page.lines, ...(areNewest ? this.#systemMessagesAfter(page) : [])]);
     if (areNewest) this.#onNewest();
     else this.#log.watchEnd();
   }
 
-  /** A jump that is under way counts no longer. */
+  /** Begins a jump, which overtakes any other. */
   #begin() {
     this.#button.ariaPressed = String(this.#ofQuestions);
     this.#jump += 1;
@@ -144,7 +128,7 @@ export class HistoryWindow {
   /**
    * @param {{before?: number, after?: number, only?: 'unanswered'}} query
    * @param {number} [limit]
-   * @returns {Promise<Page | null>} null where there is none to be had, or it is of another history
+   * @returns {Promise<Page | null>} null if there is none, or it is of another history
    */
   async #load(query, limit = PAGE) {
     const page = await loadMessages(this.#room, { limit, ...query }).catch(() => null);
@@ -157,8 +141,8 @@ export class HistoryWindow {
    */
   #showNewest(page, ofQuestions) {
     this.#setOfQuestions(ofQuestions);
-    this.#log.replace([...this.#upToDate(page), ...this.#saidAfter(page)], ofQuestions);
-    this.#log.showLines([...page.lines, ...this.#linesAfter(page)]);
+    this.#log.replace([...this.#upToDate(page), ...this.#messagesAfter(page)], ofQuestions);
+    this.#log.showSystemMessages([...page.lines, ...this.#systemMessagesAfter(page)]);
     this.#showWhetherMore(page);
     this.#onNewest();
   }
@@ -180,7 +164,7 @@ export class HistoryWindow {
     }
     this.#setOfQuestions(false);
     this.#log.replaceWithOlder([...this.#upToDate(older), ...this.#upToDate(newer)]);
-    this.#log.showLines([...older.lines, ...newer.lines]);
+    this.#log.showSystemMessages([...older.lines, ...newer.lines]);
     this.#showWhetherMore(older);
     this.#log.watchEnd();
     return true;
@@ -193,17 +177,17 @@ export class HistoryWindow {
     return messages;
   }
 
-  /** @param {Page} page  which ended with the newest when it was made */
-  #saidAfter({ head }) {
-    return this.#recent.saidAfter(head).filter((message) => !this.#ofQuestions || isUnanswered(message));
+  /** @param {Page} page  which ended with the newest message when the server made it */
+  #messagesAfter({ head }) {
+    return this.#recent.messagesAfter(head).filter((message) => !this.#ofQuestions || isUnanswered(message));
   }
 
-  /** @param {Page} page  which ended with the newest when it was made */
-  #linesAfter({ head }) {
-    return this.#ofQuestions ? [] : this.#recent.linesAfter(head);
+  /** @param {Page} page  which ended with the newest message when the server made it */
+  #systemMessagesAfter({ head }) {
+    return this.#ofQuestions ? [] : this.#recent.systemMessagesAfter(head);
   }
 
-  /** @param {Page} page  the oldest that is shown */
+  /** @param {Page} page  with the oldest message that is shown */
   #showWhetherMore({ more }) {
     if (more) this.#log.watchTop();
     else this.#log.showBeginning();
@@ -213,7 +197,7 @@ export class HistoryWindow {
 
   async #switchQuestions() {
     const isOn = this.#button.ariaPressed !== 'true';
-    if (isOn && !this.#ofQuestions) this.#back = this.#log.place;
+    if (isOn && !this.#ofQuestions) this.#back = this.#log.readingPosition;
     if (isOn || !this.#back) {
       const shown = this.toNewest(isOn);
       this.#button.ariaPressed = String(isOn);
@@ -231,17 +215,20 @@ export class HistoryWindow {
     this.#button.ariaPressed = String(ofQuestions);
   }
 
-  /** @param {Frame} event  that changes a message */
-  #change(event) {
-    const { type, target, seq } = event;
+  /**
+   * @param {Frame} event  that changes a message
+   * @param {EventKind} kind
+   */
+  #change(event, { makesQuestions, changesAnswers }) {
+    const { target, seq } = event;
     const before = this.#log.messageAt(target);
-    this.#originals.change(event);
+    this.#originals.opened?.change(event);
     this.#log.change(target, (message) => changed(message, event));
     if (this.#ofQuestions) this.#dropIfAnswered(target);
-    if (this.#ofQuestions && type === 'questioned' && !before) this.#lookAnew(target);
-    if (type !== 'answered' && type !== 'deleted') return;
+    if (this.#ofQuestions && makesQuestions && !before) this.#lookAnew(target);
+    if (!changesAnswers) return;
     if (!before) {
-      // It may be an answer to a question that is shown, or that has to be now.
+      // The target may be an answer to a question that is shown, or has to be shown now.
       if (this.#ofQuestions || this.#log.hasQuestionBefore(target)) this.#findQuestionOf(target);
       return;
     }
@@ -254,15 +241,17 @@ export class HistoryWindow {
 
   /** @param {number} reply */
   async #findQuestionOf(reply) {
-    const found = await this.#originals.find(reply).catch(() => undefined);
+    const originals = await this.#originals.get();
+    const found = await originals?.find(reply).catch(() => undefined);
     if (found?.reply_to) await this.#lookAnew(found.reply_to);
   }
 
-  /** @param {number} seq  of a message of which more may have changed than was told */
+  /** @param {number} seq  of a message that may have changed in more ways than the event says */
   async #lookAnew(seq) {
     if (!this.#ofQuestions && !this.#log.messageAt(seq)) return;
     const jump = this.#jump;
-    const message = await this.#originals.findAnew(seq).catch(() => undefined);
+    const originals = await this.#originals.get();
+    const message = await originals?.findAnew(seq).catch(() => undefined);
     if (!message || jump !== this.#jump) return;
     if (this.#log.messageAt(seq)) this.#log.change(seq, (one) => newest(one, message));
     else if (this.#ofQuestions && isUnanswered(message)) this.#log.put(message);
@@ -283,7 +272,7 @@ function only(ofQuestions) {
 
 /**
  * @param {ShownMessage} one
- * @param {ShownMessage} other  the same
+ * @param {ShownMessage} other  the same message
  */
 function newest(one, other) {
   return (one.asOf ?? one.seq) > (other.asOf ?? other.seq) ? one : other;

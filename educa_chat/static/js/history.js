@@ -1,12 +1,10 @@
-/** @import { Member, Message, Page } from './protocol.js' */
+const TIMEOUT_MS = 15_000;
 
-const WITHIN = 15_000;
-
-/** An answer of the API that is no page. */
+/** An answer of the API other than 200. */
 export class ApiRefusal extends Error {
   /**
    * @param {number} status
-   * @param {number} retryAfter  in milliseconds, 0 when nothing was said
+   * @param {number} retryAfter  in milliseconds, 0 if the server did not say
    */
   constructor(status, retryAfter) {
     super(`The API answered ${status}`);
@@ -14,7 +12,7 @@ export class ApiRefusal extends Error {
     this.retryAfter = retryAfter;
   }
 
-  /** Whether it says nothing about the reader: the server is busy, or in trouble. */
+  /** Whether the server is only busy or in trouble, so that a later request may succeed. */
   get isPassing() {
     return this.status === 429 || this.status >= 500;
   }
@@ -26,7 +24,7 @@ export class ApiRefusal extends Error {
  * @param {number | string} room
  * @param {{limit: number, before?: number, after?: number, only?: 'unanswered'}} query
  * @returns {Promise<Page>}
- * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ * @throws {ApiRefusal} and what `fetch` throws without a connection
  */
 export function loadMessages(room, { limit, before, after, only }) {
   const query = new URLSearchParams({ limit: String(limit) });
@@ -37,71 +35,23 @@ export function loadMessages(room, { limit, before, after, only }) {
 }
 
 /**
- * Loads those of these seqs, at most 50, that are messages of a room.
- *
- * @param {number | string} room
- * @param {number[]} seqs
- * @returns {Promise<Page>}
- * @throws {ApiRefusal} and what `fetch` throws where nobody answers
- */
-export function loadMessagesAt(room, seqs) {
-  return loadPage(`/chat/api/rooms/${room}/messages?seqs=${seqs}`);
-}
-
-/**
- * Loads the rooms of the reader, and how much there is in each that she has not read.
- *
- * @returns {Promise<{rooms: {id: number | string, title: string, unread: number}[]}>}
- * @throws {ApiRefusal} and what `fetch` throws where nobody answers
- */
-export function loadRooms() {
-  return load('/chat/api/rooms');
-}
-
-/**
- * Finds messages of a room, the best first.
- *
- * @param {number | string} room
- * @param {string} words
- * @param {AbortSignal} signal  nobody waits for the answer any more
- * @returns {Promise<Page>}
- * @throws {ApiRefusal} and what `fetch` throws where nobody answers
- */
-export function findMessages(room, words, signal) {
-  return loadPage(`/chat/api/rooms/${room}/search?${new URLSearchParams({ q: words })}`, signal);
-}
-
-/**
  * @param {string} path
  * @param {AbortSignal} [signal]
  * @returns {Promise<Page>}
  */
-async function loadPage(path, signal) {
+export async function loadPage(path, signal) {
   const page = await load(path, signal);
   return { ...page, messages: page.messages.map((/** @type {Message} */ one) => ({ ...one, asOf: page.head })) };
-}
-
-/**
- * Finds members of a room by what their names begin with.
- *
- * @param {number | string} room
- * @param {string} prefix
- * @param {AbortSignal} signal  nobody waits for the answer any more
- * @returns {Promise<{members: Member[]}>}
- * @throws {ApiRefusal} and what `fetch` throws where nobody answers
- */
-export function findMembers(room, prefix, signal) {
-  return load(`/chat/api/rooms/${room}/members?${new URLSearchParams({ q: prefix })}`, signal);
 }
 
 /**
  * @param {string} path  of the API
  * @param {AbortSignal} [signal]
  * @returns {Promise<any>}
- * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ * @throws {ApiRefusal} and what `fetch` throws without a connection
  */
 export async function load(path, signal) {
-  const timeout = AbortSignal.timeout(WITHIN);
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const response = await fetch(path, {
     headers: { Accept: 'application/json' },
     cache: 'no-store',

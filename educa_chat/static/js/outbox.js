@@ -1,27 +1,14 @@
-/** @import { Command, Refusal } from './protocol.js' */
-
 import * as storage from './storage.js';
 
-const ACK_WITHIN = 10_000;
-const TRIES = 5;
-const PASSING = new Set(['rate_limited', 'slow_mode']);
-const LONGEST_WAIT_S = 8;
+const ACK_TIMEOUT_MS = 10_000;
+const MAX_TRIES = 5;
+const TEMPORARY = new Set(['rate_limited', 'slow_mode']);
+const MAX_WAIT_S = 8;
 
 /**
- * @typedef {object} Entry  What the reader has asked for and the room has not yet stored.
- * @property {string} id
- * @property {Command} command
- * @property {string} datetime  when it was given
- * @property {Refusal} [failure]  what it was given up for
- * @property {number} tries
- * @property {number} [dueAt]  when it is tried again, where that is later
- * @property {boolean} [isHeldUp]  whether the server could not store it when it was last tried
- */
-
-/**
- * Sends one command after the other, each until it is stored, so that they keep their order; what waits survives a
- * reload. Each is stored under a key of its own: several windows of one person may share them, and a message that two
- * of them send is still one message, because its id is the same.
+ * Sends one command after the other, each until it is stored, so that they keep their order. Commands that wait survive a
+ * reload. Each has its own key in the browser's storage. Several windows of one user may share them: a message that two
+ * windows send is still one message, because its id is the same.
  */
 export class Outbox {
   /** @type {Map<string, Entry>} */
@@ -31,41 +18,36 @@ export class Outbox {
   /** @type {number | undefined} until the ack is overdue, or until the next try */
   #timer;
 
-  #place;
+  #storageKey;
   #send;
   #onOverdue;
   #onChange;
-  #onGone;
+  #onRemoved;
   #onHeldUp;
 
   /**
-   * @param {string} place  the part of the storage that is its own: the person's and the room's
-   * @param {object} ways
-   * @param {(frame: object) => boolean} ways.send  false when there is no connection
-   * @param {() => void} ways.onOverdue  an ack does not come
-   * @param {(entry: Entry) => void} ways.onChange
-   * @param {(id: string) => void} ways.onGone
-   * @param {(isHeldUp: boolean) => void} ways.onHeldUp  whether anything waits for a server that can't store it
+   * @param {string} storageKey  of the user and the room
+   * @param {OutboxCallbacks} callbacks
    */
-  constructor(place, { send, onOverdue, onChange, onGone, onHeldUp }) {
-    this.#place = `outbox:${place}:`;
+  constructor(storageKey, { send, onOverdue, onChange, onRemoved, onHeldUp }) {
+    this.#storageKey = `outbox:${storageKey}:`;
     this.#send = send;
     this.#onOverdue = onOverdue;
     this.#onChange = onChange;
-    this.#onGone = onGone;
+    this.#onRemoved = onRemoved;
     this.#onHeldUp = onHeldUp;
     storage.onChangedElsewhere((key, value) => {
-      if (value === null && key.startsWith(this.#place)) this.#forget(key.slice(this.#place.length));
+      if (value === null && key.startsWith(this.#storageKey)) this.#forget(key.slice(this.#storageKey.length));
     });
   }
 
-  /** Takes up what an earlier page has left. */
+  /** Goes on with what an earlier page has left. */
   restore() {
-    const entries = storage.keysOf(this.#place).map((key) => storage.readObject(key));
+    const entries = storage.keysOf(this.#storageKey).map((key) => storage.readObject(key));
     for (const entry of entries.filter((entry) => entry?.command).sort(byTime)) {
       this.#entries.set(entry.id, entry);
     }
-    this.#tellHeldUp();
+    this.#reportHeldUp();
   }
 
   /** @returns {Iterable<Entry>} */
@@ -75,7 +57,7 @@ export class Outbox {
 
   /**
    * @param {number} seq
-   * @returns {Command[]} what is on its way to happen to this message
+   * @returns {Command[]} the pending ones about this message
    */
   commandsOn(seq) {
     const waiting = [...this.#entries.values()].filter(({ failure }) => !failure);
@@ -92,7 +74,7 @@ export class Outbox {
   }
 
   connected() {
-    this.#goOn();
+    this.#sendAfterAck();
   }
 
   disconnected() {
@@ -101,16 +83,16 @@ export class Outbox {
   }
 
   /**
-   * @param {string} id  a message that is known to be stored
-   * @returns {Entry | undefined} what waited for that
+   * @param {string} id  of a command that is stored
+   * @returns {Entry | undefined} its command, if it was here
    */
   stored(id) {
     const entry = this.#entries.get(id);
     if (!entry) return undefined;
     this.#entries.delete(id);
-    storage.remove(this.#place + id);
-    this.#tellHeldUp();
-    if (this.#sent === id) this.#goOn();
+    storage.remove(this.#storageKey + id);
+    this.#reportHeldUp();
+    if (this.#sent === id) this.#sendAfterAck();
     return entry;
   }
 
@@ -122,13 +104,13 @@ export class Outbox {
     entry.tries += 1;
     entry.isHeldUp = code === 'unavailable';
     // A server that can't store anything says nothing about the command: it is sent until it is stored.
-    if (entry.isHeldUp || (PASSING.has(code) && entry.tries < TRIES)) {
-      entry.dueAt = Date.now() + (seconds ?? Math.min(2 ** entry.tries, LONGEST_WAIT_S)) * 1000;
+    if (entry.isHeldUp || (TEMPORARY.has(code) && entry.tries < MAX_TRIES)) {
+      entry.dueAt = Date.now() + (seconds ?? Math.min(2 ** entry.tries, MAX_WAIT_S)) * 1000;
     } else {
       entry.failure = refusal;
     }
     this.#changed(entry);
-    if (this.#sent === id) this.#goOn();
+    if (this.#sent === id) this.#sendAfterAck();
   }
 
   /** @param {string} id */
@@ -144,25 +126,20 @@ export class Outbox {
 
   /** @param {string} id */
   discard(id) {
-    storage.remove(this.#place + id);
+    storage.remove(this.#storageKey + id);
     this.#forget(id);
-  }
-
-  /** @param {string} id */
-  messageOf(id) {
-    return this.#entries.get(id)?.command.message ?? '';
   }
 
   /** @param {string} id */
   #forget(id) {
     if (!this.#entries.delete(id)) return;
-    this.#tellHeldUp();
-    if (this.#sent === id) this.#goOn();
-    this.#onGone(id);
+    this.#reportHeldUp();
+    if (this.#sent === id) this.#sendAfterAck();
+    this.#onRemoved(id);
   }
 
-  /** Nothing is under way any more. */
-  #goOn() {
+  /** Nothing waits for its ack any more. */
+  #sendAfterAck() {
     this.#sent = null;
     this.#sendNext();
   }
@@ -171,7 +148,7 @@ export class Outbox {
     if (this.#sent) return;
     clearTimeout(this.#timer);
     const waiting = [...this.#entries.values()].filter(({ failure }) => !failure);
-    // Messages keep their order and so does the rest; but who must wait before she says more may do the rest at once.
+    // Messages keep their order, and so do the other commands; but these need not wait until another message is allowed.
     const firsts = [waiting.find(isMessage), waiting.find((entry) => !isMessage(entry))].filter((one) => one !== undefined);
     const next = firsts.sort(byDue)[0];
     if (!next) return;
@@ -180,18 +157,18 @@ export class Outbox {
       this.#timer = setTimeout(() => this.#sendNext(), wait);
     } else if (this.#send({ ...next.command, id: next.id })) {
       this.#sent = next.id;
-      this.#timer = setTimeout(this.#onOverdue, ACK_WITHIN);
+      this.#timer = setTimeout(this.#onOverdue, ACK_TIMEOUT_MS);
     }
   }
 
   /** @param {Entry} entry */
   #changed(entry) {
-    storage.write(this.#place + entry.id, JSON.stringify(entry));
+    storage.write(this.#storageKey + entry.id, JSON.stringify(entry));
     this.#onChange(entry);
-    this.#tellHeldUp();
+    this.#reportHeldUp();
   }
 
-  #tellHeldUp() {
+  #reportHeldUp() {
     this.#onHeldUp([...this.#entries.values()].some(({ isHeldUp }) => isHeldUp));
   }
 }
@@ -202,7 +179,7 @@ export function isMessage({ command }) {
 }
 
 function newId() {
-  // randomUUID is there for secure contexts alone, and a school may run this over plain http.
+  // Browsers have randomUUID in secure contexts only, and a school may run this over plain HTTP.
   return crypto.randomUUID?.() ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), hex).join('');
 }
 

@@ -1,54 +1,31 @@
-/** @import { Frame } from './protocol.js' */
+/** @import { Names } from './names.js' */
 
-import { discOf, make } from './message-view.js';
-import { byId } from './page-data.js';
+import { byId, el } from './dom.js';
+import { avatar } from './names.js';
 import { plural, text } from './strings.js';
 
-/** Who is in the room now, and what everybody is called who was ever seen here. */
+/** The list of the people who are in the room now. */
 export class People {
   #button = byId('people-button');
   #title = byId('people-title');
   #list = byId('people-list');
   #tooMany = byId('people-too-many');
-  /** @type {Map<string, string>} */
-  #names = new Map();
-  /** @type {Set<string>} who had to be shown without a name */
-  #nameless = new Set();
 
   #reader;
-  #onNamed;
+  #names;
 
   /**
-   * @param {string} reader
-   * @param {() => void} onNamed  somebody who was shown without a name has one now
+   * @param {string} reader  their username
+   * @param {Names} names
    */
-  constructor(reader, onNamed) {
+  constructor(reader, names) {
     this.#reader = reader;
-    this.#onNamed = onNamed;
+    this.#names = names;
   }
 
-  /** @param {Iterable<{user: string, name: string}>} people */
-  learn(people) {
-    let isNamed = false;
-    for (const { user, name } of people) {
-      this.#names.set(user, name);
-      isNamed = this.#nameless.delete(user) || isNamed;
-    }
-    if (isNamed) this.#onNamed();
-  }
-
-  /** @param {string} user */
-  nameOf(user) {
-    const name = this.#names.get(user);
-    if (name === undefined) this.#nameless.add(user);
-    return name ?? user;
-  }
-
-  /**
-   * @param {Frame} presence  of a large room it has the count alone
-   */
+  /** @param {Frame} presence  which has only the count in a large room */
   show({ count, users = [], names = {} }) {
-    this.learn(Object.entries(names).map(([user, name]) => ({ user, name: String(name) })));
+    this.#names.learn(Object.entries(names).map(([user, name]) => ({ user, name: String(name) })));
     const here = plural('people.here', count);
     this.#button.hidden = false;
     this.#button.ariaLabel = here;
@@ -56,15 +33,15 @@ export class People {
     /** @type {HTMLElement} */ (this.#button.querySelector('span')).textContent = String(count);
     this.#title.textContent = here;
     this.#tooMany.hidden = users.length > 0;
-    this.#list.replaceChildren(...users.map((/** @type {string} */ user) => this.#lineOf(user)));
+    this.#list.replaceChildren(...users.map((/** @type {string} */ user) => this.#itemOf(user)));
   }
 
   /** @param {string} user */
-  #lineOf(user) {
-    const name = this.nameOf(user);
-    const line = make('li');
-    line.append(discOf({ user, name }), make('bdi', '', name));
-    if (user === this.#reader) line.append(make('span', 'people-you', text('people.you')));
-    return line;
+  #itemOf(user) {
+    const name = this.#names.of(user);
+    const item = el('li');
+    item.append(avatar({ user, name }), el('bdi', '', name));
+    if (user === this.#reader) item.append(el('span', 'people-you', text('people.you')));
+    return item;
   }
 }

@@ -1,7 +1,9 @@
-const GAP = 6;
+import { byId } from './dom.js';
+
+const GAP_PX = 6;
 
 /**
- * Opens a panel beside what it belongs to. Where there is little room, the style sheet lays it along the lower edge.
+ * Opens a panel beside what it belongs to. On a small screen, the style sheet lays it along the lower edge.
  *
  * @param {HTMLElement} panel
  * @param {Element} anchor
@@ -10,17 +12,22 @@ export function openAt(panel, anchor) {
   const { top, bottom, left, right } = anchor.getBoundingClientRect();
   panel.showPopover();
   const { offsetWidth: width, offsetHeight: height } = panel;
-  const below = bottom + GAP + height <= innerHeight;
+  const below = bottom + GAP_PX + height <= innerHeight;
   const start = getComputedStyle(panel).direction === 'rtl' ? left : right - width;
-  panel.style.setProperty('--panel-top', `${Math.max(GAP, below ? bottom + GAP : top - GAP - height)}px`);
-  panel.style.setProperty('--panel-left', `${Math.min(Math.max(GAP, start), innerWidth - width - GAP)}px`);
+  panel.style.setProperty('--panel-top', `${Math.max(GAP_PX, below ? bottom + GAP_PX : top - GAP_PX - height)}px`);
+  panel.style.setProperty('--panel-left', `${Math.min(Math.max(GAP_PX, start), innerWidth - width - GAP_PX)}px`);
+}
+
+/** @param {string} id */
+export function dialogById(id) {
+  return /** @type {HTMLDialogElement} */ (byId(id));
 }
 
 /**
  * Asks the reader something.
  *
  * @param {HTMLDialogElement} dialog  whose buttons have values
- * @returns {Promise<string>} the value that was chosen, '' when it was left
+ * @returns {Promise<string>} the value that was chosen, '' if the dialog was closed
  */
 export function ask(dialog) {
   dialog.returnValue = '';

@@ -1,14 +1,11 @@
-/** @import { Frame, Page } from './protocol.js' */
-/** @import { ShownMessage } from './message-view.js' */
-
+import { kindOf } from './events/registry.js';
 import { changed } from './message-state.js';
 
-const KEPT = 500;
-const LINES = ['closed', 'slowed', 'muted', 'anonymity'];
+const MAX_EVENTS = 500;
 
 /**
- * What has happened of late. A page of messages may have been asked for before an event and come after it: this brings it up
- * to date. A message that is newer than the event is not changed by it.
+ * The last events. A page of messages may have been requested before an event and arrive after it: these events bring it up to
+ * date. A message that takes an event into account already is not changed by it.
  */
 export class RecentEvents {
   /** @type {Frame[]} */
@@ -17,10 +14,10 @@ export class RecentEvents {
   /** @param {Frame} event */
   add(event) {
     this.#events.push(event);
-    if (this.#events.length > KEPT) this.#events.shift();
+    if (this.#events.length > MAX_EVENTS) this.#events.shift();
   }
 
-  /** They were of another history. */
+  /** The room has another history now. */
   forget() {
     this.#events = [];
   }
@@ -35,27 +32,27 @@ export class RecentEvents {
 
   /**
    * @param {number} head
-   * @returns {boolean} whether nothing is missing of what came behind it
+   * @returns {boolean} whether all events after it are here
    */
   reaches(head) {
-    return this.#events.length < KEPT || this.#events[0].seq <= head + 1;
+    return this.#events.length < MAX_EVENTS || this.#events[0].seq <= head + 1;
   }
 
   /**
    * @param {number} head
-   * @returns {ShownMessage[]} what was said behind it, as it stands now
+   * @returns {ShownMessage[]} the messages after it, as they stand now
    */
-  saidAfter(head) {
-    const said = this.#events.filter(({ type, seq }) => type === 'chat_message' && seq > head);
-    return said.map((message) => this.#changed(/** @type {any} */ (message)));
+  messagesAfter(head) {
+    const messages = this.#events.filter((event) => kindOf(event)?.isMessage && event.seq > head);
+    return messages.map((message) => this.#changed(/** @type {any} */ (message)));
   }
 
   /**
    * @param {number} head
-   * @returns {Frame[]} what stands between the messages behind it
+   * @returns {Frame[]} the events after it that the log shows as lines between the messages
    */
-  linesAfter(head) {
-    return this.#events.filter(({ type, seq }) => LINES.includes(type) && seq > head);
+  systemMessagesAfter(head) {
+    return this.#events.filter((event) => kindOf(event)?.systemMessage && event.seq > head);
   }
 
   /** @param {ShownMessage} message */

@@ -1,13 +1,13 @@
-/** @import { Frame } from './protocol.js' */
-
-import { durationOf, momentOf } from './dates.js';
+import { momentOf } from './dates.js';
 import { text } from './strings.js';
 
-const LONGEST_TIMER = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** Who may write in the room, how often, and until when not. */
+/** @typedef {Partial<Pick<RoomRules, 'isClosed' | 'slowSeconds' | 'anonymity' | 'mutedUntil'>>} Rules */
+
+/** Whether the reader may write in the room, how often, and whether anonymously. */
 export class RoomRules {
-  isInstructor = false;
+  isInstructor;
   isClosed = false;
   slowSeconds = 0;
   /** @type {boolean | null} whether students may be anonymous to each other; null: not known yet */
@@ -17,59 +17,35 @@ export class RoomRules {
 
   /** @type {number | undefined} until the reader may write again */
   #timer;
-  #user;
-  #nameOf;
   #onChange;
 
   /**
-   * @param {object} ways
-   * @param {string} ways.user
-   * @param {boolean} ways.isInstructor
-   * @param {(user: string) => string} ways.nameOf
-   * @param {() => void} ways.onChange
+   * @param {boolean} isInstructor
+   * @param {() => void} onChange
    */
-  constructor({ user, isInstructor, nameOf, onChange }) {
-    this.#user = user;
+  constructor(isInstructor, onChange) {
     this.isInstructor = isInstructor;
-    this.#nameOf = nameOf;
     this.#onChange = onChange;
   }
 
   /** @param {Frame} welcome */
   begin({ me, limits, state }) {
     this.isInstructor = me.role === 'instructor';
-    this.isClosed = Boolean(state.closed);
-    this.anonymity = Boolean(state.anonymity);
-    this.slowSeconds = limits.slow_seconds ?? 0;
-    this.mutedUntil = limits.muted_until ?? null;
+    this.change({
+      isClosed: Boolean(state.closed),
+      anonymity: Boolean(state.anonymity),
+      slowSeconds: limits.slow_seconds ?? 0,
+      mutedUntil: limits.muted_until ?? null,
+    });
+  }
+
+  /** @param {Rules} rules  those that have changed */
+  change(rules) {
+    Object.assign(this, rules);
     this.#changed();
   }
 
-  /** @param {Frame} event  `closed`, `slowed`, `anonymity` or `muted` */
-  apply(event) {
-    if (event.type === 'closed') this.isClosed = event.on;
-    else if (event.type === 'slowed') this.slowSeconds = event.seconds;
-    else if (event.type === 'anonymity') this.anonymity = event.on;
-    else if (this.#isAboutReader(event)) this.mutedUntil = event.until;
-    this.#changed();
-  }
-
-  /**
-   * @param {Frame} event  `closed`, `slowed`, `anonymity` or `muted`, be it of long ago
-   * @returns {string} a word on it to who is in the room
-   */
-  wordsOn(event) {
-    if (event.type === 'closed') return text(event.on ? 'rule.closed' : 'rule.open');
-    if (event.type === 'slowed') {
-      return event.seconds ? text('rule.slow', { time: durationOf(event.seconds) }) : text('rule.not_slow');
-    }
-    if (event.type === 'anonymity') return text(event.on ? 'rule.anonymity' : 'rule.no_anonymity');
-    const time = event.until ? momentOf(event.until) : '';
-    if (this.#isAboutReader(event)) return text(time ? 'rule.muted_you' : 'rule.unmuted_you', { time });
-    return text(time ? 'rule.muted' : 'rule.unmuted', { name: this.#nameOf(event.target_user), time });
-  }
-
-  /** Why the reader may not write now; '' when she may. */
+  /** Why the reader may not write now; '' if they may. */
   get reason() {
     if (this.isInstructor) return '';
     if (this.#isMuted) return text('rule.muted_you', { time: momentOf(this.mutedUntil ?? '') });
@@ -81,29 +57,24 @@ export class RoomRules {
   }
 
   /**
-   * @param {string | undefined} said  when the reader's last message was stored, by the server's clock
-   * @returns {number} when the next may be, by this one's
+   * @param {string | undefined} datetime  when the reader's last message was stored, by the server's clock
+   * @returns {number} when they may send the next one, by this browser's clock
    */
-  nextMessageAt(said) {
-    if (this.isInstructor || !this.slowSeconds || !said) return 0;
-    // A clock that is wrong must not make her wait for longer than the room wants.
-    return Math.min(Date.parse(said), Date.now()) + this.slowSeconds * 1000;
+  nextMessageAt(datetime) {
+    if (this.isInstructor || !this.slowSeconds || !datetime) return 0;
+    // A wrong clock must not make them wait for longer than the room requires.
+    return Math.min(Date.parse(datetime), Date.now()) + this.slowSeconds * 1000;
   }
 
   get #isMuted() {
     return this.mutedUntil !== null && Date.parse(this.mutedUntil) > Date.now();
   }
 
-  /** @param {Frame} event  `muted` */
-  #isAboutReader({ target_user: student }) {
-    return student === this.#user;
-  }
-
   #changed() {
     clearTimeout(this.#timer);
     if (this.#isMuted) {
       const left = Date.parse(this.mutedUntil ?? '') - Date.now();
-      this.#timer = setTimeout(() => this.#changed(), Math.min(left + 500, LONGEST_TIMER));
+      this.#timer = setTimeout(() => this.#changed(), Math.min(left + 500, MAX_TIMER_MS));
     }
     this.#onChange();
   }

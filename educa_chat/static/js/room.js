@@ -1,112 +1,75 @@
-/** The room page: what the server says goes into the log, what the reader says into the outbox. */
+/** The room page: makes its parts and connects them. */
 
-/** @import { Frame, Message, Page } from './protocol.js' */
-/** @import { Entry } from './outbox.js' */
-/** @import { ShownMessage } from './message-view.js' */
-/** @import { Completion } from './mentions/completion.js' */
-/** @import { Notifications } from './notifications/notifications.js' */
-/** @import { Search } from './search/search.js' */
-/** @import { ClassBar } from './class/class-bar.js' */
-/** @import { Muted } from './class/muted.js' */
-/** @import { Reports } from './class/reports.js' */
-
-import { Actions, isEditable } from './actions.js';
+import { Actions } from './actions.js';
 import { Composer } from './composer.js';
 import { Connection } from './connection.js';
-import { timeOf } from './dates.js';
+import { byId, pageData } from './dom.js';
+import { EventStream } from './event-stream.js';
+import { kindOf, kindOfCommand } from './events/registry.js';
 import { loadMessages } from './history.js';
 import { HistoryWindow } from './history-window.js';
-import { LogView } from './log-view.js';
-import { expected } from './message-state.js';
-import { Notice } from './notice.js';
-import { Originals } from './originals.js';
-import { Outbox, isMessage } from './outbox.js';
-import { byId, pageData } from './page-data.js';
+import { LogView } from './log/log-view.js';
+import { MessageMenu } from './message-menu.js';
+import { Names } from './names.js';
+import { Outgoing } from './outgoing.js';
+import { Part } from './part.js';
 import { People } from './people.js';
-import { Pins } from './pins.js';
-import { ask } from './popover.js';
-import { ReactionPicker } from './reactions.js';
+import { ReactionPicker } from './reactions/picker.js';
 import { RecentEvents } from './recent-events.js';
 import { RoomRules } from './room-rules.js';
 import { Rooms } from './rooms.js';
+import { endSession } from './session-end.js';
 import { Status } from './status.js';
 import * as storage from './storage.js';
 import { text } from './strings.js';
-import { TypingLine, typingTeller } from './typing.js';
+import { Toast } from './toast.js';
+import { TypingLine, typingReporter } from './typing.js';
 import { Unread } from './unread.js';
 import { followViewport } from './viewport.js';
 
-const PAGE = 50;
-const CATCH_UP_WITHIN = 2000;
-const WORTH_A_WORD = 10_000;
+const PAGE_SIZE = 50;
+const CATCH_UP_WITHIN_MS = 2000;
 
 /** @type {number | string} */
 const room = pageData('course-id');
 /** @type {string} */
 const user = pageData('request-user');
 /** @type {{name: string, role: 'student' | 'instructor'}} */
-let reader = pageData('reader');
-const pageRole = reader.role;
-const place = `${user}:${room}`;
+let author = pageData('reader');
+const pageRole = author.role;
+const storageKey = `${user}:${room}`;
 
-/** @type {{seq: number, datetime?: string, epoch: string} | null} up to where the log is shown; null: nothing yet */
-let position = null;
-/** Whether the session has ended, and the page shows no more of the room. */
+/** Whether the session has ended, so that the page no longer shows the room. */
 let hasEnded = false;
 
 const status = new Status(signInUrl());
-const notice = new Notice();
-const people = new People(user, () => log.renameReaders());
+const toast = new Toast();
+const names = new Names(() => log.renderNames());
+const people = new People(user, names);
 const typing = new TypingLine();
 const picker = new ReactionPicker();
 const recent = new RecentEvents();
-const originals = new Originals({ room, recent, onKnown: (seqs) => log.renderRepliesTo(seqs) });
+const stream = new EventStream(user);
 
-/**
- * What a button in a message does, or an item of its menu.
- *
- * @type {Record<string, (message: ShownMessage, button: HTMLElement) => unknown>}
- */
-const acts = {
-  retry: ({ id = '' }) => outbox.retry(id),
-  discard: ({ id = '' }) => outbox.discard(id),
-  copy: ({ message }) => copy(message),
-  show: (_, { dataset }) => historyWindow.show(Number(dataset.value)),
-  more: (message, button) => actions.open(message, button),
-  reply: (message) => composer.reply(message),
-  react: (message, button) => {
-    if (button.dataset.value) react(message, button.dataset.value);
-    else picker.open(button, (emoji) => react(message, emoji));
-  },
-  edit: (message) => composer.edit(message),
-  report: async ({ seq }) => {
-    const reason = /** @type {HTMLTextAreaElement} */ (byId('report-reason'));
-    reason.value = '';
-    if (await ask(dialog('report-dialog'))) outbox.add({ type: 'report', target: seq, reason: reason.value.trim() });
-  },
-  delete: async ({ seq }) => (await ask(dialog('delete-dialog'))) && outbox.add({ type: 'delete', target: seq }),
-  pin: ({ seq, pinned }) => outbox.add({ type: 'pin', target: seq, on: !pinned }),
-  answer: ({ seq, answered }) => outbox.add({ type: 'answer', target: seq, on: !answered }),
-  question: ({ seq, question }) => outbox.add({ type: 'question', target: seq, on: !question }),
-  endorse: ({ seq, endorsed }) => outbox.add({ type: 'endorse', target: seq, on: !endorsed }),
-  mute: async ({ user: student }) => {
-    const minutes = await ask(dialog('mute-dialog'));
-    if (minutes) outbox.add({ type: 'mute', user: student, minutes: Number(minutes) });
-  },
-};
+const originals = new Part({
+  module: () => import('./originals/originals.js'),
+  make: ({ Originals }) => new Originals({ room, recent, onKnown: (seqs) => log.renderRepliesTo(seqs) }),
+  onFailure: partFailed,
+});
 
+/** @type {LogView} */
 const log = new LogView({
   user,
-  nameOf: (name) => people.nameOf(name),
-  wordsOn: (event) => rules.wordsOn(event),
-  isReported: (seq) => oversight?.reports.has(seq) ?? false,
-  expected: standing,
-  originals,
+  nameOf: (one) => names.of(one),
+  textOf: (event) => kindOf(event)?.systemMessage?.(event, { user, nameOf: (one) => names.of(one) }) ?? '',
+  isReported: (seq) => reports.opened?.has(seq) ?? false,
+  optimistic: (message) => outgoing.optimistic(message),
+  originals: { of: originalOf, learn: (message) => originals.opened?.learn(message) },
   onTop: () => historyWindow.loadOlder(),
   onEnd: () => historyWindow.loadNewer(),
   onNewest: () => historyWindow.toNewest(),
   onBottom: () => unread.look(),
-  onAction: (action, message, button) => acts[action](message, button),
+  onAction: (name, message, button) => (buttons[name] ? buttons[name](message, button) : actions.run(name, message, button)),
 });
 
 const historyWindow = new HistoryWindow({
@@ -114,13 +77,16 @@ const historyWindow = new HistoryWindow({
   log,
   recent,
   originals,
-  epoch: () => position?.epoch,
-  onMessages: settle,
+  epoch: () => stream.epoch,
+  onMessages: (messages) => {
+    names.learn(messages);
+    outgoing.stored(messages);
+  },
   onNewest: () => {
-    showUnstored();
+    outgoing.showPending();
     showRules();
   },
-  onFailure: (reason) => notice.tell(text(reason)),
+  onFailure: (reason) => toast.show(text(reason)),
 });
 
 const connection = new Connection({
@@ -129,289 +95,296 @@ const connection = new Connection({
   onFrame: receive,
   onState: (state, failures) => {
     status.show(state, failures);
-    if (state === 'connected') outbox.connected();
-    else outbox.disconnected();
+    outgoing.setConnected(state === 'connected');
     if (state === 'connected' || state === 'not-member') composer.open(state === 'connected');
     if (state === 'signed-out' || state === 'other-user') end(state === 'signed-out');
   },
   isBehind,
 });
 
-const outbox = new Outbox(place, {
+/** @type {Outgoing} */
+const outgoing = new Outgoing({
+  storageKey,
+  user,
+  author: () => author,
+  log,
+  toast,
   send: (frame) => connection.send(frame),
   onOverdue: () => connection.reconnect(),
-  onChange: showEntry,
-  onGone: (id) => log.removeUnstored(id),
+  onAccepted: (command) => kindOfCommand(command)?.accepted?.(page),
+  onFailed: () => classPanel.opened?.showRules(),
   onHeldUp: (isHeldUp) => status.holdUp(isHeldUp),
 });
 
 const unread = new Unread({
   log,
-  newest: () => position?.seq ?? 0,
-  tell: (seq) => connection.send({ type: 'read', seq }),
+  newest: () => stream.seq,
+  report: (seq) => connection.send({ type: 'read', seq }),
 });
 
 const composer = new Composer({
-  place,
-  onMessage: (said) => {
-    outbox.add({ type: 'message', ...said });
+  storageKey,
+  onMessage: (message) => {
+    outgoing.add({ type: 'message', ...message });
     historyWindow.showNewest();
   },
-  onEdit: (target, message) => outbox.add({ type: 'edit', target, message }),
+  onEdit: (target, message) => outgoing.add({ type: 'edit', target, message }),
   onEditLast: () => {
     const last = log.lastOwn;
-    if (last && isEditable(last, who)) composer.edit(last);
+    if (last && actions.isOffered('edit', last)) composer.edit(last);
   },
-  onTyping: typingTeller(() => connection.send({ type: 'typing' })),
+  onTyping: typingReporter(() => connection.send({ type: 'typing' })),
 });
 
-const rules = new RoomRules({
+const rules = new RoomRules(author.role === 'instructor', showRules);
+
+// Parts that are loaded when they are needed.
+
+const pins = new Part({
+  module: () => import('./pins/pins.js'),
+  make: ({ Pins }) => new Pins({ find: findMessage, onShow: (seq) => historyWindow.show(seq) }),
+  onFailure: partFailed,
+});
+
+const search = new Part({
+  module: () => import('./search/search.js'),
+  strings: 'search',
+  make: ({ Search }) => new Search({ room, onChoice: (seq) => historyWindow.show(seq) }),
+  onFailure: partFailed,
+});
+
+const completion = new Part({
+  module: () => import('./mentions/completion.js'),
+  strings: 'mention',
+  make: ({ Completion }) => new Completion({ room, user, mayMentionAll: () => rules.isInstructor }),
+  onFailure: partFailed,
+});
+
+const notifications = new Part({
+  module: () => import('./notifications/notifications.js'),
+  strings: 'notifications',
+  make: ({ Notifications }) =>
+    new Notifications({
+      room,
+      user,
+      isOwn: async (seq) => Boolean((await findMessage(seq))?.own),
+      onChoice: (seq) => historyWindow.show(seq),
+    }),
+  onFailure: partFailed,
+});
+
+const classPanel = new Part({
+  module: () => import('./class/class-panel.js'),
+  strings: 'class',
+  make: ({ ClassPanel }) => new ClassPanel({ room, rules, names, onCommand: (command) => outgoing.add(command) }),
+  onFailure: partFailed,
+});
+
+const reports = new Part({
+  module: () => import('./class/reports.js'),
+  strings: 'class',
+  make: ({ Reports }) => new Reports({ room, onChange: (seqs) => [...seqs].forEach((seq) => log.change(seq)) }),
+  onFailure: partFailed,
+});
+
+/** @type {RoomPage} */
+const page = {
   user,
-  isInstructor: reader.role === 'instructor',
-  nameOf: (name) => people.nameOf(name),
-  onChange: showRules,
-});
+  names,
+  log,
+  pins,
+  typing,
+  unread,
+  rules,
+  composer,
+  outgoing,
+  toast,
+  picker,
+  notifications,
+  classPanel,
+  reports,
+  isLive: (seq) => stream.isLive(seq),
+};
 
-const who = {
+const reader = {
   get isInstructor() {
     return rules.isInstructor;
   },
   get mayWrite() {
     return rules.mayWrite;
   },
-  isOwn: (/** @type {number} */ seq) => Boolean((log.messageAt(seq) ?? originals.of(seq))?.own),
+  isOwn: (/** @type {number} */ seq) => Boolean((log.messageAt(seq) ?? originalOf(seq))?.own),
 };
-
-const actions = new Actions({
-  who,
+const actions = new Actions(reader, page);
+const menu = new MessageMenu(actions, {
   messageOf: (element) => log.messageOf(element),
-  onAction: (action, message, anchor) => acts[action](message, anchor),
+  onAction: (name, message, anchor) => actions.run(name, message, anchor),
 });
 
-const pins = new Pins({
-  find: async (seq) => log.messageAt(seq) ?? originals.find(seq),
-  onShow: (seq) => historyWindow.show(seq),
-});
-
-/** @type {Search | undefined} */
-let search;
-/** @type {{bar: ClassBar, reports: Reports, muted: Muted} | undefined} how an instructor leads the class */
-let oversight;
-/** @type {Completion | undefined} */
-let completion;
-/** @type {Promise<Notifications | null> | undefined} */
-let notifications;
-/** The head when the socket was opened: what is behind it is said now. */
-let liveAfter = 0;
-/** The event that is by the reader or about them, as the frame `own` has said. */
-let ownSeq = 0;
-/** The newest message of this window that was stored. */
-let acked = { seq: 0, id: '' };
-
-/** @type {Record<string, ((event: Frame) => void) | undefined>} */
-const events = {
-  chat_message: said,
-  edited: (event) => pins.apply(event),
-  deleted: (event) => {
-    pins.apply(event);
-    overseen(event);
-    notifications?.then((opened) => opened?.forget(event.target));
-  },
-  pinned: (event) => pins.apply(event),
-  closed: ruled,
-  slowed: ruled,
-  muted: ruled,
-  anonymity: ruled,
-  reported: overseen,
-  settled: overseen,
+/**
+ * The buttons in a message that stand for no action of its menu.
+ *
+ * @type {Record<string, ((message: ShownMessage, button: HTMLElement) => unknown) | undefined>}
+ */
+const buttons = {
+  retry: ({ id = '' }) => outgoing.retry(id),
+  discard: ({ id = '' }) => outgoing.discard(id),
+  show: (_, { dataset }) => historyWindow.show(Number(dataset.value)),
+  more: (message, button) => menu.open(message, button),
 };
 
 /**
- * What is no event of the log, even where it names a seq.
+ * Frames that are no events, though some of them name a seq.
  *
- * @type {Record<string, ((signal: Frame) => void) | undefined>}
+ * @type {Record<string, ((signal: Frame) => unknown) | undefined>}
  */
 const signals = {
   welcome,
-  reset: startOver,
-  ack: acknowledged,
-  error: refused,
-  own: ({ seq }) => (ownSeq = seq),
+  reset: () => {
+    stream.forget();
+    connection.reconnect();
+  },
+  ack: (ack) => outgoing.acknowledged(ack, ack.seq <= stream.seq) && stream.markSent(/** @type {any} */ (ack)),
+  error: (refusal) => {
+    if (refusal.code === 'slow_mode') composer.holdUntil(Date.now() + (refusal.retry_after ?? 0) * 1000);
+    outgoing.refused(/** @type {any} */ (refusal));
+  },
+  own: ({ seq }) => stream.markOwn(seq),
   presence: (signal) => people.show(signal),
   typing: (signal) => signal.user !== user && typing.show(signal),
   read: ({ seq }) => {
     unread.moved(seq);
-    notifications?.then((opened) => opened?.read(seq));
+    notifications.whenOpened((opened) => opened.read(seq));
   },
 };
 
 new Rooms();
-byId('search-button').addEventListener('click', toggleSearch);
+connectButtons();
 addEventListener('hashchange', showLinked);
-byId('chat-message-input').addEventListener('input', offerMembers);
-byId('notifications-ask').addEventListener('click', () => wantNotifications().then((opened) => opened?.ask()));
-if (storage.read(`notifications:${user}`)) wantNotifications();
-// A click that came before would have been lost.
-for (const id of ['search-button', 'unanswered']) byId(id).removeAttribute('disabled');
 followViewport();
 composer.limitTo(pageData('limits').message_length);
-outbox.restore();
-showUnstored();
+outgoing.restore();
 connection.connect();
 
-/** @param {boolean} ask */
-async function prepare(ask) {
-  if (!position) begin(await loadMessages(room, { limit: PAGE }));
-  else if (ask) await loadMessages(room, { limit: 1 });
-  // Somebody has signed in again, who need not be the same user.
+/** Connects the buttons that open the parts. */
+function connectButtons() {
+  const searchButton = byId('search-button');
+  search.prefetchFor(searchButton);
+  searchButton.addEventListener('click', () => search.open((opened) => opened.toggle()));
+
+  const notificationsButton = byId('notifications-ask');
+  notifications.prefetchFor(notificationsButton);
+  notificationsButton.addEventListener('click', () => notifications.open((opened) => opened.ask()));
+  if (storage.read(`notifications:${user}`)) notifications.open(() => {});
+
+  const field = /** @type {HTMLTextAreaElement} */ (byId('chat-message-input'));
+  field.addEventListener('input', () => {
+    if (!completion.isWanted && field.value.includes('@')) completion.open((opened) => opened.look());
+  });
+
+  if (pageRole === 'instructor') {
+    classPanel.prefetchFor(byId('class-button'));
+    byId('class-bar').addEventListener('toggle', () => classPanel.open((opened) => opened.loadMuted()));
+  }
+  // An earlier click would have been lost.
+  for (const id of ['search-button', 'unanswered']) byId(id).removeAttribute('disabled');
+}
+
+/**
+ * @param {number} seq
+ * @returns {ShownMessage | undefined} a message that replies refer to; if it is not known yet, it is loaded and then shown
+ */
+function originalOf(seq) {
+  if (!originals.opened) originals.get().then((opened) => opened && log.renderRepliesTo([seq]));
+  return originals.opened?.of(seq);
+}
+
+/** @param {number} seq */
+async function findMessage(seq) {
+  return log.messageAt(seq) ?? (await originals.get())?.find(seq);
+}
+
+/** @param {() => void} retry */
+function partFailed(retry) {
+  toast.show(text('part.failed'), { label: text('message.retry'), onClick: retry });
+}
+
+/** @param {boolean} asksApi  even if there is nothing to load */
+async function prepare(asksApi) {
+  if (!stream.hasBegun) begin(await loadMessages(room, { limit: PAGE_SIZE }));
+  else if (asksApi) await loadMessages(room, { limit: 1 });
+  // Somebody has signed in again, and may be another user.
   if (hasEnded) await new Promise(() => location.reload());
 }
 
-/**
- * Nobody who comes to this browser now may see more of the room. What still goes on in the page changes only elements that
- * are not in it any more.
- *
- * @param {boolean} isForUser  whether what the user wrote may still be shown
- */
-async function end(isForUser) {
-  if (hasEnded) return;
-  hasEnded = true;
-  storage.close();
-  unread.startOver();
-  notifications?.then((opened) => opened?.read(Infinity));
-  const label = byId('chat-message-input').ariaLabel ?? '';
-  for (const part of document.querySelectorAll('.room > :not(.room-header), .sidebar-rooms .unread')) part.remove();
-  if (!isForUser) return byId('sign-out').remove();
-  const module = await import('./account/ended.js').catch(() => null);
-  module?.showUnsent({ place, label, signInUrl: signInUrl() });
-}
-
-/** @param {Page} page  the newest of a history of which nothing is known yet */
-function begin(page) {
-  const { messages, head, epoch } = page;
+/** @param {Page} newest  of a history of which nothing is known yet */
+function begin(newest) {
   unread.startOver();
   recent.forget();
-  originals.forget();
-  const last = messages.at(-1);
-  position = { seq: head, epoch: String(epoch), datetime: last?.seq === head ? last.datetime : undefined };
-  historyWindow.begin(page);
+  originals.whenOpened((opened) => opened.forget());
+  stream.begin(newest);
+  historyWindow.begin(newest);
 }
 
-/** @param {ShownMessage[]} messages  are stored, whether or not they were said here */
-function settle(messages) {
-  people.learn(messages);
-  for (const message of messages) {
-    if (message.own && message.id) outbox.stored(message.id);
-  }
+/** @param {boolean} isForUser  whether the page may still show what the user wrote */
+function end(isForUser) {
+  if (hasEnded) return;
+  hasEnded = true;
+  unread.startOver();
+  notifications.whenOpened((opened) => opened.read(Infinity));
+  endSession({ storageKey, signInUrl: signInUrl(), isForUser });
 }
 
-function showUnstored() {
-  for (const entry of outbox.entries()) {
-    if (isMessage(entry)) log.showUnstored(unstored(entry));
-  }
-}
-
-/** A link has led to this page for one of its messages. */
+/** Scrolls to the message that a link to this page names. */
 function showLinked() {
   const seq = location.hash.match(/^#message-(\d{1,16})$/)?.[1];
   if (!seq) return;
-  // Who loads the page again wants to be where she was.
+  // After a reload the user wants to be where they were.
   history.replaceState(history.state, '', location.pathname + location.search);
   historyWindow.show(Number(seq));
-}
-
-/**
- * What it takes to lead the class is loaded for instructors alone.
- *
- * @param {number} reported  how many messages have open reports
- */
-async function oversee(reported) {
-  const modules = await Promise.all([
-    import('./class/class-bar.js'),
-    import('./class/reports.js'),
-    import('./class/muted.js'),
-  ]).catch(() => null);
-  if (!modules) return;
-  const [{ ClassBar }, { Reports }, { Muted }] = modules;
-  oversight ??= {
-    bar: new ClassBar((command) => outbox.add(command)),
-    reports: new Reports({ room, onChange: (seqs) => [...seqs].forEach((seq) => log.change(seq)) }),
-    muted: new Muted({
-      room,
-      onKnown: (muted) => people.learn(muted),
-      lift: (student) => outbox.add({ type: 'mute', user: student, minutes: 0 }),
-    }),
-  };
-  oversight.bar.show(rules);
-  oversight.reports.begin(reported);
-  oversight.muted.look();
-}
-
-/** The search is loaded when it is wanted: it is no part of what a reader waits for. */
-async function toggleSearch() {
-  const module = await import('./search/search.js').catch(() => null);
-  if (!module) return notice.tell(text('search.failed'));
-  search ??= new module.Search({ room, onChoice: (seq) => historyWindow.show(seq) });
-  search.toggle();
-}
-
-/** @param {Event} event  of the field, in which the first `@` has come to stand */
-async function offerMembers({ currentTarget: field }) {
-  if (completion || !/** @type {HTMLTextAreaElement} */ (field).value.includes('@')) return;
-  const module = await import('./mentions/completion.js').catch(() => null);
-  if (!module || completion) return;
-  completion = new module.Completion({ room, user, mayMentionAll: () => who.isInstructor });
-  completion.look();
-}
-
-/** @returns {Promise<Notifications | null>} null where they could not be loaded */
-function wantNotifications() {
-  notifications ??= import('./notifications/notifications.js').then(
-    (module) => new module.Notifications({
-      room,
-      user,
-      isOwn: async (seq) => Boolean((log.messageAt(seq) ?? (await originals.find(seq)))?.own),
-      onChoice: (seq) => historyWindow.show(seq),
-    }),
-    () => (notifications = undefined, null),
-  );
-  return notifications;
-}
-
-/**
- * @param {ShownMessage} message
- * @param {string} emoji
- */
-function react(message, emoji) {
-  const isOn = standing(message).reactions?.some((one) => one.emoji === emoji && one.users.includes(one.own ?? user));
-  outbox.add({ type: 'react', target: message.seq, emoji, on: !isOn });
-}
-
-/**
- * @param {ShownMessage} message
- * @returns {ShownMessage} as it will stand when what waits is stored
- */
-function standing(message) {
-  return outbox.commandsOn(message.seq).reduce((now, command) => expected(now, command, user), message);
-}
-
-/** @param {Frame} event */
-function overseen(event) {
-  oversight?.reports.apply(event);
-}
-
-/** @param {Frame} event */
-function ruled(event) {
-  rules.apply(event);
-  log.appendLine(event);
-  if (event.type === 'muted') oversight?.muted.look();
 }
 
 function showRules() {
   composer.close(rules.reason);
   if (rules.anonymity !== null) composer.allowAnonymity(rules.anonymity && !rules.isInstructor);
   composer.holdUntil(rules.nextMessageAt(log.lastOwn?.datetime));
-  oversight?.bar.show(rules);
+  classPanel.opened?.showRules();
+}
+
+/** @param {Frame} frame */
+function receive(frame) {
+  const signal = signals[frame.type];
+  if (signal) return signal(frame);
+  const event = frame.seq ? stream.next(frame) : null;
+  if (!event) return;
+  const kind = kindOf(event);
+  historyWindow.take(event);
+  kind?.receive?.(event, page);
+  if (kind?.systemMessage) log.appendSystemMessage(event);
+  unread.look();
+}
+
+/** @param {Frame} frame */
+function welcome(frame) {
+  const { me, limits, state } = frame;
+  // Another user has signed in with this browser: what waits here is not theirs.
+  if (me.user !== user) return connection.stop('other-user');
+  // Only the pages of instructors have what instructors need.
+  if (me.role !== pageRole) return location.reload();
+  author = { name: me.name, role: me.role };
+  composer.limitTo(limits.message_length);
+  rules.begin(frame);
+  const pinned = state.pinned ?? [];
+  if (pinned.length) pins.open((opened) => opened.replace(pinned));
+  else pins.whenOpened((opened) => opened.replace([]));
+  connection.welcomed();
+  unread.welcomed(state.read);
+  if (rules.isInstructor) {
+    byId('class-button').hidden = false;
+    reports.open((opened) => opened.begin(state.reports ?? 0));
+  }
+  showLinked();
+  stream.goLive(frame.head);
 }
 
 function signInUrl() {
@@ -421,158 +394,15 @@ function signInUrl() {
 }
 
 function socketUrl() {
-  if (!position) throw new Error('A socket is opened from a position');
-  const query = new URLSearchParams({ after: String(position.seq), epoch: position.epoch });
-  if (position.datetime) query.set('at', position.datetime);
   const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
-  return `${scheme}://${location.host}/ws/chat/room/${room}/?${query}`;
+  return `${scheme}://${location.host}/ws/chat/room/${room}/?${stream.query()}`;
 }
 
-/** @param {Frame} frame */
-function receive(frame) {
-  const signal = signals[frame.type];
-  if (signal) signal(frame);
-  else if (frame.seq) advance(frame);
-}
-
-/** @param {Frame} event  of whatever type: those that are unknown here take their place too */
-function advance(event) {
-  if (!position || event.seq <= position.seq) return;
-  position = { ...position, seq: event.seq, datetime: event.datetime };
-  /** @type {Frame} */
-  const known = { ...event, own: event.seq === ownSeq || event.user === user };
-  // A message that is anonymous comes without its id.
-  if (event.seq === acked.seq) known.id ??= acked.id;
-  historyWindow.take(known);
-  events[event.type]?.(known);
-  unread.look();
-}
-
-/** @param {Frame} frame */
-function welcome(frame) {
-  const { me, limits, state } = frame;
-  // Someone else has signed in with this browser: what waits here is not theirs to say.
-  if (me.user !== user) return connection.stop('other-user');
-  // What the page has for instructors is on theirs alone.
-  if (me.role !== pageRole) return location.reload();
-  reader = { name: me.name, role: me.role };
-  composer.limitTo(limits.message_length);
-  rules.begin(frame);
-  pins.replace(state.pinned ?? []);
-  connection.welcomed();
-  unread.welcomed(state.read);
-  if (rules.isInstructor) oversee(state.reports ?? 0);
-  showLinked();
-  liveAfter = frame.head;
-}
-
-/** What is shown and what the server has may have nothing in common any more. */
-function startOver() {
-  position = null;
-  connection.reconnect();
-}
-
-/** @param {Frame} ack */
-function acknowledged({ id, seq, datetime }) {
-  const entry = outbox.stored(id);
-  if (!entry || !position) return;
-  if (isMessage(entry)) acked = { seq, id };
-  if (entry.command.type === 'report') notice.tell(text('report.sent'));
-  // The event itself comes next, unless it has been here already.
-  const isHere = seq <= position.seq;
-  if (!isMessage(entry)) {
-    if (isHere) log.change(entry.command.target ?? 0);
-  } else if (isHere) log.removeUnstored(id);
-  else log.showUnstored({ ...unstored(entry), datetime, state: undefined });
-}
-
-/** @param {Frame} refusal */
-function refused(refusal) {
-  if (refusal.code === 'slow_mode') composer.holdUntil(Date.now() + (refusal.retry_after ?? 0) * 1000);
-  outbox.refused(/** @type {any} */ (refusal));
-}
-
-/** @param {Entry} entry  that is new, or stands otherwise than before */
-function showEntry(entry) {
-  const { command, failure } = entry;
-  if (isMessage(entry)) log.showUnstored(unstored(entry));
-  else log.change(command.target ?? 0);
-  if (isMessage(entry) || !failure) return;
-  // Nothing of it is left on the page, but for a text that somebody has written.
-  outbox.discard(entry.id);
-  log.change(command.target ?? 0);
-  oversight?.bar.show(rules);
-  const written = command.message ?? command.reason;
-  notice.tell(failure.message, written ? { label: text('notice.copy'), onClick: () => copy(written) } : undefined);
-}
-
-/** @param {Frame} event */
-function said(event) {
-  const message = /** @type {Message} */ (/** @type {unknown} */ (event));
-  people.learn([message]);
-  typing.stop(message.user);
-  if (message.own) outbox.stored(message.id ?? '');
-  unread.arrived(message.seq, message.own);
-  const isLive = message.seq > liveAfter;
-  notifications?.then((opened) => opened?.arrived(message, isLive));
-  if (message.own) composer.holdUntil(rules.nextMessageAt(message.datetime));
-}
-
+/** @returns {Promise<boolean>} whether the API knows of events that the socket has not brought */
 async function isBehind() {
   const { head, epoch } = await loadMessages(room, { limit: 1 });
-  if (String(epoch) !== position?.epoch) return true;
-  if (head <= position.seq) return false;
-  await new Promise((resolve) => setTimeout(resolve, CATCH_UP_WITHIN));
-  return head > position.seq;
-}
-
-/**
- * @param {Entry} entry
- * @returns {ShownMessage}
- */
-function unstored({ id, command, datetime, failure, dueAt }) {
-  return {
-    ...reader,
-    ...(command.anonymous && { name: text('message.anonymous') }),
-    id,
-    seq: 0,
-    user,
-    own: true,
-    anonymous: Boolean(command.anonymous),
-    datetime,
-    message: command.message ?? '',
-    html: '',
-    reply_to: command.reply_to,
-    question: command.question,
-    state: failure ? 'failed' : 'pending',
-    note: failure ? reason(failure.code) : delay(dueAt),
-  };
-}
-
-/** @param {number} [dueAt] */
-function delay(dueAt = 0) {
-  return dueAt - Date.now() > WORTH_A_WORD ? text('message.postponed', { time: timeOf(new Date(dueAt)) }) : '';
-}
-
-/** @param {string} failure */
-function reason(failure) {
-  const key = `failure.${failure}`;
-  return text(key) === key ? text('failure.other') : text(key);
-}
-
-/** @param {string} id */
-function dialog(id) {
-  return /** @type {HTMLDialogElement} */ (byId(id));
-}
-
-/** @param {string} message */
-async function copy(message) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(message);
-  // There is no clipboard outside of secure contexts.
-  const field = document.createElement('textarea');
-  field.value = message;
-  document.body.append(field);
-  field.select();
-  document.execCommand('copy');
-  field.remove();
+  if (String(epoch) !== stream.epoch) return true;
+  if (head <= stream.seq) return false;
+  await new Promise((resolve) => setTimeout(resolve, CATCH_UP_WITHIN_MS));
+  return head > stream.seq;
 }

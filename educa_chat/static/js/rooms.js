@@ -1,11 +1,10 @@
-import { loadRooms } from './history.js';
-import { make } from './message-view.js';
-import { byId } from './page-data.js';
+import { byId, el } from './dom.js';
+import { load } from './history.js';
 import { locale, plural } from './strings.js';
 
 const LOOK_EVERY = 30_000;
 
-/** How much there is to read in the reader's other rooms: beside each in the list, and at the button that opens the list. */
+/** The number of unread messages in the reader's other rooms, beside each in the list and at the button that opens it. */
 export class Rooms {
   #links = /** @type {HTMLElement[]} */ ([...document.querySelectorAll('[data-room]')]);
   #button = byId('menu-button');
@@ -22,9 +21,9 @@ export class Rooms {
   async #look() {
     if (document.hidden || this.#isLooking) return;
     this.#isLooking = true;
-    const answer = await loadRooms().catch(() => null);
+    const answer = await load('/chat/api/rooms').catch(() => null);
     this.#isLooking = false;
-    if (answer) this.#show(new Map(answer.rooms.map(({ id, unread }) => [String(id), unread])));
+    if (answer) this.#show(new Map(answer.rooms.map((/** @type {{id: number | string, unread: number}} */ { id, unread }) => [String(id), unread])));
   }
 
   /** @param {Map<string | undefined, number>} unread  by room */
@@ -43,9 +42,9 @@ export class Rooms {
 
 /** @param {number} count */
 function badgeOf(count) {
-  const number = make('span', '', count.toLocaleString(locale));
+  const number = el('span', '', count.toLocaleString(locale));
   number.ariaHidden = 'true';
-  const badge = make('span', 'badge unread');
-  badge.append(number, make('span', 'unseen', plural('rooms.unread', count)));
+  const badge = el('span', 'badge unread');
+  badge.append(number, el('span', 'unseen', plural('rooms.unread', count)));
   return badge;
 }

@@ -1,14 +1,11 @@
-/** @import { State } from './connection.js' */
-
-import { byId } from './page-data.js';
-import { make } from './message-view.js';
+import { byId, el } from './dom.js';
 import { text } from './strings.js';
 
 const SHORT = 2000;
 const BACK_FOR = 3000;
 const UNREACHABLE_AFTER = 3;
 
-/** The status line: a dot in the header while all is well, a bar when there is something to tell. */
+/** The status line: a dot in the header while all is well, a bar if there is something to say. */
 export class Status {
   #line = byId('status');
   /** @type {'no' | 'short' | 'long'} */
@@ -29,7 +26,7 @@ export class Status {
   }
 
   /**
-   * @param {State} state
+   * @param {ConnectionState} state
    * @param {number} failures  to connect
    */
   show(state, failures) {
@@ -63,14 +60,14 @@ export class Status {
     }, SHORT);
   }
 
-  /** A short interruption is not worth a word. */
+  /** Says nothing about a short interruption. */
   #tellInterruption() {
     if (this.#interruption !== 'long') return;
     if (!navigator.onLine) this.#tell('notice', 'offline');
     else this.#tell('notice', this.#failures < UNREACHABLE_AFTER ? 'connecting' : 'unreachable');
   }
 
-  /** @param {boolean} isBack  after an interruption that was told */
+  /** @param {boolean} isBack  after an interruption that was shown */
   #connected(isBack) {
     clearTimeout(this.#timer);
     if (this.#isHeldUp) return this.#tell('notice', 'waiting');
@@ -86,13 +83,13 @@ export class Status {
    * @param {string} [url]  where it leads
    */
   #tell(look, key, label, url) {
-    // A status line that says the same again would be read out again.
+    // A screen reader would read the same text again.
     if (this.#line.dataset.key === key) return;
     this.#line.dataset.key = key;
     this.#line.dataset.look = look;
     this.#line.textContent = text(`status.${key}`);
     if (!label || !url) return;
-    const link = make('a', '', label);
+    const link = el('a', '', label);
     link.href = url;
     this.#line.append(' ', link);
   }

@@ -1,4 +1,4 @@
-/** The browser's storage. The chat also works where it is full or switched off: this page then keeps the values. */
+/** The browser's storage. If it is full or switched off, this page keeps the values, so the chat works without it. */
 
 const PREFIX = 'educa-chat:';
 
@@ -21,7 +21,7 @@ export function read(key) {
 
 /**
  * @param {string} key
- * @returns {any} what was written as JSON; null when it is not there, or is none
+ * @returns {any} what was written as JSON; null if there is none, or it is no JSON
  */
 export function readObject(key) {
   try {
@@ -42,7 +42,7 @@ export function write(key, value) {
     localStorage.setItem(PREFIX + key, value);
     unstored.delete(key);
   } catch {
-    // This page alone has it.
+    // Only this page has it.
   }
 }
 
@@ -66,7 +66,7 @@ export function keysOf(start) {
 
 /**
  * @param {string} user
- * @returns {string[]} the keys of everything that is kept for them: the user comes second in each
+ * @returns {string[]} the keys of everything that is stored for them: the user comes second in each
  */
 export function keysOfUser(user) {
   return keys().filter((key) => `${key}:`.startsWith(`:${user}:`, key.indexOf(':')));
@@ -78,7 +78,7 @@ export function close() {
 }
 
 /**
- * Tells what another window of this browser has written or, with null, removed.
+ * Listens for what other windows of this browser write or, with null, remove.
  *
  * @param {(key: string, value: string | null) => void} listener
  */

@@ -1,14 +1,31 @@
-import { pageData } from './page-data.js';
+import { pageData } from './dom.js';
 
+const TIMEOUT_MS = 15_000;
 const strings = pageData('strings');
 const language = document.documentElement.lang;
 
-/** The page's language as the reader's own region writes it: what is 3:04 PM to one is 15:04 to another. */
+/** The page's language as the reader's region writes it: 3:04 PM in one region is 15:04 in another. */
 export const locale = navigator.languages.find((tag) => tag.split('-')[0] === language) ?? language;
 
 const pluralRules = new Intl.PluralRules(language);
 const numbers = new Intl.NumberFormat(locale);
 const lists = new Intl.ListFormat(locale);
+
+/** @type {Record<string, string>} the addresses of strings that the page does not bring along, by the name of their part */
+const addresses = pageData('part-strings');
+
+/**
+ * Loads the strings of a part of the page, once.
+ *
+ * @param {string} part
+ * @throws what `fetch` throws, and Error for an answer without the strings
+ */
+export async function loadStrings(part) {
+  if (part in strings) return;
+  const response = await fetch(addresses[part], { signal: AbortSignal.timeout(TIMEOUT_MS) });
+  if (!response.ok) throw new Error(`The strings were answered with ${response.status}`);
+  strings[part] = await response.json();
+}
 
 /**
  * @param {string} key  such as `status.connected`

@@ -1,27 +1,25 @@
-/** Who is writing something: told to the others, and shown above the composer. */
+/** The users who are typing: reported to others, and shown above the composer. */
 
-/** @import { Frame } from './protocol.js' */
-
-import { byId } from './page-data.js';
+import { byId } from './dom.js';
 import { text } from './strings.js';
 
-const TOLD_EVERY = 3000;
-const SHOWN_FOR = 5000;
+const REPORT_EVERY_MS = 3000;
+const SHOWN_FOR_MS = 5000;
 
 /**
- * @param {() => void} tell  that the reader is writing
- * @returns {() => void} to be called on each change
+ * @param {() => void} report  that the reader is typing
+ * @returns {() => void} to be called on each change; it reports once in a while
  */
-export function typingTeller(tell) {
-  let toldAt = -Infinity;
+export function typingReporter(report) {
+  let reportedAt = -Infinity;
   return () => {
-    if (Date.now() - toldAt < TOLD_EVERY) return;
-    toldAt = Date.now();
-    tell();
+    if (Date.now() - reportedAt < REPORT_EVERY_MS) return;
+    reportedAt = Date.now();
+    report();
   };
 }
 
-/** A line that is there to be seen: to listen to it would be to listen to nothing else. */
+/** The line above the composer. It is no live region, because a screen reader would never stop reading it. */
 export class TypingLine {
   #line = byId('typing');
   /** @type {Map<string, {name: string, timer: number}>} */
@@ -30,17 +28,17 @@ export class TypingLine {
   /** @param {Frame} signal */
   show({ user, name }) {
     clearTimeout(this.#people.get(user)?.timer);
-    this.#people.set(user, { name, timer: setTimeout(() => this.stop(user), SHOWN_FOR) });
-    this.#tell();
+    this.#people.set(user, { name, timer: setTimeout(() => this.stop(user), SHOWN_FOR_MS) });
+    this.#report();
   }
 
-  /** @param {string} user  has said something, or nothing for a while */
+  /** @param {string} user  has sent a message, or has stopped typing */
   stop(user) {
     clearTimeout(this.#people.get(user)?.timer);
-    if (this.#people.delete(user)) this.#tell();
+    if (this.#people.delete(user)) this.#report();
   }
 
-  #tell() {
+  #report() {
     const [one, other, third] = [...this.#people.values()].map(({ name }) => name);
     if (!one) this.#line.textContent = '';
     else if (!other) this.#line.textContent = text('typing.one', { name: one });

@@ -1,49 +1,49 @@
-/** @import { LogView } from './log-view.js' */
+/** @import { LogView } from './log/log-view.js' */
 
-const TELL_EVERY = 1000;
+const REPORT_EVERY_MS = 1000;
 
-/** How far the reader has read: told to the server, drawn as a line in the log, and counted in the tab's title. */
+/** How far the reader has read: reported to the server, and shown by the unread divider and a count in the tab's title. */
 export class Unread {
-  /** The seq up to which she has read, here or in another window; null until the server has said so. */
+  /** The seq up to which the reader has read, here or in another window; null until the server has said so. */
   #marker = /** @type {number | null} */ (null);
-  /** @type {number[]} the seqs of what came while the page was hidden */
+  /** @type {number[]} the seqs of the messages that came while the page was hidden */
   #missed = [];
   #title = document.title;
-  #toldAt = 0;
-  /** @type {number | undefined} until the server is told */
+  #reportedAt = 0;
+  /** @type {number | undefined} until the next report */
   #timer;
   #log;
   #newest;
-  #tell;
+  #report;
 
   /**
    * @param {object} page
    * @param {LogView} page.log
-   * @param {() => number} page.newest  up to where the log is shown
-   * @param {(seq: number) => boolean} page.tell  the server; whether it could be told
+   * @param {() => number} page.newest  the seq of the last event that the log shows
+   * @param {(seq: number) => boolean} page.report  tells the server; false without a connection
    */
-  constructor({ log, newest, tell }) {
+  constructor({ log, newest, report }) {
     this.#log = log;
     this.#newest = newest;
-    this.#tell = tell;
+    this.#report = report;
     document.addEventListener('visibilitychange', () => (document.hidden ? this.#leave() : this.#comeBack()));
   }
 
-  /** The log is shown anew: what was known of it may be of another history. */
+  /** The log may show another history from now on. */
   startOver() {
     this.#marker = null;
-    this.#log.drawLine(Infinity);
+    this.#log.showUnreadAfter(Infinity);
     this.#miss([]);
   }
 
-  /** @param {number} seq  how far the reader has read, as the server knows it when a socket is opened */
+  /** @param {number} seq  how far the reader has read, as `welcome` says */
   welcomed(seq) {
     if (this.#marker === null) {
       this.#marker = seq;
-      // Who was never here before has nothing to come back to.
+      // A reader who has never been here has read nothing yet.
       if (seq) {
-        this.#log.drawLine(seq);
-        this.#log.goToLine();
+        this.#log.showUnreadAfter(seq);
+        this.#log.goToUnread();
       }
     }
     this.moved(seq);
@@ -55,7 +55,7 @@ export class Unread {
     if (this.#marker === null || seq <= this.#marker) return;
     this.#marker = seq;
     this.#miss(this.#missed.filter((missed) => missed > seq));
-    this.#log.drawLine(seq);
+    this.#log.showUnreadAfter(seq);
   }
 
   /**
@@ -65,39 +65,39 @@ export class Unread {
    * @param {boolean} isOwn
    */
   arrived(seq, isOwn) {
-    // Who writes has seen what is new.
-    if (isOwn) this.#log.drawLine(Infinity);
+    // An author has seen what is new.
+    if (isOwn) this.#log.showUnreadAfter(Infinity);
     else if (document.hidden) {
       this.#miss([...this.#missed, seq]);
-      if (this.#missed.length === 1) this.#log.drawLine(this.#marker ?? seq - 1);
+      if (this.#missed.length === 1) this.#log.showUnreadAfter(this.#marker ?? seq - 1);
     }
   }
 
-  /** Tells the server soon, if the newest is before the reader's eyes. */
+  /** Reports soon, if the reader sees the newest message. */
   look() {
     if (this.#timer !== undefined || document.hidden || !this.#isNews()) return;
-    this.#timer = setTimeout(() => this.#report(), Math.max(0, this.#toldAt + TELL_EVERY - Date.now()));
+    this.#timer = setTimeout(() => this.#reportNow(), Math.max(0, this.#reportedAt + REPORT_EVERY_MS - Date.now()));
   }
 
   #isNews() {
     return this.#marker !== null && this.#log.isAtBottom && this.#newest() > this.#marker;
   }
 
-  #report() {
+  #reportNow() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (!this.#isNews() || !this.#tell(this.#newest())) return;
+    if (!this.#isNews() || !this.#report(this.#newest())) return;
     this.#marker = this.#newest();
-    this.#toldAt = Date.now();
+    this.#reportedAt = Date.now();
   }
 
   #leave() {
-    // What was seen is told now: the page may be on its way out.
-    if (this.#timer !== undefined) this.#report();
+    // Reported now, because the page may be closed soon.
+    if (this.#timer !== undefined) this.#reportNow();
   }
 
   #comeBack() {
-    if (this.#missed.length && this.#log.isAtBottom) this.#log.goToLine();
+    if (this.#missed.length && this.#log.isAtBottom) this.#log.goToUnread();
     this.#miss([]);
     this.look();
   }

@@ -1,4 +1,4 @@
-/** Keeps the composer above a phone's keyboard where the browser lays it over the page (Safari). */
+/** Keeps the composer above a phone's keyboard in browsers that lay it over the page (Safari). */
 export function followViewport() {
   const viewport = window.visualViewport;
   if (!viewport) return;

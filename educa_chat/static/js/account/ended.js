@@ -1,34 +1,26 @@
-/** @import { Entry } from '../outbox.js' */
-
-import { make } from '../message-view.js';
-import { byId } from '../page-data.js';
+import { byId, el } from '../dom.js';
 import * as storage from '../storage.js';
 
 /**
- * Shows what the user wrote in a room and did not send, so that they can copy it: only as long as this browser keeps it,
- * for another window may sign out and remove it.
+ * Shows what the user wrote in a room and did not send, so that they can copy it. Another window may sign out and remove it.
  *
- * @param {object} room  whose session has ended
- * @param {string} room.place  the part of the storage that is its own
- * @param {string} room.label  of a field with such a text
- * @param {string} room.signInUrl
+ * @param {HTMLElement} log  where it is shown
+ * @param {object} session  which has ended
+ * @param {string} session.storageKey  of the user and the room
+ * @param {string} session.label  of a field with such a text
+ * @param {string} session.signInUrl
  */
-export function showUnsent({ place, label, signInUrl }) {
-  const unsent = make('div', 'composer');
+export function showUnsent(log, { storageKey, label, signInUrl }) {
+  const unsent = el('div', 'composer');
   const show = () => {
-    unsent.replaceChildren(...textsIn(place).map((text) => boxOf(text, label)));
-    // What was being written stays where it was.
+    unsent.replaceChildren(...textsIn(storageKey).map((text) => boxOf(text, label)));
+    // The text that was being written stays in its field.
     unsent.lastElementChild?.firstElementChild?.setAttribute('id', 'chat-message-input');
   };
   show();
-  const log = make('div');
-  log.id = 'chat';
-  log.append(make('div', 'log-top'), unsent);
-  const part = make('div', 'room-log');
-  part.append(log);
-  document.querySelector('.room')?.append(part);
+  log.append(unsent);
   storage.onChangedElsewhere(show);
-  // There is no session to end any more. What is kept can still be removed.
+  // There is no session left to end, but the form still removes what this browser keeps.
   const form = /** @type {HTMLFormElement} */ (byId('sign-out'));
   form.method = 'get';
   form.action = signInUrl;
@@ -36,19 +28,19 @@ export function showUnsent({ place, label, signInUrl }) {
 }
 
 /**
- * @param {string} place
- * @returns {string[]} the oldest first, and at the end what was still being written
+ * @param {string} storageKey
+ * @returns {string[]} the oldest first, and at the end what the user was still writing
  */
-function textsIn(place) {
+function textsIn(storageKey) {
   /** @type {Entry[]} */
-  const entries = storage.keysOf(`outbox:${place}:`).map((key) => storage.readObject(key));
+  const entries = storage.keysOf(`outbox:${storageKey}:`).map((key) => storage.readObject(key));
   return [
     ...entries
       .filter((entry) => entry?.command)
       .sort((one, other) => (one.datetime < other.datetime ? -1 : 1))
       .map(({ command }) => command.message ?? command.reason),
-    storage.read(`draft:${place}`),
-    storage.readObject(`edit:${place}`)?.message,
+    storage.read(`draft:${storageKey}`),
+    storage.readObject(`edit:${storageKey}`)?.message,
   ].filter((text) => text);
 }
 
@@ -57,12 +49,12 @@ function textsIn(place) {
  * @param {string} label
  */
 function boxOf(text, label) {
-  const field = make('textarea', '', text);
+  const field = el('textarea', '', text);
   field.readOnly = true;
   field.rows = 3;
   field.dir = 'auto';
   field.ariaLabel = label;
-  const box = make('div', 'composer-box');
+  const box = el('div', 'composer-box');
   box.append(field);
   return box;
 }

@@ -1,71 +1,68 @@
+import { buttonEl, byId, el } from '../dom.js';
 import { momentOf } from '../dates.js';
-import { load } from '../history.js';
-import { make } from '../message-view.js';
-import { byId } from '../page-data.js';
+import { load as loadJson } from '../history.js';
 import { text } from '../strings.js';
 
-const LONGEST_TIMER = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** @typedef {{user: string, name: string, until: string}} MutedStudent */
 
-/** Who may not write for now, in the panel of the class. */
+/** The list of the muted students in the class panel. */
 export class Muted {
   #panel = byId('class-bar');
-  #part = byId('muted');
+  #section = byId('muted');
   #list = byId('muted-list');
   #asked = 0;
-  /** @type {number | undefined} until the first of them may write again */
+  /** @type {number | undefined} until the next of them may write again */
   #timer;
 
   #room;
   #onKnown;
-  #lift;
+  #onLift;
 
   /**
-   * @param {object} how
-   * @param {number | string} how.room
-   * @param {(muted: MutedStudent[]) => void} how.onKnown
-   * @param {(user: string) => void} how.lift
+   * @param {object} room
+   * @param {number | string} room.room
+   * @param {(muted: MutedStudent[]) => void} room.onKnown
+   * @param {(user: string) => void} room.onLift
    */
-  constructor({ room, onKnown, lift }) {
+  constructor({ room, onKnown, onLift }) {
     this.#room = room;
     this.#onKnown = onKnown;
-    this.#lift = lift;
-    this.#panel.addEventListener('toggle', () => this.look());
+    this.#onLift = onLift;
   }
 
-  /** Asks who they are, if somebody wants to know. */
-  async look() {
+  /** Loads the list, if the panel is open. */
+  async load() {
     clearTimeout(this.#timer);
     if (!this.#panel.matches(':popover-open')) return;
     const asked = ++this.#asked;
-    const answer = await load(`/chat/api/rooms/${this.#room}/muted`).catch(() => null);
+    const answer = await loadJson(`/chat/api/rooms/${this.#room}/muted`).catch(() => null);
     if (answer && asked === this.#asked) this.#show(answer.muted);
   }
 
-  /** @param {MutedStudent[]} muted  who may write again the soonest first */
+  /** @param {MutedStudent[]} muted  the first of them may write again first */
   #show(muted) {
     this.#onKnown(muted);
     const hadFocus = this.#list.contains(document.activeElement);
-    this.#part.hidden = !muted.length;
-    this.#list.replaceChildren(...muted.map((student) => this.#lineOf(student)));
-    // What had it is gone, and the panel must not be left for the top of the page.
+    this.#section.hidden = !muted.length;
+    this.#list.replaceChildren(...muted.map((student) => this.#itemOf(student)));
+    // The button that had the focus is gone. Without this the focus would move to the top of the page.
     if (hadFocus) (this.#list.querySelector('button') ?? this.#panel.querySelector('input'))?.focus();
     if (!muted.length) return;
     const left = Date.parse(muted[0].until) - Date.now();
-    this.#timer = setTimeout(() => this.look(), Math.min(Math.max(left, 0) + 500, LONGEST_TIMER));
+    this.#timer = setTimeout(() => this.load(), Math.min(Math.max(left, 0) + 500, MAX_TIMER_MS));
   }
 
   /** @param {MutedStudent} student */
-  #lineOf({ user, name, until }) {
-    const line = make('li');
-    const who = make('span');
-    who.append(make('bdi', '', name), ' ', make('small', '', text('class.until', { time: momentOf(until) })));
-    const lift = make('button', 'quiet', text('class.lift'));
-    lift.type = 'button';
+  #itemOf({ user, name, until }) {
+    const item = el('li');
+    const who = el('span');
+    who.append(el('bdi', '', name), ' ', el('small', '', text('class.until', { time: momentOf(until) })));
+    const lift = buttonEl('quiet', text('class.lift'));
     lift.ariaLabel = text('class.lift_of', { name });
-    lift.addEventListener('click', () => this.#lift(user));
-    line.append(who, lift);
-    return line;
+    lift.addEventListener('click', () => this.#onLift(user));
+    item.append(who, lift);
+    return item;
   }
 }

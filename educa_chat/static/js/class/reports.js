@@ -1,10 +1,8 @@
-/** @import { Frame } from '../protocol.js' */
-
+import { byId } from '../dom.js';
 import { load } from '../history.js';
-import { byId } from '../page-data.js';
 import { plural } from '../strings.js';
 
-/** The messages that were reported and that no instructor has dealt with. */
+/** The messages with open reports, which instructors see. */
 export class Reports {
   #button = byId('class-button');
   #title = this.#button.title;
@@ -12,17 +10,17 @@ export class Reports {
   #link = byId('class-reports');
   /** @type {Set<number>} */
   #seqs = new Set();
-  /** @type {Frame[]} what has happened since the list was last asked for, which may not have it yet */
-  #since = [];
+  /** @type {Map<number, boolean>} what has changed since the list was requested, which may not include it */
+  #since = new Map();
   #asked = 0;
 
   #room;
   #onChange;
 
   /**
-   * @param {object} how
-   * @param {number | string} how.room
-   * @param {(seqs: Iterable<number>) => void} how.onChange  these messages were reported, or are it no more
+   * @param {object} room
+   * @param {number | string} room.room
+   * @param {(seqs: Iterable<number>) => void} room.onChange  messages that have been reported, or whose reports have been settled
    */
   constructor({ room, onChange }) {
     this.#room = room;
@@ -34,36 +32,35 @@ export class Reports {
     return this.#seqs.has(seq);
   }
 
-  /** @param {number} count  how many there are, as the server knows it when a socket is opened */
+  /** @param {number} count  how many there are, as `welcome` says */
   async begin(count) {
     const asked = ++this.#asked;
-    this.#since = [];
-    this.#tell(count);
+    this.#since.clear();
+    this.#showCount(count);
     const answer = count ? await load(`/chat/api/rooms/${this.#room}/reports`).catch(() => null) : { reported: [] };
     if (!answer || asked !== this.#asked) return;
-    const seqs = new Set(/** @type {number[]} */ (answer.reported));
-    for (const event of this.#since) fold(seqs, event);
-    this.#become(seqs);
+    this.#become(applied(answer.reported, this.#since));
   }
 
-  /** @param {Frame} event  `reported`, `settled` or `deleted` */
-  apply(event) {
-    this.#since.push(event);
-    const seqs = new Set(this.#seqs);
-    fold(seqs, event);
-    this.#become(seqs);
+  /**
+   * @param {number} seq
+   * @param {boolean} isOpen  whether the message has open reports from now on
+   */
+  set(seq, isOpen) {
+    this.#since.set(seq, isOpen);
+    this.#become(applied(this.#seqs, this.#since));
   }
 
   /** @param {Set<number>} seqs */
   #become(seqs) {
     const changed = [...seqs, ...this.#seqs].filter((seq) => seqs.has(seq) !== this.#seqs.has(seq));
     this.#seqs = seqs;
-    this.#tell(seqs.size);
+    this.#showCount(seqs.size);
     if (changed.length) this.#onChange(changed);
   }
 
   /** @param {number} count */
-  #tell(count) {
+  #showCount(count) {
     const reported = plural('class.reported', count);
     this.#count.textContent = count ? String(count) : '';
     this.#button.ariaLabel = count ? `${this.#title}: ${reported}` : this.#title;
@@ -72,10 +69,14 @@ export class Reports {
 }
 
 /**
- * @param {Set<number>} seqs
- * @param {Frame} event
+ * @param {Iterable<number>} seqs
+ * @param {Map<number, boolean>} changes
  */
-function fold(seqs, { type, target }) {
-  if (type === 'reported') seqs.add(target);
-  else seqs.delete(target);
+function applied(seqs, changes) {
+  const now = new Set(seqs);
+  for (const [seq, isOpen] of changes) {
+    if (isOpen) now.add(seq);
+    else now.delete(seq);
+  }
+  return now;
 }

@@ -1,8 +1,6 @@
-/** @import { Member } from '../protocol.js' */
-
-import { findMembers } from '../history.js';
-import { discOf, make } from '../message-view.js';
-import { byId } from '../page-data.js';
+import { byId, el } from '../dom.js';
+import { avatar } from '../names.js';
+import { load } from '../history.js';
 import { plain } from '../search/plain.js';
 import { plural, text } from '../strings.js';
 import { BEING_WRITTEN, EVERYBODY } from './written.js';
@@ -11,13 +9,14 @@ const ASK_AFTER = 150;
 const LIST = 'mention-list';
 
 /**
- * Whom the reader may mean by the name that she is writing. The field keeps the focus, and its `aria-activedescendant`
- * tells which of them Enter would take. It stays a text box: a text area may not have the role of a combobox.
+ * The list of members whom the user may mean by the name that they are typing. The field keeps the focus, and its
+ * `aria-activedescendant` says which of them Enter would take. The field stays a text box, because a text area must not have the
+ * role of a combobox.
  */
 export class Completion {
   #input = /** @type {HTMLTextAreaElement} */ (byId('chat-message-input'));
-  #list = make('ul');
-  #told = make('span', 'unseen');
+  #list = el('ul');
+  #told = el('span', 'unseen');
   /** @type {Member[]} */
   #choices = [];
   /** The one that Enter takes; -1: none. */
@@ -38,7 +37,7 @@ export class Completion {
   /**
    * @param {object} how
    * @param {number | string} how.room
-   * @param {string} how.user  who writes
+   * @param {string} how.user  the reader
    * @param {() => boolean} how.mayMentionAll
    */
   constructor({ room, user, mayMentionAll }) {
@@ -66,7 +65,7 @@ export class Completion {
     });
   }
 
-  /** Looks at what stands before the caret. */
+  /** Reads the name before the caret, if there is one. */
   look() {
     const written = this.#beingWritten();
     if (written?.start === this.#written?.start && written?.name === this.#written?.name) return;
@@ -76,7 +75,7 @@ export class Completion {
       if (!written) this.#refusedAt = -1;
       return this.#show([]);
     }
-    // Of those who are offered, who is still meant; the server knows whether others are.
+    // Those on offer who still match; the server knows whether others match, too.
     this.#show(this.#choices.filter((choice) => isMeant(choice, written.name)));
     this.#timer = setTimeout(() => this.#ask(written.name), ASK_AFTER);
   }
@@ -92,11 +91,11 @@ export class Completion {
     const asked = new AbortController();
     this.#asked = asked;
     const answer = await findMembers(this.#room, name, asked.signal).catch(() => null);
-    // Who was asked for too often or in vain stays with what is offered.
+    // If the server did not answer, the list stays as it is.
     if (asked.signal.aborted || !answer) return;
     const choices = answer.members.filter(({ user }) => user !== this.#user);
     const everybody = { user: EVERYBODY, name: text('mention.all'), role: /** @type {const} */ ('instructor') };
-    // The last, so that nobody calls everybody who meant Alba.
+    // At the end, so that nobody who means Alba mentions everybody by mistake.
     if (this.#mayMentionAll() && EVERYBODY.startsWith(name.toLowerCase())) {
       if (name.toLowerCase() === EVERYBODY) choices.unshift(everybody);
       else choices.push(everybody);
@@ -120,7 +119,7 @@ export class Completion {
     if (isOpen) this.#input.setAttribute('aria-controls', LIST);
     else this.#input.removeAttribute('aria-controls');
     if (isOpen || wasOpen) this.#told.textContent = isOpen ? plural('mention.found', choices.length) : '';
-    // Behind an `@` alone nobody is meant yet, and Enter sends.
+    // After an `@` alone Enter sends, because nobody is meant yet.
     const first = this.#written?.name ? 0 : -1;
     this.#activate(isOpen ? Math.max(first, choices.findIndex(({ user }) => user === active)) : -1);
   }
@@ -143,7 +142,7 @@ export class Completion {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    // What an input method composes it takes the keys for.
+    // An input method that is composing takes the keys.
     if (this.#list.hidden || event.target !== this.#input || event.isComposing || event.keyCode === 229) return;
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const count = this.#choices.length;
@@ -175,7 +174,7 @@ export class Completion {
       this.#input.dispatchEvent(new Event('input', { bubbles: true }));
     }
     this.#close();
-    // Not offered again where no space was put behind it.
+    // Not offered again if no space follows.
     this.#refusedAt = written.start;
   }
 }
@@ -194,10 +193,23 @@ function isMeant({ user, name: fullName }, name) {
  * @param {number} place
  */
 function optionOf({ user, name, role }, place) {
-  const option = make('li');
+  const option = el('li');
   option.id = `${LIST}-${place}`;
   option.role = 'option';
-  option.append(discOf({ user, name }), make('bdi', '', name), ' ', make('bdi', 'mention-user', `@${user}`));
-  if (role === 'instructor' && user !== EVERYBODY) option.append(' ', make('span', 'badge', text('message.instructor')));
+  option.append(avatar({ user, name }), el('bdi', '', name), ' ', el('bdi', 'mention-user', `@${user}`));
+  if (role === 'instructor' && user !== EVERYBODY) option.append(' ', el('span', 'badge', text('message.instructor')));
   return option;
+}
+
+/**
+ * Finds members of a room by what their names begin with.
+ *
+ * @param {number | string} room
+ * @param {string} prefix
+ * @param {AbortSignal} signal  nobody waits for the answer any more
+ * @returns {Promise<{members: Member[]}>}
+ * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ */
+function findMembers(room, prefix, signal) {
+  return load(`/chat/api/rooms/${room}/members?${new URLSearchParams({ q: prefix })}`, signal);
 }

@@ -1,7 +1,5 @@
-/** @import { Message } from '../protocol.js' */
-
-import { excerptOf } from '../message-view.js';
-import { byId } from '../page-data.js';
+import { byId } from '../dom.js';
+import { excerptOf } from '../log/message-element.js';
 import * as storage from '../storage.js';
 import { text } from '../strings.js';
 
@@ -12,8 +10,8 @@ const TOLD_AFTER = 2000;
 /** @typedef {'off' | 'on' | 'quiet' | 'blocked' | 'unsupported'} State */
 
 /**
- * Tells the reader by the browser what is for her while she looks elsewhere: who mentions her, and who answers her. Only
- * when she has asked for it, and has not asked for quiet.
+ * Shows mentions of the reader and replies to them as notifications of the browser, while they look elsewhere. Only if they have
+ * asked for it, and have not asked for quiet.
  */
 export class Notifications {
   #line = byId('notifications-state');
@@ -61,7 +59,7 @@ export class Notifications {
     this.#show();
   }
 
-  /** The reader wants to be told. The browser asks her for its permission, unless it knows. */
+  /** The reader wants notifications. The browser asks them for permission, unless it has an answer. */
   async ask() {
     if ('Notification' in window && this.#canMake()) await Notification.requestPermission();
     if (this.#permission === 'granted') storage.write(this.#key, 'on');
@@ -100,7 +98,7 @@ export class Notifications {
   async #tell(message, reason) {
     const { seq, name, reply_to: target } = message;
     const isForReader = reason !== 'reply' || (await this.#isOwn(target ?? 0).catch(() => false));
-    // Meanwhile she may have read it, or its author has thought better of it.
+    // By now the reader may have read it, or its author may have deleted it.
     if (!this.#waiting.delete(seq) || !isForReader || this.#state !== 'on' || isHere()) return;
     const room = document.querySelector('h1')?.textContent ?? '';
     try {

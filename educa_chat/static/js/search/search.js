@@ -1,10 +1,7 @@
-/** @import { Message } from '../protocol.js' */
-
+import { byId, el } from '../dom.js';
 import { dayOf, exactTimeOf, timeOf } from '../dates.js';
-import { ApiRefusal, findMessages } from '../history.js';
-import { markedExcerpt } from './marks.js';
-import { make } from '../message-view.js';
-import { byId } from '../page-data.js';
+import { ApiRefusal, loadPage } from '../history.js';
+import { excerptAround } from './excerpt.js';
 import { locale, plural, text } from '../strings.js';
 
 /** The search in the room: what is asked for, what was found, and the way to each of them. */
@@ -151,23 +148,36 @@ function buttonOf(target) {
  * @param {string} words
  */
 function resultOf({ seq, name, role, datetime, message }, words) {
-  const author = make('strong');
-  author.append(make('bdi', '', name));
-  const time = make('time', 'date', `${dayOf(datetime)}, ${timeOf(datetime)}`);
+  const author = el('strong');
+  author.append(el('bdi', '', name));
+  const time = el('time', 'date', `${dayOf(datetime)}, ${timeOf(datetime)}`);
   time.dateTime = datetime;
   time.title = exactTimeOf(datetime);
-  const head = make('span', 'found-head');
+  const head = el('span', 'found-head');
   head.append(author);
-  if (role === 'instructor') head.append(make('span', 'badge', text('message.instructor')));
+  if (role === 'instructor') head.append(el('span', 'badge', text('message.instructor')));
   head.append(time);
-  const body = make('span', 'found-body');
+  const body = el('span', 'found-body');
   body.dir = 'auto';
-  body.append(markedExcerpt(message, words));
-  const button = make('button', 'found');
+  body.append(...excerptAround(message, words).map(({ text: part, isMatch }) => (isMatch ? el('mark', '', part) : part)));
+  const button = el('button', 'found');
   button.type = 'button';
   button.dataset.seq = String(seq);
   button.append(head, body);
-  const item = make('li');
+  const item = el('li');
   item.append(button);
   return item;
+}
+
+/**
+ * Finds messages of a room, the best first.
+ *
+ * @param {number | string} room
+ * @param {string} words
+ * @param {AbortSignal} signal  nobody waits for the answer any more
+ * @returns {Promise<Page>}
+ * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ */
+function findMessages(room, words, signal) {
+  return loadPage(`/chat/api/rooms/${room}/search?${new URLSearchParams({ q: words })}`, signal);
 }

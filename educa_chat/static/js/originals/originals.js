@@ -1,9 +1,7 @@
-/** @import { Frame } from './protocol.js' */
-/** @import { RecentEvents } from './recent-events.js' */
-/** @import { ShownMessage } from './message-view.js' */
+/** @import { RecentEvents } from '../recent-events.js' */
 
-import { ApiRefusal, loadMessagesAt } from './history.js';
-import { changed } from './message-state.js';
+import { ApiRefusal, loadPage } from '../history.js';
+import { changed } from '../message-state.js';
 
 const KEPT = 500;
 const AT_ONCE = 50;
@@ -131,4 +129,16 @@ export class Originals {
   #forgetAsked(seqs) {
     for (const seq of seqs) this.#asked.delete(seq);
   }
+}
+
+/**
+ * Loads those of these seqs, at most 50, that are messages of a room.
+ *
+ * @param {number | string} room
+ * @param {number[]} seqs
+ * @returns {Promise<Page>}
+ * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ */
+function loadMessagesAt(room, seqs) {
+  return loadPage(`/chat/api/rooms/${room}/messages?seqs=${seqs}`);
 }

@@ -1,41 +1,10 @@
-/** What people think of a message in one character: the chips below it, and where one picks. */
+import { buttonEl, byId } from '../dom.js';
+import { openAt } from '../popover.js';
 
-/** @import { ShownMessage } from './message-view.js' */
-
-import { make } from './message-view.js';
-import { byId } from './page-data.js';
-import { openAt } from './popover.js';
-import { listOf, plural, text } from './strings.js';
-
-const NAMED = 20;
 const OFFERED = ['👍', '❤️', '😂', '🎉', '🙏', '👏', '💡', '🤔', '👀', '✅', '❓', '😮'];
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
 
-/**
- * @param {ShownMessage} message
- * @param {{reader: string, nameOf: (user: string) => string}} people
- * @returns {HTMLElement[]}
- */
-export function chipsOf(message, { reader, nameOf }) {
-  return (message.reactions ?? []).map(({ emoji, users, own = reader }) => {
-    const isMine = users.includes(own);
-    const names = [
-      ...(isMine ? [text('people.you')] : []),
-      ...users.filter((user) => user !== own).slice(0, NAMED).map(nameOf),
-    ];
-    if (users.length > names.length) names.push(plural('reaction.others', users.length - names.length));
-    const chip = make('button', 'chip', `${emoji} ${users.length}`);
-    chip.type = 'button';
-    chip.dataset.action = 'react';
-    chip.dataset.value = emoji;
-    chip.ariaPressed = String(isMine);
-    chip.title = listOf(names);
-    chip.ariaLabel = text('reaction.by', { emoji: `${emoji} ${users.length}`, names: listOf(names) });
-    return chip;
-  });
-}
-
-/** A dozen to choose from, and a field for any other. */
+/** The panel where the reader picks an emoji: a dozen to choose from, and a field for any other. */
 export class ReactionPicker {
   #panel = byId('reaction-picker');
   #form = byId('reaction-form');
@@ -46,8 +15,7 @@ export class ReactionPicker {
   constructor() {
     byId('reaction-choices').append(
       ...OFFERED.map((emoji) => {
-        const button = make('button', '', emoji);
-        button.type = 'button';
+        const button = buttonEl('', emoji);
         button.addEventListener('click', () => this.#pick(emoji));
         return button;
       }),

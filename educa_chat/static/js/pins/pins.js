@@ -1,11 +1,8 @@
-/** @import { Frame } from './protocol.js' */
-/** @import { ShownMessage } from './message-view.js' */
+import { buttonEl, byId, el } from '../dom.js';
+import { PIN, icon } from '../icons.js';
+import { excerptOf } from '../log/message-element.js';
 
-import { icon } from './icons.js';
-import { excerptOf, make } from './message-view.js';
-import { byId } from './page-data.js';
-
-/** The bar with what is pinned, the newest first; each leads to its message. */
+/** The bar with the pinned messages, the newest first. Each leads to its message in the log. */
 export class Pins {
   #bar = byId('pins');
   /** @type {Set<number>} */
@@ -17,9 +14,9 @@ export class Pins {
   #onShow;
 
   /**
-   * @param {object} ways
-   * @param {(seq: number) => Promise<ShownMessage | undefined>} ways.find
-   * @param {(seq: number) => void} ways.onShow
+   * @param {object} callbacks
+   * @param {(seq: number) => Promise<ShownMessage | undefined>} callbacks.find
+   * @param {(seq: number) => void} callbacks.onShow
    */
   constructor({ find, onShow }) {
     this.#find = find;
@@ -34,14 +31,20 @@ export class Pins {
     for (const seq of seqs) this.#look(seq);
   }
 
-  /** @param {Frame} event  that has changed a message */
-  apply({ type, target, on }) {
-    const wasPinned = this.#seqs.has(target);
-    if (type === 'pinned' && on) this.#seqs.add(target);
-    else if (type === 'deleted' || type === 'pinned') this.#seqs.delete(target);
-    else if (type !== 'edited' || !wasPinned) return;
+  /**
+   * @param {number} seq
+   * @param {boolean} isPinned
+   */
+  set(seq, isPinned) {
+    if (isPinned) this.#seqs.add(seq);
+    else this.#seqs.delete(seq);
     this.#show();
-    if (this.#seqs.has(target)) this.#look(target);
+    this.refresh(seq);
+  }
+
+  /** @param {number} seq  of a message that may be pinned, and may have changed */
+  refresh(seq) {
+    if (this.#seqs.has(seq)) this.#look(seq);
   }
 
   /** @param {number} seq */
@@ -55,11 +58,10 @@ export class Pins {
   #show() {
     const known = [...this.#seqs].sort((one, other) => other - one).flatMap((seq) => this.#messages.get(seq) ?? []);
     const pins = known.filter(({ deleted }) => !deleted).map(({ seq, name, message }) => {
-      const pin = make('button');
-      pin.type = 'button';
-      pin.append(icon('pin'), make('strong', '', name), ' ', make('bdi', '', excerptOf(message)));
+      const pin = buttonEl();
+      pin.append(icon(PIN), el('strong', '', name), ' ', el('bdi', '', excerptOf(message)));
       pin.addEventListener('click', () => this.#onShow(seq));
-      const item = make('li');
+      const item = el('li');
       item.append(pin);
       return item;
     });

@@ -1,32 +1,32 @@
-const BOTTOM = 40;
+const BOTTOM_PX = 40;
 
 /**
- * Where the reader is in a log. What is being read stays where it is on the screen, whatever is added, changed or taken
- * away above and below it; who is at the bottom stays there. The style sheet switches the browser's own way of doing so
- * off: not every browser has one, and they differ.
+ * Keeps what the reader sees in its place on the screen, whatever is added, changed or removed above and below it. At the
+ * bottom, the newest message stays in view. The style sheet switches off the browser's own scroll anchoring, because not every
+ * browser has one, and they differ.
  */
-export class ReadingPlace {
+export class ScrollAnchor {
   #log;
   #isWhole;
   #onLook;
   #atBottom = true;
   /**
-   * What is being read, where that is not the bottom, and how far below the upper edge it ends: its head may go when others
-   * come above it, and what follows it is to stay.
+   * The message that is being read, unless that is the newest, and how far below the upper edge it ends. Its head may disappear
+   * when others come above it, and what follows it has to stay.
    *
    * @type {{element: HTMLElement, end: number} | null}
    */
   #kept = null;
   /** Where the log was scrolled to when it was last looked at. */
   #lastTop = 0;
-  /** The request for the frame in which the place is restored, 0 for none. */
+  /** The request for the frame in which the anchor is restored, 0 for none. */
   #frame = 0;
 
   /**
    * @param {HTMLElement} log  with elements of the class `message`
-   * @param {object} how
-   * @param {() => boolean} how.isWhole  whether the log goes on to its newest message: else its end is no bottom
-   * @param {(below: number) => void} how.onLook  the reader may be elsewhere now: so many pixels above the end
+   * @param {object} callbacks
+   * @param {() => boolean} callbacks.isWhole  whether the log goes on to its newest message; if not, its end is no bottom
+   * @param {(below: number) => void} callbacks.onLook  the reader may be elsewhere now: this many pixels above the end
    */
   constructor(log, { isWhole, onLook }) {
     this.#log = log;
@@ -41,7 +41,7 @@ export class ReadingPlace {
     return this.#atBottom;
   }
 
-  /** The first message that is to be seen, and where. */
+  /** The first message that the reader sees, and how many pixels below the upper edge it begins. */
   get first() {
     const elements = /** @type {NodeListOf<HTMLElement>} */ (this.#log.querySelectorAll('.message'));
     let low = 0;
@@ -57,8 +57,7 @@ export class ReadingPlace {
   }
 
   /**
-   * Changes the log without moving what is being read. However many changes a frame brings, what they do to the layout is
-   * looked at once.
+   * Changes the log without moving what is being read. All changes within a frame cost one look at the layout.
    *
    * @param {() => void} change
    */
@@ -75,7 +74,7 @@ export class ReadingPlace {
   }
 
   /**
-   * Changes the log, as `keep` does, and looks at the layout at once: for what moves much.
+   * Does the same as `keep`, but looks at the layout immediately: for changes that move much.
    *
    * @param {() => void} change
    */
@@ -85,7 +84,7 @@ export class ReadingPlace {
     this.restore();
   }
 
-  /** @param {number} scrolled  how far the reader has scrolled since the place was taken */
+  /** @param {number} scrolled  how many pixels the reader has scrolled since the anchor was taken */
   restore(scrolled = 0) {
     if (this.#atBottom) this.#log.scrollTop = this.#log.scrollHeight;
     else if (this.#kept?.element.isConnected) {
@@ -97,20 +96,20 @@ export class ReadingPlace {
   }
 
   /**
-   * @param {HTMLElement} element  that another one stands in for from now on
-   * @param {HTMLElement} other
+   * @param {HTMLElement} element
+   * @param {HTMLElement} other  which replaces it
    */
   replace(element, other) {
     if (this.#kept?.element === element) this.#kept.element = other;
   }
 
-  /** What was read is not there any more, and what is there now is not the newest. */
+  /** The messages that were read are gone, and those that are there now are not the newest. */
   leave() {
     this.#atBottom = false;
     this.#kept = null;
   }
 
-  /** @param {number} top  where to read on */
+  /** @param {number} top  the scroll position where the reader goes on */
   go(top) {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
@@ -127,7 +126,7 @@ export class ReadingPlace {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
     this.#lastTop = scrollTop;
     const below = scrollHeight - scrollTop - clientHeight;
-    this.#atBottom = below < BOTTOM && this.#isWhole();
+    this.#atBottom = below < BOTTOM_PX && this.#isWhole();
     this.#keepFrom(this.#atBottom ? undefined : this.first?.element);
     this.#onLook(below);
   }
@@ -148,18 +147,18 @@ export class ReadingPlace {
     return element.getBoundingClientRect().bottom - this.#log.getBoundingClientRect().top;
   }
 
-  /** Nothing where the end may have come nearer to her instead. */
+  /** 0 if the end may have come nearer to the reader instead. */
   get #scrolledMeanwhile() {
     const { scrollHeight, scrollTop, clientHeight } = this.#log;
     return scrollHeight - scrollTop - clientHeight > 1 ? scrollTop - this.#lastTop : 0;
   }
 
   #scrolled() {
-    // What has changed in this frame moved the messages; where they belong is known.
+    // The changes of this frame have moved the messages, and the anchor says where they belong.
     if (!this.#frame) this.look();
   }
 
-  /** A reader who has just scrolled up is not to be taken down again, though the event is yet to come. */
+  /** A reader who has just scrolled up must not be taken down again, even if the event has not come yet. */
   #followReader() {
     if (this.#atBottom && this.#log.scrollTop < this.#lastTop) this.#scrolled();
   }

@@ -1,0 +1,33 @@
+/** Whom a text mentions, and where in it. */
+
+import { EVERYBODY, PUNCTUATION, WRITTEN } from './written.js';
+
+/**
+ * Splits a text at its mentions. The server has found out who is mentioned; other names behind an `@` are text.
+ *
+ * @param {string} text
+ * @param {Pick<ShownMessage, 'mentions' | 'mentions_all'>} message
+ * @param {string} reader
+ * @returns {(string | {name: string, isForReader: boolean})[]} what follows each other; a name without its `@`
+ */
+export function mentionSpans(text, { mentions = [], mentions_all: mentionsAll }, reader) {
+  /** @type {(string | {name: string, isForReader: boolean})[]} */
+  const spans = [];
+  let last = 0;
+  for (const { 1: written, index } of text.matchAll(WRITTEN)) {
+    for (const name of new Set([written, written.replace(PUNCTUATION, '')])) {
+      const isEverybody = Boolean(mentionsAll) && name.toLowerCase() === EVERYBODY;
+      const member = mentions.find((one) => one === name) ?? mentions.find((one) => folded(one) === folded(name));
+      if (!isEverybody && member === undefined) continue;
+      spans.push(text.slice(last, index), { name, isForReader: isEverybody || member === reader });
+      last = index + 1 + name.length;
+      break;
+    }
+  }
+  return [...spans, text.slice(last)].filter((span) => span !== '');
+}
+
+/** @param {string} name */
+function folded(name) {
+  return name.normalize('NFKC').toLowerCase();
+}

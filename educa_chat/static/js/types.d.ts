@@ -1,0 +1,242 @@
+// The types that many scripts share: the words of the protocol, and messages as the page shows them. Browsers never load this.
+
+/** A message as it stands now, from the API or the socket. */
+interface Message {
+  /** its place in the room's log */
+  seq: number;
+  /** made by the client that sent it; missing where the reader must not know who that is */
+  id?: string;
+  user: string;
+  name: string;
+  role: 'student' | 'instructor';
+  datetime: string;
+  /** as it was typed */
+  message: string;
+  /** rendered by the server */
+  html: string;
+  reply_to?: number | null;
+  /** whether the reader wrote it */
+  own: boolean;
+  /** to students, who see a pseudonym as `user` and `name` */
+  anonymous?: boolean;
+  /** for instructors: what students see */
+  pseudonym?: string;
+  edited?: boolean;
+  deleted?: boolean;
+  pinned?: boolean;
+  question?: boolean;
+  /** marked as the answer to the message that it replies to */
+  answered?: boolean;
+  /** how many replies are marked as the answer to it */
+  answers?: number;
+  /** by an instructor */
+  endorsed?: boolean;
+  /** the usernames of the members whom it mentions */
+  mentions?: string[];
+  mentions_all?: boolean;
+  reactions?: Reaction[];
+  /** the newest event that it takes into account; its own if there is none */
+  asOf?: number;
+}
+
+interface Reaction {
+  emoji: string;
+  users: string[];
+  /** the reader's name among them, if that is not the username */
+  own?: string;
+}
+
+/** A message on the page. A pending one has the seq 0. */
+interface ShownMessage extends Message {
+  state?: 'pending' | 'failed';
+  note?: string;
+}
+
+/** What a message looks like depends on this as well. */
+interface MessageContext {
+  reader: string;
+  nameOf: (user: string) => string;
+  /** the message that it replies to, if that is known */
+  target?: ShownMessage;
+  isAnswered: boolean;
+  /** always false for students */
+  isReported: boolean;
+}
+
+/** What the user asks for, without the id. */
+type Command = { type: string; target?: number; message?: string } & Record<string, any>;
+
+/** An event or another frame of the server. */
+type Frame = { type: string } & Record<string, any>;
+
+/** The fields of an event, or of the command that becomes it. */
+type Fields = Record<string, any>;
+
+/** An answer of the API with messages. */
+interface Page {
+  /** the oldest first; in a search, the best */
+  messages: Message[];
+  head: number;
+  epoch: string | number;
+  /** whether there are more in the requested direction */
+  more: boolean;
+  /** the events that the log shows as lines between these messages, in order */
+  lines: Frame[];
+}
+
+interface Member {
+  user: string;
+  name: string;
+  role: 'student' | 'instructor';
+}
+
+/** The frame `error`. */
+interface Refusal {
+  code: string;
+  message: string;
+  id?: string;
+  retry_after?: number;
+}
+
+/** A message and its elements in the log. */
+interface Row {
+  message: ShownMessage;
+  element: HTMLElement;
+  /** above the first message of a day */
+  dayDivider?: HTMLElement;
+}
+
+/** Where the reader is in the log. */
+interface ReadingPosition {
+  /** of a message that they see */
+  seq: number;
+  /** how many pixels below the upper edge it begins */
+  offset: number;
+}
+
+/** A command that the room has not stored yet. */
+interface Entry {
+  id: string;
+  command: Command;
+  /** when the user gave it */
+  datetime: string;
+  /** why it is not sent any more */
+  failure?: Refusal;
+  tries: number;
+  /** when it is sent again, if that is later */
+  dueAt?: number;
+  /** whether the server could not store it when it was last sent */
+  isHeldUp?: boolean;
+}
+
+/** `connecting` becomes `connected` by itself. The other states wait for the user. */
+type ConnectionState = 'connecting' | 'connected' | 'signed-out' | 'not-member' | 'elsewhere' | 'other-user';
+
+// What some classes ask of the page that makes them.
+
+interface LogCallbacks {
+  /** the reader */
+  user: string;
+  nameOf: (user: string) => string;
+  /** Returns the text of an event that is shown as a line between the messages. */
+  textOf: (event: Frame) => string;
+  isReported: (seq: number) => boolean;
+  /** Returns the message as if all pending commands were accepted. */
+  optimistic: (message: ShownMessage) => ShownMessage;
+  /** the messages that replies refer to, where the log doesn't show them */
+  originals: { of: (seq: number) => ShownMessage | undefined; learn: (message: ShownMessage) => void };
+  /** The reader nears the oldest message. */
+  onTop: () => void;
+  /** The reader nears the last message, and newer ones are missing. */
+  onEnd: () => void;
+  /** The reader wants the newest messages, which are missing. */
+  onNewest: () => void;
+  /** The reader sees the newest message. */
+  onBottom: () => void;
+  onAction: (action: string, message: ShownMessage, button: HTMLButtonElement) => void;
+}
+
+interface RowCallbacks {
+  elementOf: (message: ShownMessage) => HTMLElement;
+  /** Returns whether the unread divider is above the row. */
+  isFirstUnread: (row: Row) => boolean;
+  onReplaced: (former: HTMLElement, element: HTMLElement) => void;
+}
+
+interface HistoryCallbacks {
+  room: number | string;
+  log: import('./log/log-view.js').LogView;
+  recent: import('./recent-events.js').RecentEvents;
+  originals: import('./part.js').Part<any, import('./originals/originals.js').Originals>;
+  /** Returns which history is shown. */
+  epoch: () => string | undefined;
+  /** Called before messages are shown, which are stored. */
+  onMessages: (messages: ShownMessage[]) => void;
+  /** The log shows the newest messages, and none after them are missing. */
+  onNewest: () => void;
+  /** A jump has failed; `reason` is the key of its text. */
+  onFailure: (reason: string) => void;
+}
+
+interface ConnectionCallbacks {
+  /**
+   * Loads what has to be there before a socket is opened. With `asksApi` it asks the API in any case, because a browser doesn't
+   * say why a socket was refused.
+   */
+  prepare: (asksApi: boolean) => Promise<void>;
+  /** Returns the address of the socket, with the position from which to go on. */
+  url: () => string;
+  onFrame: (frame: Frame) => void;
+  /** `failures` counts those since the connection was last stable. */
+  onState: (state: ConnectionState, failures: number) => void;
+  /** Returns whether the API knows of events that the socket has not brought. */
+  isBehind: () => Promise<boolean>;
+}
+
+interface OutboxCallbacks {
+  /** Returns false without a connection. */
+  send: (frame: object) => boolean;
+  /** An ack is missing. */
+  onOverdue: () => void;
+  /** An entry is new or has changed. */
+  onChange: (entry: Entry) => void;
+  onRemoved: (id: string) => void;
+  /** Called with whether anything waits for a server that can't store it. */
+  onHeldUp: (isHeldUp: boolean) => void;
+}
+
+interface OutgoingCallbacks {
+  /** of the user and the room */
+  storageKey: string;
+  user: string;
+  /** Returns the user as pending messages name them. */
+  author: () => { name: string; role: 'student' | 'instructor' };
+  log: import('./log/log-view.js').LogView;
+  toast: import('./toast.js').Toast;
+  send: OutboxCallbacks['send'];
+  onOverdue: OutboxCallbacks['onOverdue'];
+  onHeldUp: OutboxCallbacks['onHeldUp'];
+  onAccepted: (command: Command) => void;
+  /** A command was refused that is no message, so the page shows the former state again. */
+  onFailed: () => void;
+}
+
+interface ComposerCallbacks {
+  /** of the user and the room */
+  storageKey: string;
+  onMessage: (message: { message: string; reply_to?: number; question?: true; anonymous?: true }) => void;
+  onEdit: (target: number, message: string) => void;
+  /** The user wants to edit their last message. */
+  onEditLast: () => void;
+  onTyping: () => void;
+}
+
+interface PartCallbacks<Module, Opened> {
+  /** Imports the module. */
+  module: () => Promise<Module>;
+  /** the name of its strings, if it has its own */
+  strings?: string;
+  make: (module: Module) => Opened;
+  /** It could not be loaded: tells the user, who may try again. */
+  onFailure: (retry: () => void) => void;
+}

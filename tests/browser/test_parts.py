@@ -1,0 +1,72 @@
+"""Parts of the page that are loaded when they are opened, and what the user sees when that fails."""
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from tests.browser.conftest import Desk, end_session
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def connected(desk: Desk, username: str) -> Page:
+    page = await desk.sit_down(username)
+    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+    return page
+
+
+async def abort(route: Route) -> None:
+    await route.abort()
+
+
+@pytest.mark.parametrize("file", ["js/search/search.js", "js/search/excerpt.js", "strings/en/search.json"])
+async def test_a_part_that_can_not_be_loaded_says_so_and_opens_when_the_user_tries_again(desk: Desk, file: str) -> None:
+    page = await connected(desk, "ana")
+    await page.route(f"**/{file}", abort)
+    await page.click("#search-button")
+    await expect(page.locator("#notice")).to_contain_text("This part of the page could not be loaded.")
+    await expect(page.locator("#search")).to_be_hidden()
+    retry = page.locator("#notice").get_by_role("button", name="Try again")
+    await retry.click()
+    await expect(retry).to_be_visible()
+    await page.unroute(f"**/{file}")
+    await retry.click()
+    await expect(page.locator("#search-input")).to_be_focused()
+    await expect(page.locator("#notice")).to_be_empty()
+
+
+async def test_the_class_panel_answers_only_when_it_is_loaded(desk: Desk) -> None:
+    profe = await connected(desk, "profe")
+    await profe.route("**/js/class/class-panel.js", abort)
+    await profe.click("#class-button")
+    await expect(profe.locator("#notice")).to_contain_text("This part of the page could not be loaded.")
+    await expect(profe.locator("#class-bar")).to_have_attribute("inert", "")
+    await profe.unroute("**/js/class/class-panel.js")
+    await profe.keyboard.press("Escape")
+    await profe.locator("#notice").get_by_role("button", name="Try again").click()
+    await expect(profe.locator("#class-bar")).not_to_have_attribute("inert", "")
+    await profe.click("#class-button")
+    await profe.check("#class-closed")
+    await expect(profe.locator("#chat .remark")).to_have_text("Announcements only: only teachers may write.")
+
+
+async def test_what_was_not_sent_is_shown_after_another_try_when_the_session_has_ended(desk: Desk) -> None:
+    page = await connected(desk, "ana")
+    await page.route("**/js/account/ended.js", abort)
+    await page.fill("#chat-message-input", "half a thought")
+    await end_session(page)
+    alert = page.get_by_role("alert")
+    await expect(alert).to_contain_text("This part of the page could not be loaded.")
+    await page.unroute("**/js/account/ended.js")
+    await alert.get_by_role("button", name="Try again").click()
+    await expect(page.locator("#chat-message-input")).to_have_value("half a thought")
+    await expect(alert).to_have_count(0)
+
+
+async def test_only_opened_parts_are_loaded_and_the_pointer_over_a_button_loads_its_part(desk: Desk) -> None:
+    page = await connected(desk, "ana")
+    loaded = "performance.getEntriesByType('resource').map(one => new URL(one.name).pathname)"
+    parts = ("/search/", "/notifications/", "/class/", "/mentions/", "/account/", "/originals/", "/pins/", "/strings/")
+    assert not [path for path in await page.evaluate(loaded) if any(part in path for part in parts)]
+    async with page.expect_response("**/strings/en/search.json"), page.expect_response("**/js/search/search.js"):
+        await page.hover("#search-button")
+    await expect(page.locator("#search")).to_be_hidden()

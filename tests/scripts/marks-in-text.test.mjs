@@ -1,0 +1,51 @@
+/** Mentions and matches that are highlighted in a text. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { mentionSpans } from '../../educa_chat/static/js/mentions/spans.js';
+import { excerptAround } from '../../educa_chat/static/js/search/excerpt.js';
+
+const mentions = (text, message) =>
+  mentionSpans(text, message, 'ana').map((span) => (typeof span === 'string' ? span : `[${span.name}${span.isForReader ? '!' : ''}]`));
+const marked = (text, query) => excerptAround(text, query).map(({ text: part, isMatch }) => (isMatch ? `[${part}]` : part)).join('');
+
+test('the members whom the server names are highlighted, and the reader stands out', () => {
+  const message = { mentions: ['luis', 'ana'] };
+  assert.deepEqual(mentions('@luis and @ana, or @eva', message), ['[luis]', ' and ', '[ana!]', ', or @eva']);
+});
+
+test('punctuation behind a name is part of it only if the member is called so', () => {
+  assert.deepEqual(mentions('Hi @ana.', { mentions: ['ana'] }), ['Hi ', '[ana!]', '.']);
+  assert.deepEqual(mentions('Hi @ana.', { mentions: ['ana.'] }), ['Hi ', '[ana.]']);
+});
+
+test('case makes no difference, unless another member has the very name', () => {
+  assert.deepEqual(mentions('@Ana', { mentions: ['ana'] }), ['[Ana!]']);
+  assert.deepEqual(mentions('@Ana', { mentions: ['ana', 'Ana'] }), ['[Ana]']);
+});
+
+test('an address of mail mentions nobody', () => {
+  assert.deepEqual(mentions('write to luis@ana', { mentions: ['ana'] }), ['write to luis@ana']);
+});
+
+test('everybody is mentioned only where the server says so', () => {
+  assert.deepEqual(mentions('@all', { mentions_all: true }), ['[all!]']);
+  assert.deepEqual(mentions('@all', {}), ['@all']);
+});
+
+test('the words of a search are highlighted without regard to accents, case and endings', () => {
+  assert.equal(marked('The Integrál and two integrals', 'integral'), 'The [Integrál] and two [integrals]');
+  assert.equal(marked('interval', 'integral'), 'interval');
+});
+
+test('excluded words and operators are not highlighted', () => {
+  assert.equal(marked('limit or series', 'limit or -series'), '[limit] or series');
+});
+
+test('a long text is cut around its first match', () => {
+  const text = `${'before '.repeat(60)}limit${' after'.repeat(200)}`;
+  const excerpt = marked(text, 'limit');
+  assert.match(excerpt, /^… before .*\[limit\] after .* …$/);
+  assert.ok(excerpt.length < 420);
+});

@@ -1,0 +1,157 @@
+/** The outbox sends each command until it is stored, in order, and loses none. */
+
+import assert from 'node:assert/strict';
+import { beforeEach, mock, test } from 'node:test';
+
+// What a browser's window has. There is no localStorage here, so the storage keeps the values itself.
+const window = new EventTarget();
+globalThis.addEventListener = window.addEventListener.bind(window);
+
+const { Outbox } = await import('../../educa_chat/static/js/outbox.js');
+const storage = await import('../../educa_chat/static/js/storage.js');
+
+const KEY = 'ana:1';
+let sent, changed, removed, heldUp, overdue, isConnected;
+
+function openOutbox() {
+  const outbox = new Outbox(KEY, {
+    send: (frame) => isConnected && Boolean(sent.push(frame)),
+    onOverdue: () => (overdue += 1),
+    onChange: ({ id, failure }) => changed.push({ id, code: failure?.code }),
+    onRemoved: (id) => removed.push(id),
+    onHeldUp: (isHeldUp) => (heldUp = isHeldUp),
+  });
+  outbox.restore();
+  return outbox;
+}
+
+const texts = () => sent.map(({ message, type }) => message ?? type);
+const last = () => sent.at(-1);
+
+beforeEach(() => {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000 });
+  for (const key of storage.keysOf('outbox:')) storage.remove(key);
+  [sent, changed, removed] = [[], [], []];
+  heldUp = false;
+  overdue = 0;
+  isConnected = true;
+});
+
+test('one command is under way at a time, and the next follows when it is stored', () => {
+  const outbox = openOutbox();
+  for (const message of ['a', 'b', 'c']) outbox.add({ type: 'message', message });
+  assert.deepEqual(texts(), ['a']);
+  outbox.stored(last().id);
+  outbox.stored(last().id);
+  assert.deepEqual(texts(), ['a', 'b', 'c']);
+  outbox.stored(last().id);
+  assert.deepEqual([...outbox.entries()], []);
+});
+
+test('a command that was under way when the connection broke is sent again with the same id', () => {
+  const outbox = openOutbox();
+  outbox.add({ type: 'message', message: 'a' });
+  outbox.disconnected();
+  outbox.connected();
+  assert.deepEqual(texts(), ['a', 'a']);
+  assert.equal(sent[0].id, sent[1].id);
+});
+
+test('without a connection nothing is lost, and a later page sends it in the same order', () => {
+  isConnected = false;
+  const outbox = openOutbox();
+  for (const message of ['a', 'b']) {
+    outbox.add({ type: 'message', message });
+    mock.timers.tick(1);
+  }
+  isConnected = true;
+  const later = openOutbox();
+  later.connected();
+  later.stored(last().id);
+  assert.deepEqual(texts(), ['a', 'b']);
+});
+
+test('an ack that is missing is reported', () => {
+  openOutbox().add({ type: 'message', message: 'a' });
+  mock.timers.tick(9_999);
+  assert.equal(overdue, 0);
+  mock.timers.tick(1);
+  assert.equal(overdue, 1);
+});
+
+test('a refusal for a while is tried again when the server says, and given up after some tries', () => {
+  const outbox = openOutbox();
+  outbox.add({ type: 'message', message: 'a' });
+  const { id } = last();
+  for (let tries = 1; tries < 5; tries += 1) {
+    outbox.refused({ id, code: 'rate_limited', message: '', retry_after: 2 });
+    mock.timers.tick(1_999);
+    assert.equal(sent.length, tries);
+    mock.timers.tick(1);
+    assert.equal(sent.length, tries + 1);
+  }
+  outbox.refused({ id, code: 'rate_limited', message: '' });
+  mock.timers.tick(60_000);
+  assert.equal(sent.length, 5);
+  assert.deepEqual(changed.at(-1), { id, code: 'rate_limited' });
+});
+
+test('a server that can store nothing is asked until it can, and meanwhile that is reported', () => {
+  const outbox = openOutbox();
+  outbox.add({ type: 'message', message: 'a' });
+  for (let tries = 0; tries < 20; tries += 1) {
+    outbox.refused({ id: last().id, code: 'unavailable', message: '' });
+    assert.equal(heldUp, true);
+    mock.timers.tick(8_000);
+  }
+  assert.equal(sent.length, 21);
+  outbox.stored(last().id);
+  assert.equal(heldUp, false);
+});
+
+test('a message that must wait holds up later messages, and no other command', () => {
+  const outbox = openOutbox();
+  outbox.add({ type: 'message', message: 'a' });
+  outbox.refused({ id: last().id, code: 'slow_mode', message: '', retry_after: 30 });
+  outbox.add({ type: 'message', message: 'b' });
+  outbox.add({ type: 'pin', target: 3, on: true });
+  assert.deepEqual(texts(), ['a', 'pin']);
+  outbox.stored(last().id);
+  mock.timers.tick(30_000);
+  assert.deepEqual(texts(), ['a', 'pin', 'a']);
+});
+
+test('a command that is refused for good is sent again only when the user wants it', () => {
+  const outbox = openOutbox();
+  outbox.add({ type: 'message', message: 'a' });
+  const { id } = last();
+  outbox.refused({ id, code: 'muted', message: '' });
+  outbox.add({ type: 'message', message: 'b' });
+  assert.deepEqual(texts(), ['a', 'b']);
+  outbox.stored(last().id);
+  outbox.retry(id);
+  assert.deepEqual(texts(), ['a', 'b', 'a']);
+  outbox.discard(id);
+  assert.deepEqual(removed, [id]);
+  assert.deepEqual(storage.keysOf('outbox:'), []);
+});
+
+test('pending commands about a message are known until they fail', () => {
+  const outbox = openOutbox();
+  outbox.add({ type: 'pin', target: 3, on: true });
+  outbox.add({ type: 'react', target: 4, emoji: '👍', on: true });
+  assert.deepEqual(outbox.commandsOn(3).map(({ type }) => type), ['pin']);
+  outbox.refused({ id: last().id, code: 'forbidden', message: '' });
+  assert.deepEqual(outbox.commandsOn(3), []);
+});
+
+test('what another window has sent or discarded is forgotten here', () => {
+  const outbox = openOutbox();
+  outbox.add({ type: 'message', message: 'a' });
+  const { id } = last();
+  const removal = Object.assign(new Event('storage'), { key: `educa-chat:outbox:${KEY}:${id}`, newValue: null });
+  window.dispatchEvent(removal);
+  assert.deepEqual(removed, [id]);
+  assert.deepEqual([...outbox.entries()], []);
+});

@@ -1,0 +1,28 @@
+"""What the static files are served as, and which of them a page starts with."""
+
+from pathlib import Path
+
+from aiohttp.test_utils import make_mocked_request
+
+from educa_chat.handlers.static import StaticFiles
+
+
+async def test_a_script_is_served_without_its_comments_and_otherwise_as_it_is(tmp_path: Path) -> None:
+    code = "const text = `a // b\\n   ${`/* c */ ${ 1 / 2 }`}  // d`;\nif (/[/*]'/.test('//')) text;\n"
+    (tmp_path / "one.js").write_text(f"/** Of one. */\n{code}  // of two\n", encoding="utf-8")
+    files = StaticFiles(tmp_path)
+    response = await files.serve(make_mocked_request("GET", files.address("one.js")))
+    assert response.body == f"\n{code}  \n".encode()
+
+
+def test_a_page_is_told_of_all_modules_that_it_starts_with_and_of_no_others(tmp_path: Path) -> None:
+    for name, code in {
+        "js/a.js": "import { b } from './log/b.js';\nimport './c.js';\nconst later = () => import('./d.js');\n",
+        "js/log/b.js": "import {\n  c,\n} from '../c.js';\nexport const b = c;\n",
+        "js/c.js": "export const c = 1;\n",
+        "js/d.js": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    files = StaticFiles(tmp_path)
+    assert files.modules("js/a.js") == [files.address(f"js/{name}") for name in ("a.js", "log/b.js", "c.js")]
