@@ -18,13 +18,15 @@ from markdown_it.token import Token
 from educa_chat.markup import code
 
 _QUOTE = re.compile(r">[ \t]|>$")
-_HEADING = re.compile(r"#{1,6}[ \t]++(?=.*\w)")
+_HEADING = re.compile(r"#{1,6}[ \t]++")
 _DIVIDER = re.compile(r"-{3,}[ \t]*$")
 _MARKER = re.compile(r"(?:(?P<bullet>[-*])|(?P<number>0|[1-9]\d{0,8})\.)[ \t]+(?=[^ \t])", re.ASCII)
 # A number, or a term like `x²` or `2x + 1`. After a `-` on a single line, it is negative.
 _TERM = re.compile(r"[-+±(√]*[$€£¥]?[.,]?(?:\d|[^\W\d_]?[²³]|[^\W\d_][ \t]?[-+*/=^·×<>≤≥])")
 
-_WORD = re.compile(r"\w")
+# A letter, a digit, an emoji: more than ASCII's punctuation.
+_WORTH_A_BLOCK = re.compile(r"[^\s!-/:-@\[-`{-~]")
+_PLUS = re.compile(r"\+[ \t]")
 
 _FENCE = re.compile(r"(?P<fence>`{3,}+|~{3,}+)(?P<info>[^`]*)$")
 _FENCE_AFTER_TEXT = re.compile(r"(?P<fence>`{3,}+)(?P<info>[ \t]*[\w#+.-]*[ \t]*)$")
@@ -152,13 +154,13 @@ def _quote(state: StateBlock, start_line: int, end_line: int, silent: bool) -> b
     def is_quoted(line: int) -> bool:
         return _is_at_margin(state, line) and bool(_QUOTE.match(_text_of(state, line)))
 
-    if not is_quoted(start_line) or not _text_of(state, start_line)[1:].strip():
+    end = start_line
+    while end < end_line and is_quoted(end):
+        end += 1
+    if not any(_text_of(state, line)[1:].strip() for line in range(start_line, end)):
         return False
     if silent:
         return True
-    end = start_line + 1
-    while end < end_line and is_quoted(end):
-        end += 1
     state.push("blockquote_open", "blockquote", 1).map = [start_line, end]
     with _nested(state, "blockquote", range(start_line, end), 0):
         for line in range(start_line, end):
@@ -179,7 +181,8 @@ class _Item(NamedTuple):
 def _list(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
     """Items that begin with `- `, `* ` or a number and a full stop, such as `1. `, with the indented lines after them.
 
-    A single item is none if it may as well be a negative number, a term, a date or the end of a sentence.
+    A single item is none if it may as well be a negative number, a term, a date or the end of a sentence. Nor are lines
+    with `-` among lines with `+`.
     """
     if not _is_at_margin(state, start_line) and state.parentType != "list":
         return False
@@ -189,7 +192,11 @@ def _list(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bo
     number = first["number"]
     items = _items(state, start_line, end_line, first)
     text = state.src[first.end() : state.eMarks[start_line]]
-    if len(items) == 1 and (number not in (None, "1") or (not number and _TERM.match(text)) or not _WORD.search(text)):
+    if len(items) == 1 and (number not in (None, "1") or (not number and _TERM.match(text))):
+        return False
+    if len(items) == 1 and not _WORTH_A_BLOCK.search(text):
+        return False
+    if first["bullet"] == "-" and _is_among_plus_signs(state, start_line, items[-1].end):
         return False
     if silent:
         return True
@@ -201,6 +208,14 @@ def _list(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bo
     state.push(f"{kind}_close", tag, -1)
     state.line = items[-1].end
     return True
+
+
+def _is_among_plus_signs(state: StateBlock, start_line: int, end: int) -> bool:
+    """Whether lines with `+` are beside those with `-` from `start_line` to `end`: in a diff, or for good and bad."""
+    before = start_line - 1
+    while before >= 0 and _marker(state, before):
+        before -= 1
+    return any(0 <= line < state.lineMax and _PLUS.match(_text_of(state, line)) for line in (before, end))
 
 
 def _marker(state: StateBlock, line: int) -> re.Match[str] | None:
@@ -245,6 +260,8 @@ def _heading(state: StateBlock, start_line: int, end_line: int, silent: bool) ->
     """A line that begins with `# ` and stands by itself. In code it is a comment, with code in the next line."""
     found = _HEADING.match(_text_of(state, start_line)) if _is_at_margin(state, start_line) else None
     if not found or not _stands_apart(state, start_line, end_line):
+        return False
+    if not _WORTH_A_BLOCK.search(found.string, found.end()):
         return False
     if silent:
         return True
@@ -365,7 +382,7 @@ def _formula(state: StateBlock, start_line: int, end_line: int, silent: bool) ->
         lines.append(text)
         if ends:
             content = "\n".join(lines).strip()
-            if rest.strip() or not content:
+            if rest.strip() or not content or "$" in content.replace("\\$", ""):
                 return False
             if not silent:
                 state.line = line + 1

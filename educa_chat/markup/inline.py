@@ -39,6 +39,8 @@ _ENDS_A_SENTENCE = frozenset(".,:;!?…\"'»”’。，：；！？、")
 _NOT_FIRST = frozenset(".,:;!?)]}/=>%&|^…·")
 _BEFORE_A_WORD = frozenset("-+@#")
 _QUOTATION_MARKS = "\"'"
+_BEFORE_A_QUOTE = " \t\n=([{,:*"
+_EXTENSION = re.compile(r"\.[a-z0-9]")
 _SMILEY = re.compile(r"(?:^|\s)[:;=8]-?$")
 
 _CODE_RUN = re.compile(r"`+")
@@ -57,8 +59,9 @@ _URL_SCHEME = re.compile(r"[hH][tT][tT][pP][sS]?$")
 
 _NO_ADDRESS = re.compile(r"\(\s*(?:<\s*>\s*)?\)")
 
-_ESCAPE = re.compile(r"\\([*_~`$\[\]()<>#.-])")
-_LINK = re.compile(r"\[[^\[\]]*(\])(\()")
+# After a drive letter, a backslash begins a path.
+_ESCAPE = re.compile(r"(?<!\b[A-Za-z]:)\\([*_~`$\[\]()<>#.-])")
+_LINK = re.compile(r"\[[^\[\]]*(\])(\()(?=\s*<?(?:https?|mailto):)", re.IGNORECASE)
 _AUTOLINK = re.compile(r"<(?=https?:|mailto:|[\w.+-]+@)", re.IGNORECASE)
 _LINE_SIGN = re.compile(
     r"^(?:>(?=[ \t])|[-*](?=[ \t])|#(?=#{0,5}[ \t])|\d{1,9}\.(?=[ \t])|-(?=--+$)|[`~](?=``|~~))", re.MULTILINE
@@ -103,13 +106,17 @@ def _flanks(text: str, start: int, end: int) -> _Flanks:
         return _Flanks(False, False)
     before = text[max(start - _NEAR, 0) : start].rstrip(_DELIMITERS)
     after = text[end : end + _NEAR].lstrip(_DELIMITERS)
+    opens, closes = _may_be_first(after), _may_be_last(before)
+    if marker == "~":
+        # Nothing else is written like this within a word.
+        return _Flanks(opens, closes)
     is_strong = length > 1
-    opens = _may_stand_before(before, is_strong) and _may_be_first(after)
-    closes = _may_be_last(before) and _may_stand_after(before[-1:], after[:1], is_strong)
+    opens = opens and _may_stand_before(before, is_strong)
+    closes = closes and _may_stand_after(before[-1:], after[:1], is_strong)
     if marker == "_":
         # snake_case, __init__ and _private_name are names.
         opens = opens and "_" not in _word_after(text, end).rstrip("_")
-        closes = closes and "_" not in _word_before(text, start).lstrip("_")
+        closes = closes and "_" not in _word_before(text, start).lstrip("_") and not _EXTENSION.match(after)
     if not is_strong and _SMILEY.search(before):
         closes = False
     return _Flanks(opens, closes)
@@ -141,6 +148,9 @@ def _may_be_first(after: str) -> bool:
 def _may_be_last(before: str) -> bool:
     """Whether the text `before` may be the end of what is emphasised."""
     last = before[-1:]
+    if last in _QUOTATION_MARKS and before[-2:-1] in _BEFORE_A_QUOTE:
+        # In sep="*", the quotation mark begins something.
+        return False
     return bool(last) and not last.isspace() and last not in "¿¡" and unicodedata.category(last) not in ("Ps", "Pi")
 
 

@@ -13,16 +13,18 @@ AS_TYPED = {
         "*.py and *.js", "*.py,*.js", "src/**/*.js, lib/**/*.js", "/*comment*/ x", "/* a */ b /* c */", "0 */5 * * *",
         "^.*foo.*$", "(a|b)*c*", "import *\nfrom x import *", "[*a, *b]", "*p = *q;", "a->*b, c.*d", "***",
         "****", "* *",
-        "x = a *b", "**", "print('*'*n, '-'*m)",
+        "x = a *b", 'print(*a, *b, sep="*")', "**", "print('*'*n, '-'*m)",
     ],
     "underscores": [
         "snake_case_names", "__init__", "__init__.py", "__name__ == '__main__'", "_private and __mangled",
+        "_init_.py",
         "_snake_case_",
         "a_b_c d_e_f", "max_ and _min", "___", "_ _", "__", "____________", "my_var_ = _my_var", "x_1, x_2, x_n",
         "файл_имя_версия", "变量_名称_一", "@ana_maria_lopez", "https_proxy_url", "_(", "file_(1)_(2).txt",
     ],
     "backslashes": [
-        "C:\\Users\\_temp", "C:\\new\\table", "C:\\_temp and D:\\_old", "\\\\server\\share", "¯\\_(ツ)_/¯", "\\",
+        "C:\\Users\\_temp", "C:\\_a_\\*b*", 're.sub(r"\\*(.*?)\\*", "", r"\\[(.*)\\]\\((.*)\\)")',
+        "C:\\new\\table", "C:\\_temp and D:\\_old", "\\\\server\\share", "¯\\_(ツ)_/¯", "\\",
         "C:\\Users\\*\\x", "D:\\*.txt", "\\n and \\t", "\\( x \\)", "\\[ x \\]", "\\frac{1}{2}", "a\\", "a\\\nb",
         "\\\\",
         "\\d+\\.\\d*", "C:\\[old]\\#1", "\\o/ \\m/", "\\\\*a*", "¯\\\\\\_(ツ)_/¯", "C:\\$Recycle.Bin and D:\\$x",
@@ -35,7 +37,7 @@ AS_TYPED = {
         "US$5 o US$10", "$5 (o 5$)", "$3, 4, 5$", "$1.50 por 2 cafés, 3$ por uno", "$PATH:$HOME", "$(ls) $(pwd)",
         "$$$",
         "caro $$$ y más caro $$$", "=$A$1+$B$2", "$a and $b", "$_", "$('#a');$('#b')", "(a)$|(b)$", "5 $ o 6 $",
-        "$5和6$", "$x = $y;", "$ x $", "$5 más IVA = 6$", "$10k o 12k$",
+        "$5和6$", "$x = $y;", "$ x $", "$5 más IVA = 6$", "$$$ $$", "$10k o 12k$",
     ],
     "smileys": [
         ":* hola :*", ":-* y :-*", ">:(", ">_<", ">.< >.>", "<3 </3 <b", "^_^ ^__^ u_u T_T", "-_- =_= ._.", "*-* *.*",
@@ -47,7 +49,8 @@ AS_TYPED = {
         "- 3", "+ 5 puntos", "+ a\n+ b", "- 3 + 5i", "- x² + 3", "-3\n-4", "1) uno\n2) dos", "007. Bond", "1.",
         "-", "*",
         "2024. Fue un buen año", "el día\n15. Nos vemos", "- $5", "* 3", "3.14", "1.uno", "-a\n-b", "- - -", "- :(",
-        "steps:\n  - run: x\n    with: y", "• a\n• b", "— Hola\n— Adiós", "١. واحد\n٢. اثنان",
+        "steps:\n  - run: x\n    with: y", "- old\n+ new", "+ bueno\n- malo\n- peor", "• a\n• b",
+        "— Hola\n— Adiós", "١. واحد\n٢. اثنان",
     ],
     "headings and dividers": [
         "#hashtag", "#1", "#", "##", "# ", "#!/bin/sh", "# import\nimport os", "# a\n# b\nx = [1]", "  # x",
@@ -75,7 +78,7 @@ AS_TYPED = {
     ],
     "tildes and backticks": [
         "~", "~5", "~/a ~/b", "~x~", "~~", "~~~", "~~5 ~~6", "don`t do it`s", "`", "``", "``a''", "5` 6`", "` `",
-        "a~~b~~c", "~~~~~~~~", "```", "a ``` b", "≈ ~= ~>",
+        "~~~~~~~~", "```", "a ``` b", "≈ ~= ~>",
     ],
     "other scripts and invisible characters": [
         "👨‍👩‍👧‍👦 *", "שלום *", "\u200fمرحبا_\u200e", "e\u0301*a\u0301*o\u0301", "\u200b*a", "नमस्ते_दुनिया_है",
@@ -121,6 +124,8 @@ RENDERED = {
         ("*args y *a*", "*args y <em>a</em>"),
         ("**a** * **b**", "<strong>a</strong> * <strong>b</strong>"),
         ("~~*a*~~", "<s><em>a</em></s>"),
+        ("a~~b~~c", "a<s>b</s>c"),
+        ("*a*.Nos vemos", "<em>a</em>.Nos vemos"),
     ],
     "escapes": [
         ("\\*a\\*", "*a*"),
@@ -171,6 +176,7 @@ RENDERED = {
         ("> a\n> b\n\nc", "<blockquote><p>a<br>b</p></blockquote><p>c</p>"),
         ("> a\n>\n> b", "<blockquote><p>a<br><br>b</p></blockquote>"),
         ("> a\n>:(", "<blockquote><p>a</p></blockquote><p>&gt;:(</p>"),
+        (">\n> a", "<blockquote><p>a</p></blockquote>"),
         ("> > a\n> b\nc", "<blockquote><blockquote><p>a</p></blockquote><p>b</p></blockquote><p>c</p>"),
         (">   a\n>     b", "<blockquote><p>  a<br>    b</p></blockquote>"),
         ("a\n> b\nc", "<p>a</p><blockquote><p>b</p></blockquote><p>c</p>"),
