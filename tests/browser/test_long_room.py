@@ -230,7 +230,7 @@ async def test_what_happened_to_messages_that_were_let_go_shows_when_they_come_b
 
     async with Person(desk.server.url, "luis") as student, Person(desk.server.url, "profe") as teacher:
         luis, profe = await student.enter(), await teacher.enter()
-        await give(luis, type="edit", target=590, message="number 590, edited")
+        await give(luis, type="edit", target=590, message="exercise 590, edited")
         await give(profe, type="delete", target=591)
         await give(luis, type="react", target=592, emoji="🎉", on=True)
         # A page of the history is made, then something happens, then the page comes.
@@ -245,7 +245,7 @@ async def test_what_happened_to_messages_that_were_let_go_shows_when_they_come_b
     await page.unroute("**/messages?limit=50&before=*")
     await page.get_by_role("button", name="To the newest messages").click()
     await expect(message(page, 600)).to_be_in_viewport()
-    await expect(message(page, 590)).to_contain_text("number 590, edited (edited)")
+    await expect(message(page, 590)).to_contain_text("exercise 590, edited (edited)")
     await expect(page.get_by_text("This message was deleted.")).to_have_count(1)
     await expect(message(page, 592).locator(".chip")).to_contain_text("🎉")
     days = await page.locator("#chat .message time").evaluate_all(
