@@ -1,4 +1,4 @@
-"""Proves, part by part, that everything a server needs works."""
+"""Checks that each part of the server's configuration works."""
 
 import asyncio
 import secrets
@@ -18,7 +18,7 @@ ROUND_TRIP_TIMEOUT_S = 3.0
 
 
 async def check(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
-    """Yield (part, whether it is sound, what was seen or is to be done) for each part."""
+    """Yield (part, whether it works, details or what to do) for each part."""
     yield "settings", True, f"{settings.server.mode} mode"
     yield await _outcome("session key", lambda: _session_key(settings))
     async with open_database(settings.database.url, 1) as database:
@@ -28,37 +28,37 @@ async def check(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
     yield await _outcome("bus", lambda: _bus(settings))
 
 
-async def _outcome(part: str, prove: Callable[[], Awaitable[str]]) -> tuple[str, bool, str]:
+async def _outcome(part: str, run: Callable[[], Awaitable[str]]) -> tuple[str, bool, str]:
     try:
-        return part, True, await prove()
+        return part, True, await run()
     except (EducaChatError, TimeoutError) as error:
         return part, False, str(error) or "no answer in time"
 
 
 async def _session_key(settings: Settings) -> str:
     if not settings.session.key:
-        raise SettingsInvalid("missing: sign-ins would end with the process; set session.key")
+        raise SettingsInvalid("missing: every restart would sign everyone out. Set session.key")
     fernet = Fernet(settings.session.key)
     if fernet.decrypt(fernet.encrypt(b"proof")) != b"proof":
-        raise SettingsInvalid("it does not decrypt what it encrypts")
-    return "the demo key, for development only" if settings.session.key == DEMO_SESSION_KEY else "sound"
+        raise SettingsInvalid("the key can't decrypt what it has encrypted")
+    return "the demo key, for development only" if settings.session.key == DEMO_SESSION_KEY else "valid"
 
 
 async def _database(database: Database, settings: Settings) -> str:
     await require_durability(database, settings)
-    if await applied_version(database):  # before the first migration there is nothing to write to
+    if await applied_version(database):  # before the first migration there is no table to try
         await require_writable(database)
     version: str = await database.fetchval("select current_setting('server_version')")
     return f"PostgreSQL {version}"
 
 
 async def require_durability(database: Database, settings: Settings) -> None:
-    """Raise SettingsInvalid where production runs on a database that may lose what it has committed."""
+    """Raise SettingsInvalid in production if the database may lose committed transactions in a crash."""
     if settings.server.mode != "production":
         return
     for parameter in ("fsync", "full_page_writes"):
         if await database.fetchval("select current_setting($1)", parameter) != "on":
-            raise SettingsInvalid(f"the database runs with {parameter} off, and may lose what it has committed")
+            raise SettingsInvalid(f"the database runs with {parameter} off, so a crash may lose committed messages")
 
 
 async def _schema(database: Database) -> str:
@@ -67,14 +67,14 @@ async def _schema(database: Database) -> str:
 
 
 async def _enrolments(database: Database) -> str:
-    """Both are sound; they differ in how soon somebody who left a course is out."""
+    """Say how soon a connection is closed after its user has left the course. Never fails."""
     if await enrolments_are_watched(database):
-        return "watched"
-    return f"looked at every {RECHECK_S:.0f} seconds; `educa-chat migrate --watch-enrolments` makes it at once"
+        return "triggers report changes at once"
+    return f"checked every {RECHECK_S:.0f} seconds; to see changes at once, run `educa-chat migrate --watch-enrolments`"
 
 
 async def _bus(settings: Settings) -> str:
-    """A payload on a test topic, there and back."""
+    """Publish a random payload on a topic of its own and wait until it is received."""
     payload = secrets.token_bytes(16)
     topic = f"check:{payload.hex()}"
     async with (
@@ -86,4 +86,4 @@ async def _bus(settings: Settings) -> str:
         async for received in payloads:
             if received == payload:
                 break
-    return f"{settings.bus.url.partition(':')[0]}, heard itself"
+    return f"{settings.bus.url.partition(':')[0]}, received its own message"

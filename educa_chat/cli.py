@@ -5,11 +5,15 @@ import asyncio
 import getpass
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from textwrap import dedent, indent
+from typing import Any, NoReturn
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -22,9 +26,39 @@ from educa_chat.storage.pool import Database, open_database
 logger = logging.getLogger(__name__)
 
 
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors suggest the command or option that was probably meant."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError:
+            choices = list(action.choices or ())
+            suggestion = _did_you_mean(value, choices)
+            self.error(f"unknown command {value!r}{suggestion or '. Choose from: ' + ', '.join(choices)}")
+
+    def refuse_unknown(self, arguments: list[str]) -> NoReturn:
+        """Exit with an error that names `arguments`, which this parser doesn't know."""
+        suggestion = _did_you_mean(arguments[0], re.findall(r"--[\w-]+", self.format_usage()))
+        self.error(f"unknown argument {' '.join(arguments)}{suggestion}")
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    """Return a question that suggests the member of `known` most like `word`; empty if none is."""
+    similar = get_close_matches(word, known, 1)
+    return f". Did you mean {similar[0]}?" if similar else ""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parsed = _parser().parse_args(arguments)
+    parser = _build_parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments:
+        parser.print_help()
+        return 0
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parsed.parser.refuse_unknown(unknown)
     try:
         settings = load_settings(parsed.config, os.environ)
         configure_logging(logging.INFO if parsed.run is _serve else logging.WARNING, settings.server.mode)
@@ -35,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"educa-chat: {database}", file=sys.stderr)
         code: int = parsed.run(settings, parsed)
     except DatabaseUnavailable as error:
-        print(f"educa-chat: the database can't be reached, see database.url: {error}", file=sys.stderr)
+        print(f"educa-chat: the database can't be reached: {error}. Check database.url", file=sys.stderr)
         return 1
     except EducaChatError as error:
         print(f"educa-chat: {error}", file=sys.stderr)
@@ -49,11 +83,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def database_location(url: str) -> str:
-    """Return what of `url` may be shown: where the database is, and the user, but no password."""
+    """Return `url` without its password and without options that may contain one."""
     scheme, _, location = url.partition(":")
     if scheme == "embedded":
         return f"embedded:{Path(location).absolute()}"
-    # Whatever stands before the last @ may be part of a password.
+    # Everything before the last @ may be part of a password that was not escaped.
     credentials, at, address = location.removeprefix("//").rpartition("@")
     address, _, query = address.partition("?")
     shown = [
@@ -63,65 +97,144 @@ def database_location(url: str) -> str:
     return f"{scheme}://{credentials.partition(':')[0]}{at}{address}{parameters}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    # --config may stand behind the subcommand or before it: the one behind leaves the one before alone.
-    config = argparse.ArgumentParser(add_help=False)
-    config.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="the settings, in TOML")
-    parser = argparse.ArgumentParser(prog="educa-chat", description="A course chat server for learning platforms.")
-    parser.add_argument("--config", type=Path, default=None, metavar="FILE", help="the settings, in TOML")
+def _build_parser() -> _Parser:
+    # --config may come before or after the subcommand. SUPPRESS keeps the one after from resetting the one before.
+    config = _Parser(add_help=False)
+    config.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="a settings file (TOML)")
+    parser = _Parser(
+        prog="educa-chat",
+        description="A course chat server for learning platforms.",
+        epilog=_examples("""
+            educa-chat serve --demo                               try it on this machine
+            educa-chat check --config production.toml             check the configuration
+            educa-chat user add clara --first-name Clara          add the first teacher
+            educa-chat course add "Linear algebra" --owner clara  add the first course
+
+            Every setting can also be an environment variable: EDUCA_CHAT_SERVER_PORT=8010 sets server.port.
+            `educa-chat COMMAND --help` explains a command.
+        """),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"educa-chat {version('educa-chat')}")
+    parser.add_argument("--config", type=Path, default=None, metavar="FILE", help="a settings file (TOML)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
-        within: Any, name: str, run: Callable[[Settings, argparse.Namespace], int], help: str
+        within: Any, name: str, run: Callable[[Settings, argparse.Namespace], int], help: str, examples: str
     ) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = within.add_parser(name, parents=[config], help=help, description=help)
-        added.set_defaults(run=run)
+        added: argparse.ArgumentParser = within.add_parser(
+            name,
+            parents=[config],
+            help=help,
+            description=f"{help[0].upper()}{help[1:]}.",
+            epilog=_examples(examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run, parser=added)
         return added
 
-    serve = command(commands, "serve", _serve, "serve the pages and the sockets")
-    serve.add_argument("--demo", action="store_true", help="add the demo data first, to an empty database")
-    serve.add_argument("--host", help="where to listen")
-    serve.add_argument("--port", type=int)
-    serve.add_argument("--workers", type=int, help="how many processes share the port; several need a Redis bus")
-    migrate = command(commands, "migrate", _migrate, "bring the database's schema up to date")
+    serve = command(
+        commands,
+        "serve",
+        _serve,
+        "run the server",
+        """
+        educa-chat serve --demo
+        educa-chat serve --config production.toml --host 0.0.0.0 --port 8010
+        """,
+    )
+    serve.add_argument("--demo", action="store_true", help="add the demo data first if the database is empty")
+    serve.add_argument("--host", help="the address to listen on (server.host)")
+    serve.add_argument("--port", type=int, help="the port to listen on (server.port)")
+    serve.add_argument(
+        "--workers", type=int, help="the number of processes (server.workers); more than one need a Redis bus"
+    )
+    migrate = command(
+        commands,
+        "migrate",
+        _migrate,
+        "create or update the database schema",
+        """
+        educa-chat migrate --config production.toml
+        educa-chat migrate --watch-enrolments
+        """,
+    )
     migrate.add_argument(
         "--watch-enrolments",
         action="store_true",
-        help="put triggers on the learning platform's tables, so that who leaves a course is out at once",
+        help="add triggers to the learning platform's tables, so that leaving a course closes connections at once",
     )
-    command(commands, "check", _check, "prove that everything the server needs works")
-    command(commands, "demo", _on_own_database(_demo), "add the demo data to an empty database")
+    command(
+        commands,
+        "check",
+        _check,
+        "check the configuration, the database and the bus",
+        "educa-chat check --config production.toml",
+    )
+    command(commands, "demo", _on_own_database(_demo), "add the demo data to an empty database", "educa-chat demo")
 
     def group(name: str, help: str) -> Any:
-        return commands.add_parser(name, parents=[config], help=help, description=help).add_subparsers(
-            required=True, metavar="COMMAND"
-        )
+        added = commands.add_parser(name, parents=[config], help=help, description=f"{help[0].upper()}{help[1:]}.")
+        return added.add_subparsers(required=True, metavar="COMMAND")
 
-    user = group("user", "the users of a stand-alone chat")
-    add = command(user, "add", _on_own_database(_add_user), "add a user; the password is asked for, or read from input")
+    user = group("user", "manage the users of a stand-alone chat")
+    add = command(
+        user,
+        "add",
+        _on_own_database(_add_user),
+        "add a user, with a password typed in or read from the first line of standard input",
+        """
+        educa-chat user add clara --first-name Clara --last-name Benitez
+        educa-chat user add admin --superuser
+        educa-chat user add ana < password.txt
+        """,
+    )
     add.add_argument("username")
-    add.add_argument("--first-name", default="")
+    add.add_argument("--first-name", default="", help="shown in the chat, with the last name, instead of the username")
     add.add_argument("--last-name", default="")
-    add.add_argument("--superuser", action="store_true", help="an instructor in every course")
-    password = command(user, "password", _on_own_database(_set_password), "set a password; ends the user's sessions")
+    add.add_argument("--superuser", action="store_true", help="make the user a teacher in every course")
+    password = command(
+        user,
+        "password",
+        _on_own_database(_set_password),
+        "set a user's password and end their sessions",
+        "educa-chat user password ana",
+    )
     password.add_argument("username")
-    deactivate = command(user, "deactivate", _on_own_database(_deactivate), "lock a user out, at once")
+    deactivate = command(
+        user,
+        "deactivate",
+        _on_own_database(_deactivate),
+        "deactivate a user and end their sessions",
+        "educa-chat user deactivate ana",
+    )
     deactivate.add_argument("username")
 
-    course = group("course", "the courses of a stand-alone chat")
-    add_course = command(course, "add", _on_own_database(_add_course), "add a course and print its id")
+    course = group("course", "manage the courses of a stand-alone chat")
+    add_course = command(
+        course,
+        "add",
+        _on_own_database(_add_course),
+        "add a course and print its id",
+        'educa-chat course add "Linear algebra" --owner clara --subject Mathematics',
+    )
     add_course.add_argument("title")
-    add_course.add_argument("--owner", required=True, metavar="USERNAME", help="who teaches it")
+    add_course.add_argument("--owner", required=True, metavar="USERNAME", help="the teacher of the course")
     add_course.add_argument("--subject", default="General")
-    add_course.add_argument("--overview", default="")
-    for name, run, help in (
-        ("enrol", _enrol, "make a user a student of a course"),
-        ("unenrol", _unenrol, "take a student out of a course"),
+    add_course.add_argument("--overview", default="", help="a short description of the course")
+    for name, run, help, example in (
+        ("enrol", _enrol, "enrol a student in a course", "educa-chat enrol ana 1"),
+        ("unenrol", _unenrol, "remove a student from a course", "educa-chat unenrol ana 1"),
     ):
-        enrolment = command(commands, name, _on_own_database(run), help)
+        enrolment = command(commands, name, _on_own_database(run), help, example)
         enrolment.add_argument("username")
-        enrolment.add_argument("course", type=int)
+        enrolment.add_argument("course", type=int, help="the id that `educa-chat course add` printed")
     return parser
+
+
+def _examples(text: str) -> str:
+    """Return the section of a help text that shows `text`, which may be indented."""
+    return f"examples:\n{indent(dedent(text).strip(), '  ')}"
 
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -139,9 +252,9 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
 
     def ready() -> None:
         host = f"[{server.host}]" if ":" in server.host else server.host
-        print(f"\n  educa-chat serves on http://{host}:{server.port}", flush=True)
+        print(f"\n  educa-chat is running at http://{host}:{server.port}", flush=True)
         if arguments.demo:
-            print(f"  Sign in as {SIGN_INS}.\n  Ctrl-C stops it.\n", flush=True)
+            print(f"  Sign in as {SIGN_INS}.\n  Press Ctrl-C to stop.\n", flush=True)
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
@@ -165,7 +278,7 @@ def _migrate(settings: Settings, arguments: argparse.Namespace) -> int:
             print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
             if arguments.watch_enrolments:
                 await watch_enrolments(database)
-                print("the enrolments are watched")
+                print("triggers now report enrolment changes at once")
 
     asyncio.run(run())
     return 0
@@ -175,11 +288,11 @@ def _check(settings: Settings, _: argparse.Namespace) -> int:
     from educa_chat.check import check
 
     async def run() -> bool:
-        all_sound = True
-        async for part, is_sound, seen in check(settings):
-            print(f"{'ok  ' if is_sound else 'FAIL'} {part}: {seen}")
-            all_sound = all_sound and is_sound
-        return all_sound
+        all_ok = True
+        async for part, is_ok, details in check(settings):
+            print(f"{'ok  ' if is_ok else 'FAIL'} {part}: {details}")
+            all_ok = all_ok and is_ok
+        return all_ok
 
     return 0 if asyncio.run(run()) else 1
 
@@ -187,7 +300,7 @@ def _check(settings: Settings, _: argparse.Namespace) -> int:
 def _on_own_database(
     work: Callable[[Database, Settings, argparse.Namespace], Any],
 ) -> Callable[[Settings, argparse.Namespace], int]:
-    """A command that writes to the platform's tables, which it may only where no Django site owns them."""
+    """Return a command that runs `work` on the users and courses, unless a Django site owns these tables."""
     from educa_chat.storage.accounts import refuse_platform
     from educa_chat.storage.migrate import migrate, require_current_schema
 
@@ -216,7 +329,7 @@ async def _demo(database: Database, settings: Settings, _: argparse.Namespace) -
 
 def _refuse_demo_in_production(settings: Settings) -> None:
     if settings.server.mode == "production":
-        raise SettingsInvalid("the demo data, whose password everybody knows, is for development only")
+        raise SettingsInvalid("the demo data is for development only: its password is public")
 
 
 async def _add_user(database: Database, settings: Settings, arguments: argparse.Namespace) -> None:
@@ -230,21 +343,21 @@ async def _add_user(database: Database, settings: Settings, arguments: argparse.
         last_name=arguments.last_name,
         is_superuser=arguments.superuser,
     )
-    print(f"added the user {arguments.username} with the id {user_id}")
+    print(f"added user {arguments.username} with id {user_id}")
 
 
 async def _set_password(database: Database, settings: Settings, arguments: argparse.Namespace) -> None:
     from educa_chat.storage.accounts import set_password
 
     await set_password(database, arguments.username, _ask_password(settings, arguments.username))
-    print(f"{arguments.username} has a new password")
+    print(f"changed the password of {arguments.username}")
 
 
 async def _deactivate(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
     from educa_chat.storage.accounts import deactivate
 
     await deactivate(database, arguments.username)
-    print(f"{arguments.username} is locked out")
+    print(f"deactivated {arguments.username}")
 
 
 async def _add_course(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
@@ -260,38 +373,41 @@ async def _enrol(database: Database, _: Settings, arguments: argparse.Namespace)
     from educa_chat.storage.courses import enrol
 
     await enrol(database, arguments.username, arguments.course)
-    print(f"{arguments.username} is a student of the course {arguments.course}")
+    print(f"enrolled {arguments.username} in course {arguments.course}")
 
 
 async def _unenrol(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
     from educa_chat.storage.courses import unenrol
 
     await unenrol(database, arguments.username, arguments.course)
-    print(f"{arguments.username} is out of the course {arguments.course}")
+    print(f"removed {arguments.username} from course {arguments.course}")
 
 
 def _ask_password(settings: Settings, username: str) -> str:
-    """Read a new password from the terminal, or the first line of the input, and hash it. Raises PasswordRefused."""
+    """Read a new password from the terminal or the first line of standard input. Return its hash.
+
+    Raises PasswordRefused.
+    """
     from educa_chat.demo import PASSWORD
     from educa_chat.people.passwords import make_password
 
     password = _typed_password() if sys.stdin.isatty() else _first_line()
     if settings.server.mode == "production" and password == PASSWORD:
-        raise PasswordRefused("this is the password of the demo data, which everybody knows")
+        raise PasswordRefused("this is the public password of the demo data; choose another one")
     return make_password(password, username)
 
 
 def _typed_password() -> str:
     while True:
         password = getpass.getpass("Password: ")
-        if password == getpass.getpass("Again: "):
+        if password == getpass.getpass("Repeat the password: "):
             return password
-        print("These two are not the same.", file=sys.stderr)
+        print("The passwords don't match. Try again.", file=sys.stderr)
 
 
 def _first_line() -> str:
     try:
         line = sys.stdin.buffer.readline().decode()
     except UnicodeDecodeError:
-        raise PasswordRefused("the password is not in UTF-8") from None
+        raise PasswordRefused("the password is not valid UTF-8") from None
     return line.removesuffix("\n").removesuffix("\r")

@@ -32,9 +32,9 @@ ACCEPTS_A_TURN = 16
 
 
 async def serve(settings: Settings, ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is called when people may come.
+    """Serve until SIGINT or SIGTERM. Call `ready` once the server accepts connections.
 
-    Raises ComponentEnded when it has stopped for another reason: a component has ended by itself.
+    Raises ComponentEnded when the server stopped because one of its components ended unexpectedly.
     """
     _allow_many_files()
     settings = _with_session_key(settings)
@@ -49,18 +49,23 @@ async def serve(settings: Settings, ready: Callable[[], None]) -> None:
 
 
 def _with_session_key(settings: Settings) -> Settings:
-    """`settings` with a key where there is none: here, since all workers must have the same one."""
+    """Return `settings` with a random session key if they have none.
+
+    The parent chooses it, because all workers must have the same key.
+    """
     if settings.session.key:
         return settings
-    logger.warning("session.key is not set: sign-ins end with this process, and other nodes ignore what it publishes")
+    logger.warning(
+        "session.key is not set: stopping this process signs everyone out, and other nodes ignore what it publishes"
+    )
     session = msgspec.structs.replace(settings.session, key=Fernet.generate_key().decode())
     return msgspec.structs.replace(settings, session=session)
 
 
 def _allow_many_files() -> None:
-    """Raise the limit of open files as far as it goes: each socket takes one, and 1,024 is usual."""
+    """Raise the limit of open files to its maximum: each connection needs one, and the usual limit is 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS calls it unlimited, and takes less.
+    # macOS reports an unlimited maximum, but refuses to set it.
     with suppress(ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -73,32 +78,34 @@ async def _serve_here(settings: Settings, ready: Callable[[], None], stop: async
         await runner.setup()
         assert runner.server is not None
         for listener in _listen(settings.server.host, settings.server.port, reuse_port=reuse_port):
-            # What asyncio is told of a queue is also how many it accepts in one turn: few, so that a storm of them
-            # leaves the turns to who talks. The queue itself is the kernel's, and as long as it allows.
+            # asyncio uses `backlog` for two things: the length of the kernel's queue, and how many connections it
+            # accepts in one turn of the event loop. The second has to be small, so a reconnect storm can't starve
+            # active rooms. Calling listen() again gives the queue the length that the kernel allows.
             await web.SockSite(runner, listener, backlog=ACCEPTS_A_TURN).start()
             listener.listen(socket.SOMAXCONN)
-        # What is here now stays; the collector need not look at it again and again while people wait.
+        # Objects that exist now live as long as the process. Freezing them keeps later collections short.
         gc.collect()
         gc.freeze()
         ready()
         async with running(app[CONNECTIONS].watch(runner.server), "watch over the connections"):
             await stop.wait()
             logger.info("stopping")
-            # Before the door is closed: as long as anybody is left here, /health/ready says that nobody new may come.
+            # Shut down before closing the listener: until the last client has left, /health/ready answers 503, so
+            # the proxy sends new clients elsewhere.
             await runner.shutdown()
     finally:
         await runner.cleanup()
 
 
 def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
-    """Sockets on all addresses of `host`. Raises OSError."""
+    """Return listening sockets on all addresses of `host`. Raises OSError."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses = dict.fromkeys((family, address[:2]) for family, _, _, _, address in found)
     return [socket.create_server(address, family=family, reuse_port=reuse_port) for family, address in addresses]
 
 
 async def _serve_in_workers(settings: Settings, ready: Callable[[], None], stop: asyncio.Event) -> None:
-    """Keep `server.workers` processes running, and the embedded database under them where it is one."""
+    """Keep `server.workers` processes running, and the embedded database if there is one."""
     async with open_database(settings.database.url, 1) as database:
         one = msgspec.structs.replace(
             settings,
@@ -117,7 +124,7 @@ async def _serve_in_workers(settings: Settings, ready: Callable[[], None], stop:
                 for index, worker in enumerate(workers):
                     if not worker.process.is_alive() and not stop.is_set():
                         pid, code = worker.process.pid, worker.process.exitcode
-                        logger.error("worker %s ended with %s and is started again", pid, code)
+                        logger.error("worker %s ended with exit code %s; restarting it", pid, code)
                         await asyncio.sleep(RESTART_PAUSE_S)
                         workers[index] = _Worker(one)
         finally:
@@ -127,21 +134,21 @@ async def _serve_in_workers(settings: Settings, ready: Callable[[], None], stop:
 
 
 class _Worker:
-    """A process that serves, from its start on."""
+    """A worker process. Constructing it starts the process."""
 
     def __init__(self, settings: Settings) -> None:
         context = multiprocessing.get_context("spawn")
         self.is_ready = False
-        """Whether people may come to it."""
+        """Whether the worker accepts connections."""
         self.ready_receiver, ready_sender = context.Pipe(duplex=False)
-        """What can be read from when it is ready, or has ended."""
+        """Becomes readable when the worker is ready or has ended."""
         self.process = context.Process(target=_work, args=(settings, logging.getLogger().level, ready_sender))
         self.process.start()
-        # Else its end would not be the end of the pipe.
+        # Only the worker may hold the sending end, or the pipe would stay open after the worker has ended.
         ready_sender.close()
 
     def receive(self) -> None:
-        """Take in the news."""
+        """Read from `ready_receiver` and update `is_ready`."""
         with suppress(EOFError):
             self.ready_receiver.recv_bytes()
             self.is_ready = True
@@ -172,16 +179,16 @@ def _work(settings: Settings, level: int, ready_sender: Connection) -> None:
     async def work() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        # Ctrl-C reaches the whole group of processes; it is the parent that tells the workers to stop.
+        # Ctrl-C sends SIGINT to every process of the group, but the parent stops the workers, with SIGTERM.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         parent = multiprocessing.parent_process()
         assert parent is not None
 
         def stop_alone() -> None:
-            # It was killed: nobody else would ever tell this process to stop, and the port would stay taken.
+            # Without a parent, nothing would stop this process, and it would keep the port.
             loop.remove_reader(parent.sentinel)
-            logger.critical("the parent has ended")
+            logger.critical("the parent process has ended; stopping")
             stop.set()
 
         loop.add_reader(parent.sentinel, stop_alone)
@@ -190,6 +197,6 @@ def _work(settings: Settings, level: int, ready_sender: Connection) -> None:
     try:
         asyncio.run(work())
     except (EducaChatError, OSError) as error:
-        # multiprocessing would write a traceback past the log.
+        # Otherwise multiprocessing prints a traceback to stderr, which is not a line of the log.
         logger.critical("the worker can't serve: %s", error)
         sys.exit(1)

@@ -1,7 +1,7 @@
-"""The settings: a TOML file, overridden by the environment, as frozen and typed structs.
+"""The settings: frozen, typed structs, read from a TOML file and overridden by environment variables.
 
-Each key can be set by the variable `EDUCA_CHAT_<SECTION>_<KEY>`. An unknown key is an error, in the file and in the
-environment: a misspelt one would leave the server with a default, such as a database that nobody meant.
+The variable `EDUCA_CHAT_<SECTION>_<KEY>` sets a key. An unknown key or variable is an error: otherwise a typo would
+leave the default in place, and the server might use the wrong database.
 """
 
 import hmac
@@ -10,8 +10,8 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, Literal, get_args
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 from cryptography.fernet import Fernet
@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet
 from educa_chat.errors import SettingsInvalid
 
 DEMO_SESSION_KEY = "ZGVtby1rZXktZm9yLWRldmVsb3BtZW50LW9ubHktISE="
-"""The key of `config/development.toml`. Everybody knows it, so production refuses it."""
+"""The key in `config/development.toml`. It is public, so production refuses it."""
 
 ENVIRONMENT_PREFIX = "EDUCA_CHAT_"
 
@@ -32,44 +32,44 @@ class Database(_Section, frozen=True):
     url: str = "embedded:var/database"
     """`embedded:FOLDER` or `postgresql://…`."""
     pool_size: int = 10
-    """The connections that one process may hold beside the log's own."""
+    """How many connections a process may open, in addition to the two that the log uses."""
 
 
 class Bus(_Section, frozen=True):
     url: str = "memory:"
-    """`memory:`, `redis://…` or `redis+cluster://…`, the last two also with `rediss` for TLS."""
+    """`memory:`, `redis://…` or `redis+cluster://…`; `rediss://…` and `rediss+cluster://…` use TLS."""
     prefix: str = "educa-chat:"
-    """In front of every topic, so that two deployments on one Redis never hear each other."""
+    """Prefix of every topic. Deployments that share a Redis need different ones to stay separate."""
 
 
 class Session(_Section, frozen=True):
     key: str = ""
-    """A Fernet key: that of the cookie `educa_chat_session`, and the origin of all other keys."""
+    """A Fernet key. It encrypts the cookie `educa_chat_session`; all other keys are derived from it."""
     key_fallbacks: tuple[str, ...] = ()
-    """Keys of before: what was made with one of them is still accepted."""
+    """Former keys. Cookies and tokens made with one of them are still accepted."""
     secure: bool = False
-    """Whether cookies are for https alone."""
+    """Whether browsers send the cookies over https only."""
     days: int = 14
     """How long a sign-in lasts."""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The key, and after it those of before."""
+        """The current key, followed by the former ones."""
         return self.key, *self.key_fallbacks
 
     def derived_keys(self, purpose: str) -> tuple[bytes, ...]:
-        """Keys for one purpose alone, so that what is made with them is good for nothing else."""
+        """Return one key per session key for `purpose` only: a token made for one purpose is invalid for another."""
         return tuple(hmac.digest(key.encode(), purpose.encode(), "sha256") for key in self.keys)
 
 
 class Auth(_Section, frozen=True):
     django_secret_key: str = ""
-    """The SECRET_KEY of a Django site on the same database, whose sessions are then the only identity."""
+    """The SECRET_KEY of a Django site on the same database. If set, users are identified by its sessions only."""
     django_secret_key_fallbacks: tuple[str, ...] = ()
-    """The site's SECRET_KEY_FALLBACKS."""
+    """The Django site's SECRET_KEY_FALLBACKS."""
     django_session_cookie: str = "sessionid"
     django_backends: tuple[str, ...] = ("django.contrib.auth.backends.ModelBackend",)
-    """The site's AUTHENTICATION_BACKENDS."""
+    """The Django site's AUTHENTICATION_BACKENDS."""
     sign_in_url: str = "/accounts/login/"
     sign_out_url: str = "/accounts/login/"
 
@@ -77,16 +77,16 @@ class Auth(_Section, frozen=True):
 class Server(_Section, frozen=True):
     mode: Literal["development", "production"] = "development"
     allow_embedded_database: bool = False
-    """Whether production may store its data in an embedded database."""
+    """Whether production may use an embedded database."""
     allow_insecure_cookies: bool = False
-    """Whether production may send its cookies over plain http."""
+    """Whether production may send its cookies over unencrypted http."""
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
     origins: tuple[str, ...] = ()
-    """The origins that pages may come from, scheme and all; empty: the host of the request."""
+    """The origins that may open connections, such as `https://school.example`. Empty: the host of the request."""
     trusted_proxies: tuple[str, ...] = ()
-    """Networks whose `X-Forwarded-*` are believed."""
+    """Networks of proxies. The client address and scheme in their `X-Forwarded-*` headers are believed."""
     metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """Networks that may read `/metrics`."""
 
@@ -104,7 +104,7 @@ class Limits(_Section, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings of a process; a limit of 0 is switched off."""
+    """All settings of a process. A limit of 0 is off."""
 
     database: Database = Database()
     bus: Bus = Bus()
@@ -121,16 +121,16 @@ _KEYS = {
     for field in msgspec.structs.fields(fields)
 }
 _VARIABLES = {key.replace(".", "_").upper(): key for key in _KEYS}
-"""The keys by the names of their variables, without the prefix."""
+"""From the name of each variable, without the prefix, to its key."""
 _NOT_SETTINGS = ("EDUCA_CHAT_REQUIRE",)
-"""Variables with our prefix that are for others: the test suite reads what it must not skip."""
+"""Variables with our prefix that aren't settings. The test suite reads this one."""
 
 
 def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings:
-    """Read `file`, if there is one, and what `environment` overrides.
+    """Read `file`, if given, and override it with the variables in `environment`.
 
-    Raises SettingsInvalid for a file that can't be read, for unknown keys, naming all of them, and for a value of the
-    wrong form.
+    Raises SettingsInvalid if the file can't be read, if there are unknown keys (the message lists all of them), and if
+    a value is invalid.
     """
     values = _read(file) if file else {}
     errors = [f"{file}: {error}" for error in _unknown_keys(values)]
@@ -139,14 +139,12 @@ def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX)
         if name not in _VARIABLES:
-            errors.append(
-                f"{variable}: there is no such setting{_suggestion(name.upper(), _VARIABLES, ENVIRONMENT_PREFIX)}"
-            )
+            errors.append(f"{variable}: unknown setting{_suggestion(name.upper(), _VARIABLES, ENVIRONMENT_PREFIX)}")
             continue
         section, _, key = _VARIABLES[name].partition(".")
         table = values.setdefault(section, {})
         if not isinstance(table, dict):
-            raise SettingsInvalid(f"{section}: a table is expected")
+            raise SettingsInvalid(f"{file}: {section}: expected a table, [{section}]")
         is_list = _KEYS[f"{section}.{key}"] == tuple[str, ...]
         table[key] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
     if errors:
@@ -154,20 +152,39 @@ def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsInvalid(f"{file or 'environment'}: {error}") from error
+        raise SettingsInvalid(_explanation(str(error), values)) from error
     verify(settings)
     return settings
 
 
 def _unknown_keys(values: Mapping[str, Any]) -> Iterator[str]:
-    """Describe what in the tables of a file is no setting."""
+    """Yield an error for each section and key of a file that isn't a setting."""
     for section, table in values.items():
         if section not in _SECTIONS:
-            yield f"{section}: there is no such section{_suggestion(section, (*_SECTIONS, *_KEYS))}"
+            yield f"{section}: unknown section{_suggestion(section, (*_SECTIONS, *_KEYS))}"
         elif isinstance(table, dict):
             for key in table:
                 if (name := f"{section}.{key}") not in _KEYS:
-                    yield f"{name}: there is no such key{_suggestion(name, _KEYS)}"
+                    yield f"{name}: unknown key{_suggestion(name, _KEYS)}"
+
+
+def _explanation(reason: str, values: Mapping[str, Any]) -> str:
+    """Translate msgspec's `reason` why `values` are invalid into a sentence that names the key and what is valid."""
+    problem, _, path = reason.partition(" - at `$.")
+    key = path.rstrip("`").partition("[")[0]
+    if key not in _KEYS:
+        return f"{key}: {problem}" if key else problem
+    section, _, name = key.partition(".")
+    value, expected = values[section][name], _KEYS[key]
+    if choices := get_args(expected) if expected not in (str, tuple[str, ...]) else ():
+        return f"{key}: {value!r} is not a valid value. Choose from: {', '.join(choices)}"
+    if expected in _EXPECTED:
+        return f"{key}: {value!r} is not a valid value. Expected {_EXPECTED[expected]}"
+    # The value may be a secret.
+    return f"{key}: expected {'a string' if expected is str else 'a list of strings'}"
+
+
+_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
@@ -185,38 +202,40 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def verify(settings: Settings) -> None:
-    """Raise SettingsInvalid for what has the right type and can't work."""
+    """Raise SettingsInvalid for a value that has the right type but can't work."""
     database, bus, server, limits = settings.database, settings.bus, settings.server, settings.limits
     if database.url.partition(":")[0] not in ("embedded", "postgresql", "postgres"):
-        raise SettingsInvalid("database.url: embedded:FOLDER or postgresql://… is expected")
+        raise SettingsInvalid("database.url: expected embedded:FOLDER or postgresql://…")
     if database.url == "embedded:":
-        raise SettingsInvalid("database.url: embedded: wants a folder")
+        raise SettingsInvalid("database.url: expected a folder after embedded:")
     if bus.url.partition(":")[0] not in ("memory", "redis", "rediss", "redis+cluster", "rediss+cluster"):
-        raise SettingsInvalid("bus.url: memory:, redis[s]://… or redis[s]+cluster://… is expected")
+        raise SettingsInvalid("bus.url: expected memory:, redis[s]://… or redis[s]+cluster://…")
     _verify_url("database.url", database.url)
     _verify_url("bus.url", bus.url)
     if "+cluster:" in bus.url and "{" in bus.prefix:
-        raise SettingsInvalid("bus.prefix: with { every topic would be on the same shard of the cluster")
+        raise SettingsInvalid(
+            "bus.prefix: must not contain {, or every topic would be on the same shard of the cluster"
+        )
     if database.pool_size < 1:
-        raise SettingsInvalid("database.pool_size: at least 1")
+        raise SettingsInvalid("database.pool_size: must be at least 1")
     if not 0 <= server.port <= 65535:
-        raise SettingsInvalid("server.port: 0 to 65535")
+        raise SettingsInvalid("server.port: must be between 0 and 65535")
     if server.workers < 1:
-        raise SettingsInvalid("server.workers: at least 1")
+        raise SettingsInvalid("server.workers: must be at least 1")
     if server.workers > 1 and bus.url.startswith("memory:"):
         raise SettingsInvalid(
-            f"server.workers: {server.workers} processes can't share a memory bus; "
-            "set bus.url to a Redis (redis://…), or run one worker"
+            f"server.workers: {server.workers} processes can't share a memory bus. "
+            "Set bus.url to a Redis (redis://…), or run one worker"
         )
     if settings.session.key:
         _verify_key("session.key", settings.session.key)
     for key in settings.session.key_fallbacks:
         _verify_key("session.key_fallbacks", key)
     if settings.session.days < 1:
-        raise SettingsInvalid("session.days: at least 1")
+        raise SettingsInvalid("session.days: must be at least 1")
     for name in msgspec.structs.asdict(limits):
         if getattr(limits, name) < 0:
-            raise SettingsInvalid(f"limits.{name}: 0 or more")
+            raise SettingsInvalid(f"limits.{name}: must be 0 (no limit) or more")
     for origin in server.origins:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
@@ -232,7 +251,7 @@ def verify(settings: Settings) -> None:
 
 
 def _verify_url(name: str, url: str) -> None:
-    """Refuse a URL that the drivers would split in the wrong place: their errors quote parts of the password."""
+    """Raise SettingsInvalid for a malformed URL. The drivers would report it too, but quote parts of the password."""
     if url.startswith(("embedded:", "memory:")):
         return
     try:
@@ -245,34 +264,39 @@ def _verify_url(name: str, url: str) -> None:
     except ValueError:
         is_well_formed = False
     if not is_well_formed:
-        raise SettingsInvalid(
-            f"{name}: this is not a valid URL. Check the port, and escape special characters in the password: "
-            "/ is %2F, ? is %3F, # is %23, @ is %40, [ is %5B"
+        credentials = url.partition("://")[2].rpartition("@")[0]
+        unescaped = [character for character in "/?#[]@" if character in credentials]
+        cause = (
+            "The user or the password contains special characters that must be escaped: "
+            + ", ".join(f"write {quote(character, safe='')} for {character}" for character in unescaped)
+            if unescaped
+            else "Check the port and the options"
         )
+        raise SettingsInvalid(f"{name}: not a valid URL. {cause}")
 
 
 def _verify_key(name: str, key: str) -> None:
     try:
         Fernet(key)
     except ValueError as error:
-        raise SettingsInvalid(f"{name}: {error}; make one with {_KEY_RECIPE}") from error
+        raise SettingsInvalid(f"{name}: {error} To make one, run {_KEY_RECIPE}") from error
 
 
 def _verify_production(settings: Settings) -> None:
     if not settings.session.key:
-        raise SettingsInvalid(f"session.key: missing, and production needs one; make it with {_KEY_RECIPE}")
+        raise SettingsInvalid(f"session.key: missing. To make one, run {_KEY_RECIPE}")
     if settings.session.key == DEMO_SESSION_KEY:
-        raise SettingsInvalid(f"session.key: this is the demo key, which everybody knows; make one with {_KEY_RECIPE}")
+        raise SettingsInvalid(f"session.key: the demo key is public. To make a secret one, run {_KEY_RECIPE}")
     if DEMO_SESSION_KEY in settings.session.key_fallbacks:
-        raise SettingsInvalid("session.key_fallbacks: the demo key is among them, and everybody knows it")
+        raise SettingsInvalid("session.key_fallbacks: remove the demo key, which is public")
     if settings.database.url.startswith("embedded:") and not settings.server.allow_embedded_database:
         raise SettingsInvalid(
-            "database.url: production refuses an embedded database, which nothing backs up; name a server "
+            "database.url: production refuses an embedded database by default. Use a PostgreSQL server "
             "(postgresql://…), or set server.allow_embedded_database"
         )
     if not settings.session.secure and not settings.server.allow_insecure_cookies:
         raise SettingsInvalid(
-            "session.secure: production refuses cookies that plain http carries; set it, or set "
+            "session.secure: production refuses to send cookies over unencrypted http. Set it to true, or set "
             "server.allow_insecure_cookies"
         )
 

@@ -3,15 +3,19 @@
 import asyncio
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
+from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 
-from educa_chat.cli import database_location
+from educa_chat.cli import _build_parser, database_location, main
 from educa_chat.settings import DEMO_SESSION_KEY
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.pool import open_database
@@ -132,7 +136,7 @@ async def test_check_proves_each_part_and_says_what_fails(postgres: Postgres) ->
     code, output = await run(url, "check")
     assert code == 0, output
     assert [line.split()[0] for line in output.splitlines()] == ["ok"] * 6
-    assert "enrolments: watched" in output
+    assert "enrolments: triggers report changes at once" in output
     empty = await postgres.create_database()
     code, output = await run(
         empty,
@@ -143,7 +147,10 @@ async def test_check_proves_each_part_and_says_what_fails(postgres: Postgres) ->
     failed = [line.split(":")[0] for line in output.splitlines() if line.startswith("FAIL")]
     assert failed == ["FAIL session key", "FAIL schema", "FAIL bus"], output
     assert "educa-chat migrate" in output
-    assert "ok   enrolments: looked at every 30 seconds; `educa-chat migrate --watch-enrolments`" in output
+    assert (
+        "ok   enrolments: checked every 30 seconds; to see changes at once, run `educa-chat migrate --watch-enrolments`"
+        in output
+    )
 
 
 async def test_migrate_watches_the_enrolments_when_asked_to_and_says_which_right_it_needs(postgres: Postgres) -> None:
@@ -161,14 +168,14 @@ async def test_migrate_watches_the_enrolments_when_asked_to_and_says_which_right
             last = output.splitlines()[-1]
             assert last.endswith("grant trigger on auth_user, courses_course, courses_course_students to watching_cli")
             code, output = await run(own_url, "check")
-            assert (code, "ok   schema" in output, "enrolments: looked at" in output) == (0, True, True), output
+            assert (code, "ok   schema" in output, "enrolments: checked every" in output) == (0, True, True), output
             await database.execute(last.partition("has not: ")[2])
             for _ in range(2):
                 assert await run(own_url, "migrate", "--watch-enrolments") == (
                     0,
-                    "the schema is up to date\nthe enrolments are watched\n",
+                    "the schema is up to date\ntriggers now report enrolment changes at once\n",
                 )
-            assert "ok   enrolments: watched" in (await run(own_url, "check"))[1]
+            assert "ok   enrolments: triggers report changes at once" in (await run(own_url, "check"))[1]
         finally:
             await database.execute("drop owned by watching_cli cascade; drop role watching_cli")
 
@@ -371,6 +378,66 @@ async def test_a_misspelt_variable_stops_every_command(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert b"did you mean EDUCA_CHAT_DATABASE_URL?" in stderr
     assert os.listdir(tmp_path) == []
+
+
+# Help.
+
+
+def help_of(*command: str) -> str:
+    with pytest.raises(SystemExit) as ended, redirect_stdout(StringIO()) as output:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    return output.getvalue()
+
+
+def commands_of(*group: str) -> list[tuple[str, ...]]:
+    """All commands below `group`, found in its help text."""
+    names = re.findall(r"^    (\w+) ", help_of(*group), re.MULTILINE)
+    return [command for name in names for command in commands_of(*group, name)] or [group]
+
+
+def test_the_help_of_each_command_has_an_example_that_the_command_line_accepts() -> None:
+    commands = commands_of()
+    assert ("user", "add") in commands
+    for command in commands:
+        examples = re.findall(rf"^  educa-chat ({' '.join(command)}.*)$", help_of(*command), re.MULTILINE)
+        assert examples, command
+        for example in examples:
+            arguments = shlex.split(example.partition(" < ")[0])
+            assert _build_parser().parse_args(arguments).parser.prog == f"educa-chat {' '.join(command)}"
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "educa-chat serve --demo" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"educa-chat {version('educa-chat')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("migrat",), "unknown command 'migrat'. Did you mean migrate?"),
+        (("unenroll", "ana", "1"), "unknown command 'unenroll'. Did you mean unenrol?"),
+        (("user", "ad"), "unknown command 'ad'. Did you mean add?"),
+        (("xyzzy",), "unknown command 'xyzzy'. Choose from: serve, migrate, check, demo, user, course"),
+        (("serve", "--prot", "80"), "unknown argument --prot 80. Did you mean --port?"),
+        (("migrate", "--watch-enrollments"), "unknown argument --watch-enrollments. Did you mean --watch-enrolments?"),
+        (("check", "xyzzy"), "unknown argument xyzzy"),
+        (("enrol", "ana", "algebra"), "argument course: invalid int value: 'algebra'"),
+    ],
+)
+def test_a_misspelt_command_is_refused_with_the_one_that_was_probably_meant(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 # Passwords.

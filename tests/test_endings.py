@@ -101,12 +101,12 @@ async def test_a_worker_whose_component_ends_is_started_again(
     async with open_broken(
         tmp_path, "raise RuntimeError", "__mp_main__", url, redis_server.url, "--workers", "2"
     ) as node:
-        await node.printed("serves on")
+        await node.printed("running at")
         async with Person(node.url, "ana") as ana:
             for number, socket in enumerate([await ana.enter() for _ in range(12)]):
                 # Each is with either worker, as the kernel will have it.
                 await socket.say("hello", id=str(number))
-            await node.printed("ended with 1 and is started again")
+            await node.printed("ended with exit code 1; restarting it")
             async with asyncio.timeout(30):
                 while node.output.count("the socket is open") < 13:
                     # While the worker goes away, or is yet to come, people are refused.

@@ -34,7 +34,7 @@ PRODUCTION = {
 def lines_of(node: Process) -> list[dict[str, Any]]:
     """The log so far, each line of it; what the command prints for people stands before it."""
     return [
-        json.loads(line) for line in node.output.splitlines() if line and not line.startswith("  educa-chat serves")
+        json.loads(line) for line in node.output.splitlines() if line and not line.startswith("  educa-chat is running")
     ]
 
 
@@ -101,7 +101,7 @@ async def test_a_worker_that_cannot_serve_says_so_in_the_log(postgres: Postgres,
     # A signal that comes while a loop closes is told by Python itself (set_wakeup_fd), and in no JSON.
     failed = [json.loads(line) for line in node.output.splitlines() if "the worker can't serve" in line]
     assert "run `educa-chat migrate`" in failed[0]["message"]
-    assert "serves on" not in node.output
+    assert "running at" not in node.output
 
 
 async def test_an_id_from_somebody_who_is_no_proxy_of_ours_is_not_taken(postgres: Postgres) -> None:

@@ -60,7 +60,7 @@ async def test_a_browser_is_known_by_what_was_signed_with_a_former_key(postgres:
 async def test_workers_without_a_session_key_share_one(postgres: Postgres, redis_server: RedisServer) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with open_node(url, redis_server.url, "--workers", "2", session_key="") as node:
-        await node.printed("serves on")
+        await node.printed("running at")
         async with Person(node.url, "ana") as ana:
             # Each over a connection of its own, which the kernel gives to either worker.
             answers = {(await ana.get("/students/courses/", Connection="close"))[0] for _ in range(20)}
@@ -77,7 +77,7 @@ def test_a_former_key_is_verified_like_the_present_one(key: str) -> None:
 def test_production_refuses_the_demo_key_among_the_former_ones() -> None:
     environment = {"EDUCA_CHAT_SESSION_KEY": NEW, "EDUCA_CHAT_SESSION_KEY_FALLBACKS": DEMO_SESSION_KEY}
     load_settings(None, environment)
-    with pytest.raises(SettingsInvalid, match="everybody knows"):
+    with pytest.raises(SettingsInvalid, match="remove the demo key"):
         load_settings(None, environment | {"EDUCA_CHAT_SERVER_MODE": "production"})
 
 

@@ -84,7 +84,7 @@ def test_an_unknown_variable_is_an_error_that_names_the_one_that_was_meant(
     with pytest.raises(SettingsInvalid) as caught:
         load_settings(None, {variable: "x"})
     ending = f"; did you mean {suggestion}?" if suggestion else ""
-    assert str(caught.value) == f"{variable}: there is no such setting{ending}"
+    assert str(caught.value) == f"{variable}: unknown setting{ending}"
 
 
 def test_all_unknown_names_are_reported_at_once(tmp_path: Path) -> None:
@@ -132,11 +132,11 @@ def test_what_cannot_work_is_refused_by_name(environment: Mapping[str, str], sai
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[server]\nprot = 1", r"server\.prot: there is no such key; did you mean server\.port\?"),
-        ("[sever]\nport = 1", r"sever: there is no such section; did you mean server\?"),
-        ("port = 1", r"port: there is no such section; did you mean server\.port\?"),
-        ("[server.prot]\nx = 1", r"server\.prot: there is no such key"),
-        ("[database]\nport = 1", r"database\.port: there is no such key"),
+        ("[server]\nprot = 1", r"server\.prot: unknown key; did you mean server\.port\?"),
+        ("[sever]\nport = 1", r"sever: unknown section; did you mean server\?"),
+        ("port = 1", r"port: unknown section; did you mean server\.port\?"),
+        ("[server.prot]\nx = 1", r"server\.prot: unknown key"),
+        ("[database]\nport = 1", r"database\.port: unknown key"),
         ("[server", "declaration"),
         ("server = 1", "server"),
     ],
@@ -204,3 +204,44 @@ def test_a_url_that_would_be_split_in_the_wrong_place_is_refused_without_its_pas
 )
 def test_a_url_that_libpq_accepts_is_accepted(url: str) -> None:
     assert load_settings(None, {"EDUCA_CHAT_DATABASE_URL": url}).database.url == url
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("SERVER_MODE", "prod", "server.mode: 'prod' is not a valid value. Choose from: development, production"),
+        ("SERVER_PORT", "eighty", "server.port: 'eighty' is not a valid value. Expected a whole number"),
+        ("SESSION_SECURE", "maybe", "session.secure: 'maybe' is not a valid value. Expected true or false"),
+        ("LIMITS_MESSAGES_PER_SECOND", "few", "limits.messages_per_second: 'few' is not a valid value."
+         " Expected a number"),
+    ],
+)  # fmt: skip
+def test_an_invalid_value_is_refused_with_the_valid_ones(variable: str, value: str, message: str) -> None:
+    with pytest.raises(SettingsInvalid) as refusal:
+        load_settings(None, {f"EDUCA_CHAT_{variable}": value})
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[session]\nkey_fallbacks = 'xyzzy'", "session.key_fallbacks: expected a list of strings"),
+        ("[session]\nkey_fallbacks = [7]", "session.key_fallbacks: expected a list of strings"),
+        ("[session]\nkey = 7", "session.key: expected a string"),
+        ("[server]\nport = [7]", "server.port: [7] is not a valid value. Expected a whole number"),
+        ("server = 1", "server: Expected `object`, got `int`"),
+    ],
+)
+def test_an_invalid_secret_is_refused_without_being_shown(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsInvalid) as refusal:
+        load_settings(file, {})
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(("character", "escaped"), [("/", "%2F"), ("?", "%3F"), ("#", "%23"), ("@", "%40")])
+def test_the_error_about_an_unescaped_password_says_how_to_escape_it(character: str, escaped: str) -> None:
+    with pytest.raises(SettingsInvalid, match=f"write {escaped} for ") as refusal:
+        load_settings(None, {"EDUCA_CHAT_DATABASE_URL": f"postgresql://educa:xy{character}zzy@db.example/campus"})
+    assert str(refusal.value).endswith(f"write {escaped} for {character}")

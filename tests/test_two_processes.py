@@ -226,7 +226,7 @@ async def test_workers_share_a_port_and_are_one_room(
 
 async def test_when_all_workers_serve_it_is_said(database_url: str, redis_server: RedisServer) -> None:
     async with open_node(database_url, redis_server.url, "--workers", "3") as node:
-        await node.printed("serves on")
+        await node.printed("running at")
         assert await node.stop() == 0, node.output
 
 
@@ -240,5 +240,5 @@ async def test_workers_whose_parent_was_killed_send_their_people_away_and_end(
             assert [await socket.close_code() for socket in sockets] == [1001] * 4
         # It has ended when none of them holds its output open any more.
         assert await node.ended() == -signal.SIGKILL
-    assert node.output.count("the parent has ended") == 2
+    assert node.output.count("the parent process has ended") == 2
     assert "Traceback" not in node.output
