@@ -119,7 +119,7 @@ def without_escapes(text: str) -> str:
 
 
 @given(MIXTURE)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_a_text_without_elements_is_unchanged_but_for_backslashes_that_escape(text: str) -> None:
     html = render(text)
     assume(not tags(html) - {"p", "br"})
@@ -127,7 +127,7 @@ def test_a_text_without_elements_is_unchanged_but_for_backslashes_that_escape(te
 
 
 @given(MIXTURE)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_nothing_is_lost_but_signs_of_markup(text: str) -> None:
     text = text.replace("$", "")
     html = render(text)
@@ -141,7 +141,7 @@ def test_nothing_is_lost_but_signs_of_markup(text: str) -> None:
 
 
 @given(st.text(st.sampled_from("ab1é中*_~ \n().,:'\"-=/\\"), max_size=60).map(str.strip))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_no_sign_is_lost_outside_of_an_element(text: str) -> None:
     """Each element accounts for the signs that are not shown."""
     html = render(text)
@@ -158,7 +158,8 @@ def test_no_sign_is_lost_outside_of_an_element(text: str) -> None:
 def test_code_shows_whatever_is_in_it(text: str) -> None:
     assume("`" not in text and text)
     assert shown(render(f"```\n{text}\n```")) == text
-    assert shown(render(f"`{text}`")) == text or "\n\n" in text or "\n" in text
+    if "\n" not in text:
+        assert shown(render(f"`{text}`")) == text
 
 
 def test_a_message_over_its_limit_is_shown_as_typed() -> None:
