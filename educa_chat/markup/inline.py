@@ -133,7 +133,7 @@ def _may_stand_before(before: str, is_strong: bool) -> bool:
         # In f'*g and "ab"*n, the quotation mark ends something.
         return False
     if is_strong:
-        return last not in ")]}" and last not in _NOT_BEFORE - {"/", "."}
+        return last not in ")]}\\"
     return last not in _NOT_BEFORE and unicodedata.category(last) not in ("Pe", "Sm")
 
 

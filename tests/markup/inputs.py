@@ -111,6 +111,7 @@ RENDERED = {
         ("**중요**합니다", "<strong>중요</strong>합니다"),
         ("**важно** и *нет*", "<strong>важно</strong> и <em>нет</em>"),
         ("**مهم** جدا", "<strong>مهم</strong> جدا"),
+        ("**x²**+**y²**", "<strong>x²</strong>+<strong>y²</strong>"),
         ("**sí**/**no**", "<strong>sí</strong>/<strong>no</strong>"),
         ("*5* y **6**", "<em>5</em> y <strong>6</strong>"),
         ("*-5* **+3**", "<em>-5</em> <strong>+3</strong>"),
