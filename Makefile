@@ -8,7 +8,7 @@ VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 # Versions that pyenv has installed can be used without being activated.
 export PYENV_VERSION ?= $(shell { pyenv version-name; pyenv versions --bare; } 2>/dev/null | paste -s -d : -)
-SOURCES := educa_chat templates config tests benchmarks
+SOURCES := educa_chat templates config examples tests benchmarks
 
 .PHONY: install run test check format lock chaos bench pictures clean
 

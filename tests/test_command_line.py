@@ -216,7 +216,7 @@ async def test_check_and_serve_name_the_setting_whose_option_is_unknown(
 
 async def test_production_refuses_a_schema_that_is_not_up_to_date_and_says_what_to_do(postgres: Postgres) -> None:
     url = await postgres.create_database()
-    production = {"EDUCA_CHAT_BUS_URL": "memory:", "EDUCA_CHAT_SERVER_WORKERS": "1"}
+    production = {"EDUCA_CHAT_BUS_URL": "memory:"}
     arguments = ("serve", "--config", str(CONFIG / "production.toml"), "--port", str(free_port()))
     code, output = await run(url, *arguments, environment=production)
     assert (code, "run `educa-chat migrate`" in output) == (1, True), output
@@ -229,7 +229,7 @@ async def test_production_refuses_a_schema_that_is_not_up_to_date_and_says_what_
         ({"EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY}, "demo key"),
         ({"EDUCA_CHAT_SESSION_SECURE": "false"}, "session.secure: production refuses"),
         ({"EDUCA_CHAT_DATABASE_URL": "embedded:x"}, "database.url: production refuses"),
-        ({"EDUCA_CHAT_BUS_URL": "memory:"}, "memory bus"),
+        ({"EDUCA_CHAT_BUS_URL": "memory:", "EDUCA_CHAT_SERVER_WORKERS": "2"}, "memory bus"),
     ],
 )
 async def test_production_refuses_what_is_not_safe(environment: Mapping[str, str], said: str) -> None:
