@@ -398,19 +398,19 @@ def _is_final(refusal: CommandRefused) -> bool:
 def _explanations(translations: NullTranslations, length: int) -> dict[ErrorCode, str]:
     _: Callable[[str], str] = translations.gettext
     return {
-        ErrorCode.BAD_JSON: _("That was not JSON."),
-        ErrorCode.BAD_REQUEST: _("A field is missing or of the wrong form."),
-        ErrorCode.UNKNOWN_TYPE: _("There is no such command."),
+        ErrorCode.BAD_JSON: _("The command is not valid JSON."),
+        ErrorCode.BAD_REQUEST: _("A field is missing or invalid."),
+        ErrorCode.UNKNOWN_TYPE: _("Unknown command."),
         ErrorCode.TOO_LONG: translations.ngettext(
-            "A message has at most %d character.", "A message has at most %d characters.", length
+            "A message can have at most %d character.", "A message can have at most %d characters.", length
         )
         % length,
-        ErrorCode.EMPTY: _("There is nothing to be seen in this message."),
-        ErrorCode.RATE_LIMITED: _("That was too fast. Please wait a moment."),
-        ErrorCode.SLOW_MODE: _("Slow mode is on here. Please wait before you write again."),
-        ErrorCode.MUTED: _("You may not write here for now."),
-        ErrorCode.CLOSED: _("Only teachers may write here now."),
-        ErrorCode.FORBIDDEN: _("You may not do this."),
-        ErrorCode.NO_SUCH_MESSAGE: _("The message that this is about is not there."),
-        ErrorCode.UNAVAILABLE: _("This could not be stored now. Please send it again."),
+        ErrorCode.EMPTY: _("The message is empty."),
+        ErrorCode.RATE_LIMITED: _("Too many messages. Please wait a moment."),
+        ErrorCode.SLOW_MODE: _("Slow mode is on. Please wait before you post again."),
+        ErrorCode.MUTED: _("You're muted in this room."),
+        ErrorCode.CLOSED: _("Only teachers can post in this room right now."),
+        ErrorCode.FORBIDDEN: _("You don't have permission to do this."),
+        ErrorCode.NO_SUCH_MESSAGE: _("That message doesn't exist."),
+        ErrorCode.UNAVAILABLE: _("The message couldn't be saved. Please try again."),
     }

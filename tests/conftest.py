@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from educa_chat.markup import pool
 from educa_chat.storage.pool import Database, open_database
 from tests.postgres_server import PostgresServer
 from tests.prepared import prepare
@@ -65,6 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = tempfile.mkdtemp(prefix="educa-chat-tests-")
         config.add_cleanup(lambda: shutil.rmtree(folder))
         os.environ[SHARED_FOLDER] = folder  # workers inherit it
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _busy_machine_renders() -> None:
+    """A busy machine would show markup as plain text, because its turn came too late."""
+    pool.PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="session", autouse=True)

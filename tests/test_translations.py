@@ -60,11 +60,11 @@ def test_a_translation_keeps_the_placeholders_and_the_tags(language: str) -> Non
 
 def test_the_catalogues_load_with_their_plurals() -> None:
     spanish = load_translations()["es"]
-    one, many = "A message has at most %d character.", "A message has at most %d characters."
+    one, many = "A message can have at most %d character.", "A message can have at most %d characters."
     assert [spanish.ngettext(one, many, n) for n in (0, 1, 2)] == [
-        "Un mensaje tiene como máximo %d caracteres.",
-        "Un mensaje tiene como máximo %d carácter.",
-        "Un mensaje tiene como máximo %d caracteres.",
+        "Un mensaje puede tener como máximo %d caracteres.",
+        "Un mensaje puede tener como máximo %d carácter.",
+        "Un mensaje puede tener como máximo %d caracteres.",
     ]
 
 

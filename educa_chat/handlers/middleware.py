@@ -173,11 +173,11 @@ def _answer(request: web.Request, status: int, headers: Mapping[str, str] | None
 def _json_answer(request: web.Request, status: int) -> web.Response:
     _ = translations_for(request).gettext
     explanations = {
-        400: _("The request is not of the form that this address takes."),
+        400: _("The request is malformed."),
         401: _("You are not signed in."),
-        403: _("This is not open to you."),
+        403: _("You don't have access to this."),
         404: _("There is nothing here."),
-        429: _("That was too much in a short time. Please try again in a moment."),
+        429: _("Too many requests. Please wait a moment and try again."),
         503: _("The database can't be reached. Please try again in a moment."),
     }
     error = {

@@ -16,7 +16,7 @@ RETRIED_WITHIN_MS = 2 * TIMEOUT_MS
 # The server answers as it does when the disk is full.
 REFUSE = "alter table educa_chat.message add constraint full_disk check (seq < 3) not valid"
 STORE = "alter table educa_chat.message drop constraint full_disk"
-WORDS = "Messages are waiting: the server can’t store them right now. They will be sent as soon as it can."
+WORDS = "The server can’t save messages right now. Yours will be sent as soon as it can."
 
 
 async def test_the_page_says_that_messages_wait_until_they_are_stored(desk: Desk) -> None:
@@ -66,7 +66,7 @@ async def test_a_message_is_not_given_up_however_often_it_could_not_be_stored(de
     )
     await ana.reload()
     await expect(status).to_have_text(
-        "Hay mensajes en espera: ahora mismo el servidor no puede guardarlos. Se enviarán en cuanto pueda."
+        "Ahora mismo el servidor no puede guardar mensajes. Los tuyos se enviarán en cuanto pueda."
     )
     await expect(ana.locator("#chat .failed")).to_have_count(0)
     await database.execute(STORE)

@@ -22,10 +22,10 @@ QUEUE = "/chat/room/1/reports/"
 async def report(page: Page, text: str, reason: str = "") -> None:
     await act(page, text, "Report…")
     dialog = page.get_by_role("dialog", name="Report this message?")
-    await expect(dialog).to_contain_text("Only teachers will see it, with your name.")
+    await expect(dialog).to_contain_text("Only teachers will see the report and your name.")
     await dialog.get_by_role("textbox").fill(reason)
     await dialog.get_by_role("button", name="Report").click()
-    await expect(page.locator("#notice")).to_have_text("Your report was sent. Only teachers see it.")
+    await expect(page.locator("#notice")).to_have_text("Report sent. Only teachers see it.")
 
 
 def reported(page: Page, text: str) -> Locator:
@@ -54,20 +54,20 @@ async def test_a_report_reaches_the_teacher_who_deals_with_it(desk: Desk) -> Non
     await luis.keyboard.press("Escape")
 
     button = profe.locator("#class-button")
-    await expect(button).to_have_accessible_name("Lead the class")
+    await expect(button).to_have_accessible_name("Room settings")
     await report(ana, "a rude word", "it <b>hurts</b>")
-    await expect(button).to_have_accessible_name("Lead the class: 1 reported message")
+    await expect(button).to_have_accessible_name("Room settings: 1 reported message")
     await expect(message(profe, "a rude word").locator(".mark")).to_have_text("Reported")
     await report(ana, "another rude word")
     await report(ana, "a kind word", "I dislike it")
     await report(ana, "a kind word", "I still dislike it")
-    await expect(button).to_have_accessible_name("Lead the class: 3 reported messages")
+    await expect(button).to_have_accessible_name("Room settings: 3 reported messages")
     for page in (ana, luis):
         await page.reload()
         await expect(message(page, "a kind word")).to_be_visible()
         await expect(page.get_by_text("Reported")).to_have_count(0)
     await profe.reload()
-    await expect(button).to_have_accessible_name("Lead the class: 3 reported messages")
+    await expect(button).to_have_accessible_name("Room settings: 3 reported messages")
     await expect(profe.locator("#chat .mark.reported")).to_have_count(3)
 
     queue = await profe.context.new_page()
@@ -81,21 +81,21 @@ async def test_a_report_reaches_the_teacher_who_deals_with_it(desk: Desk) -> Non
     await expect(reported(queue, "a rude word")).to_contain_text("it <b>hurts</b>")
     await expect(reported(queue, "a rude word")).to_contain_text("Luis Ortega")
     await expect(reported(queue, "a kind word").locator(".reasons li")).to_have_count(1)
-    await reported(queue, "a kind word").get_by_role("button", name="Put aside").click()
+    await reported(queue, "a kind word").get_by_role("button", name="Dismiss").click()
     await expect(queue.locator(".reported")).to_have_count(2)
-    await expect(button).to_have_accessible_name("Lead the class: 2 reported messages")
+    await expect(button).to_have_accessible_name("Room settings: 2 reported messages")
     await expect(message(profe, "a kind word").locator(".mark")).to_have_count(0)
     await reported(queue, "a rude word").get_by_text("Delete…").click()
     await reported(queue, "a rude word").get_by_role("button", name="Delete").click()
     await expect(queue.locator(".reported")).to_have_count(1)
     await expect(ana.locator("#chat .deleted")).to_have_count(1)
     await expect(message(ana, "a rude word")).to_have_count(0)
-    await expect(button).to_have_accessible_name("Lead the class: 1 reported message")
+    await expect(button).to_have_accessible_name("Room settings: 1 reported message")
     await act(profe, "another rude word", "Delete…")
     await profe.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    await expect(button).to_have_accessible_name("Lead the class")
+    await expect(button).to_have_accessible_name("Room settings")
     await queue.reload()
-    await expect(queue.get_by_text("Nothing is waiting here")).to_be_visible()
+    await expect(queue.get_by_text("No open reports")).to_be_visible()
 
 
 async def test_the_queue_leads_to_a_message_in_its_surroundings(desk: Desk) -> None:
@@ -116,7 +116,7 @@ async def test_a_report_that_nobody_may_make_any_more_is_told_of(desk: Desk) -> 
     await give(desk.server, {"type": "delete", "target": 1})
     await expect(ana.locator("#chat .deleted")).to_have_count(1)
     await ana.get_by_role("dialog").get_by_role("button", name="Report").click()
-    await expect(ana.locator("#notice")).to_contain_text("The message that this is about is not there.")
+    await expect(ana.locator("#notice")).to_contain_text("That message doesn't exist.")
 
 
 async def test_on_a_phone_a_report_takes_a_long_press_and_the_queue_fits(desk: Desk) -> None:
@@ -127,7 +127,7 @@ async def test_on_a_phone_a_report_takes_a_long_press_and_the_queue_fits(desk: D
     dialog = ana.get_by_role("dialog", name="Report this message?")
     await dialog.get_by_role("textbox").fill("an-unkind-word-that-never-ends-" * 12)
     await dialog.get_by_role("button", name="Report").click()
-    await expect(ana.locator("#notice")).to_have_text("Your report was sent. Only teachers see it.")
+    await expect(ana.locator("#notice")).to_have_text("Report sent. Only teachers see it.")
     queue = await desk.sit_down("profe", QUEUE, **NARROW)
     await expect(reported(queue, "number 5")).to_be_visible()
     await queue.get_by_text("Delete…").click()
@@ -137,8 +137,8 @@ async def test_on_a_phone_a_report_takes_a_long_press_and_the_queue_fits(desk: D
         box = await one.bounding_box()
         assert box
         assert box["height"] >= 44
-    await queue.get_by_role("button", name="Put aside").click()
-    await expect(queue.get_by_text("Nothing is waiting here")).to_be_visible()
+    await queue.get_by_role("button", name="Dismiss").click()
+    await expect(queue.get_by_text("No open reports")).to_be_visible()
 
 
 async def test_a_teacher_sees_who_is_muted_and_lifts_it(desk: Desk) -> None:
@@ -146,7 +146,7 @@ async def test_a_teacher_sees_who_is_muted_and_lifts_it(desk: Desk) -> None:
     profe = await desk.sit_down("profe")
     ana = await desk.sit_down("ana")
     await profe.click("#class-button")
-    panel = profe.get_by_role("region", name="Who may not write for now")
+    panel = profe.get_by_role("region", name="Muted students")
     await expect(profe.locator("#class-bar")).to_be_visible()
     await expect(panel).to_be_hidden()
     await give(
@@ -212,17 +212,17 @@ async def test_who_comes_later_sees_the_same_lines_as_who_stayed(desk: Desk, ano
     for page, count in ((stayed, 14), (profe, 17)):
         await expect(seen(page)).to_have_count(count)
         before = await texts(page)
-        assert before[0] == "Announcements only: only teachers may write."
-        assert before[3] == "Slow mode: everybody may write once in 30 seconds."
+        assert before[0] == "Announcements only: only teachers can post."
+        assert before[3] == "Slow mode: one message every 30 seconds."
         if page is stayed:
-            assert before[4].startswith("A teacher has muted you.")
+            assert before[4].startswith("You’re muted until")
             assert before[5] == "number 2"
         else:
             assert before[5].startswith("luis may not")
         assert [text for text in before if text.startswith("number")] == ["number 1", "number 2", "number 3"]
         assert before[-3:-1] == [
-            "Everybody may write again.",
-            "You may write again." if page is stayed else "Ana Morales may write again.",
+            "Everyone can post again.",
+            "You’re no longer muted." if page is stayed else "Ana Morales is no longer muted.",
         ]
         await page.reload()
         await expect(seen(page)).to_have_count(count)
@@ -240,7 +240,7 @@ async def test_the_lines_stand_where_they_belong_however_the_reader_goes_through
             if number % 20 == 0:
                 await socket.send({"type": "slow", "seconds": number + 21, "id": f"slow{number}"})
                 await socket.receive_until("ack", id=f"slow{number}")
-                said.append(f"Slow mode: everybody may write once in {number + 21} seconds.")
+                said.append(f"Slow mode: one message every {number + 21} seconds.")
             await socket.say(f"number {number}", id=f"{number}")
             await socket.receive_until("ack", id=f"{number}")
             said.append(f"number {number}")
@@ -272,7 +272,7 @@ async def test_the_lines_stand_where_they_belong_however_the_reader_goes_through
     assert shown == said[said.index(shown[0]) :]
     assert said.index(shown[0]) < 20
     await give(desk.server, {"type": "slow", "seconds": 0})
-    await expect(page.locator("#chat .remark").last).to_have_text("Slow mode is over.")
+    await expect(page.locator("#chat .remark").last).to_have_text("Slow mode is off.")
     assert (await texts(page))[:-1] == shown
 
 
@@ -293,8 +293,8 @@ async def test_who_was_cut_off_sees_each_line_once(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("command", "locator", "words"),
     [
-        ({"type": "close", "on": True}, "#composer-closed", r"Announcements only: only teachers may write\."),
-        ({"type": "mute", "user": "ana", "minutes": 10}, "#composer-closed", rf"You may write again at {MOMENT}\."),
+        ({"type": "close", "on": True}, "#composer-closed", r"Announcements only: only teachers can post\."),
+        ({"type": "mute", "user": "ana", "minutes": 10}, "#composer-closed", rf"You’re muted until {MOMENT}\."),
         ({"type": "slow", "seconds": 300}, "#composer-wait", r"Slow mode: \d+ seconds left"),
     ],
     ids=["closed", "muted", "slow"],

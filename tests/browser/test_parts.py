@@ -23,7 +23,7 @@ async def test_a_part_that_can_not_be_loaded_says_so_and_opens_when_the_user_tri
     page = await connected(desk, "ana")
     await page.route(f"**/{file}", abort)
     await page.click("#search-button")
-    await expect(page.locator("#notice")).to_contain_text("This part of the page could not be loaded.")
+    await expect(page.locator("#notice")).to_contain_text("Couldn’t load this part of the page.")
     await expect(page.locator("#search")).to_be_hidden()
     retry = page.locator("#notice").get_by_role("button", name="Try again")
     await retry.click()
@@ -38,7 +38,7 @@ async def test_the_class_panel_answers_only_when_it_is_loaded(desk: Desk) -> Non
     profe = await connected(desk, "profe")
     await profe.route("**/js/class/class-panel.js", abort)
     await profe.click("#class-button")
-    await expect(profe.locator("#notice")).to_contain_text("This part of the page could not be loaded.")
+    await expect(profe.locator("#notice")).to_contain_text("Couldn’t load this part of the page.")
     await expect(profe.locator("#class-bar")).to_have_attribute("inert", "")
     await profe.unroute("**/js/class/class-panel.js")
     await profe.keyboard.press("Escape")
@@ -46,7 +46,7 @@ async def test_the_class_panel_answers_only_when_it_is_loaded(desk: Desk) -> Non
     await expect(profe.locator("#class-bar")).not_to_have_attribute("inert", "")
     await profe.click("#class-button")
     await profe.check("#class-closed")
-    await expect(profe.locator("#chat .remark")).to_have_text("Announcements only: only teachers may write.")
+    await expect(profe.locator("#chat .remark")).to_have_text("Announcements only: only teachers can post.")
 
 
 async def test_what_was_not_sent_is_shown_after_another_try_when_the_session_has_ended(desk: Desk) -> None:
@@ -55,7 +55,7 @@ async def test_what_was_not_sent_is_shown_after_another_try_when_the_session_has
     await page.fill("#chat-message-input", "half a thought")
     await end_session(page)
     alert = page.get_by_role("alert")
-    await expect(alert).to_contain_text("This part of the page could not be loaded.")
+    await expect(alert).to_contain_text("Couldn’t load this part of the page.")
     await page.unroute("**/js/account/ended.js")
     await alert.get_by_role("button", name="Try again").click()
     await expect(page.locator("#chat-message-input")).to_have_value("half a thought")

@@ -87,11 +87,7 @@ async def test_the_readers_other_rooms_show_how_much_there_is_to_read(desk: Desk
         await page.get_by_role("button", name="Courses and account (5 unread messages)").click()
         await link.click()
         await page.wait_for_url(f"**{ALGEBRA}")
-        await (
-            page.get_by_role("button", name="To the newest messages")
-            .or_(page.locator("#chat .message").last)
-            .first.click()
-        )
+        await page.get_by_role("button", name="Jump to latest").or_(page.locator("#chat .message").last).first.click()
         await page.goto(desk.server.url + "/chat/room/1/")
         await expect(page.get_by_role("button", name="Courses and account")).to_have_accessible_name(
             "Courses and account"

@@ -124,7 +124,7 @@ async def test_the_last_50_are_shown_and_older_ones_load_without_moving_what_is_
     await expect(first).to_be_in_viewport()
     await page.locator("#chat .message").first.scroll_into_view_if_needed()
     await expect(page.locator("#chat .message")).to_have_count(130)
-    await expect(page.get_by_text("The beginning of this room")).to_be_attached()
+    await expect(page.get_by_text("This is the start of")).to_be_attached()
     shown = await page.locator("#chat .message").evaluate_all(
         "all => all.map(one => /number \\d+/.exec(one.textContent)[0])"
     )
@@ -204,7 +204,7 @@ async def test_leaving_the_course_says_that_it_is_no_longer_open(desk: Desk) -> 
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
     await desk.server.app[DATABASE].execute("delete from courses_course_students")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "not-member")
-    await expect(ana.get_by_text("no longer open to you")).to_be_visible()
+    await expect(ana.get_by_text("no longer have access")).to_be_visible()
 
 
 async def test_times_and_words_are_the_readers(desk: Desk) -> None:

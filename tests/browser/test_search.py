@@ -80,7 +80,7 @@ async def test_a_message_is_found_and_shown_in_its_surroundings_by_keyboard_alon
     await page.keyboard.press("Enter")
     result = page.locator("#search-results button")
     await expect(result).to_have_count(1)
-    await expect(page.get_by_text("1 message found")).to_be_visible()
+    await expect(page.get_by_text("1 result")).to_be_visible()
     await expect(result).to_contain_text("Luis Ortega")
     await expect(result.locator("mark")).to_have_text("INTEGRÁLS")
     await page.keyboard.press("ArrowDown")
@@ -114,7 +114,7 @@ async def test_history_goes_on_in_both_directions_from_there_and_a_button_leads_
         assert shown == list(range(shown[0], shown[-1] + 1))
         numbers |= set(shown)
     assert numbers == set(range(1, 301))
-    await expect(page.get_by_role("button", name="To the newest messages")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Jump to latest")).to_be_hidden()
     async with Person(desk.server.url, "luis") as luis:
         await (await luis.enter()).say("just now", id="now")
     await expect(page.locator("#chat .message").last).to_contain_text("just now")
@@ -134,7 +134,7 @@ async def test_what_is_said_meanwhile_is_counted_and_shown_on_the_way_back(desk:
     await expect(page.locator("#chat .message").last).to_contain_text("meanwhile")
     await expect(page.locator("#chat .message").last).to_be_in_viewport()
     await expect(page.locator("#chat .message")).to_have_count(50)
-    await expect(page.get_by_role("button", name="To the newest messages")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Jump to latest")).to_be_hidden()
 
 
 async def test_who_says_something_there_sees_it_among_the_newest(desk: Desk) -> None:
@@ -173,7 +173,7 @@ async def test_unanswered_questions_alone_are_no_place_to_jump_to(desk: Desk) ->
     unanswered = page.get_by_role("button", name="Unanswered questions")
     await unanswered.click()
     await expect(message(page, 200)).to_have_count(0)
-    await expect(page.get_by_text("No question is waiting for an answer.")).to_be_visible()
+    await expect(page.get_by_text("No unanswered questions.")).to_be_visible()
     await find(page, "integrals")
     await page.locator("#search-results button").click()
     await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_in_viewport()
@@ -197,7 +197,7 @@ async def test_arrows_lead_through_the_results_and_escape_gives_the_focus_back(d
     await find(page, "funcion")
     results = page.locator("#search-results button")
     await expect(results).to_have_count(50)
-    await expect(page.get_by_text("The 50 best of the messages found")).to_be_visible()
+    await expect(page.get_by_text("Top 50 results")).to_be_visible()
     await expect(results.first.locator("mark")).to_have_text("función")
     await page.keyboard.press("ArrowDown")
     await page.keyboard.press("ArrowDown")
@@ -214,7 +214,7 @@ async def test_arrows_lead_through_the_results_and_escape_gives_the_focus_back(d
     await expect(results).to_have_count(50)
     await page.get_by_role("searchbox").fill("nowhere")
     await page.keyboard.press("Enter")
-    await expect(page.get_by_text("No message has these words.")).to_be_visible()
+    await expect(page.get_by_text("No results.")).to_be_visible()
     await expect(results).to_have_count(0)
 
 
@@ -241,7 +241,7 @@ async def find_again(page: Page, words: str) -> None:
 async def test_who_searches_too_often_is_told(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     await find(page, "word")
-    await expect(page.get_by_text("No message has these words.")).to_be_visible()
+    await expect(page.get_by_text("No results.")).to_be_visible()
 
     async def is_refused() -> bool:
         async with page.expect_response("**/search?*") as answer:
@@ -258,7 +258,7 @@ async def test_who_finds_nothing_before_a_search_ended_is_told_to_try_fewer_word
     # It takes a room of a hundred thousand messages for a search to end early.
     await page.route("**/search?*", lambda route: route.fulfill(json=nothing))
     await find(page, "many words that seldom come together")
-    await expect(page.get_by_text("No recent message has these words. Try fewer.")).to_be_visible()
+    await expect(page.get_by_text("No results in recent messages. Try fewer words.")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -32,7 +32,7 @@ async def keys_of(page: Page, user: str) -> list[str]:
 
 
 def question_in(page: Page) -> Locator:
-    return page.get_by_role("dialog", name="Sign out and delete what you haven’t sent?")
+    return page.get_by_role("dialog", name="Sign out and delete unsent messages?")
 
 
 async def click_sign_out(page: Page) -> None:
@@ -176,7 +176,7 @@ async def test_the_question_is_asked_on_a_phone_in_spanish_too(desk: Desk) -> No
     await page.fill("#chat-message-input", "media idea " * 20)
     await page.locator("#menu-button").click()
     await page.get_by_role("button", name="Cerrar sesión").click()
-    question = page.get_by_role("dialog", name="¿Cerrar sesión y borrar lo que no has enviado?")
+    question = page.get_by_role("dialog", name="¿Cerrar sesión y eliminar los mensajes sin enviar?")
     await expect(question).to_be_in_viewport(ratio=1)
     assert await page.evaluate("document.documentElement.scrollWidth") <= 375
     for box in await question.locator("button, a").evaluate_all("all => all.map(one => one.getBoundingClientRect())"):
@@ -200,7 +200,7 @@ async def talk(desk: Desk) -> None:
 async def expect_nothing_of_the_room(page: Page) -> None:
     await expect(page.locator("#chat .message")).to_have_count(0)
     shown = await page.evaluate("document.querySelector('.room').textContent + document.title")
-    for word in ("number", "Listen", "Luis", "Profe", "people here", "("):
+    for word in ("number", "Listen", "Luis", "Profe", "online", "("):
         assert word not in shown, shown
 
 
@@ -312,7 +312,7 @@ async def test_a_page_whose_browser_has_another_user_now_shows_nothing_of_the_on
     await expect(page.locator("#status")).to_have_attribute("data-key", "other-user")
     await expect_nothing_of_the_room(page)
     assert await page.locator(".room textarea").count() == 0
-    await page.get_by_role("link", name="Load the page again").click()
+    await page.get_by_role("link", name="Reload the page").click()
     await expect_connected(page)
     await expect(page.locator("#chat-message-input")).to_have_value("")
 
@@ -323,7 +323,7 @@ async def test_nothing_is_written_for_a_user_whose_session_has_ended(desk: Desk)
     await page.evaluate("localStorage.setItem('educa-chat:notifications:ana', 'on')")
     await page.reload()
     await expect_connected(page)
-    quiet = page.get_by_role("switch", name="Quiet")
+    quiet = page.get_by_role("switch", name="Pause notifications")
     await expect(quiet).to_be_visible()
     await end_session(page)
     await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")

@@ -1,4 +1,4 @@
-"""Anonymous to classmates: what they receive is the same, whoever of them wrote it."""
+"""Post anonymously: what they receive is the same, whoever of them wrote it."""
 
 import asyncio
 import json

@@ -371,7 +371,7 @@ async def test_a_page_that_is_not_there_is_a_page_that_says_so(server: Server, p
     async with Person(server.url) as anonymous:
         status, html, headers = await anonymous.get(path)
     assert (status, headers["Content-Type"]) == (404, "text/html; charset=utf-8")
-    assert Page(html).text_of("h1") == "There is no such page"
+    assert Page(html).text_of("h1") == "Page not found"
     assert "<b>" not in html
 
 
@@ -566,9 +566,9 @@ async def test_what_was_done_is_told_to_instructors_alone(server: Server) -> Non
         status, html, _ = await profe.get(path)
         assert status == 200
         texts = " ".join(Page(html).texts.values())
-        for said in ("an ugly word", "<b>worse</b>", "edited a message", "deleted a message of", student, "30 seconds"):
+        for said in ("an ugly word", "<b>worse</b>", "edited a message", "deleted a message by", student, "30 seconds"):
             assert said in texts
-        assert "closed the room" in texts.split("30 seconds")[0], "the newest first"
+        assert "announcements only" in texts.split("30 seconds")[0], "the newest first"
         assert (await learner.get(path))[0] == 403
         status, html, _ = await profe.get(f"{path}?before=3")
         assert "an ugly word" in html

@@ -4,6 +4,9 @@ import { byId, el } from './dom.js';
 import { avatar } from './names.js';
 import { plural, text } from './strings.js';
 
+/** The server names nobody in a room with more people. */
+const MAX_NAMED = 100;
+
 /** The list of the people who are in the room now. */
 export class People {
   #button = byId('people-button');
@@ -33,6 +36,7 @@ export class People {
     /** @type {HTMLElement} */ (this.#button.querySelector('span')).textContent = String(count);
     this.#title.textContent = here;
     this.#tooMany.hidden = users.length > 0;
+    this.#tooMany.textContent = text(count > MAX_NAMED ? 'people.too_many' : 'people.concealed');
     this.#list.replaceChildren(...users.map((/** @type {string} */ user) => this.#itemOf(user)));
   }
 

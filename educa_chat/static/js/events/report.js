@@ -15,7 +15,7 @@ export const KINDS = [
       name: 'report',
       icon: 'M6 21V4h12l-3 4 3 4H6',
       rank: 100,
-      may: ({ own }) => !own,
+      may: ({ own }, { isInstructor }) => !own && !isInstructor,
       run: async ({ seq }, { outgoing }) => {
         const reason = /** @type {HTMLTextAreaElement} */ (byId('report-reason'));
         reason.value = '';

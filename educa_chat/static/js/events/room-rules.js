@@ -1,6 +1,7 @@
 /** The rules of a room: who may write, how often, and whether anonymously. */
 
 import { durationOf, momentOf } from '../dates.js';
+import { byId } from '../dom.js';
 import { ask, dialogById } from '../popover.js';
 import { text } from '../strings.js';
 
@@ -41,7 +42,8 @@ export const KINDS = [
       icon: 'M5 9v6h4l5 4V5L9 9H5ZM17.5 9.5l4 5M21.5 9.5l-4 5',
       rank: 90,
       may: ({ role }, { isInstructor }) => isInstructor && role === 'student',
-      run: async ({ user: student }, { outgoing }) => {
+      run: async ({ user: student, name }, { outgoing }) => {
+        byId('mute-title').textContent = text('action.mute_for', { name });
         const minutes = await ask(dialogById('mute-dialog'));
         if (minutes) outgoing.add({ type: 'mute', user: student, minutes: Number(minutes) });
       },
