@@ -26,7 +26,7 @@ async def test_a_classmate_sees_a_number_where_the_teacher_sees_the_name(desk: D
     await allow(profe)
     await expect(luis.locator("#chat")).to_contain_text("Anonymous posting is on")
     await toggle.click()
-    await expect(ana.locator("#composer-anonymous-told")).to_contain_text("Your teachers will see your name")
+    await expect(ana.locator("#composer-anonymous-told")).to_contain_text("Teachers will see your name")
     await ana.type("#chat-message-input", "is this right?")
     await ana.press("#chat-message-input", "Enter")
     await expect(message(luis, "is this right?").locator("strong")).to_have_text(re.compile(r"^~\d{6}$"))

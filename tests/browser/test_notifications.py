@@ -227,10 +227,10 @@ async def test_the_quiet_switch_silences_every_window_of_hers_and_is_kept(desk: 
     await expect(other.locator("#notifications-state")).to_have_text("on")
     await other.get_by_role("switch", name="Pause notifications").check()
     for page in (ana, other):
-        await expect(page.locator("#notifications-state")).to_have_text("quiet")
+        await expect(page.locator("#notifications-state")).to_have_text("paused")
         await expect(page.get_by_role("switch", name="Pause notifications")).to_be_checked()
     await other.reload()
-    await expect(other.locator("#notifications-state")).to_have_text("quiet")
+    await expect(other.locator("#notifications-state")).to_have_text("paused")
     await other.close()
     await turn(ana, hidden=True)
     async with Person(desk.server.url, "luis") as student:
