@@ -1,4 +1,4 @@
-"""The rooms that are open in this process, and what keeps them level with the log."""
+"""The open rooms of this process, and the tasks that keep them up to date with the log."""
 
 import asyncio
 import logging
@@ -28,39 +28,39 @@ BUS_DOUBTED_AFTER_S = 1.0
 BUS_LOST_AFTER_S = 10.0
 EMPTY_ROOM_S = 60.0
 OUTBOX_BYTES = 1024 * 1024
-"""For what waits beyond this, only the seqs are published."""
+"""If more than this waits to be published, only the seqs are published."""
 OUTBOX_SIGNALS = 1000
-"""Of the signals that wait for the bus the oldest go first: they are worth nothing when they are late."""
+"""If more signals than this wait for the bus, the oldest are dropped: late signals are worthless."""
 RESUBSCRIBE_PAUSE_S = 0.25
 PAYLOADS_PER_TURN = 50
-"""After so many payloads in one room everybody else gets a turn of the event loop."""
+"""After this many payloads for one room, other tasks get a turn of the event loop."""
 REPORT_DROPPED_EVERY_S = 60.0
 GOSSIP_TURN_S = 0.1
 
 
 class _OpenRoom:
-    """A room with what the hub knows of it."""
+    """A room with the hub's own data about it."""
 
     def __init__(self, room: Room, codec: PayloadCodec, now: float) -> None:
         self.room = room
         self.codec = codec
         self.listener: asyncio.Task[None] | None = None
         self.behind = 0
-        """How many sweeps in a row have found it behind, without a payload from the bus in between."""
+        """How many sweeps in a row have found the room behind the log, without a payload from the bus in between."""
         self.last_seen_with_members = now
 
 
 class Hub:
-    """Opens rooms when they are entered, feeds them from the local commits, the bus and the log, and closes them.
+    """Opens rooms when users enter them, passes on events from local commits, the bus and the log, and closes rooms.
 
-    The log is the truth, the bus is a hint: whatever the bus loses, the sweep finds within half a second. It does so at
-    all times, for a process whose bus carries well can't know of the one whose publishes are lost.
+    The log is the source of truth and the bus is a hint: the sweep finds within half a second whatever the bus loses.
+    It always runs, because a process with a healthy bus can't tell that another's publishes are lost.
 
-    Which log it is can change while nobody is connected to it: a backup is put back, a standby takes over. So after
-    each loss of the database nothing is shown, from wherever it comes, before a sweep has found that the log still has
-    what the rooms have shown.
+    The log can be replaced while nobody is connected to it: a backup is restored, or a standby takes over. So after
+    each loss of the database, no event is broadcast until a sweep has found that the log still has what the rooms have
+    shown.
 
-    What it publishes is signed with the first of `keys`, and it believes what was signed with any of them.
+    The hub signs what it publishes with the first of `keys`, and accepts payloads signed with any of them.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Hub:
         self._outbox_signals: deque[tuple[int, bytes]] = deque(maxlen=OUTBOX_SIGNALS)
         self._outbox_filled = asyncio.Event()
         self._typists: dict[tuple[int, int], Typist] = {}
-        """By course and user id: who has begun to type, to be published soon."""
+        """Users who have begun to type, by course and user id. Published soon."""
         self._typist_added = asyncio.Event()
         self._publish_failed_at = -math.inf
         self._dropped: Counter[str] = Counter()
-        """Payloads from the bus that were ignored since that was last logged, by reason."""
+        """Payloads from the bus that were ignored since the last log line about them, by reason."""
         self._dropped_reported_at = -math.inf
         self._failed: set[int] = set()
-        """Courses whose room is to be closed because something went wrong in it."""
+        """Courses whose room failed and has to be closed."""
         self._compared_after = log.losses
         self._sweeping = asyncio.Lock()
         self._doubt_logged = False
@@ -106,14 +106,14 @@ class Hub:
 
     @property
     def bus_in_doubt(self) -> bool:
-        """Whether what the bus should bring is not worth waiting for."""
+        """Whether rooms should read the log instead of waiting for the bus."""
         silence_s = self._bus.silence_s
         has_carried_since = self._clock() - silence_s > self._publish_failed_at
         return silence_s > BUS_DOUBTED_AFTER_S or not has_carried_since
 
     @property
     def bus_lost(self) -> bool:
-        """Whether the bus has been silent for so long that operators should know."""
+        """Whether the bus has been silent for so long that administrators should know."""
         return self._bus.silence_s > BUS_LOST_AFTER_S
 
     @property
@@ -127,13 +127,13 @@ class Hub:
 
     @property
     def _is_same_log(self) -> bool:
-        """Whether the database was never lost since the rooms were compared with the log."""
+        """Whether the database has stayed connected since the rooms were compared with the log."""
         return self._compared_after == self._log.losses
 
     async def enter(self, course: int) -> Room | None:
-        """The room of `course`, opened where it is not open yet; None: no such course.
+        """Return the room of `course`, opening it if necessary, or None if there is no such course.
 
-        Raises DatabaseUnavailable when it is not open and can't be opened, or can't be compared with the log.
+        Raises DatabaseUnavailable if the room can't be opened or can't be compared with the log.
         """
         if not self._is_same_log:
             await self.sweep()
@@ -156,7 +156,7 @@ class Hub:
         async def read(after: int, count: int) -> Sequence[Event]:
             events = await self._log.read(course, after, count)
             if not self._is_same_log:
-                raise DatabaseUnavailable("the log is to be compared with what was shown")
+                raise DatabaseUnavailable("the rooms have not been compared with the log yet")
             return events
 
         presence = Presence(self._process, self._clock)
@@ -176,7 +176,7 @@ class Hub:
         return opened.room
 
     def announce(self, events: Mapping[int, list[Event]]) -> None:
-        """Show what was committed here, and let the other processes know."""
+        """Broadcast events that this process has committed, and publish them to the others."""
         if not self._is_same_log:
             # Processes that receive only the seq read the log, after they have compared it themselves.
             self._outbox_heads |= {course: fresh[-1].seq for course, fresh in events.items()}
@@ -199,10 +199,10 @@ class Hub:
         self._outbox_filled.set()
 
     def signal_typing(self, course: int, person: Person, *, is_student: bool) -> None:
-        """Let everybody else in the room know that `person` is typing; like all signals, as far as the bus carries.
+        """Tell the others in the room that `person` is typing. Like all signals, this may get lost.
 
-        Not sent for muted students, nor for any student of a room that conceals them: it would show who writes the next
-        anonymous message.
+        Not sent for muted students, nor for any student of a room that conceals them: it would reveal who writes the
+        next anonymous message.
         """
         self._typists[course, person.id] = Typist(person, is_student)
         self._typist_added.set()
@@ -212,14 +212,14 @@ class Hub:
         self._typists.pop((course, user_id), None)
 
     def signal_read(self, course: int, seqs: Mapping[int, int]) -> None:
-        """Let the windows of people, by their ids, know how far they have read in others, here and elsewhere."""
+        """Tell all windows of some users how far the users have read. `seqs` maps user ids to seqs."""
         if (opened := self._rooms.get(course)) is not None:
             opened.room.presence.broadcast_read(seqs)
         self._outbox_signals.extend((course, payload) for payload in self._codec(course).encode_readers(seqs))
         self._outbox_filled.set()
 
     def stop_presence(self) -> None:
-        """Stop publishing and broadcasting who is here: users who leave now reconnect to another process."""
+        """Stop publishing and broadcasting who is online: users who leave now reconnect to another process."""
         self._presence_stopped = True
 
     @asynccontextmanager
@@ -270,13 +270,13 @@ class Hub:
     def _start_listener(self, opened: _OpenRoom) -> None:
         if opened.listener is not None:
             opened.listener.cancel()
-        # In a context of its own: it outlives the request that opened the room, and says nothing in its name.
+        # It outlives the request that opened the room. In a context of its own, its log lines don't name that request.
         opened.listener = asyncio.create_task(
             self._receive(opened), name=f"listener of room {opened.room.course}", context=Context()
         )
 
     async def _receive(self, opened: _OpenRoom) -> None:
-        """Receive what the bus brings, and catch up with what the log had before, while the room is open."""
+        """Receive payloads from the bus while the room is open. First catch up with the log."""
         room = opened.room
         while True:
             try:
@@ -292,7 +292,7 @@ class Hub:
             except (BusUnavailable, SubscriptionLost, DatabaseUnavailable) as error:
                 logger.debug("room %d is not subscribed to the bus: %s", room.course, error)
             except Exception:
-                # One of the three edges: a payload that we can't cope with must not make the room deaf for ever.
+                # One of the three edges: a payload that raises must not stop the room from receiving others.
                 logger.exception("the listener of room %d failed", room.course)
             await asyncio.sleep(RESUBSCRIBE_PAUSE_S * (1 + random.random()))  # noqa: S311
 
@@ -300,7 +300,7 @@ class Hub:
         room = opened.room
         match opened.codec.decode(payload, room.head):
             case LogUpdate(head, events):
-                # Whether or not it was verified: what comes here proves that the listener is not deaf.
+                # Even an unverified payload proves that the listener receives.
                 opened.behind = 0
                 room.gap_patience_s = 0.0 if self.bus_in_doubt else GAP_PATIENCE_S
                 if self._is_same_log:
@@ -344,7 +344,7 @@ class Hub:
             self._outbox_filled.set()
 
     async def _gossip(self) -> None:
-        """Publish and broadcast who is here, where that is due."""
+        """Publish and broadcast who is online, in the rooms where that is due."""
         while True:
             await asyncio.sleep(GOSSIP_TURN_S)
             if self._presence_stopped:
@@ -374,13 +374,13 @@ class Hub:
             await asyncio.sleep(SWEEP_S)
 
     def _log_doubt(self) -> None:
-        """Log once that the bus is in doubt, and once that it carries again, instead of in each room."""
+        """Log once for all rooms when the bus becomes doubtful, and once when it works again."""
         if self.bus_in_doubt != self._doubt_logged:
             self._doubt_logged = self.bus_in_doubt
             logger.warning("the bus is in doubt: rooms read the log" if self._doubt_logged else "the bus carries again")
 
     async def sweep(self) -> None:
-        """Compare every open room with the log, and close the rooms that nobody is in.
+        """Compare every open room with the log, and close empty rooms.
 
         Raises DatabaseUnavailable.
         """
@@ -388,7 +388,7 @@ class Hub:
             await self._close_failed_rooms()
             await self._close_empty_rooms()
             losses = self._log.losses
-            # What the rooms have broadcast by now was in the log before this query.
+            # Events that rooms have broadcast by now were in the log before this query.
             shown = {}
             for course, opened in self._rooms.items():
                 with self._isolating_failures(course):
@@ -408,9 +408,9 @@ class Hub:
 
     @contextmanager
     def _isolating_failures(self, course: int) -> Iterator[None]:
-        """An edge: whatever goes wrong in one room closes that room, and harms neither the others nor the process.
+        """Keep an exception in one room from harming the others and the process. This is an edge.
 
-        The room is closed by the next sweep, and opens again as new.
+        The next sweep closes the room, and the next client opens a new one.
         """
         try:
             yield
@@ -437,8 +437,8 @@ class Hub:
         await self._close_rooms(empty)
 
     async def _compare(self, shown: Mapping[int, Head], heads: Mapping[int, Head]) -> None:
-        """Close the rooms that have broadcast what the log does not have, and let the others expect its head."""
-        # A log that was put back may have grown beyond what was shown, with other events.
+        """Close rooms that have broadcast events the log doesn't have. Tell the others the head of the log."""
+        # A restored log may have grown beyond what was shown, with other events.
         grown = {c: was.seq for c, was in shown.items() if was.seq and c in heads and heads[c].seq > was.seq}
         times = {course: head.at for course, head in heads.items() if course not in grown}
         if grown:
@@ -454,7 +454,7 @@ class Hub:
             head = heads[course].seq
             opened.behind = opened.behind + 1 if head > opened.room.head else 0
             if opened.behind >= 2:
-                # Its listener has gone deaf.
+                # Its listener no longer receives anything.
                 opened.behind = 0
                 self._start_listener(opened)
             with self._isolating_failures(course):

@@ -1,4 +1,4 @@
-"""What the bus carries: a fixed header, and for events the bytes that the log stores.
+"""The format of bus messages: a fixed header, and for events the bytes that the log stores.
 
     byte      format version (4)
     16 bytes  signature: the first half of an HMAC-SHA256 of the version, the topic, and all that follows
@@ -10,13 +10,12 @@
     of these with its seq (8 bytes) in the same format;
     for typing MessagePack of a Typist, for a roster of a Roster, for read of the seqs by user id
 
-All numbers are big-endian. The seqs of the events of one payload follow each other without a hole.
+All numbers are big-endian. The seqs of the events in a payload are consecutive.
 
-Anybody who can publish on the broker can send anything, so a payload is believed only if a server that knows the
-session key has signed it for this very topic, and if it is well-formed down to the JSON that browsers will get. A
-topic names one room of one history. So what was signed can only be sent again to the room that it was meant for, and
-there it does no harm: a room has shown the events already and ignores them, markers only move forwards, and a signal
-counts for a minute.
+Anyone who can publish on the broker can send anything. So a payload is accepted only if a server that knows the session
+key has signed it for this topic, and if it is well-formed, down to the JSON that browsers will receive. A topic names
+one room of one history. So a signed payload can be replayed only to the room that it was meant for. There it is
+harmless: the room ignores events that it has shown, markers only move forwards, and a signal is valid for a minute.
 """
 
 import hmac
@@ -40,11 +39,11 @@ from educa_chat.protocol import MAX_SEQ, Event
 VERSION = 4
 _EVENTS, _HEAD, _TYPING, _ROSTER, _READ = 1, 2, 3, 4, 5
 READERS_PER_PAYLOAD = 4000
-"""As many fit, whatever their numbers."""
+"""This many fit into a payload, however large their ids and seqs are."""
 MAX_REDACTED_BYTES = 8192
-"""What is left of an event that was redacted: names, an id and flags. Rooms keep some until the event comes."""
+"""A redacted event has only names, an id and flags left. Rooms keep some of these until the event arrives."""
 SIGNAL_LIFE_S = 60.0
-"""How far the time of a signal may be from this server's own. The clocks of two servers agree better than that."""
+"""How much the time of a signal may differ from this server's clock. Clocks of servers differ by less."""
 
 _ENVELOPE = Struct("!B16s")
 _HEADER = Struct("!BQH")
@@ -62,7 +61,7 @@ _READERS = msgspec.msgpack.Decoder(Annotated[dict[UserId, Seq], msgspec.Meta(max
 
 
 class LogUpdate(NamedTuple):
-    """What a payload says about the log: `head` is the newest seq that it names."""
+    """News about the log: `head` is the newest seq that the payload names."""
 
     head: int
     events: list[Event]
@@ -127,7 +126,7 @@ class PayloadCodec:
         return payloads
 
     def encode_head(self, seq: int) -> bytes:
-        """Encode how far the log reaches, and nothing else."""
+        """Encode only how far the log reaches."""
         return self._seal(_HEADER.pack(_HEAD, seq, 0))
 
     def encode_typing(self, typist: Typist) -> bytes:
@@ -135,20 +134,20 @@ class PayloadCodec:
         return self._encode_signal(_TYPING, typist)
 
     def encode_roster(self, roster: Roster) -> bytes:
-        """Encode who is in a room here."""
+        """Encode who is in a room in this process."""
         return self._encode_signal(_ROSTER, roster)
 
     def encode_readers(self, seqs: Mapping[int, int]) -> Iterator[bytes]:
-        """Encode how far people have read, by their ids, in as many payloads as it takes."""
+        """Encode how far users have read, in as many payloads as necessary. `seqs` maps user ids to seqs."""
         remaining = iter(seqs.items())
         while part := dict(islice(remaining, READERS_PER_PAYLOAD)):
             yield self._encode_signal(_READ, part)
 
     def decode(self, payload: bytes, known: int = 0) -> LogUpdate | Typist | Roster | Readers | Dropped:
-        """Decode a payload. Never raises, whatever the bytes.
+        """Decode a payload. Never raises, whatever the bytes are.
 
-        If a payload says nothing about the log beyond the seq `known`, its events are left out. Such a payload is
-        not verified: a process gets back all that it publishes itself, and that has to cost little.
+        If a payload contains nothing after the seq `known`, its events are omitted and it isn't verified: a process
+        receives everything that it publishes itself, and that must be cheap.
         """
         try:
             version, signature = _ENVELOPE.unpack_from(payload)
@@ -185,7 +184,7 @@ class PayloadCodec:
 
 
 def _signature(signer: hmac.HMAC, content: bytes | memoryview) -> bytes:
-    # A copy of one that has taken in the key and the topic costs half of what a new one does.
+    # Copying a signer that has hashed the key and the topic already costs half as much as making a new one.
     signer = signer.copy()
     signer.update(content)
     return signer.digest()[:16]
@@ -237,7 +236,7 @@ def _decode_content(
 
 
 def _decode_event(payload: bytes, position: int, seq: int, *, may_redact: bool = True) -> tuple[Event, int]:
-    """Decode the event at `position`, and find where it ends. Raises struct.error, ValueError."""
+    """Decode the event at `position`. Return it and where it ends. Raises struct.error, ValueError."""
     *lengths, concealed_user_id, redacted_count = _EVENT.unpack_from(payload, position)
     position += _EVENT.size
     variants: list[bytes | None] = []
@@ -266,7 +265,7 @@ def _decode_event(payload: bytes, position: int, seq: int, *, may_redact: bool =
 
 
 def _check_variants(seq: int, student: bytes, *others: bytes | None) -> None:
-    """Raise ValueError unless all variants are the JSON of an event with this seq and with one and the same time."""
+    """Raise ValueError unless all variants are the JSON of an event with this seq and the same time."""
     start = _START.match(student)
     if start is None or int(start[1]) != seq:
         raise ValueError
@@ -277,6 +276,6 @@ def _check_variants(seq: int, student: bytes, *others: bytes | None) -> None:
         if not (variant.startswith(start[0]) and variant.endswith(b"}")):
             raise ValueError
         fields = _FIELDS.decode(b"{" + variant[start.end() :])
-        # Of two fields with one name a browser takes the second.
+        # If a field occurs twice, a browser takes the second.
         if "seq" in fields or "datetime" in fields or str(fields.get("type")) not in EVENT_TYPES:
             raise ValueError

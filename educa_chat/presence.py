@@ -1,4 +1,4 @@
-"""Presence: who is in a room over all processes, who types, who reads. Signals are broadcast, never stored."""
+"""Presence: who is in a room in all processes, who is typing, who has read. Signals are broadcast, never stored."""
 
 import math
 import time
@@ -12,9 +12,9 @@ from educa_chat.protocol import Audience, PresenceSignal, ReadSignal, TypingSign
 NAMED_PEOPLE = 100
 """A room with more people than this shows only how many there are."""
 ROSTER_PEOPLE = 12_000
-"""How many ids fit into a payload of the bus. People beyond them are only counted."""
+"""How many ids fit into a payload of the bus. Further people are only counted."""
 PEOPLE_PER_PROCESS = 65_536
-"""No process has more people in a room: its unit does not allow as many open files."""
+"""No process has more people in a room, because its unit allows no more open files."""
 PROCESSES = 128
 """A process ignores the rosters of more processes than this."""
 GATHER_S = 0.25
@@ -23,7 +23,7 @@ MIN_PUBLISH_INTERVAL_S = 0.5
 MIN_BROADCAST_INTERVAL_S = 1.0
 MAX_PUBLISH_INTERVAL_S = 10.0
 FORGET_AFTER_S = 25.0
-"""A process that has published nothing for this long is gone: 30 seconds after a crash, nobody sees its people."""
+"""A process that has published nothing for this long counts as gone: its people disappear 30 seconds after a crash."""
 SIGNAL_BUFFER_BYTES = 64 * 1024
 """A member with more than this unsent gets no signals: events are more urgent."""
 
@@ -34,7 +34,7 @@ UserId = Annotated[int, msgspec.Meta(ge=1, le=MAX_USER_ID)]
 
 
 class Person(NamedTuple):
-    """Somebody in a room; `name` is the full name, or else the username.
+    """A user in a room. `name` is the full name, or the username if there is none.
 
     The names are as long as the columns of `auth_user` allow, the first and the last name with a space in between.
     """
@@ -45,9 +45,9 @@ class Person(NamedTuple):
 
 
 class Roster(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The people whom a process has in a room.
+    """The people that a process has in a room.
 
-    Raises ValueError when the fields contradict each other; decoding one checks the bounds of each as well.
+    Raises ValueError if the fields contradict each other. Decoding one also checks the bounds of each field.
     """
 
     process: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
@@ -57,7 +57,7 @@ class Roster(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     others: Annotated[int, msgspec.Meta(ge=0, le=PEOPLE_PER_PROCESS - ROSTER_PEOPLE)]
     """How many more there are than fit into `people`."""
     named: Annotated[list[Person], msgspec.Meta(max_length=NAMED_PEOPLE)]
-    """All of them while they are few, otherwise none."""
+    """All people if they are at most NAMED_PEOPLE, otherwise none."""
 
     def __post_init__(self) -> None:
         if len(set(self.people)) < len(self.people):
@@ -89,7 +89,7 @@ class _ReceivedRoster(NamedTuple):
 
 
 class Presence:
-    """The people of one room: this process's own, and by gossip those of the others.
+    """The people of one room: those of this process, and those of the other processes, by gossip.
 
     A process publishes the roster of its own people when it changes and every ten seconds, and forgets another process
     that has fallen silent. So nothing has to be cleaned up after a crash. A process that stops does not publish that
@@ -109,7 +109,7 @@ class Presence:
         self._last_published_at = self._last_broadcast_at = -math.inf
         self._publish_at = self._broadcast_at = self._forget_at = math.inf
         self.due_at = math.inf
-        """When `roster` or `broadcast` have something to do next."""
+        """When `roster` or `broadcast` next has something to do."""
 
     @property
     def conceals_students(self) -> bool:
@@ -126,7 +126,7 @@ class Presence:
             self._schedule_broadcast()
 
     def join(self, member: Member) -> None:
-        """Count `member`, and soon send them who is here."""
+        """Count `member`, and soon send them who is online."""
         self._members[member] = None
         self._newcomers.add(member)
         self._schedule_broadcast()
@@ -189,7 +189,7 @@ class Presence:
         )
 
     def broadcast(self) -> None:
-        """Forget processes that have fallen silent, and broadcast who is here to the members that don't know it yet."""
+        """Forget silent processes, and broadcast who is online to the members that don't know it yet."""
         now = self._clock()
         silent = [process for process, received in self._received.items() if now - received.at >= FORGET_AFTER_S]
         for process in silent:
@@ -211,7 +211,7 @@ class Presence:
         self._newcomers.clear()
 
     def broadcast_typing(self, person: Person, *, is_student: bool) -> None:
-        """Let everybody else see that `person` is typing, unless this room conceals its students.
+        """Tell the other members that `person` is typing, unless this room conceals its students.
 
         The process that sends the signal checks this too, but it may not have heard yet that the room conceals them.
         """
@@ -247,7 +247,7 @@ class Presence:
         self._update_due_at()
 
     def _schedule_broadcast(self) -> None:
-        # A process that has just opened the room knows nobody yet: the rosters of the others come first.
+        # A process that has just opened the room waits for the rosters of the others first.
         gather_s = MIN_BROADCAST_INTERVAL_S if self._requests_rosters else GATHER_S
         self._broadcast_at = min(
             self._broadcast_at, max(self._clock() + gather_s, self._last_broadcast_at + MIN_BROADCAST_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""A room: the head of one course's log, and everybody who watches it here. The fan-out."""
+"""One room in this process: the head of its log, its members, and the fan-out of events to them."""
 
 import asyncio
 import logging
@@ -32,36 +32,36 @@ from educa_chat.protocol import (
 logger = logging.getLogger(__name__)
 
 BUFFER_LIMIT_BYTES = 1024 * 1024
-"""A member with more than this unsent is cut off."""
+"""A member with more unsent data than this is disconnected."""
 REPLAY_PIECE_BYTES = BUFFER_LIMIT_BYTES // 2
 REPLAY_TIMEOUT_S = 10.0
 READ_COUNT = 1000
-"""How many events one read of the log brings."""
+"""How many events one read of the log returns at most."""
 RING_COUNT = 1000
 RING_BYTES = 1024 * 1024
 HELD_COUNT = 1000
 HELD_BYTES = 1024 * 1024
 GAP_PATIENCE_S = 0.03
-"""How long a room waits for what is missing before it reads the log: with two nodes that write, the later event
-often comes first."""
+"""How long a room waits for a missing event before it reads the log. If two nodes write, the later event often
+arrives first."""
 RETRY_PAUSE_S = 0.5
 
 
 class Member(presence.Member, Protocol):
-    """Somebody who watches a room: a socket, or a list in a test."""
+    """A member of a room: a socket, or a list in a test."""
 
     async def wait_until_sent(self) -> None:
         """Wait until most of the buffer is sent."""
 
     def close(self, code: CloseCode) -> None:
-        """Begin to close; nothing is written after."""
+        """Begin to close. Nothing is written afterwards."""
 
 
 class _Frames(msgspec.Struct, frozen=True, gc=False):
-    """An event as each audience gets it on the wire.
+    """The frames of an event, one for each audience.
 
-    A ring keeps a thousand of these: unseen by the garbage collector, which else stops the process for as long as it
-    takes to look at those of all rooms.
+    A ring keeps a thousand of these. They are hidden from the garbage collector, which would otherwise pause the
+    process while it visits those of all rooms.
     """
 
     seq: int
@@ -76,9 +76,10 @@ class _Frames(msgspec.Struct, frozen=True, gc=False):
         return self.instructor if audience is Audience.INSTRUCTOR else self.basic
 
     def variant_for(self, member: Member) -> bytes:
-        """Return what `member` gets: the variant of their audience.
+        """Return the frames for `member`: the variant of their audience.
 
-        The concealed user gets the frame `own` first, and the instructors' variant of what other students don't see.
+        The concealed user receives the frame `own` first, and the instructors' variant of events that are hidden from
+        other students.
         """
         variant = self.variant(member.audience)
         if (
@@ -109,15 +110,15 @@ def _frames(event: Event) -> _Frames:
 
 
 def _events_after(events: Sequence[Event], after: int) -> Sequence[Event]:
-    """Those of `events`, which are in order, with seq > `after`."""
+    """Return the part of `events` with seq > `after`. They must be in order."""
     return events[bisect_right(events, after, key=attrgetter("seq")) :]
 
 
 class Room:
-    """Shows the events of one course to its members: in order of seq, each once, none left out.
+    """Broadcasts the events of one course to its members: in order of seq, each exactly once.
 
-    Every member stands at the room's head, so what is due is the same bytes for all of an audience. `read(after,
-    count)` reads the log: the events with seq > `after` in order, at most `count`.
+    All members have the same position, the room's head, so the next bytes are the same for everyone in an audience.
+    `read(after, count)` reads the log: the events with seq > `after` in order, at most `count`.
     """
 
     def __init__(
@@ -135,12 +136,12 @@ class Room:
         self.course = course
         self.presence = presence
         self._anonymity = anonymity
-        """Whether students may be anonymous to each other."""
+        """Whether students may send anonymous messages."""
         self._anonymous_messages = anonymous_messages
-        """How many anonymous messages are not deleted."""
+        """The number of anonymous messages that aren't deleted."""
         self._conceal_students()
         self.head = head
-        """The seq of the newest event that was shown."""
+        """The seq of the newest event that was broadcast."""
         self._at = at
         self._newest: Event | None = None
         self.gap_patience_s = GAP_PATIENCE_S
@@ -151,18 +152,18 @@ class Room:
         self._ring: deque[_Frames] = deque()
         self._ring_bytes = 0
         self._is_ring_filled = False
-        """Whether the ring was once filled from the log, with what was said before the room was opened."""
+        """Whether the ring was filled from the log with events from before the room was opened."""
         self._due: list[_Frames] = []
         self._held: dict[int, Event] = {}
         self._held_bytes = 0
         self._redacted: dict[int, Event] = {}
-        """What was taken back before it was shown, as it stands now."""
+        """Events that were redacted before they were broadcast, in their current state, by seq."""
         self._redacted_meanwhile: dict[int, Event] = {}
-        """What was taken back since the read of the log that is under way for replays."""
+        """Events that were redacted since the current read of the log for replays began, by seq."""
         self._expected = head
         self._gap_timer: asyncio.TimerHandle | None = None
         self._no_read_before = 0.0
-        """The loop's time before which no gap makes the room read the log."""
+        """Until this time of the event loop, gaps don't make the room read the log."""
         self._catching_up: asyncio.Task[None] | None = None
         self._replays: list[tuple[int, asyncio.Future[Sequence[Event]]]] = []
         self._replaying: asyncio.Task[None] | None = None
@@ -170,7 +171,7 @@ class Room:
 
     @property
     def at(self) -> str:
-        """The `datetime` of the newest event that was shown."""
+        """The `datetime` of the newest event that was broadcast."""
         return self._at if self._newest is None else self._newest.at
 
     def __len__(self) -> int:
@@ -180,10 +181,10 @@ class Room:
         for members in self._members.values():
             yield from members
 
-    # The one door.
+    # The one way in.
 
     def offer(self, events: Iterable[Event]) -> None:
-        """Take events from any source: broadcast the next ones in order, hold those ahead of it, ignore the others."""
+        """Take events from any source: broadcast the next ones in order, hold back later ones, ignore earlier ones."""
         events = list(events)
         for event in events:
             if event.redacts and event.seq > self.head:
@@ -198,15 +199,15 @@ class Room:
         self._watch_gap("gap")
 
     def expect(self, seq: int, reason: CatchUpReason) -> None:
-        """Learn that the log reaches to `seq`, and from whom: what does not come by itself soon is read."""
+        """Learn that the log reaches `seq`. If the events up to it don't arrive soon, read them from the log."""
         self._expected = max(self._expected, seq)
         self._watch_gap(reason)
 
     def _redact(self, event: Event) -> None:
-        """Let go of what `event` takes back, wherever it is: shown already, held, or yet to come, by whatever way."""
+        """Replace the events that `event` redacts, whether they were broadcast, are held back, or are still to come."""
         redacted = {redacted.seq: redacted for redacted in event.redacts}
         if self._replaying is not None:
-            # What is being read may be older than this.
+            # The read in progress may return the texts from before the redaction.
             self._redacted_meanwhile |= redacted
         if len(self._redacted) < HELD_COUNT:
             self._redacted |= {seq: current for seq, current in redacted.items() if seq > self.head}
@@ -226,7 +227,7 @@ class Room:
             self._anonymity = anonymity
         self._anonymous_messages += event.anonymous_messages
         self._conceal_students()
-        # A copy of it may have arrived earlier, ahead of the order.
+        # A copy may have arrived out of order and be held back.
         if (held := self._held.pop(event.seq, None)) is not None:
             self._held_bytes -= held.size
         frames = _frames(event)
@@ -235,12 +236,12 @@ class Room:
         while len(self._ring) > RING_COUNT or (self._ring_bytes > RING_BYTES and len(self._ring) > 1):
             self._ring_bytes -= self._ring.popleft().size
         if not self._due:
-            # What else becomes due in this turn of the loop goes out in the same write.
+            # Other events that become due in this turn of the event loop go out in the same write.
             self._loop.call_soon(self._flush)
         self._due.append(frames)
 
     def _conceal_students(self) -> None:
-        # An author may still act on an anonymous message where no new ones are allowed.
+        # Even if new ones aren't allowed, an author may still act on an anonymous message.
         self.presence.conceals_students = self._anonymity or self._anonymous_messages > 0
 
     def _hold(self, event: Event) -> None:
@@ -250,7 +251,7 @@ class Room:
             self._held_bytes += event.size
 
     def _flush(self) -> None:
-        """Write all that is due, once a member; cut off who has not read what was due before."""
+        """Write all due events with one write per member. Disconnect members with too much unsent data."""
         due, self._due = self._due, []
         if not due:
             return
@@ -294,7 +295,7 @@ class Room:
         self._start_catching_up(reason)
 
     async def catch_up(self, reason: CatchUpReason) -> None:
-        """Read the log and broadcast what it has beyond the head. Raises DatabaseUnavailable."""
+        """Read the log and broadcast the events after the head. Raises DatabaseUnavailable."""
         await asyncio.shield(self._start_catching_up(reason))
 
     def _start_catching_up(self, reason: CatchUpReason) -> asyncio.Task[None]:
@@ -312,9 +313,9 @@ class Room:
             self.offer(events)
             if len(events) < READ_COUNT:
                 break
-        # What was announced was committed before, so the log has it; what it does not have was never said.
+        # Events are committed before they are announced, so an event that the log doesn't have was never stored.
         if self.head < expected:
-            # Whoever announced it may go on doing so, and each time it would cost a read.
+            # The sender may announce it again and again, and each time would cost a read.
             self._no_read_before = self._loop.time() + RETRY_PAUSE_S
             self._expected = self.head
             self._held.clear()
@@ -332,13 +333,13 @@ class Room:
             if self._gap_timer is None and self._expected > self.head:
                 self._gap_timer = self._loop.call_later(RETRY_PAUSE_S, self._gap_expired, "retry")
 
-    # Coming and going.
+    # Joining and leaving.
 
     async def join(self, member: Member, after: int) -> ResumeOutcome:
-        """Write to `member` every event with seq > `after`, and make it a member in the turn in which it is level.
+        """Write every event with seq > `after` to `member`, and add it in the turn in which it reaches the head.
 
-        A long replay goes in pieces with a drain in between. Who has not reached the head in REPLAY_TIMEOUT_S gets
-        a `reset` to the head instead. Returns where the events came from.
+        A long replay is written in pieces, and each waits until the one before is sent. A member that hasn't reached
+        the head within REPLAY_TIMEOUT_S gets a `reset` to the head instead. Return where the events came from.
         """
         outcome: ResumeOutcome = "level"
         try:
@@ -350,8 +351,8 @@ class Room:
             member.write(text_frame(encode(Reset(after=self.head))))
             outcome = "reset"
             self._metrics.count_reset("timeout")
-        # No await from here: nothing may come between the last look at the head and being a member. What is due
-        # was part of the replay.
+        # No await from here on: no event may arrive between the last comparison with the head and joining. Events that
+        # are due were part of the replay.
         self._flush()
         if self._closed:
             member.close(CloseCode.GOING_AWAY)
@@ -361,9 +362,9 @@ class Room:
         return outcome
 
     async def datetime_of(self, seq: int) -> str | None:
-        """The `datetime` of an event up to the head; None where the log has none. Raises DatabaseUnavailable.
+        """Return the `datetime` of an event up to the head, or None if the log has no such event.
 
-        Whoever asks will mostly join behind it, so it comes the way that the replay does.
+        Raises DatabaseUnavailable. The caller usually joins after this event, so the replays share the read for it.
         """
         if seq == self.head:
             return self.at
@@ -374,7 +375,7 @@ class Room:
         return found[0].at if found and found[0].seq == seq else None
 
     def leave(self, member: Member) -> None:
-        """Write nothing more to `member`."""
+        """Stop writing to `member`."""
         self._members[member.audience].discard(member)
         self.presence.leave(member)
 
@@ -382,14 +383,14 @@ class Room:
         return bool(self._ring) and self._ring[0].seq <= after + 1
 
     async def _replay(self, member: Member, after: int) -> int:
-        """Write a piece of what `member` missed and return how far it has come."""
+        """Write a piece of what `member` missed, and return the seq up to which it has been written."""
         read: Sequence[Event] = ()
         if not self._ring_follows(after):
             with suppress(DatabaseUnavailable):
                 read = await self._read_replay(after)
             if not _events_after(read, after):
                 await asyncio.sleep(RETRY_PAUSE_S)
-        # The frames of what was remembered are made once for all who waited for it.
+        # Frames in the ring were made once for all members.
         missed: Iterable[_Frames] = (
             islice(self._ring, after + 1 - self._ring[0].seq, None)
             if self._ring_follows(after)
@@ -411,7 +412,7 @@ class Room:
         return after
 
     async def _read_replay(self, after: int) -> Sequence[Event]:
-        """Read the log from `after` or earlier. Calls that arrive while a read is under way share the next."""
+        """Read the log from `after` or earlier. Calls that arrive during a read share the next one."""
         answer: asyncio.Future[Sequence[Event]] = self._loop.create_future()
         self._replays.append((after, answer))
         if self._replaying is None:
@@ -422,7 +423,7 @@ class Room:
         try:
             while self._replays:
                 for after, answer in self._replays:
-                    # The read for the others has brought it.
+                    # The previous read has filled the ring far enough.
                     if self._ring_follows(after) and not answer.done():
                         answer.set_result(())
                 replays = [(after, answer) for after, answer in self._replays if not answer.done()]
@@ -431,7 +432,7 @@ class Room:
                     continue
                 after, fills_ring = min(after for after, _ in replays), False
                 if not self._is_ring_filled and after >= self.head - RING_COUNT:
-                    # As far back as the ring goes: who comes next has missed more, and then needs no read.
+                    # Read as far back as the ring goes: the next client may have missed more, and then needs no read.
                     after, fills_ring = max(0, self.head - RING_COUNT), True
                 self._metrics.count_log_read("replay")
                 self._redacted_meanwhile.clear()
@@ -445,7 +446,7 @@ class Room:
                     events = [self._redacted_meanwhile.get(event.seq, event) for event in read]
                     self._fill_ring(events)
                     self._is_ring_filled = self._is_ring_filled or fills_ring
-                    # The log may be ahead of the room, and who is shown something here must not be shown it again.
+                    # The log may be ahead of the room. If the room knows these events, no member gets them twice.
                     self.offer(events)
                     for _, answer in replays:
                         if not answer.done():
@@ -454,7 +455,7 @@ class Room:
             self._replaying = None
 
     def _fill_ring(self, events: Sequence[Event]) -> None:
-        """Put what was read in front of the ring, so that the next who comes back needs no read."""
+        """Put `events` in front of the ring, so that the next client that reconnects needs no read."""
         first = self._ring[0].seq if self._ring else self.head + 1
         for event in reversed(events):
             if event.seq != first - 1:
@@ -467,7 +468,7 @@ class Room:
             first = event.seq
 
     def close(self, code: CloseCode) -> None:
-        """Close all members with `code`, and who would join later with 1001; stop all that is under way."""
+        """Close all members with `code`, and later ones with 1001. Stop all tasks."""
         self._closed = True
         for members in self._members.values():
             leaving = list(members)

@@ -1,4 +1,4 @@
-"""The sockets that are open in this process, and who may keep them."""
+"""The open sockets of this process, and whether each may stay open."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ RECHECK_S = 30.0
 RETRY_PAUSE_S = 1.0
 DRAIN_PAUSE_S = 0.1
 DRAIN_BATCH = 50
-"""So many sockets are sent away at once, or more where there are so many that it would take longer than DRAIN_S."""
+"""How many sockets are closed at once. More, if closing all of them would otherwise take longer than DRAIN_S."""
 DRAIN_S = 10.0
 
 
@@ -37,14 +37,14 @@ class Socket(Protocol):
         """Leave the room at once and begin to close."""
 
     async def drain(self) -> None:
-        """Handle nothing more, finish what is under way, and close with 1001; return when the socket is closed."""
+        """Stop handling messages, finish what is in progress, and close with 1001. Return when the socket is closed."""
 
 
 class Sockets:
-    """Keeps count of the sockets, and rechecks whether each may stay: when access changes, and every 30 seconds.
+    """Counts the sockets, and checks whether each may stay open: when access changes, and every 30 seconds.
 
     `find_visitors` returns the users who are signed in by some session ids, and raises DatabaseUnavailable.
-    With `limit` sockets of one user open (0: no limit), the oldest gives way to a new one.
+    If a user opens more than `limit` sockets (0: no limit), their oldest one is closed.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Sockets:
         limit: int,
     ) -> None:
         self.draining = False
-        """Whether this process is going away, and takes nobody new."""
+        """Whether this process is shutting down and accepts no new clients."""
         self._database = database
         self._find_visitors = find_visitors
         self._limit = limit
@@ -78,11 +78,11 @@ class Sockets:
             oldest.close(CloseCode.REPLACED)
         sockets[socket] = None
         if self.draining:
-            # It was on its way in when the others were sent away.
+            # Its handshake began before the others were closed.
             socket.close(CloseCode.GOING_AWAY)
 
     def discard(self, socket: Socket) -> None:
-        """Count `socket` no more."""
+        """Stop counting `socket`."""
         self._unchecked.discard(socket)
         sockets = self._by_user.get(socket.visitor.user_id, {})
         sockets.pop(socket, None)
@@ -90,17 +90,17 @@ class Sockets:
             self._by_user.pop(socket.visitor.user_id, None)
 
     def schedule_recheck(self, sockets: Collection[Socket]) -> None:
-        """Check soon whether `sockets` may stay."""
+        """Check soon whether `sockets` may stay open."""
         if sockets:
             self._unchecked.update(sockets)
             self._recheck_due.set()
 
     def schedule_full_recheck(self) -> None:
-        """Check soon whether each socket may stay."""
+        """Check soon whether each socket may stay open."""
         self.schedule_recheck(list(self))
 
     def access_changed(self, subject: str, name: str) -> None:
-        """Recheck the sockets of a user, a session, a course or everybody: they may have lost access."""
+        """Recheck the sockets of a user, a session, a course or all users: they may have lost access."""
         if subject == "user" and name.isdecimal():
             self.schedule_recheck(list(self._by_user.get(int(name), ())))
         elif subject == "session":
@@ -112,7 +112,7 @@ class Sockets:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Look after the sockets while the context lasts."""
+        """Recheck the sockets while the context lasts."""
         async with (
             running(self._recheck_periodically(), "recheck of the sockets"),
             supervised(
@@ -123,7 +123,7 @@ class Sockets:
             yield
 
     async def drain(self) -> None:
-        """Take nobody new and send everybody away, some at a time: where they go to they should not come as a storm."""
+        """Accept no new clients. Close all sockets, in batches, so that they don't all reconnect at the same time."""
         self.draining = True
         leaving = list(self)
         random.shuffle(leaving)
@@ -147,12 +147,12 @@ class Sockets:
             try:
                 await self._recheck(unchecked)
             except DatabaseUnavailable as error:
-                logger.warning("who may stay can't be checked: %s", error)
+                logger.warning("the access of the sockets can't be checked: %s", error)
                 await asyncio.sleep(RETRY_PAUSE_S)
                 self.schedule_recheck(unchecked & set(self))
             except Exception:
-                # An edge. A check that can't be made refuses: they may come in again by the door, where they are
-                # checked as well.
+                # An edge. If the check fails, access is refused. The clients may reconnect, and the handshake
+                # checks them again.
                 logger.exception("the recheck of %d sockets failed, and they are closed", len(unchecked))
                 for socket in unchecked:
                     socket.close(CloseCode.INTERNAL_ERROR)

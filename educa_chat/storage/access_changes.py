@@ -1,7 +1,7 @@
 """Changes of access, which reach every process at once by Postgres NOTIFY, even while the bus is down.
 
-A notification names whose access may have changed: `user ID`, `session DIGEST`, `course ID`, or `everybody`. Our own
-commands send theirs here. The triggers of `migrations/watch_enrolments.sql` send those for a site's changes.
+A notification says whose access may have changed: `user ID`, `session DIGEST`, `course ID`, or `everybody`. This module
+sends those of our own commands. The triggers of `migrations/watch_enrolments.sql` send those for changes by a site.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ PROBE_S = 5.0
 
 
 async def notify(database: Database, subject: str, name: str) -> None:
-    """Tell every process that the access of `subject` (such as 'user') `name` may have changed."""
+    """Notify every process that the access of `subject` (such as 'user') `name` may have changed."""
     await database.execute("select pg_notify($1, $2)", CHANNEL, f"{subject} {name}")
 
 
 async def listen(database: Database, changed: Callable[[str, str], None], missed: Callable[[], None]) -> None:
     """Call `changed(subject, name)` for each notification until cancelled, and `missed()` if some may have been lost.
 
-    Postgres keeps no notifications for later, so each new connection begins with `missed()`. The connection is probed,
-    because one that only listens would not notice that its peer is gone.
+    Postgres keeps no notifications for later, so each new connection begins with `missed()`. The connection is tested
+    regularly, because one that only listens doesn't notice that its peer is gone.
     """
 
     def receive(_: object, __: int, ___: str, payload: object) -> None:

@@ -1,4 +1,4 @@
-"""The people: the learning platform's `auth_user`, which only a stand-alone chat may write to."""
+"""The users: the learning platform's table `auth_user`. Only a stand-alone chat may write to it."""
 
 import unicodedata
 from collections.abc import Collection, Mapping
@@ -11,11 +11,11 @@ from educa_chat.storage.access_changes import notify
 from educa_chat.storage.pool import Database
 
 DISPLAY_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
-"""The full name of the row `u` of auth_user, or else the username."""
+"""The full name of the row `u` of auth_user, or the username if there is none."""
 
 
 class Account(NamedTuple):
-    """A row of `auth_user`, as far as signing in needs it."""
+    """The columns of a row of `auth_user` that signing in needs."""
 
     user_id: int
     username: str
@@ -24,12 +24,12 @@ class Account(NamedTuple):
 
 
 def normalise_username(username: str) -> str:
-    """`username` as Django's form would pass it on: trimmed and NFKC."""
+    """Return `username` as Django's form would normalise it: trimmed and NFKC."""
     return unicodedata.normalize("NFKC", username.strip())
 
 
 async def find_account(database: Database, username: str) -> Account | None:
-    """The account of `username`, compared case-sensitively as Django does."""
+    """Return the account of `username`, compared case-sensitively as Django does."""
     if "\0" in username or len(username) > 150:
         return None
     row = await database.fetchrow(
@@ -58,7 +58,7 @@ async def find_password_kinds(database: Database, parameters: Mapping[str, Colle
 
 
 async def refuse_platform(database: Database) -> None:
-    """Raise PlatformOwned where a Django site has made the tables."""
+    """Raise PlatformOwned if the tables belong to a Django site."""
     if await database.fetchval("select to_regclass('django_migrations')") is not None:
         raise PlatformOwned("the users and courses of this database belong to a Django site: change them there")
 
@@ -95,7 +95,7 @@ async def set_password(database: Database, username: str, password: str) -> None
 
 
 async def deactivate(database: Database, username: str) -> None:
-    """Lock a user out, everywhere and at once. Raises RecordMissing."""
+    """Deactivate a user and close their connections in every process. Raises RecordMissing."""
     await _change(database, username, "update auth_user set is_active = false where username = $1 returning id")
 
 

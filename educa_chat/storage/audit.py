@@ -17,15 +17,15 @@ class AuditEntry(NamedTuple):
     kind: str
     """The event's type."""
     who: str
-    """The username as it is now; empty: the account is gone."""
+    """The current username, or empty if the account was deleted."""
     target: int | None
     """The seq of the message that the action was about."""
     author: str
-    """Who wrote that message, by the username of that time."""
+    """The author of that message, by their username at that time."""
     text: str | None
-    """What the message said before."""
+    """The text of the message before the action."""
     details: dict[str, Any]
-    """What else the event says."""
+    """The other fields of the event."""
 
 
 async def read_audit_entries(database: Database, course: int, *, before: int | None, limit: int) -> list[AuditEntry]:
@@ -53,7 +53,7 @@ async def read_audit_entries(database: Database, course: int, *, before: int | N
             target=row["target"],
             author=row["author"] or "",
             text=row["body"],
-            # That of an edit has nothing more to say, and is rewritten with its message.
+            # An edit has no other fields worth listing, and its event is rewritten with its message.
             details={} if row["event"] is None else json.loads(row["event"]),
         )
         for row in rows

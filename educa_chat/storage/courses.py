@@ -31,7 +31,7 @@ class Membership(NamedTuple):
 
 
 class Course(NamedTuple):
-    """A course in a list of somebody's courses."""
+    """A course in the list of a user's courses."""
 
     id: int
     title: str
@@ -40,7 +40,7 @@ class Course(NamedTuple):
 
 
 class Member(NamedTuple):
-    """Somebody of a course, as others of it may know her."""
+    """A member of a course, as other members may see them."""
 
     username: str
     name: str
@@ -53,7 +53,7 @@ class Module(NamedTuple):
 
 
 class CoursePage(NamedTuple):
-    """What the page of a course shows."""
+    """The content of the page of a course."""
 
     id: int
     title: str
@@ -83,7 +83,7 @@ async def find_memberships(
 async def present_memberships(
     database: Database, memberships: Collection[tuple[int, int, bool]]
 ) -> set[tuple[int, int, bool]]:
-    """Those of `memberships` (user, course, as an instructor) that hold now."""
+    """Return those of `memberships` (user, course, as an instructor) that are still valid."""
     users, courses, instructors = zip(*memberships, strict=True) if memberships else ((), (), ())
     rows = await database.fetch(
         "select m.user_id, m.course, m.is_instructor"
@@ -110,7 +110,7 @@ async def find_members(database: Database, course: int, prefix: str) -> list[Mem
         "  select user_id from educa_chat.member() where course = c.id and is_named and is_instructor"
         "  union select user_id from educa_chat.member() where course = c.id and is_named"
         "   and user_id = (select id from auth_user where username = $3)"
-        # One by one in the order of an index until there are enough, however many the course and the site have.
+        # One by one in the order of an index until there are enough, however many users the course and the site have.
         "  union (select m.user_id from educa_chat.member() m"
         "   cross join lateral (select * from auth_user where id = m.user_id limit 1) u"
         f"  where m.course = c.id and not m.is_instructor and {matches}"
@@ -125,9 +125,9 @@ async def find_members(database: Database, course: int, prefix: str) -> list[Mem
 
 
 def _word_pattern(prefix: str) -> str:
-    """A regular expression of Postgres for a text in which a word begins with `prefix`, whatever its accents and case.
+    """Return a Postgres regular expression for texts with a word that begins with `prefix`, in any case and accents.
 
-    By far cheaper than to take the accents from every name.
+    This is far cheaper than removing the accents from every name.
     """
     letters = (
         f"[{_LIKE_LETTER.get(letter, letter)}][\u0300-\u036f]*" if letter.isalnum() else f"\\{letter}"
@@ -137,13 +137,13 @@ def _word_pattern(prefix: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """`text` in small letters without accents."""
+    """Return `text` in lower case without accents."""
     decomposed = unicodedata.normalize("NFKD", text.lower())
     return "".join(character for character in decomposed if not unicodedata.combining(character))
 
 
 def _letters_by_plain() -> dict[str, str]:
-    """By each small letter without an accent the letters that are written for it: of Europe's alphabets."""
+    """From each lower-case letter without an accent to its variants in European alphabets."""
     letters: dict[str, str] = {}
     for letter in map(chr, chain(range(0x530), range(0x1E00, 0x2000))):
         plain = _plain(letter)
@@ -168,7 +168,7 @@ async def courses_of(database: Database, user_id: int) -> list[Course]:
 
 
 async def course_page(database: Database, course: int) -> CoursePage | None:
-    """What the page of `course` shows; None: no such course."""
+    """Return the content of the page of `course`, or None if there is no such course."""
     row = await database.fetchrow(
         f"select c.id, c.title, s.title as subject, c.overview, {DISPLAY_NAME} as owner_name from courses_course c"
         " join courses_subject s on s.id = c.subject_id join auth_user u on u.id = c.owner_id where c.id = $1",
@@ -235,7 +235,7 @@ async def enrol(database: Database, username: str, course: int) -> None:
 
 
 async def unenrol(database: Database, username: str, course: int) -> None:
-    """Take the user out of `course`, and off its sockets. Raises RecordMissing."""
+    """Remove the user from `course`, and close their connections to its room. Raises RecordMissing."""
     user_id = await _user_id(database, username)
     gone = await database.fetchval(
         "delete from courses_course_students where course_id = $1 and user_id = $2 returning id",
@@ -255,6 +255,6 @@ async def _user_id(database: Database, username: str) -> int:
 
 
 def _slug(title: str) -> str:
-    """A short name of ASCII letters, digits and hyphens, as Django's slugify makes it."""
+    """Return a short name of ASCII letters, digits and hyphens, like Django's slugify."""
     ascii_title = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", ascii_title)).strip("-_") or "course"

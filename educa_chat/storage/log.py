@@ -1,4 +1,4 @@
-"""The log: what was said in each room, in order, for ever. Appending by group commit, and reading back."""
+"""The log of the events in each room, in order. Appends with group commit, and reads."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ logger = logging.getLogger(__name__)
 MAX_WAITING_ENTRIES = 1000
 MAX_WAITING_BYTES = 1024 * 1024
 BATCH_ENTRIES = 160
-"""So many are not made to wait for more, and no append has more: what waits beyond them is worked on by the database
-while this process shows what they have become."""
+"""The size of a full batch. The database works on the next one while this process broadcasts the events of this one."""
 APPEND_TIMEOUT_S = 3.0
-"""How long one append may take, and then its outcome is unknown."""
+"""How long one append may take. After that, its outcome is unknown."""
 PATIENCE_S = 4.0
-"""How old an entry becomes before it is answered with `unavailable`."""
+"""How long an entry may wait before it is answered with `unavailable`."""
 RETRY_PAUSE_S = 0.1
 
 
@@ -47,42 +46,42 @@ class Refused(NamedTuple):
 
     code: ErrorCode
     wait_s: float | None = None
-    """In slow mode: the seconds until it may be said."""
+    """In slow mode: the seconds until the message may be sent."""
 
 
 Outcome = Accepted | Refused
 
 
 class Head(NamedTuple):
-    """Where a room's log ends: its newest seq, and that event's `datetime`."""
+    """The end of a room's log: its newest seq, and the `datetime` of that event."""
 
     seq: int
     at: str
 
 
 class OpenedLog(NamedTuple):
-    """What a room must know of its log to go on from there, all of one moment."""
+    """The state of a log that a room starts from, all from the same moment."""
 
     head: Head
     anonymity: bool
-    """Whether students may be anonymous to each other."""
+    """Whether students may send anonymous messages."""
     anonymous_messages: int
-    """How many anonymous messages are not deleted."""
+    """The number of anonymous messages that aren't deleted."""
 
 
 class Log:
-    """Reads the log. Every method raises DatabaseUnavailable when the database can't be asked."""
+    """Reads the log. Every method raises DatabaseUnavailable if the database can't be reached."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @property
     def losses(self) -> int:
-        """How often the database was lost: while this stays as it was, the log is the one it was."""
+        """How often the connection to the database was lost. As long as this doesn't change, the log is the same."""
         return self._database.losses
 
     async def open_room(self, course: int) -> OpenedLog | None:
-        """Make the room of `course` unless it is there, and return how its log stands; None: no such course."""
+        """Create the room of `course` if necessary. Return the state of its log, or None if there is no course."""
         await self._database.execute(
             "insert into educa_chat.room (course) select id from courses_course where id = $1 on conflict do nothing",
             course,
@@ -96,7 +95,7 @@ class Log:
         return OpenedLog(Head(row[0], row[1]), row[2], row[3]) if row else None
 
     async def heads(self, courses: Sequence[int]) -> tuple[str, dict[int, Head]]:
-        """The epoch, and where the logs of `courses` end, of one moment; a course that is gone is left out."""
+        """Return the epoch, and the heads of `courses`, from the same moment. Courses that don't exist are omitted."""
         rows = await self._database.fetch(
             f"select {_EPOCH} as epoch, course, head, educa_chat.iso8601(last_at) as at"
             " from (select) always left join educa_chat.room on course = any ($1::bigint[])",
@@ -106,11 +105,11 @@ class Log:
         return _digest(rows[0]["epoch"]), heads
 
     async def epoch(self) -> str:
-        """Names the history that seqs belong to: a database that was restored or failed over has another."""
+        """Return the name of the history that seqs belong to. A restore or failover of the database changes it."""
         return _digest(await self._database.fetchval(f"select {_EPOCH}"))
 
     async def read(self, course: int, after: int, count: int) -> list[Event]:
-        """The events of `course` with seq > `after`, in order, at most `count`."""
+        """Return the events of `course` with seq > `after`, in order, at most `count`."""
         rows = await self._database.fetch(
             "select e.seq, e.student, e.instructor, e.basic, e.concealed_user_id,"
             "  r.seqs, r.students, r.instructors, r.concealed_user_ids,"
@@ -120,7 +119,7 @@ class Log:
             "   array_agg(concealed_user_id) as concealed_user_ids"
             "  from educa_chat.event where e.redacts is not null and course = e.course and seq = any (e.redacts)"
             " ) r on true left join lateral ("
-            # An edited message keeps what it said at first in its oldest revision.
+            # The original text of an edited message is in its oldest revision.
             "  select client_id, username, name, instructor, reply_to, coalesce(first.body, m.body) as body,"
             "   case when first.body is null then m.html else first.html end as html"
             "  from educa_chat.message m left join lateral ("
@@ -138,7 +137,7 @@ class Log:
         ]
 
     async def find(self, course: int, actor: int, client_id: str) -> Accepted | None:
-        """What the client's id was accepted as; None: it was not used yet."""
+        """Return the outcome of the command with this client id, or None if the id wasn't used yet."""
         row = await self._database.fetchrow(
             "select seq, educa_chat.iso8601(at) from educa_chat.event"
             " where actor = $1 and course = $2 and client_id = $3",
@@ -149,7 +148,7 @@ class Log:
         return Accepted(*row) if row else None
 
     async def foresee(self, entry: Entry) -> Outcome | None:
-        """What would become of `entry`, a message or an edit, as far as that is certain without its text.
+        """Return the outcome of `entry`, a message or an edit, as far as it is certain without its text.
 
         Accepted for an id that was used before, Refused where it would be refused now; None: it may be stored. The
         append judges again.
@@ -188,7 +187,7 @@ class Log:
         return Refused(ErrorCode(code), wait_s if code == ErrorCode.SLOW_MODE else None) if code else None
 
     async def muted(self, people: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
-        """Who of `people`, by course and id, may not write for now."""
+        """Return those of `people` (course, user id) who are muted."""
         if not people:
             return set()
         courses, ids = zip(*people, strict=True)
@@ -201,7 +200,7 @@ class Log:
         return {(row["course"], row["user_id"]) for row in rows}
 
     async def datetimes(self, seqs: Mapping[int, int]) -> dict[int, str]:
-        """The `datetime` of one event of each course, left out where there is none."""
+        """Return the `datetime` of one event of each course. Events that don't exist are omitted."""
         rows = await self._database.fetch(
             "select course, educa_chat.iso8601(at) as at"
             " from unnest($1::bigint[], $2::bigint[]) shown (course, seq) join educa_chat.event using (course, seq)",
@@ -211,8 +210,8 @@ class Log:
         return {row["course"]: row["at"] for row in rows}
 
 
-# The system identifier tells clusters apart, the timeline what became of one, and the oids its databases and what was
-# restored in one. A database that is copied within a cluster keeps the oid of its table.
+# The system identifier differs between clusters, the timeline changes with a failover, and the oids differ between
+# databases and change with a restore. A database that is copied within a cluster keeps the oid of its table.
 _EPOCH = (
     "(select system_identifier from pg_control_system()) || '/'"
     " || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || '/'"
@@ -258,7 +257,7 @@ class _Waiting(NamedTuple):
 
 
 class Appender:
-    """Group commit: what arrives while one append is under way goes into the next, in one round trip.
+    """Group commit: entries that arrive during one append go into the next, in one round trip.
 
     The entries of a room that somebody has locked wait by themselves: the others are held up by them once, for one
     lock time-out.
@@ -287,13 +286,13 @@ class Appender:
         self._idle.set()
 
     def __len__(self) -> int:
-        """How many entries wait for the next commit."""
+        """The number of entries that wait for the next commit."""
         return len(self._waiting)
 
     def append(self, entry: Entry, on_outcome: Callable[[Outcome], None]) -> None:
-        """Store `entry` with the next commit and then call `on_outcome` once, which must not raise.
+        """Store `entry` with the next commit. Then call `on_outcome` once. It must not raise.
 
-        Raises CommandRefused with `unavailable` when too much is waiting.
+        Raises CommandRefused with `unavailable` if too many entries are waiting.
         """
         if len(self._waiting) >= MAX_WAITING_ENTRIES or self._waiting_bytes + entry.size > MAX_WAITING_BYTES:
             raise CommandRefused(ErrorCode.UNAVAILABLE, id=entry.client_id)
@@ -303,7 +302,7 @@ class Appender:
         self._idle.clear()
 
     async def run(self) -> None:
-        """Commit what arrives, until cancelled."""
+        """Commit entries as they arrive, until cancelled."""
         try:
             while True:
                 if not self._waiting:
@@ -323,20 +322,20 @@ class Appender:
             self._disconnect()
 
     async def _gather(self) -> None:
-        """Wait as long as each turn of the loop brings more: what is said at once is stored, and shown, together."""
+        """Wait until a turn of the event loop brings no entries, so that simultaneous messages are stored together."""
         gathered = 0
         while gathered < len(self._waiting) < BATCH_ENTRIES:
             gathered = len(self._waiting)
             await asyncio.sleep(0)
 
     async def drained(self) -> None:
-        """Wait until nothing waits and nothing is under way."""
+        """Wait until all entries have an outcome."""
         await self._idle.wait()
 
     def _next_batch(self) -> list[_Waiting]:
-        """The next batch, room by room, for what is stored together is shown in one write; locked rooms go on waiting.
+        """Return the next batch, grouped by room, so that its events are shown in one write. Skip locked rooms.
 
-        Of a room that does not fit the rest comes after all others, so that it keeps nobody waiting.
+        If a room doesn't fit, its other entries come after those of all other rooms, so that it doesn't delay them.
         """
         rooms: dict[int, list[_Waiting]] = {}
         for one in self._waiting:
@@ -359,7 +358,7 @@ class Appender:
         self._waiting_bytes = sum(one.entry.size for one in self._waiting)
 
     def _refuse_old(self, courses: Container[int]) -> None:
-        """Answer what has waited too long for `courses`, though it was never tried."""
+        """Answer the entries of `courses` that have waited too long, although they were never tried."""
         old: list[_Waiting] = []
         young: list[_Waiting] = []
         for waiting in self._waiting:
@@ -376,8 +375,8 @@ class Appender:
             try:
                 rows = await self._append(part)
             except DatabaseBusy as error:
-                # Nothing was stored. Who is locked out goes back to the front, the others go again without them.
-                logger.warning("append of %d entries: %s", len(part), error)
+                # Nothing was stored. Entries of locked rooms go back to the front. The others are sent again.
+                logger.warning("appending %d entries failed: %s", len(part), error)
                 self._locked |= await self._long_locked({one.entry.course for one in part})
                 locked = [one for one in chain(*parts) if one.entry.course in self._locked]
                 if locked:
@@ -389,20 +388,22 @@ class Appender:
                     self._refuse_all(parts)
                     return
             except DatabaseUnavailable as error:
-                # Whether it was stored is unknown. The same batch goes again, before anything newer, and what was
-                # stored after all is then found by its id.
-                logger.warning("append of %d entries: %s", len(part), error)
+                # It is unknown whether the batch was stored. The same batch is sent again, before anything newer, and
+                # entries that were stored after all are found by their ids.
+                logger.warning("appending %d entries failed: %s", len(part), error)
                 if self._clock() - part[0].since >= PATIENCE_S:
                     self._refuse_all(parts)
                     return
                 self._metrics.count_commit_failure("retried")
                 await asyncio.sleep(RETRY_PAUSE_S)
             except Exception as error:
-                # An edge: whatever is wrong with one entry must not stop the others, nor the process.
+                # An edge: one bad entry must stop neither the others nor the process.
                 is_expected = isinstance(error, (asyncpg.PostgresError, ValueError))
                 del parts[0]
                 if len(part) > 1:
-                    logger.warning("append of %d entries: %s, so it is halved", len(part), type(error).__name__)
+                    logger.warning(
+                        "appending %d entries failed and is tried in halves: %s", len(part), type(error).__name__
+                    )
                     self._metrics.count_commit_failure("halved")
                     middle = len(part) // 2
                     parts[:0] = part[:middle], part[middle:]
@@ -420,7 +421,7 @@ class Appender:
     def _refuse_all(self, parts: Iterable[list[_Waiting]]) -> None:
         self._metrics.count_commit_failure("given_up")
         _refuse(chain(*parts))
-        # What came meanwhile has waited for as long, and would for one try more.
+        # Entries that arrived meanwhile have waited just as long, and another attempt would delay them further.
         self._refuse_old({one.entry.course for one in self._waiting})
 
     def _deliver(self, batch: Sequence[_Waiting], rows: Sequence[asyncpg.Record]) -> None:
@@ -436,7 +437,7 @@ class Appender:
             else:
                 event = _event(seq, *variants)
             events.setdefault(entry.course, []).append(event)
-        # First, so that the rooms' turn comes first, and one write to a sender carries her ack and what it is of.
+        # Announce first: the rooms are then scheduled first, and one write to a sender has both the ack and the event.
         self._announce(events)
         for waiting, (_, outcome, wait_s, seq, at, *_) in zip(batch, answers, strict=True):
             waiting.on_outcome(Accepted(seq, at) if outcome == "ok" else Refused(ErrorCode(outcome), wait_s))
@@ -446,14 +447,14 @@ class Appender:
         return await self._fetch("select * from educa_chat.append($1)", entries)
 
     async def _long_locked(self, courses: Collection[int]) -> dict[int, str]:
-        """Those of `courses` that stay locked by the same transaction, as those that only are busy do not."""
+        """Return those of `courses` that one transaction keeps locked. Rooms that are only busy change owners."""
         before = await self._lockers(courses)
         await asyncio.sleep(RETRY_PAUSE_S)
         after = await self._lockers(before)
         return dict(before.items() & after.items())
 
     async def _lockers(self, courses: Collection[int]) -> dict[int, str]:
-        """Those of `courses` that are locked, and by which transaction; none where that can't be asked."""
+        """Return those of `courses` that are locked, and by which transaction; none if the database can't be asked."""
         try:
             rows = await self._fetch(
                 "with free as (select course from educa_chat.room where course = any ($1::bigint[])"
@@ -463,7 +464,7 @@ class Appender:
                 list(courses),
             )
         except (DatabaseUnavailable, asyncpg.PostgresError) as error:
-            logger.warning("which rooms are locked is not known: %s", error)
+            logger.warning("can't find out which rooms are locked: %s", error)
             return {}
         return {row["course"]: row["xmax"] for row in rows}
 
@@ -476,7 +477,7 @@ class Appender:
         except DatabaseBusy:
             raise
         except BaseException:
-            # A connection in the middle of something can't be used for the next append.
+            # A connection that is still busy can't be used for the next append.
             self._disconnect()
             raise
 
@@ -487,7 +488,7 @@ class Appender:
 
 
 def _stored(entry: Entry) -> tuple[Any, ...]:
-    """`entry` as a value of the type `educa_chat.entry`."""
+    """Return `entry` as a value of the type `educa_chat.entry`."""
     if is_ordinary(entry):
         entry = msgspec.structs.replace(entry, student=None, basic=None)
     return msgspec.structs.astuple(entry)
@@ -498,6 +499,6 @@ def _refuse(refused: Iterable[_Waiting], code: ErrorCode = ErrorCode.UNAVAILABLE
         waiting.on_outcome(Refused(code))
 
 
-# For the connection: a function's own settings end with it, before the commit. Postgres gives an append up before
-# we do, so that nothing but a commit is ever left running there.
+# Settings of the connection, because those of a function end with it, before the commit. Postgres gives up an append
+# earlier than we do, so that at most a commit can still be running there.
 _SETTINGS = {"synchronous_commit": "on", "statement_timeout": "2500"}

@@ -1,4 +1,4 @@
-"""How far each user has read in each room, and how much there is that she has not."""
+"""How far each user has read in each room, and how many messages are unread."""
 
 from collections.abc import Collection, Mapping
 
@@ -6,12 +6,12 @@ from educa_chat.storage.pool import Database
 
 
 async def write_markers(database: Database, seqs: Mapping[tuple[int, int], int]) -> None:
-    """Move markers, by user and course: forwards only, and never beyond the head of a room."""
+    """Move markers, by user and course. They move only forwards, and never beyond the head of a room."""
     users, courses = zip(*seqs, strict=True) if seqs else ((), ())
     async with database.connection() as connection, connection.transaction():
-        # What a crash may lose here is not worth the wait for a disk.
+        # Waiting for the disk isn't worth what a crash may lose here.
         await connection.execute("set local synchronous_commit = off")
-        # In one order everywhere, so that two processes never wait for each other in a ring.
+        # Always in the same order, to avoid deadlocks between processes.
         await connection.execute(
             "insert into educa_chat.marker as m (user_id, course, seq)"
             " select moved.user_id, course, least(moved.seq, r.head)"
@@ -37,12 +37,12 @@ async def find_markers(database: Database, membership_keys: Collection[tuple[int
 
 
 async def unread_counts(database: Database, user_id: int, seqs: Mapping[int, int]) -> dict[int, int]:
-    """How many messages of each course lie behind the user's marker, or behind the seq that is given if it is newer.
+    """Return for each course how many messages come after the user's marker, or after the given seq if it is newer.
 
-    Without a marker all of them do. A course that nobody has said anything in may be left out.
+    Without a marker, all messages are counted. Courses without messages may be omitted.
     """
     rows = await database.fetch(
-        # Each a probe of an index, which `limit 1` keeps the planner to, rather than to read all rooms.
+        # Each is an index lookup. Without `limit 1`, the planner may read all rooms instead.
         "select known.course, r.said - coalesce(("
         "  select e.said from educa_chat.event e where e.course = known.course and e.seq = greatest(known.seq, ("
         "   select m.seq from educa_chat.marker m where m.course = known.course and m.user_id = $1))), 0) as unread"

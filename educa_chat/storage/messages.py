@@ -1,4 +1,4 @@
-"""How the messages of a room stand now: its history, page by page, or some of it by seq."""
+"""The current state of a room's messages: its history in pages, or single messages by seq."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -11,7 +11,7 @@ from educa_chat.mentions import EVERYBODY
 from educa_chat.storage.pool import Database
 
 PAGE_BYTES = 512 * 1024
-"""What the texts and the HTML of a page have together at most: more would hold up the event loop."""
+"""The maximum size of all texts and HTML of a page. More would block the event loop for too long."""
 
 _REACTIONS_OF_M = (
     "(select json_agg(json_build_object('emoji', emoji, 'users', users, 'seen', seen, 'ids', ids) order by first)"
@@ -24,11 +24,11 @@ COLUMNS = (
     " m.deleted, m.pinned, m.question, m.answered, m.answers, m.endorsed, m.pseudonym, m.mentions,"
     f" {_REACTIONS_OF_M} as reactions"
 )
-"""What `message_of` takes of `educa_chat.message m`."""
+"""The columns of `educa_chat.message m` that `message_of` needs."""
 
 
 class Reaction(msgspec.Struct, frozen=True):
-    """An emoji on a message, and whose it is, by username or pseudonym."""
+    """An emoji on a message, and the usernames or pseudonyms of the users who reacted with it."""
 
     emoji: str
     users: list[str]
@@ -58,14 +58,14 @@ _REACTIONS = msgspec.json.Decoder(list[_StoredReaction])
 
 
 class Reader(NamedTuple):
-    """Who reads: what is shown of those who are anonymous depends on it."""
+    """The user who reads the page. It decides which names of anonymous authors are shown."""
 
     user_id: int
     is_instructor: bool
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message as it stands now."""
+    """The current state of a message."""
 
     seq: int
     id: str | msgspec.UnsetType
@@ -79,15 +79,15 @@ class Message(msgspec.Struct, frozen=True):
     own: bool
     """Whether it is the reader's."""
     anonymous: bool
-    """Whether it is to students: then they get no id, and `user` and `name` are the pseudonym."""
+    """Whether it is anonymous to students. They get no id then, and `user` and `name` are the pseudonym."""
     pseudonym: str | msgspec.UnsetType
-    """For instructors: what students see."""
+    """For instructors: the name that students see."""
     edited: bool
     deleted: bool
     pinned: bool
     question: bool
     answered: bool
-    """Whether it is marked as the answer to what it replies to."""
+    """Whether it is marked as the answer to the message it replies to."""
     answers: int
     """How many replies are marked as the answer to it."""
     endorsed: bool
@@ -95,11 +95,11 @@ class Message(msgspec.Struct, frozen=True):
     """The usernames of the members whom it mentions."""
     mentions_all: bool
     reactions: list[Reaction]
-    """In the order in which each emoji was first taken."""
+    """In the order in which each emoji was first used."""
 
 
 class Page(NamedTuple):
-    """Some messages of a room, oldest first, and where the room's log ended at that moment."""
+    """Some messages of a room, oldest first, and the head of the room's log at that moment."""
 
     messages: list[Message]
     head: int
@@ -117,10 +117,11 @@ async def read_page(
     limit: int,
     only_unanswered: bool = False,
 ) -> Page:
-    """The newest `limit` messages with seq < `before`, or the oldest with seq > `after`; all, or unanswered questions.
+    """Return the newest `limit` messages with seq < `before`, or the oldest with seq > `after`.
 
-    Fewer where they are long: a page has one message, and more as long as their texts and HTML fit into PAGE_BYTES.
-    The head and the messages are of one snapshot. A course without a room yet has an empty page.
+    With `only_unanswered`, only unanswered questions. A page contains at least one message, and more as long as
+    their texts and HTML fit into PAGE_BYTES. The head and the messages are from the same snapshot. A course without a
+    room has an empty page.
     """
     condition, direction = ("m.seq > $2", "asc") if after is not None else ("m.seq < $2", "desc")
     if only_unanswered:
@@ -149,9 +150,9 @@ async def read_page(
 
 
 async def read_messages(database: Database, course: int, reader: Reader, seqs: Collection[int]) -> Page:
-    """Those of `seqs` that are messages, oldest first; the head is of the same snapshot."""
+    """Return the messages among `seqs`, oldest first. The head is from the same snapshot."""
     rows = await database.fetch(
-        # Each a probe of an index, which `limit 1` keeps the planner to, however few messages there seem to be.
+        # Each is an index lookup. `limit 1` makes the planner use the index even if it expects few messages.
         "select r.head, m.* from (select coalesce(max(head), 0) as head from educa_chat.room where course = $1) r"
         " left join lateral (select m.* from unnest($2::bigint[]) wanted (seq) cross join lateral ("
         f"  select {COLUMNS} from educa_chat.message m where m.course = $1 and m.seq = wanted.seq limit 1) m"
@@ -185,7 +186,7 @@ def message_of(
     mentions: list[str] | None,
     reactions: str | None,
 ) -> Message:
-    """The message of a row with `COLUMNS`, as `reader` may see it."""
+    """Return the message of a row with `COLUMNS`, as `reader` may see it."""
     concealed = None if reader.is_instructor else pseudonym
     return Message(
         seq=seq,

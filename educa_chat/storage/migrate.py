@@ -1,10 +1,10 @@
-"""Brings the schema up to date: numbered migrations, and the functions that the server calls.
+"""Updates the schema: numbered migrations, and the functions that the server calls.
 
-A migration is one SQL file, applied once, in one transaction with the row that says so. It never changes after it has
-landed: its checksum is stored with that row and compared ever after. The functions are `create or replace`. Those of
-this program are applied together, in one transaction, when the database has never had them.
+A migration is one SQL file. It is applied once, in one transaction with a row that records it. It never changes after
+it was merged: the row has its checksum, which is compared at each start. The functions are `create or replace`. Those
+of this program are applied together, in one transaction, if the database has never had this set.
 
-The triggers on the learning platform's tables stand apart, in a file without a number: they are asked for by name.
+The triggers on the learning platform's tables are in a separate file, which is applied only on request.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from educa_chat.errors import PlatformBusy, RightMissing, SchemaMismatch
 from educa_chat.storage.pool import Database
 
 LOCK_TIMEOUT_S = 600.0
-_ADVISORY_LOCK = 0x65647563615F6368  # "educa_ch": two nodes may migrate at once, and one waits
+_ADVISORY_LOCK = 0x65647563615F6368  # "educa_ch". If two nodes migrate at the same time, one waits
 _WATCHED = ("auth_user", "courses_course", "courses_course_students", "django_session")
-"""The tables whose changes may end somebody's place in a room; a stand-alone chat has no `django_session`."""
+"""The tables whose changes may end a user's access to a room. A stand-alone chat has no `django_session`."""
 
 
 class Migration(NamedTuple):
@@ -46,15 +46,15 @@ class Migration(NamedTuple):
 
     @property
     def is_breaking(self) -> bool:
-        """Whether a program without this migration can't go on serving once it is applied.
+        """Whether programs without this migration stop working once it is applied.
 
-        The first line of such a file says so. All others only add what older programs don't look at.
+        The first line of such a file says so. All other migrations only add things that older programs ignore.
         """
         return self.sql.startswith("-- breaking")
 
 
 class Functions(NamedTuple):
-    """The files of the folder `functions`, as one script."""
+    """The files of the folder `functions` as one script."""
 
     sql: str
 
@@ -63,9 +63,9 @@ class Functions(NamedTuple):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-@cache  # Each probe of the readiness asks.
+@cache  # Each readiness check calls it.
 def migrations() -> list[Migration]:
-    """Every migration, in order. Raises SchemaMismatch when the numbers have a gap."""
+    """Return all migrations in order. Raises SchemaMismatch if the numbers have a gap."""
     found = sorted(
         Migration(int(named[1]), named[2], file.read_text(encoding="utf-8"))
         for file in resources.files("educa_chat.storage").joinpath("migrations").iterdir()
@@ -78,7 +78,7 @@ def migrations() -> list[Migration]:
 
 @cache
 def functions() -> Functions:
-    """All functions of this program, each file after those whose names come first."""
+    """Return all functions of this program, with the files in the order of their names."""
     return Functions("\n".join(_read(resources.files("educa_chat.storage").joinpath("functions"))))
 
 
@@ -91,15 +91,15 @@ def _read(folder: Traversable) -> Iterator[str]:
 
 
 async def migrate(database: Database) -> list[str]:
-    """Apply what is missing and return the names of what was applied.
+    """Apply missing migrations and functions, and return their names.
 
-    Where it makes the platform's tables itself it watches them from the start: they are ours, so nobody need be asked.
-    Raises SchemaMismatch when the database has a migration that this program can't work with, when an applied migration
-    has been edited since, and when the database has only some of the platform's tables.
+    If this creates the platform's tables, it also adds the triggers to them, because they are ours. Raises
+    SchemaMismatch if the database has a migration that this program can't work with, if an applied migration was edited
+    later, and if the database has only some of the platform's tables.
     """
     applied: list[str] = []
     async with _alone(database) as connection:
-        # Not `if not exists`: that wants the right to create even where there is nothing to be created.
+        # Not `if not exists`, which needs the privilege to create even if the schema exists.
         if await connection.fetchval("select to_regnamespace('educa_chat')") is None:
             await connection.execute("create schema educa_chat")
         await _make_records(connection)
@@ -117,7 +117,7 @@ async def migrate(database: Database) -> list[str]:
                     *(migration.number, migration.name, migration.checksum, migration.is_breaking),
                 )
             applied.append(migration.file_name.removesuffix(".sql"))
-        # A newer program may have replaced ours meanwhile, by functions that serve us too: those stay.
+        # A newer program may have replaced our functions by ones that work for us too. Keep those.
         if not await connection.fetchval(_HAS_FUNCTIONS, functions().checksum):
             async with connection.transaction():
                 await connection.execute(functions().sql, timeout=60)
@@ -131,7 +131,7 @@ async def migrate(database: Database) -> list[str]:
 
 
 async def _make_records(connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record]) -> None:
-    """Make the tables that say what was applied."""
+    """Create the tables that record what was applied."""
     await connection.execute(
         "create table if not exists educa_chat.schema_version ("
         " number integer primary key, name text not null, checksum text not null default '',"
@@ -146,7 +146,7 @@ _HAS_FUNCTIONS = "select exists (select from educa_chat.schema_functions where c
 
 
 class _Record(NamedTuple):
-    """A row of `schema_version`: a migration that was applied."""
+    """A row of `schema_version`: an applied migration."""
 
     number: int
     name: str
@@ -167,7 +167,7 @@ async def _records(connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record])
 
 
 def _require_compatible(records: list[_Record]) -> int:
-    """How many of this program's migrations were applied. Raises SchemaMismatch where it can't work with the others."""
+    """Return how many of our migrations were applied. Raises SchemaMismatch if there are others we can't work with."""
     known = migrations()
     for record in records:
         if record.number > len(known):
@@ -185,9 +185,9 @@ def _require_compatible(records: list[_Record]) -> int:
 
 
 async def watch_enrolments(database: Database) -> None:
-    """Put triggers on the platform's tables that tell every process at once who may have to leave; again does no harm.
+    """Add triggers to the platform's tables that notify every process of access changes. May be called repeatedly.
 
-    Raises RightMissing, and PlatformBusy when a long transaction holds a table.
+    Raises RightMissing, and PlatformBusy if a long transaction holds a table.
     """
     async with _alone(database) as connection:
         unwatchable = await connection.fetch(
@@ -203,7 +203,7 @@ async def watch_enrolments(database: Database) -> None:
 
 
 async def enrolments_are_watched(database: Database) -> bool:
-    """Whether each of the platform's tables that are there has its triggers."""
+    """Return whether every existing table of the platform has its triggers."""
     watched: bool = await database.fetchval(
         "select coalesce(bool_and(exists (select from pg_trigger where tgrelid = to_regclass(name)"
         "  and tgfoid = to_regproc('educa_chat.notify_of_change') and tgenabled <> 'D')), false)"
@@ -226,7 +226,7 @@ async def _watch_enrolments(connection: asyncpg.pool.PoolConnectionProxy[asyncpg
 
 @asynccontextmanager
 async def _alone(database: Database) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
-    """A connection that changes the schema while no other does."""
+    """Yield the only connection that may change the schema now."""
     async with database.connection() as connection:
         await connection.execute("select pg_advisory_lock($1)", _ADVISORY_LOCK, timeout=LOCK_TIMEOUT_S)
         try:
@@ -238,8 +238,8 @@ async def _alone(database: Database) -> AsyncIterator[asyncpg.pool.PoolConnectio
 async def require_current_schema(database: Database) -> None:
     """Raise SchemaMismatch unless this program can work with the database.
 
-    It can where all of its migrations and functions were applied. A newer program may have applied more since, as long
-    as none of it is breaking: so nodes of the old version go on while the new one is brought out.
+    All of its migrations and functions must have been applied. A newer program may have applied more, unless one of
+    them is breaking. So nodes of the old version work during an upgrade.
     """
     if await database.fetchval("select to_regclass('educa_chat.schema_version')") is None:
         version = 0
@@ -252,11 +252,11 @@ async def require_current_schema(database: Database) -> None:
             f"the database has schema version {version} and this program needs {newest}: run `educa-chat migrate`"
         )
     if not await database.fetchval(_HAS_FUNCTIONS, functions().checksum):
-        raise SchemaMismatch("the database does not have this program's functions: run `educa-chat migrate`")
+        raise SchemaMismatch("the database doesn't have the functions of this version: run `educa-chat migrate`")
 
 
 async def applied_version(database: Database) -> int:
-    """The number of the newest migration that the database has; 0 when it has none."""
+    """Return the number of the newest applied migration, or 0 if there is none."""
     if await database.fetchval("select to_regclass('educa_chat.schema_version')") is None:
         return 0
     version: int = await database.fetchval("select coalesce(max(number), 0) from educa_chat.schema_version")

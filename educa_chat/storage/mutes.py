@@ -1,4 +1,4 @@
-"""Who may not write in a room for now."""
+"""The muted students of a room."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from educa_chat.storage.pool import Database
 
 
 class MutedStudent(msgspec.Struct, frozen=True):
-    """A student of a course who may not write, and until when."""
+    """A muted student, and the end of the mute."""
 
     user: str
     name: str
@@ -17,7 +17,7 @@ class MutedStudent(msgspec.Struct, frozen=True):
 
 
 async def read_muted(database: Database, course: int) -> list[MutedStudent]:
-    """Who of the students of `course` is muted now, and may write again the soonest first."""
+    """Return the muted students of `course`, the one whose mute ends first at the front."""
     rows = await database.fetch(
         f"select u.username, {DISPLAY_NAME}, m.until from educa_chat.mute m"
         " join auth_user u on u.id = m.user_id and not u.is_superuser"

@@ -1,4 +1,4 @@
-"""The connections to Postgres, and what their failures are called here."""
+"""The connections to Postgres, and the translation of their errors to ours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a connection that was cut while asyncpg looked up a type leaves it in confusion
+    asyncpg.InternalClientError,  # raised if a connection is cut while asyncpg looks up a type
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -30,50 +30,50 @@ _UNAVAILABLE = (
     asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.PostgresSystemError,
     asyncpg.InternalServerError,
-    asyncpg.InvalidSchemaNameError,  # this and what follows: it is being restored
+    asyncpg.InvalidSchemaNameError,  # this and the following: the database is being restored
     asyncpg.UndefinedFunctionError,
     asyncpg.UndefinedTableError,
     asyncpg.InvalidColumnReferenceError,  # `on conflict` while an index is still missing
 )
-"""What says nothing against the statement: the same may succeed later."""
+"""Errors that aren't caused by the statement: it may succeed later."""
 
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Raise DatabaseUnavailable for every failure that is the database's and not the statement's."""
+    """Raise DatabaseUnavailable for every error that is caused by the database and not by the statement."""
     try:
         yield
     except ValueError:
-        # An argument that can't be encoded: asyncpg makes this one an InterfaceError too.
+        # An argument that can't be encoded is an InterfaceError too.
         raise
     except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
         raise DatabaseBusy(str(error)) from error
     except _UNAVAILABLE as error:
-        # The first line alone: DETAIL, on the second, may quote a row, and a row is what somebody said.
+        # Only the first line: DETAIL, on the second line, may quote a row with the text of a message.
         message = str(error).partition("\n")[0]
         raise DatabaseUnavailable(f"{type(error).__name__}: {message}") from error
 
 
 async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
-    """Connect. Raises SettingsInvalid if asyncpg can't use the URL, and what asyncpg raises."""
+    """Connect. Raises SettingsInvalid if asyncpg can't use the URL, and asyncpg's own errors."""
     try:
         return await asyncpg.connect(*arguments, **options)
     except (asyncpg.ClientConfigurationError, UnicodeError) as error:
-        # The password of the URL is in none of these messages.
+        # None of these messages contains the password of the URL.
         raise SettingsInvalid(f"database.url: {error}") from error
 
 
 class Database:
-    """A pool of connections. Every method raises DatabaseUnavailable when the database can't be asked."""
+    """A pool of connections. Every method raises DatabaseUnavailable if the database can't be reached."""
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record], url: str) -> None:
         self._pool = pool
         self.url = url
         self.losses = 0
-        """How often a connection outside the pool was lost, or could not be had: as when a server is replaced."""
+        """How often a connection outside the pool was lost or refused, which happens when a server is replaced."""
 
     async def connect(self, **server_settings: str) -> asyncpg.Connection[asyncpg.Record]:
-        """Make a connection outside the pool, for the log and the access changes. Raises DatabaseUnavailable."""
+        """Open a connection outside the pool, for the log and the access changes. Raises DatabaseUnavailable."""
         try:
             with database_errors():
                 connection = await _connect(
@@ -117,25 +117,25 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
-        """A connection of the pool for a moment, never for a socket's life."""
+        """Lend a connection of the pool for a short time, never for the lifetime of a socket."""
         with database_errors():
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
                 yield connection
 
 
 async def _reset(_: object) -> None:
-    """Leave a connection that goes back to the pool as it is.
+    """Return a connection to the pool without a reset.
 
-    asyncpg itself has rolled back what was open. Nobody here changes the settings of a pool's connection, listens on it
-    or keeps a cursor or a lock there, so to undo all that would only double the round trips of every question.
+    asyncpg has already rolled back open transactions. We never change the settings of a pool's connection, listen on it
+    or keep a cursor or a lock, so a reset would only double the round trips of each query.
     """
 
 
 @asynccontextmanager
 async def open_database(url: str, pool_size: int) -> AsyncIterator[Database]:
-    """Open the pool on `url`, and the embedded server first where `url` names one.
+    """Open the pool on `url`. If `url` names an embedded server, start it first.
 
-    Nothing is connected yet, so a database that is away shows at the first question.
+    This doesn't connect yet, so an unreachable database raises at the first query.
     """
     async with AsyncExitStack() as stack:
         if url.startswith("embedded:"):

@@ -1,4 +1,4 @@
-"""What people have reported to the instructors of a room, as long as nobody has dealt with it."""
+"""The open reports of a room."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -13,7 +13,7 @@ MAX_REPORTS_PER_MESSAGE = 20
 
 
 class Report(msgspec.Struct, frozen=True):
-    """That somebody has reported a message, and why."""
+    """A user's report of a message."""
 
     name: str
     at: datetime
@@ -31,17 +31,17 @@ class ReportedMessage(NamedTuple):
     seq: int
     at: datetime
     author: str
-    """The author's name as it is now, whatever classmates see."""
+    """The author's current name, whatever classmates see."""
     text: str
-    """What the message says now."""
+    """The current text of the message."""
     reports: list[Report]
-    """The newest first, and the newest 20 at most."""
+    """The newest 20 at most, newest first."""
     others: int
-    """How many reports there are besides."""
+    """The number of further reports."""
 
 
 async def reported_messages(database: Database, course: int) -> list[int]:
-    """The seqs of the messages of `course` that have open reports, the newest 1,000 at most, the newest first."""
+    """Return the seqs of the messages of `course` with open reports, the newest 1,000 at most, newest first."""
     rows = await database.fetch(
         "select distinct seq from educa_chat.report where course = $1 and settled_by is null"
         " order by seq desc limit $2",
@@ -52,7 +52,7 @@ async def reported_messages(database: Database, course: int) -> list[int]:
 
 
 async def read_queue(database: Database, course: int, *, before: int | None, limit: int) -> list[ReportedMessage]:
-    """The messages with open reports, the newest report first: those whose newest report has a seq < `before`."""
+    """Return messages with open reports whose newest report has a seq < `before`, the newest report first."""
     rows = await database.fetch(
         f"select newest.event, m.seq, m.at, coalesce({DISPLAY_NAME}, m.name) as author, m.body, r.reports, r.others"
         " from ("

@@ -1,7 +1,7 @@
-"""The search in a room, and the index that it looks into.
+"""The search in a room, and its index.
 
-The index follows the log in the background, a second behind. So what it says is checked against the messages as they
-stand now: it can miss what was just said, but never bring back what was edited away or deleted.
+The index follows the log in the background, with a delay of a second. So each match is checked against the current
+state of its message: a search may miss a new message, but never finds text that was edited out or deleted.
 """
 
 import asyncio
@@ -17,38 +17,38 @@ from educa_chat.storage.pool import Database
 logger = logging.getLogger(__name__)
 
 FOUND = 50
-"""How many messages are found at most."""
+"""The maximum number of messages in a result."""
 RANKED = 250
-"""How many of the newest matches are ranked: a word that is everywhere has no better message further back."""
+"""How many of the newest matches are ranked. For a frequent word, older messages are no better."""
 CANDIDATES = 2000
-"""In how many of the newest messages with all its words a phrase is looked for: the index knows of no order. In RANKED
-of them in any case, in the others within LOOKS_FOR."""
+"""In how many of the newest messages with all of its words a phrase is searched for, because the index has no word
+order. RANKED of them are always searched, the others only within LOOKS_FOR."""
 SURE_WORK = 200
-"""So many slices of a room, times the words and operators of what is asked for, are looked into in any case; older ones
-only within LOOKS_FOR, for common words that seldom come together take the longer, the longer a room is. A word is sure
-to be looked for in a million messages, a sentence in a hundred thousand."""
+"""How many slices of a room, times the words and operators of the query, are always searched. Older ones are searched
+only within LOOKS_FOR, because common words that rarely occur together take longer in a longer room. So a word is
+searched for in at least a million messages, a sentence in a hundred thousand."""
 LOOKS_FOR = timedelta(milliseconds=20)
 BATCH = 200
 PAUSE_S = 1.0
-"""Between two looks for what is new."""
+"""The pause between two looks for new messages."""
 REST = 3
-"""While there is more, the index rests so many times as long as it works: the appends go first."""
+"""While there is more to index, the pause is this many times as long as the work, so that appends come first."""
 
 
 class Found(NamedTuple):
-    """The messages that match, best first, and where the room's log ended at that moment."""
+    """The matching messages, best first, and the head of the room's log at that moment."""
 
     messages: list[Message]
     head: int
     more: bool
-    """Whether others match as well; or may, further back than was looked."""
+    """Whether there are further matches, or may be in older messages that were not searched."""
 
 
 async def search(database: Database, course: int, reader: Reader, words: str) -> Found:
-    """The messages of `course` that match, in the syntax of Postgres' `websearch_to_tsquery`.
+    """Return the messages of `course` that match `words`, in the syntax of Postgres' `websearch_to_tsquery`.
 
-    Accents make no difference, and words match by their stems in any language of the site. All `words` are
-    taken but those with a NUL or a lone surrogate, which are no text to Postgres.
+    Accents make no difference, and words match by their stems in any language of the site. `words` must contain no NUL
+    and no lone surrogate, which Postgres doesn't accept in text.
     """
     rows = await database.fetch(
         "select r.head, clock_timestamp() >= r.deadline and educa_chat.search_slice(r.head) * r.nodes >= $7,"
@@ -63,13 +63,13 @@ async def search(database: Database, course: int, reader: Reader, words: str) ->
         "   from ("
         "    select * from ("
         "     select *, row_number() over () as place from ("
-        # The slices come newest first, and none is looked into once there are enough.
+        # The slices come newest first, and the search stops when there are enough matches.
         "      select entry.seq, entry.words"
         "      from (select slice from generate_series(educa_chat.search_slice(r.head), 0, -1)"
         "       with ordinality s (slice, place)"
         "       where (place - 1) * r.nodes < $7 or clock_timestamp() < r.deadline) slice cross join lateral ("
         "       select seq, words from educa_chat.search_entry"
-        # As two conditions: in the index each then skips what the other leaves out, which the parts of one don't.
+        # Two conditions, because the index then skips for each what the other excludes. It doesn't do so within one.
         "       where words @@ educa_chat.search_slice_query($1, slice) and words @@ r.candidates"
         "       order by seq desc limit $3"
         "      ) entry limit $3"
@@ -79,8 +79,8 @@ async def search(database: Database, course: int, reader: Reader, words: str) ->
         "   ) newest"
         "   order by rank desc, seq desc"
         "  ) best"
-        # One by one, in their order. What was not edited says what the index says: to make the words of a message
-        # costs more than to find it.
+        # One by one, in their order. Unedited messages say what the index says, so they need no check: splitting a
+        # message into words costs more than finding it.
         "  cross join lateral (select * from educa_chat.message where course = $1 and seq = best.seq limit 1) m"
         "  where not m.deleted and (not m.edited or educa_chat.search_words(m.body) @@ r.query)"
         "  order by best.rank desc, best.seq desc limit $5"
@@ -99,12 +99,12 @@ async def search(database: Database, course: int, reader: Reader, words: str) ->
 
 
 async def keep_index(database: Database) -> None:
-    """Index what is said and what is changed, for ever. Of several processes one works and the others look on."""
+    """Index new and changed messages until cancelled. Of several processes, one works and the others wait."""
     while True:
         started = monotonic()
         try:
             indexed: int = await database.fetchval("select educa_chat.index_messages($1)", BATCH)
         except DatabaseUnavailable as error:
-            logger.warning("the search falls behind: %s", error)
+            logger.warning("can't update the search index: %s", error)
             indexed = 0
         await asyncio.sleep(PAUSE_S if indexed < BATCH else REST * (monotonic() - started))

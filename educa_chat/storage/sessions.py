@@ -1,4 +1,4 @@
-"""Who is signed in, by the sessions of our own."""
+"""The chat's own sessions."""
 
 import hashlib
 import secrets
@@ -12,21 +12,21 @@ from educa_chat.storage.pool import Database
 
 
 class Visitor(msgspec.Struct, frozen=True):
-    """Somebody who is signed in, by one of her sessions."""
+    """A user who is signed in, and one of their sessions."""
 
     user_id: int
     username: str
     name: str
-    """The full name, or else the username."""
+    """The full name, or the username if there is none."""
     session_id: str
-    """A secret: whoever knows it is her."""
+    """A secret: anyone who knows it can act as the user."""
 
     def __repr__(self) -> str:
         return f"Visitor({self.user_id})"
 
 
 def session_digest(session_id: str) -> str:
-    """What may be known of a session: enough to name it, not to use it."""
+    """Return a name of the session that can be made public: it identifies the session but can't be used to sign in."""
     return hashlib.sha256(session_id.encode(errors="surrogatepass")).hexdigest()
 
 
@@ -43,7 +43,7 @@ async def start_session(database: Database, user_id: int, days: int) -> str:
     session_id = secrets.token_urlsafe(32)
     await database.execute("delete from educa_chat.session where expires_at < now()")
     async with database.connection() as connection, connection.transaction():
-        # One sign-in of a user at a time: the next statement then sees the session that the last one added.
+        # Serialise the sign-ins of a user, so that the next statement sees the session that the last one added.
         await connection.execute("select pg_advisory_xact_lock($1, $2)", _SIGN_IN_LOCK, user_id)
         await connection.execute(
             "with dropped as ("
@@ -65,15 +65,15 @@ async def start_session(database: Database, user_id: int, days: int) -> str:
 
 
 async def end_session(database: Database, visitor: Visitor) -> None:
-    """Forget a session, and tell every process."""
+    """Delete a session, and notify every process."""
     await database.execute("delete from educa_chat.session where digest = sha256($1)", visitor.session_id.encode())
     await notify(database, "user", str(visitor.user_id))
 
 
 async def find_visitors(database: Database, session_ids: Collection[str]) -> list[Visitor]:
-    """Who is signed in by which of `session_ids`.
+    """Return the users who are signed in with `session_ids`.
 
-    A session is good until it expires, its user is deactivated, or her password is another one.
+    A session is valid until it expires, its user is deactivated, or their password changes.
     """
     rows = await database.fetch(
         f"select i.id as session_id, u.id, u.username, {DISPLAY_NAME} as name"

@@ -1,4 +1,4 @@
-"""The system messages of a room, such as that it was closed or slowed down, or that somebody was muted."""
+"""The system messages of a room, for example that it was closed, that slow mode is on, or that a student was muted."""
 
 from educa_chat.storage.messages import Page, Reader
 from educa_chat.storage.pool import Database
@@ -9,10 +9,10 @@ MAX_SYSTEM_MESSAGES = 200
 async def read_system_messages(
     database: Database, course: int, reader: Reader, page: Page, *, before: int | None, after: int | None
 ) -> list[bytes]:
-    """Return the system messages between the messages of `page`, as the log has them, in order: the newest 200 at most.
+    """Return the system messages between the messages of `page`, as in the log, in order, the newest 200 at most.
 
     Students get only their own mutes, in the instructors' variant with `own` in front. `before` and `after` are those
-    of the request for the page. Consecutive pages contain each system message once: where no message bounds a page,
+    of the request for the page. Consecutive pages contain each system message once: if no message bounds a page,
     the request does.
     """
     if after is not None:

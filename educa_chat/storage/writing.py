@@ -1,4 +1,4 @@
-"""Tries what a message needs of the database, without leaving anything behind."""
+"""Checks that the database can store a message, without leaving anything behind."""
 
 from educa_chat.storage.pool import Database
 
@@ -12,7 +12,7 @@ async def require_writable(database: Database) -> None:
         await connection.execute(_TRIAL)
 
 
-# One round trip and one transaction: several statements without arguments travel together.
+# One round trip and one transaction: statements without arguments can be sent together.
 #
 # The commit waits for the disk (and for a synchronous standby) as an append does, and it fails where the database is
 # read-only. The changed row stays what it was, and its old versions are pruned with the next change. But on a full
