@@ -129,7 +129,7 @@ async def _page_time(database: Database, course: int) -> float:
     """How long a page of 50 from the middle of the log takes, the round trip included."""
     head: int = await database.fetchval("select head from educa_chat.room where course = $1", course)
     times = []
-    reader = Reader(1, is_instructor=False)
+    reader = Reader(1, is_staff=False)
     for number in range(100):
         started = time.perf_counter()
         await read_page(database, course, reader, before=head // 2 + number, after=None, limit=50)

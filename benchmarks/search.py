@@ -43,7 +43,7 @@ async def search_in_a_long_room(deployment: Deployment, effort: Effort) -> Secti
     course = large_course(1)
     size = min(MAX_MESSAGES, effort.most_events)
     await _fill(deployment.database, course, size)
-    reader = Reader(1, is_instructor=False)
+    reader = Reader(1, is_staff=False)
     rows = []
     for name, asked in QUERIES.items():
         found = await search(deployment.database, course, reader, asked)

@@ -20,7 +20,7 @@ grant select on auth_user, courses_subject, courses_course, courses_course_stude
 grant select on django_session to :"role";      -- for users who signed in on the site
 \endif
 
--- For one foreign key: deleting a course deletes its room.
+-- For two foreign keys: deleting a course deletes its room and its staff.
 grant references on courses_course to :"role";
 
 -- A trigger runs with the privileges of the role that changes the table. With this grant, an attacker who has taken over the

@@ -84,7 +84,7 @@ class Chat:
         if isinstance(command, Typing):
             if not self._typing.take((membership.course, visitor.user_id)):
                 person = Person(visitor.user_id, visitor.username, visitor.name)
-                self._typists.signal_typing(membership.course, person, is_student=not membership.is_instructor)
+                self._typists.signal_typing(membership.course, person, is_student=not membership.role.is_staff)
             return None
         kind = BY_COMMAND[type(command)]
         # One that came without an id gets one here, so that it too can be appended again without being said twice.
@@ -96,12 +96,12 @@ class Chat:
             username=visitor.username,
             name=visitor.name,
             course=membership.course,
-            is_instructor=membership.is_instructor,
+            role=membership.role,
             client_id=id,
             now=self._now(),
         )
         try:
-            if kind.is_for_instructors and not membership.is_instructor:
+            if not membership.role.includes(kind.least_role):
                 raise CommandRefused(ErrorCode.FORBIDDEN)
             html = ""
             if isinstance(command, WithText):

@@ -130,7 +130,7 @@ class ChatSocket(WebSocket):
         self.person = Person(visitor.user_id, visitor.username, visitor.name)
         self.is_full = is_full
         self.audience = (
-            Audience.BASIC if not is_full else Audience.INSTRUCTOR if membership.is_instructor else Audience.STUDENT
+            Audience.BASIC if not is_full else Audience.INSTRUCTOR if membership.role.is_staff else Audience.STUDENT
         )
         self._number = next(_numbers)
         self._room = room

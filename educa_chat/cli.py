@@ -20,10 +20,13 @@ import msgspec
 
 from educa_chat.errors import DatabaseUnavailable, EducaChatError, PasswordRefused, RecordExists, SettingsInvalid
 from educa_chat.log_lines import configure_logging
+from educa_chat.protocol import Role
 from educa_chat.settings import Settings, load_settings
 from educa_chat.storage.pool import Database, open_database
 
 logger = logging.getLogger(__name__)
+
+_ROLES = {"student": Role.STUDENT, "assistant": Role.ASSISTANT, "teacher": Role.INSTRUCTOR}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,7 +38,8 @@ class _Parser(argparse.ArgumentParser):
         except argparse.ArgumentError:
             choices = list(action.choices or ())
             suggestion = _did_you_mean(value, choices)
-            self.error(f"unknown command {value!r}{suggestion or '. Choose from: ' + ', '.join(choices)}")
+            what = action.option_strings[-1] if action.option_strings else "command"
+            self.error(f"unknown {what} {value!r}{suggestion or '. Choose from: ' + ', '.join(choices)}")
 
     def refuse_unknown(self, arguments: list[str]) -> NoReturn:
         """Exit with an error that names `arguments`, which this parser doesn't know."""
@@ -222,13 +226,23 @@ def _build_parser() -> _Parser:
     add_course.add_argument("--owner", required=True, metavar="USERNAME", help="the teacher of the course")
     add_course.add_argument("--subject", default="General")
     add_course.add_argument("--overview", default="", help="a short description of the course")
-    for name, run, help, example in (
-        ("enrol", _enrol, "enrol a student in a course", "educa-chat enrol ana 1"),
-        ("unenrol", _unenrol, "remove a student from a course", "educa-chat unenrol ana 1"),
+    for name, run, help, examples in (
+        (
+            "enrol",
+            _enrol,
+            "give a user a role in a course; beside a Django site, only assistants and teachers",
+            """
+            educa-chat enrol ana 1
+            educa-chat enrol luis 1 --role assistant
+            """,
+        ),
+        ("unenrol", _unenrol, "remove a user from a course", "educa-chat unenrol ana 1"),
     ):
-        enrolment = command(commands, name, _on_own_database(run), help, example)
+        enrolment = command(commands, name, _on_database(run), help, examples)
         enrolment.add_argument("username")
         enrolment.add_argument("course", type=int, help="the id that `educa-chat course add` printed")
+        if name == "enrol":
+            enrolment.add_argument("--role", choices=_ROLES, default="student", help="a student by default")
     return parser
 
 
@@ -302,12 +316,23 @@ def _on_own_database(
 ) -> Callable[[Settings, argparse.Namespace], int]:
     """Return a command that runs `work` on the users and courses, unless a Django site owns these tables."""
     from educa_chat.storage.accounts import refuse_platform
+
+    async def run(database: Database, settings: Settings, arguments: argparse.Namespace) -> None:
+        await refuse_platform(database)
+        await work(database, settings, arguments)
+
+    return _on_database(run)
+
+
+def _on_database(
+    work: Callable[[Database, Settings, argparse.Namespace], Any],
+) -> Callable[[Settings, argparse.Namespace], int]:
+    """Return a command that runs `work` on a database whose schema is up to date."""
     from educa_chat.storage.migrate import migrate, require_current_schema
 
     def run(settings: Settings, arguments: argparse.Namespace) -> int:
         async def run() -> None:
             async with open_database(settings.database.url, 1) as database:
-                await refuse_platform(database)
                 if settings.server.mode == "development":
                     await migrate(database)
                 await require_current_schema(database)
@@ -372,8 +397,8 @@ async def _add_course(database: Database, _: Settings, arguments: argparse.Names
 async def _enrol(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
     from educa_chat.storage.courses import enrol
 
-    await enrol(database, arguments.username, arguments.course)
-    print(f"enrolled {arguments.username} in course {arguments.course}")
+    await enrol(database, arguments.username, arguments.course, _ROLES[arguments.role])
+    print(f"enrolled {arguments.username} in course {arguments.course} as {arguments.role}")
 
 
 async def _unenrol(database: Database, _: Settings, arguments: argparse.Namespace) -> None:

@@ -51,6 +51,10 @@ class RecordMissing(EducaChatError):
     """What was named is not there."""
 
 
+class OwnerFixed(EducaChatError):
+    """The owner of a course teaches it as long as they own it."""
+
+
 class PlatformOwned(EducaChatError):
     """The tables belong to a learning platform, which alone may write to them."""
 

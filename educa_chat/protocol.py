@@ -27,6 +27,24 @@ class ErrorCode(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+class Role(StrEnum):
+    """What a member is in a course, the lowest role first."""
+
+    STUDENT = "student"
+    ASSISTANT = "assistant"
+    INSTRUCTOR = "instructor"
+
+    @property
+    def is_staff(self) -> bool:
+        """Whether it is an instructor or an assistant, who see and do more than students."""
+        return self is not Role.STUDENT
+
+    def includes(self, other: "Role") -> bool:
+        """Return whether whoever has this role may do what `other` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
 class CloseCode(IntEnum):
     """Why the server ends a socket; RFC 6455 §7.4 and our own from 4000 on."""
 
@@ -40,7 +58,7 @@ class CloseCode(IntEnum):
 
 
 class Audience(IntEnum):
-    """The readers who get the same variant of an event."""
+    """The readers who get the same variant of an event. Assistants get the instructors'."""
 
     STUDENT = 0
     INSTRUCTOR = 1

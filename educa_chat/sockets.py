@@ -12,7 +12,7 @@ from typing import Protocol
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.protocol import CloseCode
 from educa_chat.storage.access_changes import listen
-from educa_chat.storage.courses import Membership, present_memberships
+from educa_chat.storage.courses import Membership, find_memberships
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor, session_digest
 from educa_chat.tasks import running, supervised
@@ -163,13 +163,17 @@ class Sockets:
         visitors = await self._find_visitors({socket.visitor.session_id for socket in unchecked})
         users = {visitor.session_id: visitor.user_id for visitor in visitors}
         membership_keys = {socket: _membership_key(socket) for socket in unchecked}
-        present = await present_memberships(self._database, set(membership_keys.values()))
+        memberships = await find_memberships(self._database, set(membership_keys.values()))
         for socket, membership_key in membership_keys.items():
+            membership = memberships.get(membership_key)
             if users.get(socket.visitor.session_id) != socket.visitor.user_id:
                 socket.close(CloseCode.SESSION_ENDED)
-            elif membership_key not in present:
+            elif membership is None:
                 socket.close(CloseCode.NOT_A_MEMBER)
+            elif membership.role is not socket.membership.role:
+                # It comes back in the new role, and misses nothing.
+                socket.close(CloseCode.GOING_AWAY)
 
 
-def _membership_key(socket: Socket) -> tuple[int, int, bool]:
-    return socket.visitor.user_id, socket.membership.course, socket.membership.is_instructor
+def _membership_key(socket: Socket) -> tuple[int, int]:
+    return socket.visitor.user_id, socket.membership.course

@@ -29,7 +29,7 @@ class PageModel:
         for event in events:
             is_own = event.concealed_user_id == self._reader.user_id
             variant = json.loads(
-                event.variant(Audience.INSTRUCTOR if self._reader.is_instructor else Audience.STUDENT) or ""
+                event.variant(Audience.INSTRUCTOR if self._reader.is_staff else Audience.STUDENT) or ""
             )
             if variant["type"] == "hidden" and is_own:
                 variant = json.loads(event.variant(Audience.INSTRUCTOR) or "")

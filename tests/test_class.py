@@ -26,7 +26,7 @@ from educa_chat.markup import render
 from educa_chat.metrics import Metrics
 from educa_chat.payload import LogUpdate
 from educa_chat.presence import Person, Presence
-from educa_chat.protocol import Audience, ErrorCode, Event
+from educa_chat.protocol import Audience, ErrorCode, Event, Role
 from educa_chat.room import Room
 from educa_chat.settings import Limits
 from educa_chat.storage.courses import Membership
@@ -49,8 +49,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TIMEOUT_S = 20.0
 EPOCH = "0123456789abcdef"
-ASKER, STUDENT, TEACHER, OUTSIDER = 1, 2, 1000, 4
+ASKER, STUDENT, TEACHER, OUTSIDER, ASSISTANT = 1, 2, 1000, 4, 5
 ABSENT = 999
+ROLES = {TEACHER: Role.INSTRUCTOR, ASSISTANT: Role.ASSISTANT}
 
 
 class NobodyTypes:
@@ -83,13 +84,13 @@ class Class:
     def _announce(self, events: Mapping[int, list[Event]]) -> None:
         self.events += events.get(1, [])
 
-    def give(self, user: int, *commands: Stored, teaches: bool | None = None) -> Awaitable[list[Outcome]]:
+    def give(self, user: int, *commands: Stored, role: Role | None = None) -> Awaitable[list[Outcome]]:
         """Give commands at once, all for one append; their outcomes. Each command gets an id of its own."""
         outcomes = []
         for command in commands:
             outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             visitor = Visitor(user, f"user{user}", f"user{user}", "")
-            membership = Membership(1, "Course", user == TEACHER if teaches is None else teaches)
+            membership = Membership(1, "Course", role or ROLES.get(user, Role.STUDENT))
             try:
                 remaining = self.chat.handle(command, visitor, membership, partial(_resolve, outcome))
                 if remaining is not None:
@@ -105,9 +106,9 @@ class Class:
         assert isinstance(outcome, Accepted), outcome
         return outcome.seq
 
-    async def code_of(self, user: int, command: Stored, *, teaches: bool | None = None) -> str:
+    async def code_of(self, user: int, command: Stored, *, role: Role | None = None) -> str:
         """`ok`, or why the command was refused."""
-        (outcome,) = await self.give(user, command, teaches=teaches)
+        (outcome,) = await self.give(user, command, role=role)
         return "ok" if isinstance(outcome, Accepted) else str(outcome.code)
 
 
@@ -132,8 +133,12 @@ async def database(postgres: Postgres) -> AsyncIterator[Database]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def room(database: Database) -> AsyncIterator[Class]:
     await clear(database)
-    await add_class(database, courses=2, students=4)
-    await database.execute("delete from courses_course_students where user_id = $1 and course_id = 1", OUTSIDER)
+    await add_class(database, courses=2, students=5)
+    await database.execute(
+        "delete from courses_course_students where user_id = any ($1::integer[]) and course_id = 1",
+        [OUTSIDER, ASSISTANT],
+    )
+    await database.execute("insert into educa_chat.staff values (1, $1, 'assistant')", ASSISTANT)
     async with open_class(database) as opened:
         yield opened
 
@@ -151,46 +156,62 @@ SITUATIONS = (
     "teaches no more",
 )
 RIGHTS = """
-    command      | who     | as it is  | muted | closed | deleted         | absent          | another room's  | enrolled no more | teaches no more
-    message      | asker   | ok        | muted | closed |                 |                 |                 | forbidden        |
-    message      | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
-    reply        | asker   | ok        | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
-    reply        | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
-    edit own     | asker   | ok        | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
-    edit         | student | forbidden | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
-    edit         | teacher | forbidden |       |        | no_such_message | no_such_message | no_such_message |                  | forbidden
-    delete own   | asker   | ok        | ok    | ok     | no_such_message | no_such_message | no_such_message | forbidden        |
-    delete       | student | forbidden | forbidden | forbidden | no_such_message | no_such_message | no_such_message | forbidden |
-    delete       | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
-    react        | student | ok        | muted | ok     | no_such_message | no_such_message | no_such_message | forbidden        |
-    react        | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
-    pin          | asker   | forbidden | forbidden | forbidden | forbidden | forbidden      | forbidden       | forbidden        |
-    pin          | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
-    answer       | asker   | ok        | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
-    answer       | student | forbidden | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
-    answer       | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
-    question own | asker   | ok        | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
-    question     | student | forbidden | muted | closed | no_such_message | no_such_message | no_such_message | forbidden        |
-    question     | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
-    endorse      | asker   | forbidden | forbidden | forbidden | forbidden | forbidden      | forbidden       | forbidden        |
-    endorse      | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
-    mute         | student | forbidden | forbidden | forbidden |           |                 |                 | forbidden        |
-    mute         | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
-    slow         | student | forbidden | forbidden | forbidden |           |                 |                 | forbidden        |
-    slow         | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
-    close        | student | forbidden | forbidden | forbidden |           |                 |                 | forbidden        |
-    close        | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
-    anonymity    | student | forbidden | forbidden | forbidden |           |                 |                 | forbidden        |
-    anonymity    | teacher | ok        |       | ok     |                 |                 |                 |                  | forbidden
-    anonymous    | asker   | forbidden | muted | closed |                 |                 |                 | forbidden        |
-    anonymous    | teacher | forbidden |       | forbidden |              |                 |                 |                  | forbidden
-    report       | student | ok        | ok    | ok     | no_such_message | no_such_message | no_such_message | forbidden        |
-    report own   | asker   | forbidden | forbidden | forbidden | no_such_message | no_such_message | no_such_message | forbidden |
-    report       | teacher | ok        |       | ok     | no_such_message | no_such_message | no_such_message |                  | forbidden
-    settle       | asker   | forbidden | forbidden | forbidden | forbidden | forbidden      | forbidden       | forbidden        |
-    settle       | teacher | ok        |       | ok     | ok              | no_such_message | no_such_message |                  | forbidden
+    command      | who       | as it is  | muted     | closed    | deleted         | absent          | another room's  | enrolled no more | teaches no more
+    message      | asker     | ok        | muted     | closed    |                 |                 |                 | forbidden        |
+    message      | assistant | ok        |           | ok        |                 |                 |                 |                  | forbidden
+    message      | teacher   | ok        |           | ok        |                 |                 |                 |                  | forbidden
+    reply        | asker     | ok        | muted     | closed    | no_such_message | no_such_message | no_such_message | forbidden        |
+    reply        | assistant | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    reply        | teacher   | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    edit own     | asker     | ok        | muted     | closed    | no_such_message | no_such_message | no_such_message | forbidden        |
+    edit         | student   | forbidden | muted     | closed    | no_such_message | no_such_message | no_such_message | forbidden        |
+    edit         | assistant | forbidden |           |           | no_such_message | no_such_message | no_such_message |                  | forbidden
+    edit         | teacher   | forbidden |           |           | no_such_message | no_such_message | no_such_message |                  | forbidden
+    delete own   | asker     | ok        | ok        | ok        | no_such_message | no_such_message | no_such_message | forbidden        |
+    delete       | student   | forbidden | forbidden | forbidden | no_such_message | no_such_message | no_such_message | forbidden        |
+    delete       | assistant | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    delete       | teacher   | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    react        | student   | ok        | muted     | ok        | no_such_message | no_such_message | no_such_message | forbidden        |
+    react        | assistant | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    react        | teacher   | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    pin          | asker     | forbidden | forbidden | forbidden | forbidden       | forbidden       | forbidden       | forbidden        |
+    pin          | assistant | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    pin          | teacher   | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    answer       | asker     | ok        | muted     | closed    | no_such_message | no_such_message | no_such_message | forbidden        |
+    answer       | student   | forbidden | muted     | closed    | no_such_message | no_such_message | no_such_message | forbidden        |
+    answer       | assistant | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    answer       | teacher   | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    question own | asker     | ok        | muted     | closed    | no_such_message | no_such_message | no_such_message | forbidden        |
+    question     | student   | forbidden | muted     | closed    | no_such_message | no_such_message | no_such_message | forbidden        |
+    question     | assistant | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    question     | teacher   | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    endorse      | asker     | forbidden | forbidden | forbidden | forbidden       | forbidden       | forbidden       | forbidden        |
+    endorse      | assistant | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    endorse      | teacher   | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    mute         | student   | forbidden | forbidden | forbidden |                 |                 |                 | forbidden        |
+    mute         | assistant | ok        |           | ok        |                 |                 |                 |                  | forbidden
+    mute         | teacher   | ok        |           | ok        |                 |                 |                 |                  | forbidden
+    slow         | student   | forbidden | forbidden | forbidden |                 |                 |                 | forbidden        |
+    slow         | assistant | forbidden |           | forbidden |                 |                 |                 |                  | forbidden
+    slow         | teacher   | ok        |           | ok        |                 |                 |                 |                  | forbidden
+    close        | student   | forbidden | forbidden | forbidden |                 |                 |                 | forbidden        |
+    close        | assistant | forbidden |           | forbidden |                 |                 |                 |                  | forbidden
+    close        | teacher   | ok        |           | ok        |                 |                 |                 |                  | forbidden
+    anonymity    | student   | forbidden | forbidden | forbidden |                 |                 |                 | forbidden        |
+    anonymity    | assistant | forbidden |           | forbidden |                 |                 |                 |                  | forbidden
+    anonymity    | teacher   | ok        |           | ok        |                 |                 |                 |                  | forbidden
+    anonymous    | asker     | forbidden | muted     | closed    |                 |                 |                 | forbidden        |
+    anonymous    | assistant | forbidden |           | forbidden |                 |                 |                 |                  | forbidden
+    anonymous    | teacher   | forbidden |           | forbidden |                 |                 |                 |                  | forbidden
+    report       | student   | ok        | ok        | ok        | no_such_message | no_such_message | no_such_message | forbidden        |
+    report own   | asker     | forbidden | forbidden | forbidden | no_such_message | no_such_message | no_such_message | forbidden        |
+    report       | assistant | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    report       | teacher   | ok        |           | ok        | no_such_message | no_such_message | no_such_message |                  | forbidden
+    settle       | asker     | forbidden | forbidden | forbidden | forbidden       | forbidden       | forbidden       | forbidden        |
+    settle       | assistant | ok        |           | ok        | ok              | no_such_message | no_such_message |                  | forbidden
+    settle       | teacher   | ok        |           | ok        | ok              | no_such_message | no_such_message |                  | forbidden
 """  # noqa: E501
-PEOPLE = {"asker": ASKER, "student": STUDENT, "teacher": TEACHER}
+PEOPLE = {"asker": ASKER, "student": STUDENT, "assistant": ASSISTANT, "teacher": TEACHER}
 COMMANDS: dict[str, Callable[[int], Stored]] = {
     "message": lambda _: SendMessage(message="more"),
     "reply": lambda seq: SendMessage(message="more", reply_to=seq),
@@ -242,6 +263,7 @@ async def test_who_may_do_what(room: Class, command: str, who: str, situation: s
         await room.database.execute("delete from courses_course_students where user_id = $1", user)
     elif situation == "teaches no more":
         await room.database.execute("update courses_course set owner_id = 3")
+        await room.database.execute("delete from educa_chat.staff")
     head = await room.database.fetchval("select head from educa_chat.room where course = 1")
     assert await room.code_of(user, COMMANDS[verb](target)) == expected
     grown = await room.database.fetchval("select head from educa_chat.room where course = 1") - head
@@ -254,7 +276,7 @@ async def said_in_another_room(room: Class) -> int:
     await room.database.execute("update educa_chat.room set head = $1 where course = 2", head + 10)
     outcome_future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     visitor = Visitor(OUTSIDER, "user4", "user4", "")
-    membership = Membership(2, "Other", is_instructor=False)
+    membership = Membership(2, "Other", Role.STUDENT)
     room.chat.handle(
         SendMessage(message="elsewhere"), visitor, membership, lambda _, outcome: outcome_future.set_result(outcome)
     )
@@ -284,7 +306,7 @@ async def test_a_message_is_edited_for_a_day(room: Class) -> None:
     assert await room.code_of(ASKER, Edit(target=seq, message="newer")) == "forbidden"
 
 
-@pytest.mark.parametrize("user", ["user1000", "nobody", "user4", ""])
+@pytest.mark.parametrize("user", ["user1000", "user5", "nobody", "user4", ""])
 async def test_only_a_student_of_the_course_is_muted(room: Class, user: str) -> None:
     assert await room.code_of(TEACHER, Mute(user=user, minutes=5)) == "bad_request"
 
@@ -612,7 +634,7 @@ async def test_who_was_cut_off_anywhere_ends_up_with_the_page_of_who_stayed(
         await room.give(ASKER, *(SendMessage(message=f"message {n}", anonymous=n > 0) for n in range(3)))
         for batch in batches:
             await asyncio.gather(*(room.give(user, command) for user, command in batch))
-        for reader in (Reader(STUDENT, is_instructor=False), READER):
+        for reader in (Reader(STUDENT, is_staff=False), READER):
             await all_pages_are_equal(room, reader)
 
 
@@ -637,7 +659,7 @@ async def all_pages_are_equal(room: Class, reader: Reader) -> None:
     room_state = (await find_room_states(room.database, [(reader.user_id, 1)]))[reader.user_id, 1]
     assert {name: getattr(room_state, name) for name in stayed.room} == stayed.room
     assert room_state.pinned == [seq for seq, shown in stayed.messages.items() if shown["pinned"]]
-    if reader.is_instructor:
+    if reader.is_staff:
         assert await reported_messages(room.database, 1) == sorted(stayed.reported, reverse=True)
     else:
         assert stayed.reported == set()

@@ -89,7 +89,10 @@ async def test_an_empty_database_becomes_a_chat_by_four_kinds_of_command(postgre
         (("course", "add", "X", "--owner", "nobody"), "no user"),
         (("enrol", "ana", "1"), "already"),
         (("enrol", "ana", "99"), "no course"),
-        (("unenrol", "ana", "2"), "no student"),
+        (("unenrol", "ana", "2"), "not in the course"),
+        (("enrol", "profe", "1"), "owns the course"),
+        (("enrol", "profe", "1", "--role", "assistant"), "owns the course"),
+        (("unenrol", "profe", "1"), "owns the course"),
         (("demo",), "already"),
     ],
 )

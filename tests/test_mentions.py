@@ -15,14 +15,14 @@ from educa_chat.events.marks import Question
 from educa_chat.events.message import Delete, Edit, SendMessage
 from educa_chat.markup import render
 from educa_chat.mentions import EVERYBODY, MOST, mentioned_in
-from educa_chat.protocol import Audience, Event
+from educa_chat.protocol import Audience, Event, Role
 from educa_chat.storage.log import Log
 from educa_chat.storage.messages import Reader, read_page
 from educa_chat.storage.pool import Database
 from tests.storage.platform import add_class
 from tests.test_class import ASKER, OUTSIDER, STUDENT, TEACHER, TIMEOUT_S, Class, open_class
 
-READER = Reader(ASKER, is_instructor=False)
+READER = Reader(ASKER, is_staff=False)
 
 
 def names(text: str, *, by_instructor: bool = False) -> list[str]:
@@ -188,7 +188,7 @@ async def test_everybody_is_mentioned_in_the_event_and_in_the_history(room: Clas
 
 
 async def test_who_teaches_no_more_can_not_mention_everybody(room: Class) -> None:
-    assert await room.code_of(STUDENT, SendMessage(message="@all"), teaches=True) == "forbidden"
+    assert await room.code_of(STUDENT, SendMessage(message="@all"), role=Role.INSTRUCTOR) == "forbidden"
 
 
 async def test_every_form_is_told_but_the_basic_one(room: Class) -> None:

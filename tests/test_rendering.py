@@ -18,7 +18,7 @@ from educa_chat.markup import pool as pool_module
 from educa_chat.markup.pool import WORKERS, RenderPool, open_render_pool
 from educa_chat.markup.worker import RenderTimeout, cpu_limit, packed
 from educa_chat.metrics import Metrics
-from educa_chat.protocol import ErrorCode
+from educa_chat.protocol import ErrorCode, Role
 from educa_chat.settings import Limits
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.log import Accepted, Appender, Log, Outcome, Refused
@@ -168,7 +168,7 @@ class Room:
 
     async def give(self, user: int, command: Stored) -> Outcome:
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        membership = Membership(1, "Course", user == self.TEACHER)
+        membership = Membership(1, "Course", Role.INSTRUCTOR if user == self.TEACHER else Role.STUDENT)
         visitor = Visitor(user, f"user{user}", f"user{user}", "")
         remaining = self.chat.handle(command, visitor, membership, lambda _, told: outcome.set_result(told))
         if remaining is not None:

@@ -9,7 +9,7 @@ import msgspec
 
 from educa_chat.markup.links import without_links
 from educa_chat.mentions import mentioned_in
-from educa_chat.protocol import MAX_SEQ, encode_body
+from educa_chat.protocol import MAX_SEQ, Role, encode_body
 
 ClientId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 Seq = Annotated[int, msgspec.Meta(ge=1, le=MAX_SEQ)]
@@ -44,6 +44,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     kind: int
     actor: int
     by_instructor: bool
+    """Whether the actor was an instructor or an assistant."""
     client_id: str
     student: bytes
     instructor: bytes | None
@@ -76,14 +77,10 @@ class Sender(NamedTuple):
     username: str
     name: str
     course: int
-    is_instructor: bool
+    role: Role
     client_id: str
     """The command's id, or one that was made for it."""
     now: datetime
-
-    @property
-    def role(self) -> str:
-        return "instructor" if self.is_instructor else "student"
 
     def entry(
         self,
@@ -102,7 +99,7 @@ class Sender(NamedTuple):
             course=self.course,
             kind=kind,
             actor=self.user_id,
-            by_instructor=self.is_instructor,
+            by_instructor=self.role.is_staff,
             client_id=self.client_id,
             student=encode_body(event),
             instructor=None if instructor is None else encode_body(instructor),
@@ -111,7 +108,7 @@ class Sender(NamedTuple):
             name=self.name,
             body=body,
             html=None if html == without_links(body) else html,
-            mentioned=mentioned_in(html, by_instructor=self.is_instructor) if html else None,
+            mentioned=mentioned_in(html, by_instructor=self.role.is_staff) if html else None,
             target=target,
             argument=None if argument is None else json.dumps(argument),
         )
@@ -137,7 +134,7 @@ class Kind(NamedTuple):
     command: type[Stored]
     entry: Callable[[Any, Sender, str], Entry]
     """What is to be stored of a command, given the HTML of its text (empty without one). Raises CommandRefused."""
-    is_for_instructors: bool = False
+    least_role: Role = Role.STUDENT
     """Whether students may not give the command; the append checks again."""
     is_audited: bool = False
     """Whether the audit log shows it."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from educa_chat.events.kind import Entry, Kind, Sender, Seq, Stored
+from educa_chat.protocol import Role
 
 PINNED, ANSWERED, QUESTIONED, ENDORSED = 5, 6, 10, 11
 
@@ -65,10 +66,16 @@ def _marking(kind: int, event: type[Marked]) -> Callable[[Mark, Sender, str], En
 
 
 KINDS = (
-    Kind(PINNED, "pinned", "pin", Pin, _marking(PINNED, Pinned), is_for_instructors=True, is_audited=True),
+    Kind(PINNED, "pinned", "pin", Pin, _marking(PINNED, Pinned), least_role=Role.ASSISTANT, is_audited=True),
     Kind(ANSWERED, "answered", "answer", Answer, _marking(ANSWERED, Answered)),
     Kind(QUESTIONED, "questioned", "question", Question, _marking(QUESTIONED, Questioned)),
     Kind(
-        ENDORSED, "endorsed", "endorse", Endorse, _marking(ENDORSED, Endorsed), is_for_instructors=True, is_audited=True
+        ENDORSED,
+        "endorsed",
+        "endorse",
+        Endorse,
+        _marking(ENDORSED, Endorsed),
+        least_role=Role.ASSISTANT,
+        is_audited=True,
     ),
 )

@@ -6,7 +6,7 @@ import msgspec
 
 from educa_chat.events.kind import UNNAMED, Entry, Kind, Sender, Seq, Stored, WithText
 from educa_chat.markup.links import without_links
-from educa_chat.protocol import encode_body
+from educa_chat.protocol import Role, encode_body
 
 MESSAGE, EDITED, DELETED = 1, 2, 3
 
@@ -59,7 +59,8 @@ class StoredMessage(NamedTuple):
 def is_ordinary(entry: Entry) -> bool:
     """Whether the log needs to keep no variants of `entry`, because `ordinary_variants` makes them of its message.
 
-    A message isn't when it mentions somebody, is anonymous or is sent as a question: its variants say what it was then.
+    A message isn't when it mentions somebody, is anonymous, is sent as a question or by an assistant: its variants say
+    what it was then.
     """
     return entry.kind == MESSAGE and entry.mentioned is None and entry.argument is None
 
@@ -115,7 +116,7 @@ def _send(command: SendMessage, sender: Sender, html: str) -> Entry:
         instructor = msgspec.structs.replace(message, anonymous=True, pseudonym=UNNAMED)
         message = msgspec.structs.replace(message, id=msgspec.UNSET, user=UNNAMED, name=UNNAMED, anonymous=True)
         basic.user = UNNAMED
-    is_ordinary = not (command.question or command.anonymous)
+    flags = {"question": command.question, "anonymous": command.anonymous, "assistant": sender.role is Role.ASSISTANT}
     return sender.entry(
         MESSAGE,
         message,
@@ -124,7 +125,7 @@ def _send(command: SendMessage, sender: Sender, html: str) -> Entry:
         body=command.message,
         html=html,
         target=command.reply_to,
-        argument=None if is_ordinary else {"question": command.question, "anonymous": command.anonymous},
+        argument=flags if any(flags.values()) else None,
     )
 
 

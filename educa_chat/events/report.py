@@ -4,7 +4,7 @@ import msgspec
 
 from educa_chat.events.kind import Entry, Kind, Sender, Seq, Stored
 from educa_chat.events.text import normalise_text
-from educa_chat.protocol import Hidden
+from educa_chat.protocol import Hidden, Role
 
 REPORTED, SETTLED = 12, 13
 MAX_REASON = 500
@@ -47,5 +47,5 @@ def _settle(command: Settle, sender: Sender, _: str) -> Entry:
 
 KINDS = (
     Kind(REPORTED, "reported", "report", Report, _report, is_audited=True),
-    Kind(SETTLED, "settled", "settle", Settle, _settle, is_for_instructors=True, is_audited=True),
+    Kind(SETTLED, "settled", "settle", Settle, _settle, least_role=Role.ASSISTANT, is_audited=True),
 )

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from educa_chat.events.kind import Entry, Kind, Sender, Stored
-from educa_chat.protocol import Hidden
+from educa_chat.protocol import Hidden, Role
 
 MUTED, SLOWED, CLOSED, ANONYMITY = 7, 8, 9, 14
 MAX_MUTE_MINUTES = 366 * 24 * 60
@@ -79,16 +79,16 @@ def _set_anonymity(command: Anonymity, sender: Sender, _: str) -> Entry:
 
 
 KINDS = (
-    Kind(MUTED, "muted", "mute", Mute, _mute, is_for_instructors=True, is_audited=True),
-    Kind(SLOWED, "slowed", "slow", Slow, _slow, is_for_instructors=True, is_audited=True),
-    Kind(CLOSED, "closed", "close", Close, _close, is_for_instructors=True, is_audited=True),
+    Kind(MUTED, "muted", "mute", Mute, _mute, least_role=Role.ASSISTANT, is_audited=True),
+    Kind(SLOWED, "slowed", "slow", Slow, _slow, least_role=Role.INSTRUCTOR, is_audited=True),
+    Kind(CLOSED, "closed", "close", Close, _close, least_role=Role.INSTRUCTOR, is_audited=True),
     Kind(
         ANONYMITY,
         "anonymity",
         "anonymity",
         Anonymity,
         _set_anonymity,
-        is_for_instructors=True,
+        least_role=Role.INSTRUCTOR,
         is_audited=True,
     ),
 )

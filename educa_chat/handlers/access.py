@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from educa_chat.handlers.keys import MEMBERSHIPS, READING_TURNS, READS, SESSION_ID, SETTINGS, VISITORS
 from educa_chat.limits import RateLimit
 from educa_chat.log_lines import log_also
+from educa_chat.protocol import Role
 from educa_chat.storage.courses import MAX_COURSE_ID, Membership
 from educa_chat.storage.sessions import Visitor
 
@@ -93,9 +94,18 @@ async def membership_of(request: web.Request, visitor: Visitor, course: int) -> 
 
 
 async def instructor_of(request: web.Request, visitor: Visitor, course: int) -> Membership:
-    """The visitor's membership as an instructor. Raises HTTPForbidden for students and strangers alike."""
+    """The visitor's membership as an instructor. Raises HTTPForbidden for everybody else."""
+    return await _membership_as(Role.INSTRUCTOR, request, visitor, course)
+
+
+async def staff_of(request: web.Request, visitor: Visitor, course: int) -> Membership:
+    """The visitor's membership as an instructor or assistant. Raises HTTPForbidden for students and strangers alike."""
+    return await _membership_as(Role.ASSISTANT, request, visitor, course)
+
+
+async def _membership_as(role: Role, request: web.Request, visitor: Visitor, course: int) -> Membership:
     membership = await membership_of(request, visitor, course)
-    if not membership.is_instructor:
+    if not membership.role.includes(role):
         raise web.HTTPForbidden
     return membership
 

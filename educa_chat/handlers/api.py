@@ -1,4 +1,4 @@
-"""JSON over HTTP: a visitor's rooms; a room's history, search and members, and what its instructors must know."""
+"""JSON over HTTP: a visitor's rooms; a room's history, search and members, and what its staff must know."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
-from educa_chat.handlers.access import api_visitor, course_id, instructor_of, membership_of, take
+from educa_chat.handlers.access import api_visitor, course_id, membership_of, staff_of, take
 from educa_chat.handlers.keys import DATABASE, HUB, MARKERS, MEMBER_LOOKUPS, READS, SEARCHES
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.protocol import MAX_SEQ, json_id
@@ -70,7 +70,7 @@ class Room(msgspec.Struct):
 
 
 class RoomsAnswer(msgspec.Struct):
-    """The rooms of the courses that the visitor has joined or owns, by title."""
+    """The rooms of the visitor's courses, by title; a superuser has all."""
 
     rooms: Sequence[Room]
 
@@ -89,7 +89,7 @@ async def messages(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await api_visitor(request)
     membership = await membership_of(request, visitor, course)
-    reader = Reader(visitor.user_id, membership.is_instructor)
+    reader = Reader(visitor.user_id, membership.role.is_staff)
     database = request.app[DATABASE]
     if "seqs" in request.query:
         return _page_answer(request, await read_messages(database, course, reader, query_numbers(request, "seqs")))
@@ -118,14 +118,14 @@ async def messages(request: web.Request) -> web.Response:
 async def muted(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await api_visitor(request)
-    await instructor_of(request, visitor, course)
+    await staff_of(request, visitor, course)
     return _answer(request, MutedAnswer(await read_muted(request.app[DATABASE], course)))
 
 
 async def reported(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await api_visitor(request)
-    await instructor_of(request, visitor, course)
+    await staff_of(request, visitor, course)
     return _answer(request, ReportedAnswer(await reported_messages(request.app[DATABASE], course)))
 
 
@@ -137,7 +137,7 @@ async def found_messages(request: web.Request) -> web.Response:
     if not words.strip() or len(words) > MAX_QUERY or not _is_storable(words):
         raise web.HTTPBadRequest
     take(request.app[SEARCHES], visitor)
-    reader = Reader(visitor.user_id, membership.is_instructor)
+    reader = Reader(visitor.user_id, membership.role.is_staff)
     return _page_answer(request, await search(request.app[DATABASE], course, reader, words))
 
 
@@ -153,9 +153,7 @@ async def members(request: web.Request) -> web.Response:
     found = await find_members(request.app[DATABASE], course, prefix)
     return _answer(
         request,
-        MembersAnswer(
-            [FoundMember(one.username, one.name, "instructor" if one.teaches else "student") for one in found]
-        ),
+        MembersAnswer([FoundMember(one.username, one.name, one.role) for one in found]),
     )
 
 

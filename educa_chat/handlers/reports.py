@@ -10,7 +10,7 @@ from educa_chat.errors import CommandRefused
 from educa_chat.events.kind import Stored
 from educa_chat.events.message import Delete
 from educa_chat.events.report import Settle
-from educa_chat.handlers.access import course_id, instructor_of, page_visitor, too_many_requests
+from educa_chat.handlers.access import course_id, page_visitor, staff_of, too_many_requests
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.keys import CHAT, DATABASE
@@ -30,10 +30,10 @@ _COMMANDS: dict[str, Callable[[int], Stored]] = {
 
 
 async def queue(request: web.Request) -> web.Response:
-    """The messages with open reports, for the room's instructors."""
+    """The messages with open reports, for the room's instructors and assistants."""
     course = course_id(request)
     visitor = await page_visitor(request)
-    membership = await instructor_of(request, visitor, course)
+    membership = await staff_of(request, visitor, course)
     before = query_number(request, "before")
     reported = await read_queue(request.app[DATABASE], course, before=before, limit=MESSAGES_A_PAGE + 1)
     return await render(
@@ -50,7 +50,7 @@ async def deal(request: web.Request) -> web.Response:
     """Settle the reports of a message or delete it, as the posted form says, and lead back to the queue."""
     course = course_id(request)
     visitor = await page_visitor(request)
-    membership = await instructor_of(request, visitor, course)
+    membership = await staff_of(request, visitor, course)
     if not await is_own_form(request):
         raise web.HTTPForbidden
     form = await posted_form(request)

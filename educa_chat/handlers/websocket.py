@@ -58,7 +58,7 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         room_state = await request.app[ROOM_STATES].load((visitor.user_id, course))
         if room_state is None:
             raise web.HTTPForbidden
-        reports = len(await reported_messages(request.app[DATABASE], course)) if membership.is_instructor else UNSET
+        reports = len(await reported_messages(request.app[DATABASE], course)) if membership.role.is_staff else UNSET
         welcome = Welcome(
             room=WelcomeRoom(id=json_id(course), title=membership.title),
             me=Me(user=visitor.username, name=visitor.name, role=membership.role),

@@ -57,9 +57,14 @@ async def find_password_kinds(database: Database, parameters: Mapping[str, Colle
     return [row["kind"] for row in rows]
 
 
+async def is_platform_owned(database: Database) -> bool:
+    """Whether a Django site has made the tables."""
+    return await database.fetchval("select to_regclass('django_migrations')") is not None
+
+
 async def refuse_platform(database: Database) -> None:
     """Raise PlatformOwned if the tables belong to a Django site."""
-    if await database.fetchval("select to_regclass('django_migrations')") is not None:
+    if await is_platform_owned(database):
         raise PlatformOwned("the users and courses of this database belong to a Django site: change them there")
 
 

@@ -1,4 +1,7 @@
-"""The courses and who is in them: the learning platform's tables, which only a stand-alone chat may write to."""
+"""The courses and who is in them.
+
+Only a stand-alone chat may write to the learning platform's tables. The staff of a course is always ours.
+"""
 
 import re
 import unicodedata
@@ -8,9 +11,10 @@ from typing import NamedTuple
 
 import asyncpg
 
-from educa_chat.errors import RecordExists, RecordMissing
+from educa_chat.errors import OwnerFixed, RecordExists, RecordMissing
+from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
-from educa_chat.storage.accounts import DISPLAY_NAME
+from educa_chat.storage.accounts import DISPLAY_NAME, is_platform_owned, refuse_platform
 from educa_chat.storage.pool import Database
 
 MAX_COURSE_ID = 2**63 - 1
@@ -18,16 +22,11 @@ FOUND_MEMBERS = 10
 
 
 class Membership(NamedTuple):
-    """What a user is in a course, by the rule of the SQL function `educa_chat.member`: instructor, else student."""
+    """What a user is in a course: their highest role, by the SQL function `educa_chat.membership`."""
 
     course: int
     title: str
-    is_instructor: bool
-
-    @property
-    def role(self) -> str:
-        """The role's name in the protocol."""
-        return "instructor" if self.is_instructor else "student"
+    role: Role
 
 
 class Course(NamedTuple):
@@ -36,7 +35,7 @@ class Course(NamedTuple):
     id: int
     title: str
     subject: str
-    teaches: bool
+    role: Role
 
 
 class Member(NamedTuple):
@@ -44,7 +43,7 @@ class Member(NamedTuple):
 
     username: str
     name: str
-    teaches: bool
+    role: Role
 
 
 class Module(NamedTuple):
@@ -69,59 +68,42 @@ async def find_memberships(
     """The memberships of active users (user, course), left out where there is none or no such course."""
     users, courses = zip(*membership_keys, strict=True) if membership_keys else ((), ())
     rows = await database.fetch(
-        "select p.user_id, p.course, c.title, m.is_instructor"
+        "select p.user_id, p.course, c.title, m.role::text"
         " from unnest($1::integer[], $2::bigint[]) p (user_id, course)"
-        " cross join lateral (select is_instructor from educa_chat.member()"
-        "  where user_id = p.user_id and course = p.course order by is_instructor desc limit 1) m"
+        " cross join lateral (select role from educa_chat.membership()"
+        "  where user_id = p.user_id and course = p.course order by role desc limit 1) m"
         " join courses_course c on c.id = p.course",
         users,
         courses,
     )
-    return {(user_id, course): Membership(course, *columns) for user_id, course, *columns in rows}
-
-
-async def present_memberships(
-    database: Database, memberships: Collection[tuple[int, int, bool]]
-) -> set[tuple[int, int, bool]]:
-    """Return those of `memberships` (user, course, as an instructor) that are still valid."""
-    users, courses, instructors = zip(*memberships, strict=True) if memberships else ((), (), ())
-    rows = await database.fetch(
-        "select m.user_id, m.course, m.is_instructor"
-        " from unnest($1::integer[], $2::bigint[], $3::boolean[]) m (user_id, course, is_instructor)"
-        " cross join lateral (select from educa_chat.member()"
-        "  where user_id = m.user_id and course = m.course and is_instructor = m.is_instructor limit 1) now",
-        users,
-        courses,
-        instructors,
-    )
-    return {(row["user_id"], row["course"], row["is_instructor"]) for row in rows}
+    return {(user_id, course): Membership(course, title, Role(role)) for user_id, course, title, role in rows}
 
 
 async def find_members(database: Database, course: int, prefix: str) -> list[Member]:
-    """Some of the students of `course` and its owner, of whom the username or a word of the name begins with `prefix`.
+    """Some of the staff and students of `course` of whom the username or a word of the name begins with `prefix`.
 
-    At most FOUND_MEMBERS: the owner first, then who is called just so. Accents and case make no difference. `prefix`
-    has neither NUL nor surrogates.
+    At most FOUND_MEMBERS: the highest roles first, then an exact username. Accents and case make no difference.
+    `prefix` has neither NUL nor surrogates.
     """
     matches = "(u.username || ' ' || u.first_name || ' ' || u.last_name) ~ $2"
     rows = await database.fetch(
-        f"select u.username, {DISPLAY_NAME} as name, u.id = c.owner_id as teaches"
-        " from courses_course c cross join lateral ("
-        "  select user_id from educa_chat.member() where course = c.id and is_named and is_instructor"
-        "  union select user_id from educa_chat.member() where course = c.id and is_named"
+        f"select u.username, {DISPLAY_NAME} as name, found.role::text from ("
+        " select user_id, max(role) as role from ("
+        "  select user_id, role from educa_chat.membership() where course = $1 and is_named and role > 'student'"
+        "  union select user_id, role from educa_chat.membership() where course = $1 and is_named"
         "   and user_id = (select id from auth_user where username = $3)"
         # One by one in the order of an index until there are enough, however many users the course and the site have.
-        "  union (select m.user_id from educa_chat.member() m"
+        "  union (select m.user_id, m.role from educa_chat.membership() m"
         "   cross join lateral (select * from auth_user where id = m.user_id limit 1) u"
-        f"  where m.course = c.id and not m.is_instructor and {matches}"
+        f"  where m.course = $1 and m.role = 'student' and {matches}"
         f"  order by m.user_id limit {FOUND_MEMBERS})"
-        f" ) found join auth_user u on u.id = found.user_id where c.id = $1 and {matches}"
-        f" order by teaches desc, u.username = $3 desc, u.id limit {FOUND_MEMBERS}",
+        f" ) named group by user_id) found join auth_user u on u.id = found.user_id where {matches}"
+        f" order by found.role desc, u.username = $3 desc, u.id limit {FOUND_MEMBERS}",
         course,
         _word_pattern(prefix),
         prefix,
     )
-    return [Member(*row) for row in rows]
+    return [Member(username, name, Role(role)) for username, name, role in rows]
 
 
 def _word_pattern(prefix: str) -> str:
@@ -156,15 +138,20 @@ _LIKE_LETTER = _letters_by_plain()
 
 
 async def courses_of(database: Database, user_id: int) -> list[Course]:
-    """The courses that the user has joined or owns, by title."""
+    """The courses of the user, by title: those that name them, and all for a superuser."""
     rows = await database.fetch(
-        "select c.id, c.title, s.title, c.owner_id = $1 from courses_course c"
-        " join courses_subject s on s.id = c.subject_id"
-        " where c.id in (select course from educa_chat.member() where user_id = $1 and is_named)"
-        " order by c.title, c.id",
+        "select id, title, subject, max(role)::text from ("
+        # Two queries: those of the courses that name a user are probes of an index.
+        + " union all ".join(
+            "select c.id, c.title, s.title as subject, m.role from educa_chat.membership() m"
+            " join courses_course c on c.id = m.course join courses_subject s on s.id = c.subject_id"
+            f" where m.user_id = $1 and {condition}"
+            for condition in ("m.is_named", "not m.is_named")
+        )
+        + ") mine group by id, title, subject order by title, id",
         user_id,
     )
-    return [Course(*row) for row in rows]
+    return [Course(id, title, subject, Role(role)) for id, title, subject, role in rows]
 
 
 async def course_page(database: Database, course: int) -> CoursePage | None:
@@ -221,29 +208,75 @@ async def add_module(database: Database, course: int, title: str, description: s
     )
 
 
-async def enrol(database: Database, username: str, course: int) -> None:
-    """Make the user a student of `course`. Raises RecordMissing, RecordExists."""
+async def enrol(database: Database, username: str, course: int, role: Role = Role.STUDENT) -> None:
+    """Give the user `role` in `course`, whatever they were in it, and let their sockets know.
+
+    Beside a site, its staff is ours and its students are the site's. Raises RecordMissing, RecordExists when they have
+    the role already, OwnerFixed when they own the course, and PlatformOwned.
+    """
     user_id = await _user_id(database, username)
-    try:
-        await database.execute(
-            "insert into courses_course_students (course_id, user_id) values ($1, $2)", course, user_id
+    is_site = await is_platform_owned(database)
+    if is_site and role is Role.STUDENT:
+        await refuse_platform(database)
+    async with database.connection() as connection, connection.transaction():
+        row = await connection.fetchrow(
+            "select owner_id = $2, (select role::text from educa_chat.staff where course = $1 and user_id = $2),"
+            " exists (select from courses_course_students where course_id = $1 and user_id = $2)"
+            " from courses_course where id = $1",
+            course,
+            user_id,
         )
-    except asyncpg.UniqueViolationError:
-        raise RecordExists(f"{username} is a student of the course {course} already") from None
-    except asyncpg.ForeignKeyViolationError:
-        raise RecordMissing(f"there is no course {course}") from None
+        if row is None:
+            raise RecordMissing(f"there is no course {course}")
+        is_owner, staff_role, is_student = row
+        if is_owner:
+            raise OwnerFixed(f"{username} owns the course {course}, and therefore teaches it")
+        if role == (staff_role or (Role.STUDENT if is_student else None)):
+            article = "a student" if role is Role.STUDENT else f"an {role}"
+            raise RecordExists(f"{username} is {article} of the course {course} already")
+        if role is Role.STUDENT:
+            await connection.execute("delete from educa_chat.staff where course = $1 and user_id = $2", course, user_id)
+            await connection.execute(
+                "insert into courses_course_students (course_id, user_id) values ($1, $2) on conflict do nothing",
+                course,
+                user_id,
+            )
+        else:
+            await connection.execute(
+                "insert into educa_chat.staff (course, user_id, role) values ($1, $2, $3::text::educa_chat.role)"
+                " on conflict (course, user_id) do update set role = excluded.role",
+                course,
+                user_id,
+                role,
+            )
+            if not is_site:
+                await connection.execute(
+                    "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
+                )
+    await notify(database, "user", str(user_id))
 
 
 async def unenrol(database: Database, username: str, course: int) -> None:
-    """Remove the user from `course`, and close their connections to its room. Raises RecordMissing."""
+    """Take the user out of `course`, whatever they are in it, and off its sockets.
+
+    Raises RecordMissing, OwnerFixed when they own the course, and PlatformOwned when a site has enrolled them.
+    """
     user_id = await _user_id(database, username)
-    gone = await database.fetchval(
-        "delete from courses_course_students where course_id = $1 and user_id = $2 returning id",
-        course,
-        user_id,
+    if await database.fetchval("select owner_id = $2 from courses_course where id = $1", course, user_id):
+        raise OwnerFixed(f"{username} owns the course {course}: choose another owner first")
+    was_staff = await database.fetchval(
+        "delete from educa_chat.staff where course = $1 and user_id = $2 returning true", course, user_id
     )
-    if gone is None:
-        raise RecordMissing(f"{username} is no student of the course {course}")
+    was_student = await database.fetchval(
+        "select true from courses_course_students where course_id = $1 and user_id = $2", course, user_id
+    )
+    if was_student and not (was_staff and await is_platform_owned(database)):
+        await refuse_platform(database)
+        await database.execute(
+            "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
+        )
+    if not was_staff and not was_student:
+        raise RecordMissing(f"{username} is not in the course {course}")
     await notify(database, "user", str(user_id))
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from educa_chat.markup.links import without_links
 from educa_chat.mentions import EVERYBODY
+from educa_chat.protocol import Role
 from educa_chat.storage.pool import Database
 
 PAGE_BYTES = 512 * 1024
@@ -20,8 +21,8 @@ _REACTIONS_OF_M = (
     "  from educa_chat.reaction where course = m.course and seq = m.seq group by emoji) r)"
 )
 COLUMNS = (
-    "m.seq, m.author, m.client_id, m.username, m.name, m.instructor, m.at, m.body, m.html, m.reply_to, m.edited,"
-    " m.deleted, m.pinned, m.question, m.answered, m.answers, m.endorsed, m.pseudonym, m.mentions,"
+    "m.seq, m.author, m.client_id, m.username, m.name, m.instructor, m.assistant, m.at, m.body, m.html, m.reply_to,"
+    " m.edited, m.deleted, m.pinned, m.question, m.answered, m.answers, m.endorsed, m.pseudonym, m.mentions,"
     f" {_REACTIONS_OF_M} as reactions"
 )
 """The columns of `educa_chat.message m` that `message_of` needs."""
@@ -44,7 +45,7 @@ class _StoredReaction(msgspec.Struct):
     ids: list[int]
 
     def as_seen_by(self, reader: "Reader") -> Reaction:
-        if reader.is_instructor:
+        if reader.is_staff:
             return Reaction(self.emoji, self.users)
         own: str | msgspec.UnsetType = msgspec.UNSET
         if reader.user_id in self.ids:
@@ -61,7 +62,8 @@ class Reader(NamedTuple):
     """The user who reads the page. It decides which names of anonymous authors are shown."""
 
     user_id: int
-    is_instructor: bool
+    is_staff: bool
+    """Whether they see what instructors and assistants see."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -171,6 +173,7 @@ def message_of(
     username: str,
     name: str,
     instructor: bool,
+    assistant: bool,
     at: datetime,
     body: str,
     html: str | None,
@@ -187,20 +190,20 @@ def message_of(
     reactions: str | None,
 ) -> Message:
     """Return the message of a row with `COLUMNS`, as `reader` may see it."""
-    concealed = None if reader.is_instructor else pseudonym
+    concealed = None if reader.is_staff else pseudonym
     return Message(
         seq=seq,
         id=client_id if concealed is None else msgspec.UNSET,
         user=concealed or username,
         name=concealed or name,
-        role="instructor" if instructor else "student",
+        role=Role.ASSISTANT if assistant else Role.INSTRUCTOR if instructor else Role.STUDENT,
         datetime=at.isoformat(timespec="microseconds"),
         message=body,
         html=without_links(body) if html is None else html,
         reply_to=reply_to,
         own=author == reader.user_id,
         anonymous=pseudonym is not None,
-        pseudonym=pseudonym if reader.is_instructor and pseudonym is not None else msgspec.UNSET,
+        pseudonym=pseudonym if reader.is_staff and pseudonym is not None else msgspec.UNSET,
         edited=edited,
         deleted=deleted,
         pinned=pinned,

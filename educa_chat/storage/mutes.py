@@ -20,9 +20,10 @@ async def read_muted(database: Database, course: int) -> list[MutedStudent]:
     """Return the muted students of `course`, the one whose mute ends first at the front."""
     rows = await database.fetch(
         f"select u.username, {DISPLAY_NAME}, m.until from educa_chat.mute m"
-        " join auth_user u on u.id = m.user_id and not u.is_superuser"
+        " join auth_user u on u.id = m.user_id"
         " join educa_chat.member() student using (course, user_id)"
         " where m.course = $1 and m.until > now() and not student.is_instructor"
+        " and educa_chat.role_of(m.course, m.user_id) = 'student'"
         " order by m.until",
         course,
     )

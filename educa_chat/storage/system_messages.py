@@ -33,7 +33,7 @@ async def read_system_messages(
         first,
         last,
         reader.user_id,
-        reader.is_instructor,
+        reader.is_staff,
         MAX_SYSTEM_MESSAGES,
     )
     return [row["variant"] for row in reversed(rows)]

@@ -15,7 +15,7 @@ from educa_chat.frames import Text
 from educa_chat.markers import Markers
 from educa_chat.metrics import Metrics, ResetReason
 from educa_chat.presence import Presence
-from educa_chat.protocol import CloseCode, ErrorCode, Limits, Me, State, Welcome, close_frame, pong_frame
+from educa_chat.protocol import CloseCode, ErrorCode, Limits, Me, Role, State, Welcome, close_frame, pong_frame
 from educa_chat.protocol import Room as WelcomeRoom
 from educa_chat.room import BUFFER_LIMIT_BYTES, Room
 from educa_chat.settings import Limits as LimitSettings
@@ -105,7 +105,7 @@ class Scene:
             self.services,
             self.room,
             Visitor(1, "ana", "Ana", "a session"),
-            Membership(COURSE, "Algebra", is_instructor=False),
+            Membership(COURSE, "Algebra", Role.STUDENT),
             0,
             NullTranslations(),
             is_full=is_full,

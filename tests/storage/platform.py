@@ -6,7 +6,7 @@ from educa_chat.protocol import encode_body
 from educa_chat.storage.messages import Reader
 from educa_chat.storage.pool import Database
 
-READER = Reader(1000, is_instructor=True)
+READER = Reader(1000, is_staff=True)
 """The teacher."""
 
 

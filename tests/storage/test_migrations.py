@@ -11,6 +11,7 @@ from educa_chat.events.kind import Entry, Sender
 from educa_chat.events.registry import BY_COMMAND, KINDS
 from educa_chat.events.room_rules import Close
 from educa_chat.metrics import Metrics
+from educa_chat.protocol import Role
 from educa_chat.storage import migrate as runner
 from educa_chat.storage.log import Accepted, Appender, Outcome
 from educa_chat.storage.migrate import Functions, Migration, functions, migrate, migrations, require_current_schema
@@ -121,7 +122,7 @@ async def stored(appender: Appender, entry: Entry) -> None:
 
 def close(client_id: str) -> Entry:
     """An entry that is no message: it goes through the function of its kind."""
-    sender = Sender(TEACHER, "user", "User", 1, True, client_id, datetime.now(UTC))
+    sender = Sender(TEACHER, "user", "User", 1, Role.INSTRUCTOR, client_id, datetime.now(UTC))
     return BY_COMMAND[Close].entry(Close(on=False), sender, "")
 
 

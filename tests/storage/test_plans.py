@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from educa_chat.storage.audit import read_audit_entries
-from educa_chat.storage.courses import courses_of, find_members, find_memberships, present_memberships
+from educa_chat.storage.courses import courses_of, find_members, find_memberships
 from educa_chat.storage.log import Log
 from educa_chat.storage.markers import find_markers, unread_counts
 from educa_chat.storage.messages import Page, read_messages, read_page
@@ -45,6 +45,9 @@ FILL = f"""
     insert into courses_course_students (course_id, user_id)
     select 1 + (n * 7 + k * 13) % {COURSES}, n from generate_series(1, {USERS}) n, generate_series(1, 5) k
     on conflict do nothing;
+    insert into educa_chat.staff (course, user_id, role)
+    select n, {COURSES} + n, case n % 2 when 0 then 'assistant' else 'instructor' end::educa_chat.role
+    from generate_series(1, {COURSES}) n;
     insert into educa_chat.room (course, head, said, last_at)
     select n, case n when 1 then {EVENTS} else 5 end, case n when 1 then {EVENTS} else 5 end, now()
     from generate_series(1, {COURSES}) n;
@@ -152,12 +155,10 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "many visitors": lambda database: find_visitors(database, SESSIONS),
     "one membership": lambda database: find_memberships(database, [(7, 63)]),
     "many memberships": lambda database: find_memberships(database, [(user, 63) for user in range(1, 20)]),
-    "memberships that hold": lambda database: present_memberships(
-        database, [(user, 63, user % 2 == 0) for user in range(1, 20)]
-    ),
     "members whose names begin alike": lambda database: find_members(database, 63, "user"),
     "members whose names are nobody's": lambda database: find_members(database, 63, "zz"),
     "the courses of a student": lambda database: courses_of(database, USERS),
+    "the courses of an assistant": lambda database: courses_of(database, COURSES + 2),
     "the courses of a teacher": lambda database: courses_of(database, 1),
 }
 
@@ -168,7 +169,10 @@ async def test_a_hot_path_reads_no_table_whole(database: ExplainingDatabase, que
     await QUESTIONS[question](database)
     (explained,) = database.plans
     for node in nodes(explained["Plan"]):
-        assert node["Node Type"] != "Seq Scan" or node["Relation Name"] in SMALL_TABLES, explained
+        # The branch of a superuser is planned for everybody, and carried out for nobody else.
+        assert node["Node Type"] != "Seq Scan" or node["Relation Name"] in SMALL_TABLES or not node["Actual Loops"], (
+            explained
+        )
         # What is sorted is what is given, a page at most; and an index that finds more than that is the wrong one.
         assert "Sort" not in node["Node Type"] or node["Actual Rows"] <= PAGE, explained
         # Of a table that is small anyhow, the catalogue's too, all of it may be looked through.

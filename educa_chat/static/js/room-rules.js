@@ -7,6 +7,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Whether the reader may write in the room, how often, and whether anonymously. */
 export class RoomRules {
+  /** whether the reader is an instructor or an assistant: the server judges settings by itself */
   isInstructor;
   isClosed = false;
   slowSeconds = 0;
@@ -30,7 +31,7 @@ export class RoomRules {
 
   /** @param {Frame} welcome */
   begin({ me, limits, state }) {
-    this.isInstructor = me.role === 'instructor';
+    this.isInstructor = me.role !== 'student';
     this.change({
       isClosed: Boolean(state.closed),
       anonymity: Boolean(state.anonymity),

@@ -34,7 +34,7 @@ const CATCH_UP_WITHIN_MS = 2000;
 const room = pageData('course-id');
 /** @type {string} */
 const user = pageData('request-user');
-/** @type {{name: string, role: 'student' | 'instructor'}} */
+/** @type {{name: string, role: Role}} */
 let author = pageData('reader');
 const pageRole = author.role;
 const storageKey = `${user}:${room}`;
@@ -136,7 +136,7 @@ const composer = new Composer({
   onTyping: typingReporter(() => connection.send({ type: 'typing' })),
 });
 
-const rules = new RoomRules(author.role === 'instructor', showRules);
+const rules = new RoomRules(author.role !== 'student', showRules);
 
 // Parts that are loaded when they are needed.
 
@@ -282,7 +282,7 @@ function connectButtons() {
     if (!completion.isWanted && field.value.includes('@')) completion.open((opened) => opened.look());
   });
 
-  if (pageRole === 'instructor') {
+  if (pageRole !== 'student') {
     classPanel.prefetchFor(byId('class-button'));
     byId('class-bar').addEventListener('toggle', () => classPanel.open((opened) => opened.loadMuted()));
   }

@@ -1,5 +1,8 @@
 // The types that many scripts share: the words of the protocol, and messages as the page shows them. Browsers never load this.
 
+/** What somebody is in a course. */
+type Role = 'student' | 'assistant' | 'instructor';
+
 /** A message as it stands now, from the API or the socket. */
 interface Message {
   /** its place in the room's log */
@@ -8,7 +11,7 @@ interface Message {
   id?: string;
   user: string;
   name: string;
-  role: 'student' | 'instructor';
+  role: Role;
   datetime: string;
   /** as it was typed */
   message: string;
@@ -87,7 +90,7 @@ interface Page {
 interface Member {
   user: string;
   name: string;
-  role: 'student' | 'instructor';
+  role: Role;
 }
 
 /** The frame `error`. */
@@ -210,7 +213,7 @@ interface OutgoingCallbacks {
   storageKey: string;
   user: string;
   /** Returns the user as pending messages name them. */
-  author: () => { name: string; role: 'student' | 'instructor' };
+  author: () => { name: string; role: Role };
   log: import('./log/log-view.js').LogView;
   toast: import('./toast.js').Toast;
   send: OutboxCallbacks['send'];

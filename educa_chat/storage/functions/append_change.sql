@@ -71,6 +71,14 @@ language sql immutable as $$
     select case when not (change.entry).by_instructor then 'forbidden' end
 $$;
 
+-- For the settings of a room.
+create or replace function educa_chat.refuse_assistants(change educa_chat.change) returns text
+language plpgsql stable as $$
+begin
+    return case when educa_chat.role_of((change.entry).course, (change.entry).actor) is distinct from 'instructor'
+        then 'forbidden' end;
+end $$;
+
 create or replace function educa_chat.refuse_muted(change educa_chat.change) returns text
 language sql stable as $$
     select case when not (change.entry).by_instructor and exists (

@@ -35,7 +35,8 @@ begin
             ) end as thread
         from (
             select ordinals[n] as ordinal, u.*, coalesce((argument ->> 'question')::boolean, false) as is_question,
-                coalesce((argument ->> 'anonymous')::boolean, false) as is_anonymous
+                coalesce((argument ->> 'anonymous')::boolean, false) as is_anonymous,
+                coalesce((argument ->> 'assistant')::boolean, false) as is_assistant
             from unnest(entries) with ordinality u (course, kind, actor, by_instructor, client_id,
                 student, instructor, basic, username, name, body, html, mentioned, target, argument, n)
         ) e
@@ -97,9 +98,9 @@ begin
     stored_message as (
         insert into educa_chat.message
             (course, seq, author, client_id, username, name, instructor, at, body, html, reply_to, question, thread,
-             pseudonym, mentions)
+             pseudonym, mentions, assistant)
         select course, new_seq, actor, client_id, username, name, by_instructor, new_at, body, html, target, is_question,
-            thread, pseudonym, mentions
+            thread, pseudonym, mentions, is_assistant
         from with_variants where is_new
     ),
     moved_head as (

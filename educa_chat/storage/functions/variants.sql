@@ -38,7 +38,7 @@ return educa_chat.lead(seq, at) || convert_to(
     '"type":"chat_message",' || case when pseudonym is null then '"id":' || to_json(message.client_id) || ',' else '' end
     || '"user":' || to_json(coalesce(pseudonym, message.username))
     || ',"name":' || to_json(coalesce(pseudonym, message.name))
-    || ',"role":"' || case when message.instructor then 'instructor' else 'student' end
+    || ',"role":"' || case when message.assistant then 'assistant' when message.instructor then 'instructor' else 'student' end
     || '","message":"","html":"",' || coalesce('"reply_to":' || message.reply_to || ',', '')
     || case when message.pseudonym is not null then '"anonymous":true,' else '' end
     || case when pseudonym is null then coalesce('"pseudonym":' || to_json(message.pseudonym) || ',', '') else '' end

@@ -59,7 +59,7 @@ function headOf({ name, role, datetime, own, anonymous, pseudonym }) {
   time.title = exactTimeOf(datetime);
   const head = el('header', 'head');
   head.append(author);
-  if (role === 'instructor') head.append(el('span', 'badge', text('message.instructor')));
+  if (role !== 'student') head.append(el('span', 'badge', text(`message.${role}`)));
   if (anonymous) {
     const words = own ? text('message.anonymous_you') : pseudonym ? text('message.anonymous_as', { name: pseudonym }) : text('message.anonymous');
     head.append(el('span', 'badge anonymous', words));

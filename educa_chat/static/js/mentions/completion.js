@@ -197,7 +197,7 @@ function optionOf({ user, name, role }, place) {
   option.id = `${LIST}-${place}`;
   option.role = 'option';
   option.append(avatar({ user, name }), el('bdi', '', name), ' ', el('bdi', 'mention-user', `@${user}`));
-  if (role === 'instructor' && user !== EVERYBODY) option.append(' ', el('span', 'badge', text('message.instructor')));
+  if (role !== 'student' && user !== EVERYBODY) option.append(' ', el('span', 'badge', text(`message.${role}`)));
   return option;
 }
 

@@ -155,7 +155,7 @@ function resultOf({ seq, name, role, datetime, message }, words) {
   time.title = exactTimeOf(datetime);
   const head = el('span', 'found-head');
   head.append(author);
-  if (role === 'instructor') head.append(el('span', 'badge', text('message.instructor')));
+  if (role !== 'student') head.append(el('span', 'badge', text(`message.${role}`)));
   head.append(time);
   const body = el('span', 'found-body');
   body.dir = 'auto';

@@ -5,7 +5,7 @@ insert into educa_chat.kind (number, name, is_system_message) values (14, 'anony
 create or replace function educa_chat.apply_anonymity(inout change educa_chat.change)
 language plpgsql volatile as $$
 begin
-    change.outcome := coalesce(educa_chat.refuse_students(change), 'ok');
+    change.outcome := coalesce(educa_chat.refuse_students(change), educa_chat.refuse_assistants(change), 'ok');
     if change.outcome = 'ok' then
         update educa_chat.room r set anonymity = ((change.entry).argument ->> 'on')::boolean
         where r.course = (change.entry).course;

@@ -13,8 +13,8 @@ begin
         return;
     end if;
     select u.id into person from auth_user u
-    where u.username = (change.entry).argument ->> 'user' and not u.is_superuser
-        and educa_chat.is_member((change.entry).course, u.id, false);
+    where u.username = (change.entry).argument ->> 'user'
+        and educa_chat.role_of((change.entry).course, u.id) = 'student';
     if not found then
         change.outcome := 'bad_request';
         return;
