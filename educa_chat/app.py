@@ -1,4 +1,4 @@
-"""Puts the parts together: the only place that knows every concrete class."""
+"""Creates the components. The only module that knows every concrete class."""
 
 import asyncio
 import logging
@@ -51,17 +51,17 @@ from educa_chat.translations import load_translations
 logger = logging.getLogger(__name__)
 
 READS_AT_ONCE = 4
-"""How many requests of one user read the database at a time, in a process."""
+"""How many requests of one user may read the database at a time, per process."""
 FORM_BYTES = 64 * 1024
 COMMIT_TIMEOUT_S = 1.0
-"""How long a process that stops waits for a last commit: those whose people wait for an answer were waited for."""
+"""How long a stopping process waits for a last commit. Commits with a waiting client are already done."""
 
 
 def build_app(settings: Settings) -> web.Application:
-    """The whole server as one application; its resources are opened when it starts and closed when it stops.
+    """Return the whole server as one application. It opens its resources at startup and closes them at shutdown.
 
-    Starting raises DatabaseUnavailable, and SchemaMismatch where the schema is not up to date and this is production.
-    Raises SettingsInvalid without a session key: `serve` chooses one where none is set.
+    Starting it raises DatabaseUnavailable, and in production SchemaMismatch if the schema is not up to date. Raises
+    SettingsInvalid without a session key; `serve` sets one if there is none.
     """
     if not settings.session.key:
         raise SettingsInvalid("session.key: missing")
@@ -69,7 +69,7 @@ def build_app(settings: Settings) -> web.Application:
     connections = Connections()
     app = web.Application(
         client_max_size=FORM_BYTES,
-        # No browser compresses a form, and 200 KB would unpack to 200 MB in the event loop.
+        # Browsers never compress a form, and 200 KB could decompress to 200 MB in the event loop.
         handler_args={"auto_decompress": False},
         middlewares=[
             identify_requests(settings.server.trusted_proxies),
@@ -105,7 +105,7 @@ def build_app(settings: Settings) -> web.Application:
         )
         environment.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
         if settings.server.mode == "production":
-            # Compiled now, because the first visitor of a page would hold up everybody else for 50 ms.
+            # Compile now. Otherwise the first visitor of a page would block the event loop for 50 ms.
             for name in environment.list_templates(["html"]):
                 environment.get_template(name)
     strings = render_strings({language: app[page] for language, page in keys.PAGES.items()})
@@ -132,7 +132,7 @@ def _route(app: web.Application, settings: Settings, identity: Identity) -> None
             web.get(static.PATH + "{path:.+}", app[keys.STATIC_FILES].serve),
         ]
     )
-    # Our pages use the addresses under /chat/. The others are for programs, and for a chat that stands alone.
+    # Our pages use the addresses under /chat/. The others are for programs, and for a stand-alone chat.
     for prefix in ("/chat", "/students"):
         app.router.add_get(f"{prefix}/courses/", pages.my_courses)
         app.router.add_get(f"{prefix}/course/{{course}}/", pages.course)
@@ -205,7 +205,7 @@ async def _find_visitors(identity: Identity, session_ids: Collection[str]) -> di
 
 
 async def _drain(app: web.Application) -> None:
-    """Take nobody new, finish what is under way, and send everybody to another node."""
+    """Accept no new clients, finish what is in progress, and send all clients to other nodes."""
     if app[keys.SOCKETS].draining:
         return
     app[keys.HUB].stop_presence()

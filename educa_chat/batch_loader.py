@@ -1,4 +1,4 @@
-"""Loads values in batches: the keys that arrive while one query is under way share the next."""
+"""Loads values in batches: keys that arrive during one query share the next."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
@@ -27,7 +27,7 @@ class BatchLoader(Generic[Key, Value]):
         """Return the value of `key`, or None if there is none. Raises what `load_many` raises for the batch."""
         self._keys.add(key)
         if self._next is None:
-            # In a context of its own, because it doesn't load only for the request that starts it.
+            # In a context of its own, because it also loads for other requests than the one that starts it.
             self._next = asyncio.create_task(self._load_batch(), name=self._name, context=Context())
         return (await asyncio.shield(self._next)).get(key)
 

@@ -1,4 +1,4 @@
-"""Commands become entries: checks rate, length and role. The append judges what depends on stored state."""
+"""Turns commands into entries: checks rate, length and role. The append checks what depends on stored state."""
 
 import secrets
 from collections.abc import Callable, Coroutine
@@ -24,28 +24,28 @@ from educa_chat.storage.log import Appender, Log, Outcome
 from educa_chat.storage.sessions import Visitor
 
 TYPING_EVERY_S = 2.0
-"""How often one person's typing in a room is published at most."""
+"""The minimum time between two typing signals of one user in a room."""
 
 
 class Typists(Protocol):
     """Who is typing in which room."""
 
     def signal_typing(self, course: int, person: Person, *, is_student: bool) -> None:
-        """Let the others in the room know that `person` is typing."""
+        """Tell the others in the room that `person` is typing."""
 
     def end_typing(self, course: int, user_id: int) -> None:
         """Drop a signal that is not published yet: the message is sent."""
 
 
 class Renderer(Protocol):
-    """Makes HTML of texts that contain markup."""
+    """Renders texts that contain markup to HTML."""
 
     async def render(self, user_id: int, text: str) -> str:
-        """`text` of the user as HTML; as it was typed where markup would take too long."""
+        """Return `text` of the user as HTML, or as it was typed if rendering takes too long."""
 
 
 class Chat:
-    """Turns commands into entries, and refuses early what needs no stored state. The append judges the rest."""
+    """Turns commands into entries, and refuses early where no stored state is needed. The append checks the rest."""
 
     def __init__(
         self,
@@ -74,10 +74,10 @@ class Chat:
         membership: Membership,
         on_outcome: Callable[[str, Outcome], None],
     ) -> Coroutine[Any, Any, None] | None:
-        """Do what `command` asks for. Later `on_outcome` is called once, with the command's id and its outcome.
+        """Execute `command`. Later, call `on_outcome` once with the command's id and its outcome.
 
-        Usually the command is on its way when this returns. A text with markup is rendered first, outside the event
-        loop: then this returns a coroutine, which the caller awaits before it handles the connection's next command.
+        Usually the entry is queued when this returns. If the text contains markup, this returns a coroutine that
+        renders it outside the event loop. The caller awaits it before it handles the connection's next command.
 
         Both raise CommandRefused.
         """
@@ -87,7 +87,7 @@ class Chat:
                 self._typists.signal_typing(membership.course, person, is_student=not membership.role.is_staff)
             return None
         kind = BY_COMMAND[type(command)]
-        # One that came without an id gets one here, so that it too can be appended again without being said twice.
+        # A command without an id gets one here, so that it can be appended again without being stored twice.
         id = command.id or next(self._ids)
         if wait_s := self._commands.take((membership.course, visitor.user_id)):
             raise CommandRefused(ErrorCode.RATE_LIMITED, retry_after=retry_after(wait_s), id=command.id)
@@ -121,7 +121,7 @@ class Chat:
     ) -> None:
         kind = BY_COMMAND[type(command)]
         try:
-            # Nobody makes the server render what it is going to refuse.
+            # Don't render a text that will be refused.
             foreseen = await self._log.foresee(kind.entry(command, sender, ""))
         except DatabaseUnavailable:
             raise CommandRefused(ErrorCode.UNAVAILABLE, id=command.id) from None

@@ -1,4 +1,4 @@
-"""The socket of a room: the client's messages become commands, and the room writes its events to it."""
+"""One socket in a room: it turns messages of the client into commands, and the room writes events to it."""
 
 import asyncio
 import logging
@@ -56,10 +56,10 @@ STRIKES_BURST = 1000
 STRIKES_PER_SECOND = 10
 WEIGHTS = {ErrorCode.RATE_LIMITED: 1, ErrorCode.UNAVAILABLE: 0}
 WEIGHT_OTHERWISE = 5
-"""What each rule that a user breaks counts. About 200 malformed frames or 1,000 rate-limited ones lead to 1008.
+"""How much each broken rule counts. About 200 malformed frames or 1,000 rate-limited ones lead to 1008.
 
-A ping or a pong counts like a malformed frame: two per second are fine forever, which is more than any client needs to
-check the connection. A flood of them would cost the process time that nobody benefits from.
+A ping or a pong counts like a malformed frame: two per second are always allowed, which is more than any client needs
+to check the connection. A flood of them would waste the time of the process.
 """
 
 _numbers = count(1)
@@ -169,7 +169,7 @@ class ChatSocket(WebSocket):
             self.begin_close(code)
 
     async def drain(self) -> None:
-        """Handle nothing more, wait for the outstanding answers, and close: this process is going away."""
+        """Stop handling messages, wait for the outstanding answers, and close: this process is going away."""
         self._is_draining = True
         if self._unanswered:
             self._all_answered = self._loop.create_future()
@@ -179,12 +179,13 @@ class ChatSocket(WebSocket):
             self._ended = self._loop.create_future()
             await asyncio.wait([self._ended])
 
-    # Its own life.
+    # The life of the socket.
 
     async def serve(self, welcome: Welcome, after: int | None, reset: ResetReason | None) -> None:
-        """Greet, bring the socket from `after` or the welcome's head to the head of the room, and read from then on.
+        """Send the welcome, replay events up to the head of the room, and then read messages.
 
-        `reset` is why the client can't go on after the seq `after`, if it can't.
+        The replay begins after the seq `after`, or after the head in the welcome. `reset` is the reason why the client
+        can't continue there, if any.
         """
         self._services.heartbeat.add(self)
         self._services.sockets.add(self)
@@ -205,7 +206,7 @@ class ChatSocket(WebSocket):
         if self.is_closing or self.is_closed:
             # The client disconnected during the replay.
             self.leave()
-        # From here on commands are answered, after the replay.
+        # Commands are answered only from here on, after the replay.
         self.release()
 
     def leave(self) -> None:
@@ -267,7 +268,7 @@ class ChatSocket(WebSocket):
             self._answer_refused(refusal)
 
     def _start_work(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work`, and handle nothing more until it is done, so that commands take effect in their order."""
+        """Do `work`, and handle no other message until it is done, so that commands take effect in order."""
         self.hold()
         self._working = self._loop.create_task(self._work(work), name=f"work of socket {self._number}")
 

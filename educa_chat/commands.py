@@ -1,4 +1,4 @@
-"""Commands: what a client asks for. A frame becomes a command."""
+"""Commands: the requests of a client. Decodes a frame into a command."""
 
 import json
 import re
@@ -13,11 +13,11 @@ from educa_chat.protocol import ErrorCode
 
 
 class Typing(msgspec.Struct, frozen=True):
-    """The command `typing`: a signal, which is not stored and takes no id."""
+    """The command `typing`: a signal, which is not stored and has no id."""
 
 
 class Read(msgspec.Struct, frozen=True):
-    """The command `read`: its sender has read up to `seq`. It is no event, and takes no id."""
+    """The command `read`: the sender has read up to `seq`. It is not an event and has no id."""
 
     seq: Seq
 
@@ -38,19 +38,19 @@ class _Envelope(msgspec.Struct):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _WITH_TEXT = frozenset(kind.command_name for kind in KINDS if issubclass(kind.command, WithText))
 MAX_SHORT_FRAME = 8192
-"""How many characters a command without a message's text may have, however its strings are escaped; and how many one
-with a text may have besides its strings."""
+"""How many characters a command without a text may have, however its strings are escaped. A command with a text may
+have as many besides its strings."""
 MAX_OBJECTS = 32
-"""How many JSON objects a command may have. It is one, and unknown fields may have others."""
+"""How many JSON objects a command may contain: itself, and those in unknown fields."""
 MAX_STRINGS = 128
-"""How many strings of a command are looked at. Any more count as if they were no strings."""
+"""How many strings of a command are examined. The characters of further strings count as if outside strings."""
 _JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 def decode_command(frame: str, *, id_required: bool) -> Command:
     """Read a command.
 
-    Raises CommandRefused with bad_json, bad_request or unknown_type, and with the command's id where it has one. The
+    Raises CommandRefused with bad_json, bad_request or unknown_type, and with the command's id if it has one. The
     work is bounded whatever the frame contains: under a millisecond for 64 KiB.
     """
     id: object = None
@@ -70,7 +70,7 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
     if id_required and isinstance(command, Stored) and command.id is None:
         raise CommandRefused(ErrorCode.BAD_REQUEST)
     try:
-        # Up to here it is JSON, so what is behind it need not be looked at.
+        # The JSON is complete here, so the rest needn't be examined.
         _PAIRS.raw_decode(frame.lstrip())
     except (ValueError, RecursionError):
         raise CommandRefused(ErrorCode.BAD_REQUEST, id=_client_id(id)) from None
@@ -78,18 +78,18 @@ def decode_command(frame: str, *, id_required: bool) -> Command:
 
 
 def _is_too_complex(frame: str, *, has_text: bool) -> bool:
-    """Whether the JSON in `frame` would take long to decode: it is long without its strings, or has many objects."""
+    """Return whether decoding `frame` would take long: it is long without its strings, or has many objects."""
     if len(frame) <= MAX_SHORT_FRAME and frame.count("{") <= MAX_OBJECTS:
         return False
     if len(frame) > MAX_SHORT_FRAME and not has_text:
         return True
-    # What is in a string costs little, whatever it is.
+    # The content of a string is cheap to decode.
     structure = _JSON_STRING.sub("", frame, MAX_STRINGS)
     return len(structure) > MAX_SHORT_FRAME or structure.count("{") > MAX_OBJECTS
 
 
 def _client_id(value: object) -> str | None:
-    """`value` where it is of the form of a client's id; a refusal names no other."""
+    """Return `value` if it is a valid client id. A refusal names no other."""
     try:
         return msgspec.convert(value, ClientId)
     except msgspec.ValidationError:
@@ -97,7 +97,7 @@ def _client_id(value: object) -> str | None:
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
-    """Raise ValueError for a field that comes twice, of which msgspec takes the last and other readers the first."""
+    """Raise ValueError for a repeated field: msgspec takes the last one, other parsers take the first."""
     if len(dict(pairs)) < len(pairs):
         raise ValueError
 

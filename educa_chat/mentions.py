@@ -1,35 +1,35 @@
-"""Whom a message mentions: `@` and a username, and `@all`. Who of them is a member, the append decides."""
+"""Finds mentions in a message: `@` and a username, or `@all`. The append decides which of them are members."""
 
 import re
 import unicodedata
 
 MOST = 50
-"""More than so many names in one message are not looked for."""
+"""How many names in one message count."""
 EVERYBODY = "*"
-"""Stands for everybody among names; no username has this sign."""
+"""Stands for `@all` among names. No username contains this character."""
 _EVERYBODY_WRITTEN = "all"
 
-# As Django's `UnicodeUsernameValidator` has it.
+# The characters that Django's `UnicodeUsernameValidator` allows.
 _NAME = re.compile(r"[\w.@+-]{1,150}")
 _WRITTEN = re.compile(r"(?<![\w@])@([\w.@+-]+)")
 _UNREAD = re.compile(r"<(a|code|math|pre)\b.*?</\1>", re.DOTALL)
 _QUOTE = re.compile(r"<blockquote>(?:(?!<blockquote>).)*?</blockquote>", re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 PUNCTUATION = ".@+-"
-"""What may end a username, and in a text rather ends the sentence."""
+"""Characters that may end a username, but usually end the sentence."""
 
 
 def mentioned_in(html: str, *, by_instructor: bool) -> str | None:
-    """The names behind an `@` in a rendered message, in order and each once, with a space between; None: no names.
+    """Return the names after an `@` in a rendered message, in order, each once, separated by spaces. None: no names.
 
-    What stands in code, in a formula, in a link or in a quote mentions nobody. Of an instructor, `@all` is EVERYBODY,
-    in front; it is nobody's name.
+    Names in code, formulas, links and quotes don't count. An instructor's `@all` becomes EVERYBODY, at the front. No
+    user can have the name `all`.
     """
     if "@" not in html:
         return None
     text = _UNREAD.sub("\n", html)
     while _QUOTE.search(text):
-        # The innermost quotes first.
+        # Remove the innermost quotes first.
         text = _QUOTE.sub("\n", text)
     text = _TAG.sub("\n", text)
     names = dict.fromkeys(map(_normalised, _WRITTEN.findall(text)))
@@ -41,5 +41,5 @@ def mentioned_in(html: str, *, by_instructor: bool) -> str | None:
 
 
 def _normalised(name: str) -> str:
-    """`name` as Django keeps usernames: NFKC."""
+    """Return `name` in NFKC, as Django stores usernames."""
     return name if name.isascii() else unicodedata.normalize("NFKC", name)

@@ -1,6 +1,6 @@
-"""What this process tells of itself, for Prometheus. Counts and times, never what anybody said.
+"""The metrics of this process for Prometheus: counts and times, never message texts.
 
-The one place that names the metrics; `docs/watching.md` says what to make of them.
+This is the only module that names the metrics. `docs/watching.md` explains them.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from educa_chat.protocol import CloseCode, ErrorCode
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 EVENT_LOOP_INTERVAL_S = 0.25
 
-# When each series began: nobody here asks, and it doubles what a scrape carries.
+# The creation time of each series isn't used, and would double the size of a scrape.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 CommitFailure = Literal["retried", "given_up", "locked", "halved", "refused"]
@@ -41,7 +41,7 @@ PayloadFault = Literal["version", "forged", "stale", "malformed"]
 
 LEFT, LOST = 1000, 1006
 _PEER_CODES = (LOST, *FailureCode)
-"""What ends a socket without our asking (RFC 6455 §7.4.1); any other code is the client's own and counts as LEFT."""
+"""Codes of sockets that we didn't close (RFC 6455 §7.4.1). Other codes are the client's own and count as LEFT."""
 
 
 class Metrics:
@@ -148,7 +148,7 @@ class Metrics:
         busy_connections: Callable[[], int],
         idle_connections: Callable[[], int],
     ) -> None:
-        """Tell what these return at each time of asking."""
+        """Report the values that these functions return at each scrape."""
         self._gauge("sockets", "Open sockets.", sockets)
         self._gauge("rooms", "Open rooms.", rooms)
         self._gauge("draining", "1 while this process sends its people away and takes nobody new.", is_draining)
@@ -168,14 +168,14 @@ class Metrics:
         self._closes[str(code)].inc()
 
     def count_departure(self, code: int | None) -> None:
-        """Count a socket that closed otherwise, with whatever code the client gave."""
+        """Count a socket that closed in another way, with any code that the client sent."""
         self._closes[str(code if code in _PEER_CODES else LEFT)].inc()
 
     def count_resume(self, outcome: ResumeOutcome) -> None:
         self._resumes[outcome].inc()
 
     def count_reset(self, reason: ResetReason) -> None:
-        """Count why a resume is a reset; the resume is counted too."""
+        """Count the reason for a reset. `count_resume` counts it too."""
         self._resets[reason].inc()
 
     def count_evictions(self, reason: EvictionReason, rooms: int) -> None:
@@ -193,7 +193,7 @@ class Metrics:
         self._commit_failures[outcome].inc()
 
     def count_deliveries(self, count: int, at: str) -> None:
-        """Count what one write of a room delivered; `at` is the `datetime` of the newest event in it."""
+        """Count the events of one write. `at` is the `datetime` of the newest one."""
         self._deliveries.inc(count)
         self._delivery_lag.observe(max(0.0, self._now() - datetime.fromisoformat(at).timestamp()))
 
@@ -211,7 +211,7 @@ class Metrics:
         self._dropped_payloads[reason].inc()
 
     async def measure_event_loop(self) -> None:
-        """Find out again and again how late the event loop is, until cancelled."""
+        """Measure repeatedly how late the event loop runs a timer, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + EVENT_LOOP_INTERVAL_S
@@ -219,10 +219,10 @@ class Metrics:
             self._event_loop_lag.observe(max(0.0, loop.time() - due))
 
     def expose(self) -> bytes:
-        """All of it in Prometheus' text format, to be sent as CONTENT_TYPE."""
+        """Return all metrics in the text format of Prometheus. Its type is CONTENT_TYPE."""
         return generate_latest(self._registry)
 
-    # Every series is there from the start, at 0: a rate needs something to have grown from.
+    # Create every series at 0, because a rate needs an earlier value.
 
     def _counter(self, name: str, meaning: str) -> Counter:
         return Counter(f"educa_chat_{name}", meaning, registry=self._registry)

@@ -1,4 +1,4 @@
-"""The protocol, version 1: its codes, its audiences, and what the server sends. `events/` has the kinds of event."""
+"""The protocol, version 1: codes, audiences, and the frames of the server. `events/` has the kinds of event."""
 
 from enum import IntEnum, StrEnum
 from struct import Struct as Packer
@@ -7,11 +7,11 @@ import msgspec
 
 SUBPROTOCOL = "educa-chat.v1"
 MAX_SEQ = 2**53
-"""The largest integer that every JSON reader keeps exactly."""
+"""The largest integer that every JSON parser represents exactly."""
 
 
 class ErrorCode(StrEnum):
-    """Why a command was refused; the command had no effect and the socket stays open."""
+    """Why a command was refused. The command had no effect, and the socket stays open."""
 
     BAD_JSON = "bad_json"
     BAD_REQUEST = "bad_request"
@@ -46,7 +46,7 @@ class Role(StrEnum):
 
 
 class CloseCode(IntEnum):
-    """Why the server ends a socket; RFC 6455 §7.4 and our own from 4000 on."""
+    """Why the server closes a socket: codes of RFC 6455 §7.4, and our own from 4000 on."""
 
     GOING_AWAY = 1001
     POLICY_VIOLATION = 1008
@@ -66,7 +66,7 @@ class Audience(IntEnum):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One entry of a room's log as finished JSON, in a variant for each audience."""
+    """One entry of a room's log as JSON, in a variant for each audience."""
 
     seq: int
     student: bytes
@@ -75,10 +75,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     basic: bytes | None
     """None: basic clients get nothing."""
     concealed_user_id: int | None = None
-    """The id of the user it is by or about, where students don't see that. This user's own sockets get the frame `own`
-    first, and the instructors' variant of what is hidden from other students."""
+    """The id of the user it is by or about, if students can't see that. This user's own sockets get the frame `own`
+    first, and the instructors' variant of events that are hidden from other students."""
     redacts: "tuple[Event, ...]" = ()
-    """Earlier events as they stand since this one: what they said is gone."""
+    """Earlier events in the state after this one: their texts are gone."""
 
     @property
     def at(self) -> str:
@@ -87,17 +87,17 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """The bytes of all its variants, and of what it redacts."""
+        """The bytes of all variants, and of the events it redacts."""
         own = len(self.student) + len(self.instructor or b"") + len(self.basic or b"")
         return own + sum(event.size for event in self.redacts) if self.redacts else own
 
     @property
     def anonymous_messages(self) -> int:
-        """How many anonymous messages the room has more since this event, deleted ones not counted: 1, 0 or -1."""
+        """The change in the number of anonymous messages that aren't deleted: 1, 0 or -1."""
         return _is_anonymous(self) - sum(map(_is_anonymous, self.redacts))
 
     def variant(self, audience: Audience) -> bytes | None:
-        """What `audience` sees; None: nothing."""
+        """Return the variant for `audience`. None: nothing is sent."""
         if audience is Audience.BASIC:
             return self.basic
         if audience is Audience.INSTRUCTOR and self.instructor is not None:
@@ -106,18 +106,18 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 def _is_anonymous(event: Event) -> bool:
-    """Whether it is an anonymous message, deleted or not."""
+    """Return whether this is an anonymous message, deleted or not."""
     # No text contains this: its quotes are escaped.
     return event.concealed_user_id is not None and b'"anonymous":true' in event.student
 
 
 def lead(seq: int, at: str) -> bytes:
-    """The beginning of each variant of the event `seq`; `encode_body` makes the rest."""
+    """Return the beginning of each variant of the event `seq`. `encode_body` makes the rest."""
     return b'{"seq":%d,"datetime":"%b",' % (seq, at.encode())
 
 
 def is_hidden(variant: bytes) -> bool:
-    """Whether an event says nothing in this variant, or in the frame of this variant."""
+    """Return whether this variant of an event, or its frame, is `hidden`."""
     return b'"type":"hidden"' in variant
 
 
@@ -128,16 +128,16 @@ def datetime_in(variant: bytes) -> str:
 
 
 def anonymity_in(variant: bytes) -> bool | None:
-    """Return whether students may be anonymous since this event, or None if the event is about something else."""
-    # No text holds this, for its quotes are escaped there.
+    """Return whether this event allows anonymous messages, or None if it is about something else."""
+    # No text contains this, because its quotes are escaped there.
     return b'"on":true' in variant if b'"type":"anonymity"' in variant else None
 
 
 class Hidden(msgspec.Struct, tag="hidden"):
-    """What students see of an event that is not for them."""
+    """The students' variant of an event that they may not see."""
 
 
-# What the server says besides events.
+# The other frames of the server.
 
 
 class Room(msgspec.Struct):
@@ -158,12 +158,12 @@ class Limits(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """What else a page must know of the room."""
+    """The state of the room that a page needs."""
 
     closed: bool
     pinned: list[int]
     anonymity: bool
-    """Whether students may be anonymous to each other."""
+    """Whether students may send anonymous messages."""
     read: int
     """How far the reader has read."""
     reports: int | msgspec.UnsetType = msgspec.UNSET
@@ -182,13 +182,13 @@ class Welcome(msgspec.Struct, tag="welcome"):
 
 
 class Own(msgspec.Struct, tag="own"):
-    """The event that follows is by the reader or about them, and other students don't see that."""
+    """The next event is by the reader or about them, and other students can't see that."""
 
     seq: int
 
 
 class Reset(msgspec.Struct, tag="reset"):
-    """The client is too far behind; the stream goes on with `after` + 1."""
+    """The client has missed too much. The stream continues with `after` + 1."""
 
     after: int
 
@@ -212,7 +212,7 @@ class Error(msgspec.Struct, tag="error", omit_defaults=True):
 
 
 class PresenceSignal(msgspec.Struct, tag="presence", omit_defaults=True):
-    """Who is in the room; `users` and their full `names` only while they are few."""
+    """Who is in the room. `users` and their full `names` only if they are few."""
 
     count: int
     users: list[str] = []
@@ -238,17 +238,17 @@ _LENGTH_64 = Packer("!BBQ")
 
 
 def encode(struct: msgspec.Struct) -> bytes:
-    """`struct` as JSON."""
+    """Return `struct` as JSON."""
     return _ENCODER.encode(struct)
 
 
 def encode_body(struct: msgspec.Struct) -> bytes:
-    """An event's JSON without its opening brace, for the append to put `seq` and `datetime` in front."""
+    """Return an event's JSON without its opening brace. The append puts `seq` and `datetime` in front."""
     return _ENCODER.encode(struct)[1:]
 
 
 def text_frame(payload: bytes) -> bytes:
-    """`payload` as one unmasked text frame (RFC 6455 §5.2)."""
+    """Return `payload` as one unmasked text frame (RFC 6455 §5.2)."""
     length = len(payload)
     if length < 126:
         return bytes((0x81, length)) + payload
@@ -258,19 +258,19 @@ def text_frame(payload: bytes) -> bytes:
 
 
 PING_FRAME = b"\x89\x00"
-"""A ping that says nothing (RFC 6455 §5.5.2)."""
+"""A ping without a payload (RFC 6455 §5.5.2)."""
 
 
 def pong_frame(payload: bytes) -> bytes:
-    """The answer to a ping that said `payload`, which has at most 125 bytes (RFC 6455 §5.5.3)."""
+    """Return the answer to a ping with `payload`, which has at most 125 bytes (RFC 6455 §5.5.3)."""
     return bytes((0x8A, len(payload))) + payload
 
 
 def close_frame(code: int | None) -> bytes:
-    """A close frame without a reason, and where `code` is None without a code (RFC 6455 §5.5.1)."""
+    """Return a close frame without a reason, and without a code if `code` is None (RFC 6455 §5.5.1)."""
     return b"\x88\x00" if code is None else b"\x88\x02" + code.to_bytes(2, "big")
 
 
 def json_id(number: int) -> int | str:
-    """A room's id in JSON: a number up to 2^53, and a string beyond."""
+    """Return a room's id for JSON: a number up to 2^53, and a string beyond."""
     return number if number <= MAX_SEQ else str(number)

@@ -1,4 +1,4 @@
-"""Tasks that live as long as what they work for."""
+"""Tasks that end with their owner."""
 
 import asyncio
 import logging
@@ -19,8 +19,8 @@ RESTART_PAUSE_S = 1.0
 async def end(tasks: Collection[asyncio.Task[None]]) -> None:
     """Cancel `tasks` until they have ended.
 
-    Once is not enough: before Python 3.12 `asyncio.wait_for`, which the drivers use, loses a cancellation that comes
-    in the moment in which it has what it waited for.
+    One cancellation may not be enough: before Python 3.12, `asyncio.wait_for`, which the drivers use, loses a
+    cancellation that arrives at the moment when the wait is over.
     """
     going_on = set(tasks)
     while going_on:
@@ -33,8 +33,8 @@ async def end(tasks: Collection[asyncio.Task[None]]) -> None:
 async def running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
     """Run `work`, which never ends by itself, while the context lasts.
 
-    Should it end all the same, the process is asked to stop: a server that lacks a component would look alive and not
-    be. The context then raises ComponentEnded when it is left, so that the process exits with an error code and is
+    If it ends anyway, the process is asked to stop, because a server without one of its components would only look
+    alive. The context then raises ComponentEnded when it ends, so the process exits with an error code and is
     started again.
     """
     task = asyncio.create_task(work, name=name)
@@ -47,15 +47,14 @@ async def running(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[N
         has_ended = task.done()
         await end([task])
     if has_ended:
-        raise ComponentEnded(f"{name} has ended by itself")
+        raise ComponentEnded(f"{name} ended unexpectedly")
 
 
 @asynccontextmanager
 async def supervised(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> AsyncIterator[None]:
-    """Run `work()` while the context lasts, and begin it anew after a pause whenever it raises an exception.
+    """Run `work()` while the context lasts. Restart it after a pause whenever it raises an exception.
 
-    For work that can be begun anew at any moment, since what it has missed comes again. Should it return, the process
-    stops as in `running`.
+    For work that can restart at any moment without missing anything. If it returns, the process stops as in `running`.
     """
 
     async def persist() -> None:
@@ -63,7 +62,7 @@ async def supervised(work: Callable[[], Coroutine[Any, Any, None]], name: str) -
             try:
                 return await work()
             except Exception:
-                logger.exception("%s failed, and begins anew", name)
+                logger.exception("%s failed and is started again", name)
                 await asyncio.sleep(RESTART_PAUSE_S)
 
     async with running(persist(), name):
@@ -72,5 +71,5 @@ async def supervised(work: Callable[[], Coroutine[Any, Any, None]], name: str) -
 
 def _ended(task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
-    logger.critical("%s has ended by itself, so this process stops", task.get_name(), exc_info=error)
+    logger.critical("%s ended unexpectedly; stopping the process", task.get_name(), exc_info=error)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The languages of the pages, and which of them a reader gets."""
+"""The languages of the pages, and the choice of one for each request."""
 
 import io
 from gettext import GNUTranslations, NullTranslations
@@ -13,7 +13,7 @@ LANGUAGES = ("en", "es")
 
 
 def load_translations() -> dict[str, NullTranslations]:
-    """The catalogues by language, compiled in memory, so that no compiled file has to be kept in step."""
+    """Return the catalogues by language. They are compiled in memory, so no compiled files can be out of date."""
     translations: dict[str, NullTranslations] = {SOURCE_LANGUAGE: NullTranslations()}
     for language in LANGUAGES:
         if language == SOURCE_LANGUAGE:
@@ -28,7 +28,7 @@ def load_translations() -> dict[str, NullTranslations]:
 
 
 def negotiate_language(accept_language: str) -> str:
-    """The language that suits an Accept-Language header best (RFC 9110 §12.5.4)."""
+    """Return the best language for an Accept-Language header (RFC 9110 §12.5.4)."""
     wanted: list[tuple[float, str]] = []
     for part in accept_language.split(",")[:20]:
         tag, _, parameter = part.strip().partition(";")

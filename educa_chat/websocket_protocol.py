@@ -366,7 +366,7 @@ class Heartbeat:
                     try:
                         socket.beat()
                     except Exception:
-                        # An edge: whatever is wrong with one socket must not keep the others from their beats.
+                        # An edge: an error in one socket must not keep the others from being pinged.
                         logger.exception("the beat of a socket failed")
                         self._slots[0].discard(socket)
                         socket.abort()

@@ -90,8 +90,8 @@ async def test_a_component_that_ends_stops_the_process_in_order_and_the_exit_cod
             # Whoever is here is sent to another node, as when the process is asked to stop.
             assert await socket.close_code() == 1001
         assert await node.ended() == 1, node.output
-    assert "appender has ended by itself, so this process stops" in node.output
-    assert node.output.splitlines()[-1] == "educa-chat: appender has ended by itself"
+    assert "appender ended unexpectedly; stopping the process" in node.output
+    assert node.output.splitlines()[-1] == "educa-chat: appender ended unexpectedly"
 
 
 async def test_a_worker_whose_component_ends_is_started_again(
@@ -113,7 +113,7 @@ async def test_a_worker_whose_component_ends_is_started_again(
                     with suppress(aiohttp.ClientError):
                         await ana.enter()
         assert await node.stop() == 0, node.output
-    assert "appender has ended by itself" in node.output
+    assert "appender ended unexpectedly" in node.output
 
 
 async def test_supervised_work_that_fails_begins_anew_and_is_ended_with_its_context(
@@ -132,7 +132,7 @@ async def test_supervised_work_that_fails_begins_anew_and_is_ended_with_its_cont
 
     async with asyncio.timeout(10), supervised(work, "some work"):
         await has_begun_thrice.wait()
-    assert caplog.text.count("some work failed, and begins anew") == 2
+    assert caplog.text.count("some work failed and is started again") == 2
     assert beginnings == 3
 
 

@@ -1,4 +1,4 @@
-"""What a kind of event is: a command that a client sends, the event that everybody sees, and the entry in between."""
+"""The kinds of event: the command that a client sends, the event that everyone sees, and the entry in between."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ ClientId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[
 Seq = Annotated[int, msgspec.Meta(ge=1, le=MAX_SEQ)]
 
 UNNAMED = "\0"
-"""Stands for a name that the append puts in or leaves out: students may see the name, a pseudonym or nothing.
+"""Stands for a name that the append fills in: students see the name, a pseudonym or nothing.
 
 No name and no text contains it.
 """
@@ -34,10 +34,10 @@ class WithText(Stored, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What is to be stored; the type `educa_chat.entry` in the database has the same fields in the same order.
+    """An event to store. The type `educa_chat.entry` in the database has the same fields in the same order.
 
-    The variants are JSON without the opening brace: the append puts seq and datetime there. Where only the append knows
-    which name students see, they have UNNAMED instead.
+    The variants are JSON without the opening brace: the append adds seq and datetime. They contain UNNAMED if only the
+    append knows which name students may see.
     """
 
     course: int
@@ -60,13 +60,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     mentioned: str | None
     """The names that the text mentions, members' or not, as `mentions.mentioned_in` finds them."""
     target: int | None
-    """The seq that it is about."""
+    """The seq of the message that it is about."""
     argument: str | None
-    """What else its kind needs, as JSON."""
+    """Other data for its kind, as JSON."""
 
     @property
     def size(self) -> int:
-        """About the bytes that it holds while it waits."""
+        """Roughly how many bytes of memory it uses while it waits."""
         return len(self.student) + len(self.instructor or b"") + len(self.basic or b"") + len(self.body)
 
 
@@ -79,7 +79,7 @@ class Sender(NamedTuple):
     course: int
     role: Role
     client_id: str
-    """The command's id, or one that was made for it."""
+    """The id of the command, or one that was made for it."""
     now: datetime
 
     def entry(
@@ -94,7 +94,7 @@ class Sender(NamedTuple):
         target: int | None = None,
         argument: dict[str, Any] | None = None,
     ) -> Entry:
-        """The entry of an event of the sender's."""
+        """Return the entry of an event by the sender."""
         return Entry(
             course=self.course,
             kind=kind,
@@ -114,27 +114,27 @@ class Sender(NamedTuple):
         )
 
     def entry_on_message(self, kind: int, event: msgspec.Struct, **fields: Any) -> Entry:
-        """The entry of an event about a message. Only the append knows which name students may see in it."""
+        """Return the entry of an event about a message. Only the append knows which name students may see in it."""
         return self.entry(kind, msgspec.structs.replace(event, user=UNNAMED), instructor=event, **fields)
 
 
 class Kind(NamedTuple):
     """A kind of event. Its module has one or several of these in `KINDS`.
 
-    The file `storage/functions/events/<name>.sql` has the function that judges and applies its entries, and says
+    The file `storage/functions/events/<name>.sql` has the function that checks and applies its entries, and says
     whether the room shows it as a system message.
     """
 
     number: int
-    """In the log. Never used again for another kind."""
+    """Its number in the log. Never reused for another kind."""
     name: str
     """The `type` of the event."""
     command_name: str
     """The `type` of the command."""
     command: type[Stored]
     entry: Callable[[Any, Sender, str], Entry]
-    """What is to be stored of a command, given the HTML of its text (empty without one). Raises CommandRefused."""
+    """Make the entry of a command, given the HTML of its text (empty without one). Raises CommandRefused."""
     least_role: Role = Role.STUDENT
-    """Whether students may not give the command; the append checks again."""
+    """The lowest role that may give the command. The append checks it again."""
     is_audited: bool = False
     """Whether the audit log shows it."""

@@ -1,4 +1,4 @@
-"""Marks: what a message is, or is no longer. Pinned, a question, an answer, endorsed by an instructor."""
+"""Marks on a message: pinned, a question, an answer, endorsed by an instructor."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ PINNED, ANSWERED, QUESTIONED, ENDORSED = 5, 6, 10, 11
 
 
 class Mark(Stored, frozen=True, kw_only=True):
-    """A command that sets a mark, or takes it back."""
+    """A command that sets or removes a mark."""
 
     target: Seq
     on: bool
@@ -34,7 +34,7 @@ class Endorse(Mark, frozen=True, kw_only=True):
 
 
 class Marked(msgspec.Struct):
-    """The event; the tags say which mark."""
+    """The event. The tag says which mark."""
 
     user: str
     target: int

@@ -22,7 +22,7 @@ class SendMessage(WithText, frozen=True, kw_only=True):
 class ChatMessage(msgspec.Struct, tag="chat_message", omit_defaults=True):
     """A message, for students and instructors.
 
-    Where it is anonymous, students get no id, and the pseudonym as user and name; instructors get it as `pseudonym`.
+    If it is anonymous, students get no id, and the pseudonym as user and name. Instructors get it as `pseudonym`.
     """
 
     id: str | msgspec.UnsetType
@@ -45,7 +45,7 @@ class BasicMessage(msgspec.Struct, tag="chat_message"):
 
 
 class StoredMessage(NamedTuple):
-    """What the log keeps of an ordinary message, from which `ordinary_variants` makes its event again."""
+    """The stored fields of an ordinary message, from which `ordinary_variants` makes its event again."""
 
     client_id: str
     username: str
@@ -57,16 +57,16 @@ class StoredMessage(NamedTuple):
 
 
 def is_ordinary(entry: Entry) -> bool:
-    """Whether the log needs to keep no variants of `entry`, because `ordinary_variants` makes them of its message.
+    """Return whether the log needs no variants of `entry`: `ordinary_variants` can make them from its message.
 
-    A message isn't when it mentions somebody, is anonymous, is sent as a question or by an assistant: its variants say
-    what it was then.
+    This isn't possible if the message mentions somebody, is anonymous, or is sent as a question or by an assistant: its
+    variants contain the state at that time.
     """
     return entry.kind == MESSAGE and entry.mentioned is None and entry.argument is None
 
 
 def ordinary_variants(message: StoredMessage) -> tuple[bytes, bytes]:
-    """The variants of an ordinary message for students, and for basic clients, without their `lead`."""
+    """Return the variants of an ordinary message for students and for basic clients, without their `lead`."""
     student = ChatMessage(
         id=message.client_id,
         user=message.username,

@@ -1,4 +1,4 @@
-"""All kinds of event. A module of this package that has KINDS is found by itself."""
+"""All kinds of event. Finds every module of this package that has KINDS."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -20,4 +20,4 @@ BY_COMMAND_NAME = {kind.command_name: kind for kind in KINDS}
 BY_NUMBER = {kind.number: kind for kind in KINDS}
 AUDITED = [kind.number for kind in KINDS if kind.is_audited]
 EVENT_TYPES = frozenset(("hidden", *(kind.name for kind in KINDS)))
-"""The `type` of everything that has a seq in the log."""
+"""The `type` of every event in the log."""

@@ -1,4 +1,4 @@
-"""Reports: somebody tells the instructors of a message, and they deal with it. Students see nothing of it."""
+"""Reports of messages to the instructors. Students don't see them."""
 
 import msgspec
 
@@ -11,7 +11,7 @@ MAX_REASON = 500
 
 
 class Report(Stored, frozen=True, kw_only=True):
-    """Tells the instructors alone of somebody else's message."""
+    """Reports another user's message to the instructors."""
 
     target: Seq
     reason: str = ""

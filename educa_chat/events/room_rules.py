@@ -22,7 +22,7 @@ class Muted(msgspec.Struct, tag="muted"):
     user: str
     target_user: str
     until: str | None
-    """None: lifted."""
+    """None: unmuted."""
 
 
 class Slow(Stored, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ class Slowed(msgspec.Struct, tag="slowed"):
 
 
 class Close(Stored, frozen=True, kw_only=True):
-    """Lets only instructors write, or everybody again."""
+    """Lets only instructors write, or everyone again."""
 
     on: bool
 
@@ -46,7 +46,7 @@ class Closed(msgspec.Struct, tag="closed"):
 
 
 class Anonymity(Stored, frozen=True, kw_only=True):
-    """Lets students write anonymously to each other, or no longer."""
+    """Allows or forbids anonymous messages."""
 
     on: bool
 

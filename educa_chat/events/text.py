@@ -1,4 +1,4 @@
-"""What counts as a text, and in which form it is stored."""
+"""Which texts are valid, and how they are normalised."""
 
 import re
 import unicodedata
@@ -9,7 +9,7 @@ from educa_chat.protocol import ErrorCode
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(c) for c in range(0xFE00, 0xFE10)}
 MAX_COMBINING_RUN = 512
 _LINE_BREAK = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
-"""What Unicode calls a line break besides `\\n` (UAX #14: BK, CR and NL); libraries disagree on which end a line."""
+"""The line breaks of Unicode besides `\\n` (UAX #14: BK, CR and NL). Libraries disagree on which of them end a line."""
 _INVISIBLE_CATEGORIES = frozenset(("Cc", "Cf", "Cn", "Co", "Zl", "Zp", "Zs"))
 
 
@@ -23,7 +23,7 @@ def normalise_text(text: str, length: int) -> str:
     if not text.isprintable():
         text = _LINE_BREAK.sub("\n", text)
     text = _trimmed(text)
-    # NFC at most quarters a text: it makes one character of a letter and three marks. What is longer can't fit.
+    # NFC makes a text at most four times shorter, by combining a letter and three marks. A longer text can't fit.
     if length and len(text) > 4 * length:
         raise CommandRefused(ErrorCode.TOO_LONG)
     if "\0" in text:
@@ -34,7 +34,7 @@ def normalise_text(text: str, length: int) -> str:
             runs = [len(run) for run in bytes(map(unicodedata.combining, text)).split(b"\0")]
             if max(runs) > MAX_COMBINING_RUN:
                 raise CommandRefused(ErrorCode.BAD_REQUEST)
-            # A letter takes at most three marks in, as said above.
+            # NFC combines a letter with at most three marks, as above.
             if length and sum(run - 3 for run in runs if run > 3) > length:
                 raise CommandRefused(ErrorCode.TOO_LONG)
         text = _trimmed(unicodedata.normalize("NFC", text))

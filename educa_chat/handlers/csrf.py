@@ -1,6 +1,6 @@
-"""Proof that a form was one of ours: stateless, a keyed hash over a cookie of its own and the session.
+"""Form tokens against forged requests: a stateless keyed hash over a cookie and the session.
 
-The token begins with a salt, so that no two pages have the same: a page may be compressed then.
+The token begins with a salt, so each page has a different one and can safely be compressed.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ from educa_chat.handlers.keys import CSRF_KEYS, SESSION_ID, SETTINGS
 
 COOKIE = "educa_chat_csrf"
 MAX_FIELDS = 16
-"""No form of ours has more than half as many."""
+"""Our forms have at most half as many."""
 BODY_TIMEOUT_S = 10.0
-"""aiohttp itself would wait for ever, also for the rest of a body whose chunks are garbled."""
+"""aiohttp itself has no limit, even if the chunks of a body are malformed."""
 _SALT_BYTES = 8
 _FRESH = web.RequestKey("CSRF_FRESH", str)
 
 
 async def csrf_token(request: web.Request) -> str:
-    """The token for the forms of the page that answers `request`; `set_csrf_cookie` must follow."""
+    """Return the token for the forms of the page that answers `request`. Call `set_csrf_cookie` afterwards."""
     seed = _seed(request)
     if seed is None:
         seed = request.get(_FRESH) or secrets.token_urlsafe(24)
@@ -35,7 +35,7 @@ async def csrf_token(request: web.Request) -> str:
 
 
 def set_csrf_cookie(request: web.Request, response: web.Response) -> None:
-    """Give the browser the cookie that the token goes with, unless it has it."""
+    """Set the cookie that belongs to the token, unless the browser has it."""
     if (seed := request.get(_FRESH)) is not None:
         response.set_cookie(COOKIE, seed, httponly=True, samesite="Lax", secure=request.app[SETTINGS].session.secure)
 
@@ -67,7 +67,7 @@ async def posted_form(request: web.Request) -> dict[str, str]:
 
 
 async def is_own_form(request: web.Request) -> bool:
-    """Whether the posted form carries our token, and comes from an allowed origin. Raises HTTPBadRequest."""
+    """Return whether the form has a valid token and comes from an allowed origin. Raises HTTPBadRequest."""
     seed = _seed(request)
     given = (await posted_form(request)).get("csrf_token")
     if seed is None or given is None or not origin_is_allowed(request):
@@ -85,6 +85,6 @@ def _seed(request: web.Request) -> str | None:
 
 
 def _token(key: bytes, salt: str, seed: str, session_id: str | None) -> str:
-    # Salt and seed have one length each, so no other three make the same message.
+    # Salt and seed have fixed lengths, so no other three values give the same message.
     message = f"{salt}:{seed}:{session_id or ''}".encode(errors="replace")
     return salt + hmac.new(key, message, hashlib.sha256).hexdigest()

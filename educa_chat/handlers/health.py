@@ -16,9 +16,9 @@ async def live(_: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Answer 503 while draining, and without a database that has the right schema and stores what it is given.
+    """Answer 503 while draining, and unless the database has the right schema and accepts writes.
 
-    A lost bus is reported, and is no reason to stay away.
+    A lost bus is reported, but users may still be sent here.
     """
     parts: dict[str, str] = {"database": await request.app[READINESS].database(), "bus": request.app[HUB].bus_state}
     status = "ready" if parts["database"] == OK else "not ready"
@@ -32,7 +32,7 @@ async def ready(request: web.Request) -> web.Response:
 
 
 def metrics_for(networks: Sequence[str]) -> Handler:
-    """Make a handler that shows the metrics to clients within `networks`, and nobody else."""
+    """Return a handler that shows the metrics only to clients within `networks`."""
     may_read = membership_test(networks)
 
     async def metrics(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""The parts that `build_app` puts into the application, by typed key."""
+"""The typed keys of the components that `build_app` stores in the application."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -39,27 +39,27 @@ MARKERS = web.AppKey("MARKERS", Markers)
 SOCKETS = web.AppKey("SOCKETS", Sockets)
 SOCKET_SERVICES = web.AppKey("SOCKET_SERVICES", SocketServices)
 VISITORS: web.AppKey[BatchLoader[str, Visitor]] = web.AppKey("VISITORS")
-"""Who is signed in, by session id."""
+"""Loads the visitor by session id."""
 MEMBERSHIPS: web.AppKey[BatchLoader[tuple[int, int], Membership]] = web.AppKey("MEMBERSHIPS")
-"""The memberships, by user and course."""
+"""Loads memberships by user and course."""
 ROOM_STATES: web.AppKey[BatchLoader[tuple[int, int], RoomState]] = web.AppKey("ROOM_STATES")
-"""The room states, by user and course."""
+"""Loads room states by user and course."""
 HANDSHAKES = web.AppKey("HANDSHAKES", asyncio.Semaphore)
-"""Limits how many handshakes of sockets are decided at a time."""
+"""Limits how many socket handshakes are processed at a time."""
 RENDERING = web.AppKey("RENDERING", asyncio.Lock)
 """Held while a page is rendered."""
 READS = web.AppKey("READS", RateLimit)
 """Requests that read the database, by user; the API's larger answers count more."""
 READING_TURNS = web.AppKey("READING_TURNS", Turns)
-"""Requests that read the database and are under way, by user."""
+"""Current requests that read the database, by user."""
 SEARCHES = web.AppKey("SEARCHES", RateLimit)
 """Searches, by user."""
 MEMBER_LOOKUPS = web.AppKey("MEMBER_LOOKUPS", RateLimit)
-"""Looks for members by their names, by user."""
+"""Searches for members, by user."""
 SESSION_ID: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.AppKey("SESSION_ID")
-"""Reads the session id that a request came with."""
+"""Reads the session id of a request."""
 CSRF_KEYS: web.AppKey[Sequence[bytes]] = web.AppKey("CSRF_KEYS")
-"""The first of these signs, and what any of them has signed is accepted; so it is with the other keys."""
+"""The first key signs, and signatures by any of them are accepted, as with the other keys."""
 BUS_KEYS: web.AppKey[Sequence[bytes]] = web.AppKey("BUS_KEYS")
 PAGES = {language: web.AppKey(f"PAGES_{language}", jinja2.Environment) for language in LANGUAGES}
 """The templates, by language."""

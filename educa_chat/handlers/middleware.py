@@ -1,4 +1,4 @@
-"""What every request goes through: its id, the proxy's word, the log line, the edge where errors become answers."""
+"""The middlewares of every request: its id, proxy headers, the log line, and the edge where errors become answers."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ _DOCUMENT_HEADERS = {
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 _PARTS = ("text/javascript", "text/css")
-"""What is no document has no policy and no id of its own; forty times they would be a sixth of a page's bytes."""
+"""Only pages get a policy and an id. Their forty files would become a sixth larger with them."""
 _CODES = {
     400: "bad_request",
     401: "unauthorized",
@@ -47,12 +47,12 @@ _CODES = {
     503: "unavailable",
 }
 _KEPT = ("Allow", "Retry-After", "Sec-WebSocket-Version")
-"""The headers of an HTTPException that its answer has too."""
+"""The headers of an HTTPException that are copied to its answer."""
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Send the request's id, and what keeps a page to itself (CSP Level 3 among it) with a page."""
-    # What serves, and in which version, is nobody's business, and would stand in each of a page's forty answers.
+    """Add the request's id, and to pages the security headers (CSP Level 3 and others)."""
+    # The server's name and version needn't be public, and would be in each of the forty answers of a page.
     response.headers.pop("Server", None)
     if response.content_type in _PARTS:
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
@@ -67,12 +67,12 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 
 def identify_requests(networks: Sequence[str]) -> Middleware:
-    """Give each request an id for its log lines: `X-Request-ID` from peers within `networks`, else one of our own."""
+    """Give each request an id for its log lines: `X-Request-ID` from peers within `networks`, or else a new one."""
     is_trusted = membership_test(networks)
 
     @web.middleware
     async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # Of several, the last is the proxy's own.
+        # If there are several, the last one is the proxy's.
         given = request.headers.getall("X-Request-ID", [""])[-1]
         is_taken = is_trusted(parse_address(request.remote or "")) and re.fullmatch(r"[A-Za-z0-9._:=+/-]{1,128}", given)
         request[_ID] = given if is_taken else secrets.token_hex(8)
@@ -95,7 +95,7 @@ def trust_proxies(networks: Sequence[str]) -> Middleware:
         client, taken = find_client(peer, list_elements(headers.getall(hdrs.X_FORWARDED_FOR, [])), is_trusted)
 
         def reported(header: str, form: str, default: str) -> str:
-            """The value from the proxy that the client called: each header has one element a proxy, or one in all."""
+            """Return the value of the first proxy: each header has one element per proxy, or only one."""
             values = list_elements(headers.getall(header, []))
             value = values[-min(max(taken, 1), len(values))].lower() if values else ""
             return value if re.fullmatch(form, value) else default
@@ -113,7 +113,7 @@ def trust_proxies(networks: Sequence[str]) -> Middleware:
 
 @web.middleware
 async def log_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """One line a request, with neither the query nor anything that people wrote."""
+    """Log one line per request, without the query and without message texts."""
     started = time.monotonic()
     status: int | str = "broken off"
     try:
@@ -136,7 +136,7 @@ async def log_requests(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """One of the three edges: whatever goes wrong becomes a page, or JSON for the API and the socket."""
+    """One of the three edges: turn errors into a page, or into JSON for the API and the socket."""
     try:
         return await handler(request)
     except web.HTTPException as answer:
@@ -153,7 +153,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _answer(request, 503)
     except Exception as error:
         if isinstance(error, ConnectionError) and request.transport is None:
-            # The client has gone before all of its request was here, so nobody reads the answer.
+            # The client left before its request was complete, so there is no one to read the answer.
             return _answer(request, 400)
         logger.exception("%s failed", request.rel_url.raw_path)
         return _answer(request, 500)

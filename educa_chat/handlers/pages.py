@@ -1,4 +1,4 @@
-"""The pages: my courses, a course, its room."""
+"""The pages: the list of courses, a course, its room, and the audit log."""
 
 from aiohttp import web
 
@@ -30,7 +30,7 @@ async def my_courses(request: web.Request) -> web.Response:
     visitor = await page_visitor(request)
     courses = await courses_of(request.app[DATABASE], visitor.user_id)
     unread = await request.app[MARKERS].unread_counts(visitor.user_id, [course.id for course in courses])
-    # A reader of the platform's list goes on to the platform's pages, and a reader of the chat's own list to ours.
+    # The platform's list links to the platform's pages, and the chat's own list to ours.
     parent = request.path.removesuffix("courses/")
     return await render(
         request,
@@ -53,7 +53,7 @@ async def course(request: web.Request) -> web.Response:
 
 
 async def audit(request: web.Request) -> web.Response:
-    """What was done in a room, for its instructors."""
+    """The audit log of a room, for its instructors."""
     course = course_id(request)
     visitor = await page_visitor(request)
     membership = await instructor_of(request, visitor, course)

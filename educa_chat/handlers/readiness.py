@@ -1,4 +1,4 @@
-"""Whether the database can do what people need of it, asked once however many want to know."""
+"""The state of the database, checked once for all requests that ask for it."""
 
 import asyncio
 import logging
@@ -28,9 +28,9 @@ class Readiness:
         self._fresh_until = 0.0
 
     async def database(self) -> str:
-        """Return `ok`, or what is wrong. Everybody who asks while a check is under way shares its result."""
+        """Return `ok`, or what is wrong. Calls during a check share its result."""
         if self._check is None or (self._check.done() and self._clock() >= self._fresh_until):
-            # In a context of its own, because it is not only for the request that starts it.
+            # In a context of its own, because it isn't only for the request that starts it.
             self._check = asyncio.create_task(self._try(), name="check of the readiness", context=Context())
         return await asyncio.shield(self._check)
 
@@ -43,7 +43,7 @@ class Readiness:
         return state
 
     async def _find_state(self) -> tuple[str, str]:
-        """The state, and the reason for it unless it is `ok`."""
+        """Return the state, and the reason unless it is `ok`."""
         try:
             await require_current_schema(self._database)
         except DatabaseUnavailable as error:

@@ -1,4 +1,4 @@
-"""Templates, in the reader's language."""
+"""Renders templates in the reader's language."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ from educa_chat.handlers.static import accepts_gzip
 from educa_chat.translations import negotiate_language
 
 COURSES_PATH = "/chat/courses/"
-"""Pages link to addresses under `/chat/` alone: all others may belong to a site on the same host."""
+"""Pages link only to addresses under `/chat/`, because all others may belong to a site on the same host."""
 PLATFORM_COURSES_PATH = "/students/courses/"
-"""Where learning platforms have their list of courses; a stand-alone chat has its own list there too."""
+"""The address of a learning platform's list of courses. A stand-alone chat has its list there too."""
 SIGN_OUT_PATH = "/chat/sign-out/"
 PLATFORM_SIGN_OUT_PATH = "/accounts/logout/"
 
 
 def translations_for(request: web.Request) -> NullTranslations:
-    """The catalogue of the language that the reader prefers."""
+    """Return the catalogue of the language that the reader prefers."""
     return request.app[TRANSLATIONS][negotiate_language(request.headers.get("Accept-Language", ""))]
 
 
@@ -38,11 +38,11 @@ def render_strings(environments: Mapping[str, jinja2.Environment]) -> dict[str, 
 
 
 async def render(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
-    """A page of `template`, for the visitor who asks. Raises DatabaseUnavailable."""
+    """Return a page made from `template` for the visitor. Raises DatabaseUnavailable."""
     visitor = await find_visitor(request)
     token = await csrf_token(request)
     async with request.app[RENDERING]:
-        # One page in an iteration of the event loop: each takes a millisecond or two.
+        # One page per iteration of the event loop, because each takes a millisecond or two.
         await asyncio.sleep(0)
     response = render_anonymous(request, template, status=status, visitor=visitor, csrf_token=token, **context)
     set_csrf_cookie(request, response)
@@ -50,7 +50,7 @@ async def render(request: web.Request, template: str, *, status: int = 200, **co
 
 
 def render_anonymous(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
-    """A page that needs nothing of the database, and so can tell that it is away."""
+    """Return a page that doesn't need the database, so it can report that the database is unreachable."""
     language = negotiate_language(request.headers.get("Accept-Language", ""))
     response = aiohttp_jinja2.render_template(
         template,
@@ -72,11 +72,11 @@ def render_anonymous(request: web.Request, template: str, *, status: int = 200, 
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Cookie, Accept-Language, Accept-Encoding"
     if accepts_gzip(request):
-        # Its one secret, the token of its forms, is another one each time: nothing to be guessed from sizes (BREACH).
+        # The only secret of a page, its form token, differs each time, so sizes reveal nothing about it (BREACH).
         response.enable_compression(web.ContentCoding.gzip)
     return response
 
 
 def redirect(path: str) -> web.Response:
-    """An answer that sends the browser on to `path`."""
+    """Return a redirect to `path`."""
     return web.Response(status=302, headers={"Location": path, "Cache-Control": "no-store"})

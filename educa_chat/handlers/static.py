@@ -1,4 +1,4 @@
-"""The files that pages are made of: style sheets, modules, pictures, strings. Compressed once, at the start."""
+"""The static files of the pages: style sheets, modules, images, strings. They are compressed once, at the start."""
 
 import gzip
 import hashlib
@@ -16,7 +16,7 @@ from pygments.token import Comment
 
 PATH = "/chat/static/"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-"""By suffix; a file with another suffix is not for browsers."""
+"""By suffix. Files with other suffixes aren't served."""
 _IMPORTED = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '([^']+)';|^import '([^']+)';", re.MULTILINE)
 _A_YEAR_S = 365 * 86400
 
@@ -25,15 +25,15 @@ class _File(NamedTuple):
     type: str
     plain: bytes
     compressed: Mapping[str, bytes]
-    """By coding, the best first."""
+    """By content coding, the best first."""
 
 
 class StaticFiles:
     """The static files of this version, whose name is part of their addresses.
 
-    What is at such an address never changes, so browsers keep it and ask no more. A module's imports are relative, so
-    they stay within its version, and no other version is here: files of two versions are never mixed, though the page
-    came from a process that is newer or older than the one that is asked for its files.
+    The content of such an address never changes, so browsers keep it and don't ask again. The imports of a module are
+    relative, so they stay within its version, and a process has only one version. So files of two versions are never
+    mixed, even if the page came from a newer or older process than its files.
     """
 
     def __init__(self, folder: Traversable, strings: Mapping[str, bytes] | None = None) -> None:
@@ -53,11 +53,11 @@ class StaticFiles:
             self._files[address] = _File(type, plain, _compress(plain))
 
     def address(self, path: str) -> str:
-        """Where the file is. Raises KeyError if there is none."""
+        """Return the address of a file. Raises KeyError if there is none."""
         return self._addresses[path]
 
     def modules(self, path: str) -> list[str]:
-        """Where the module is, and all that it imports when it starts: a browser can load them together.
+        """Return the addresses of a module and of all that it imports at its start, so that browsers can preload them.
 
         Modules behind an `import()` are not among them, because the page loads those when it needs them. Raises
         KeyError if a module is missing.
@@ -82,24 +82,24 @@ class StaticFiles:
                 headers["Content-Encoding"] = coding
                 body = compressed
                 break
-        # A module is UTF-8 whatever is said of it.
+        # Modules are always UTF-8, whatever the header says.
         charset = None if file.type == "text/javascript" else "utf-8"
         return web.Response(body=body, content_type=file.type, charset=charset, headers=headers)
 
 
 @cache  # Brotli needs 0.2 seconds for all of them, and the tests start hundreds of servers in a process.
 def _compress(plain: bytes) -> Mapping[str, bytes]:
-    """`plain` in each coding, the best first."""
+    """Return `plain` in each content coding, the best first."""
     return {"br": brotli.compress(plain), "gzip": gzip.compress(plain, mtime=0)}
 
 
 def accepts_gzip(request: web.Request) -> bool:
-    """Whether the answer may be compressed by the one coding that everybody has."""
+    """Return whether the client accepts gzip, the coding that every browser knows."""
     return _accepts(request, "gzip")
 
 
 def _accepts(request: web.Request, coding: str) -> bool:
-    """Whether the answer may have `coding` (RFC 9110 §12.5.3)."""
+    """Return whether the client accepts `coding` (RFC 9110 §12.5.3)."""
     for one in request.headers.get("Accept-Encoding", "").lower().split(","):
         name, _, weight = one.partition(";")
         if name.strip() == coding:
@@ -108,13 +108,13 @@ def _accepts(request: web.Request, coding: str) -> bool:
 
 
 def _imports_of(path: str, module: bytes) -> Iterator[str]:
-    """The paths of the modules that this one imports when it starts."""
+    """Return the paths of the modules that this one imports at its start."""
     for found in _IMPORTED.findall(module.decode()):
         yield posixpath.normpath(posixpath.join(posixpath.dirname(path), "".join(found)))
 
 
 def _read(folder: Traversable, parent: str) -> Iterator[tuple[str, str, bytes]]:
-    """Path, type and content of each file in `folder`."""
+    """Yield the path, type and content of each file in `folder`."""
     for entry in folder.iterdir():
         if entry.is_dir():
             yield from _read(entry, f"{parent}{entry.name}/")
@@ -125,6 +125,6 @@ def _read(folder: Traversable, parent: str) -> Iterator[tuple[str, str, bytes]]:
 
 @cache
 def _without_comments(script: bytes) -> bytes:
-    """The script without its comments, which are a fifth of what a room page would load. Lines keep their numbers."""
+    """Return the script without comments, a fifth of what a room page would load. Line numbers don't change."""
     tokens = JavascriptLexer().get_tokens_unprocessed(script.decode())
     return "".join("\n" * text.count("\n") if Comment in token.split() else text for _, token, text in tokens).encode()

@@ -50,7 +50,7 @@ def check_handshake(request: web.Request, subprotocol: str) -> Handshake:
 def _tokens(request: web.Request, name: str) -> list[str]:
     """Return the tokens of a list-based header, over all of its lines (RFC 9110 §5.6.1)."""
     elements = ",".join(request.headers.getall(name, [])).split(",")
-    # Beyond ASCII there are no tokens, but letters with an ASCII letter as their lower case.
+    # Tokens are ASCII, but some other letters have an ASCII letter as their lower case.
     return [token for element in elements if (token := element.strip(" \t")) and token.isascii()]
 
 

@@ -1,7 +1,7 @@
-"""Browsers in which somebody has signed in before.
+"""Browsers in which a user has signed in before.
 
-They have a count of failures of their own, so that a stranger behind the same address who fails in somebody's name too
-often locks out only themselves. (OWASP, "Slow Down Online Guessing Attacks with Device Cookies".)
+Their failed sign-ins are counted separately. So an attacker behind the same address who fails too often in a user's
+name doesn't lock the user out. (OWASP, "Slow Down Online Guessing Attacks with Device Cookies".)
 """
 
 import hashlib
@@ -23,7 +23,7 @@ class Devices:
         self._is_secure = is_secure
 
     def known(self, request: web.Request, username: str) -> str | None:
-        """The name of the browser, where `username` has signed in with it before."""
+        """Return the name of the browser if `username` has signed in with it before."""
         name, _, signature = request.cookies.get(COOKIE, "").partition(".")
         is_ours = any(
             hmac.compare_digest(signature.encode(errors="replace"), _signature(key, name, username).encode())
@@ -32,7 +32,7 @@ class Devices:
         return name if is_ours else None
 
     def remember(self, request: web.Request, response: web.StreamResponse, username: str) -> None:
-        """Let the browser prove later that `username` has signed in with it; one that can already keeps its name."""
+        """Set a cookie that proves later that `username` has signed in here. A known browser keeps its name."""
         if self.known(request, username):
             return
         name = secrets.token_urlsafe(16)

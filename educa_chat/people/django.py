@@ -50,7 +50,7 @@ class DjangoIdentity:
         self._is_secure = settings.session.secure
 
     def set_up(self, app: web.Application) -> None:
-        """Add nothing: the site has the form and sets the cookie."""
+        """Add nothing, because the site has the form and sets the cookie."""
 
     @asynccontextmanager
     async def connect(self, database: Database) -> AsyncIterator[None]:
@@ -76,11 +76,11 @@ class DjangoIdentity:
         await _end_session(self._database, visitor)
 
     async def forget(self, request: web.Request, response: web.Response) -> None:
-        # Django keeps the key of a session whose user signs in once more, and this key is no longer good here.
+        # Django keeps the key of a session if its user signs in again, but we have ended this key.
         response.del_cookie(self._cookie, secure=self._is_secure)
 
     def _claim(self, data: str) -> tuple[int, str] | None:
-        """Whose session it says it is, and the hash of the password that it was begun with."""
+        """Return the user id in the session, and the hash of the password at its start."""
         session: dict[str, object] = {}
         for key in self._secret_keys:
             if session := decode_session(data, key):
@@ -120,7 +120,7 @@ class _User(msgspec.Struct, frozen=True):
 
 
 async def _find_sessions(database: Database, session_ids: Collection[str]) -> list[_Session]:
-    """The sessions of the site among `session_ids`."""
+    """Return the sessions of the site among `session_ids`."""
     rows = await database.fetch(
         "select s.session_key, s.session_data from django_session s"
         " where s.session_key = any ($1::text[]) and s.expire_date > now() and not exists ("
@@ -131,7 +131,7 @@ async def _find_sessions(database: Database, session_ids: Collection[str]) -> li
 
 
 async def _find_users(database: Database, user_ids: Collection[int]) -> dict[int, _User]:
-    """The active users among `user_ids`, read fresh: signing in on the site may have changed the password field."""
+    """Return the active users among `user_ids`. Never cached: signing in on the site may change the password field."""
     rows = await database.fetch(
         f"select u.id, u.username, {DISPLAY_NAME}, u.password from auth_user u"
         " where u.id = any ($1::integer[]) and u.is_active",
@@ -141,7 +141,7 @@ async def _find_users(database: Database, user_ids: Collection[int]) -> dict[int
 
 
 async def _end_session(database: Database, visitor: Visitor) -> None:
-    """Remember a session of the site as ended, for as long as it would last, and tell every process."""
+    """Record that a session of the site has ended, until it would have expired, and notify every process."""
     await database.execute("delete from educa_chat.ended_session where expires_at < now()")
     await database.execute(
         "insert into educa_chat.ended_session (digest, expires_at)"
@@ -172,7 +172,7 @@ def decode_session(session_data: str, secret_key: str) -> dict[str, object]:
     expected = urlsafe_b64encode(_hmac(f"{_SESSION_SALT}signer", secret_key, signed).digest()).rstrip(b"=")
     if not hmac.compare_digest(signature.encode(), expected):
         return {}
-    payload, _, _ = signed.rpartition(":")  # the time of signing is not what ends a session
+    payload, _, _ = signed.rpartition(":")  # the time of signing doesn't matter
     try:
         session = json.loads(_content(payload))
     except (ValueError, RecursionError, zlib.error):
@@ -181,9 +181,9 @@ def decode_session(session_data: str, secret_key: str) -> dict[str, object]:
 
 
 def session_auth_hash(password_field: str, secret_key: str) -> str:
-    """What a session's USER_HASH is as long as `password_field` stands in `auth_user.password`.
+    """Return the USER_HASH of a session of a user with this `password_field` in `auth_user.password`.
 
-    To be compared in constant time; a session with another one ended when the password changed.
+    Compare it in constant time. A session with another hash ended when the password changed.
     """
     return _hmac(_AUTH_SALT, secret_key, password_field).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The seam between the chat and a way to sign in."""
+"""The interface between the chat and a way to sign in."""
 
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
@@ -14,7 +14,7 @@ from educa_chat.storage.sessions import Visitor
 
 
 class Identity(Protocol):
-    """A way to sign in: it reads the sessions of requests, says whose they are, and brings what signing in needs.
+    """A way to sign in: it reads the sessions of requests, finds their users, and adds the routes for signing in.
 
     `visitors` and `sign_out` are for use within `connect`. They raise DatabaseUnavailable.
     """
@@ -26,20 +26,20 @@ class Identity(Protocol):
         """Use `database` while the context lasts."""
 
     async def read_session_id(self, request: web.Request) -> str | None:
-        """The session id that `request` came with, which may be anybody's or nobody's; None: none."""
+        """Return the session id in `request`, which may be invalid, or None."""
 
     async def visitors(self, session_ids: Collection[str]) -> list[Visitor]:
-        """The users who are signed in by `session_ids`; sessions that have ended or never began are left out."""
+        """Return the users who are signed in with `session_ids`. Invalid sessions are omitted."""
 
     async def sign_out(self, visitor: Visitor) -> None:
-        """End the session that `visitor` came with, in every process."""
+        """End the session of `visitor` in every process."""
 
     async def forget(self, request: web.Request, response: web.Response) -> None:
-        """Take the session of `request` from the browser with `response`."""
+        """Delete the session cookie of `request` with `response`."""
 
 
 def open_identity(settings: Settings) -> Identity:
-    """The one identity that `settings` choose. It is of use once it has been set up and connected."""
+    """Return the way to sign in that `settings` choose. It has to be set up and connected before use."""
     if settings.auth.django_secret_key:
         return DjangoIdentity(settings)
     return OwnIdentity(settings)

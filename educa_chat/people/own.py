@@ -1,4 +1,4 @@
-"""The identity of a chat that stands alone: a form for usernames and passwords, and sessions of its own as rows."""
+"""Sign-in for a stand-alone chat: a form for usernames and passwords, and sessions in its own table."""
 
 import asyncio
 import math
@@ -25,7 +25,7 @@ from educa_chat.storage.sessions import Visitor
 
 SESSION_COOKIE = "educa_chat_session"
 SESSION_KEY = "id"
-"""The one thing in the session's cookie."""
+"""The only key in the session cookie."""
 SIGN_IN_PATH = "/chat/sign-in/"
 PLATFORM_SIGN_IN_PATH = "/accounts/login/"
 BUSY_RETRY_AFTER_S = 5
@@ -42,7 +42,7 @@ class OwnIdentity:
         self._devices = Devices(settings.session.derived_keys("device"), is_secure=settings.session.secure)
         self._limits = SignInLimits(settings.limits.sign_in_failures_per_minute)
         self._counting_kinds = asyncio.Lock()
-        """Held by one sign-in at a time: it reads the whole table, and a burst would leave Postgres to nobody else."""
+        """Held by one sign-in at a time, because it reads the whole table, and a burst would overload Postgres."""
 
     def set_up(self, app: web.Application) -> None:
         for path in (SIGN_IN_PATH, PLATFORM_SIGN_IN_PATH):
@@ -74,7 +74,7 @@ class OwnIdentity:
         return await sessions.find_visitors(self._database, session_ids)
 
     async def authenticate(self, username: str, password: str) -> int | None:
-        """Return the id of the user whose username and password these are, if there is one.
+        """Return the id of the user with this username and password, or None.
 
         Does the same work whatever is wrong: the name, the password, or the account. The empty password is always
         wrong, even if an account has one. Raises SignInBusy.
@@ -86,7 +86,7 @@ class OwnIdentity:
         return account.user_id if account and account.is_active and is_right and password else None
 
     async def start_session(self, user_id: int) -> str:
-        """Begin a session and return its id."""
+        """Start a session and return its id."""
         return await sessions.start_session(self._database, user_id, self._session.days)
 
     async def sign_out(self, visitor: Visitor) -> None:
@@ -99,7 +99,7 @@ class OwnIdentity:
         return await _form(request, next_path=request.query.get("next", ""))
 
     async def _sign_in(self, request: web.Request) -> web.Response:
-        """Begin a new session for right credentials; one and the same answer for all wrong ones."""
+        """Start a new session if the credentials are right. All wrong ones get the same answer."""
         form = await posted_form(request)
         next_path, username, password = (form.get(name, "") for name in ("next", "username", "password"))
         if not await is_own_form(request):
@@ -109,7 +109,7 @@ class OwnIdentity:
         successes = self._limits.successes(account, request.remote)
         if wait := wait_s([*failures, *successes]):
             return await _too_many(request, next_path, username, "too_many", math.ceil(wait))
-        # Counted before the password is looked at, so that many tries at once are as many tries.
+        # Count before the password is checked, so that simultaneous attempts are all counted.
         for limit, key in failures:
             limit.count(key)
         is_failure = False
@@ -124,7 +124,7 @@ class OwnIdentity:
                     limit.forgive(key)
         if user_id is None:
             return await _form(request, next_path, username, failure="credentials")
-        # Successes count only now, so nobody who doesn't know the password can keep the user out.
+        # Count successes only now, so that an attacker without the password can't lock the user out.
         if wait := wait_s(successes):
             return await _too_many(request, next_path, username, "too_many", math.ceil(wait))
         for limit, key in successes:
@@ -172,7 +172,7 @@ async def _too_many(
 class _RotatedFernet(Fernet):
     """Encrypts with the first of its keys and decrypts what any of them has encrypted.
 
-    MultiFernet does that too, but it is no Fernet, which is what EncryptedCookieStorage asks for.
+    MultiFernet does that too, but EncryptedCookieStorage requires a Fernet.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Which passwords may be set: a least length and a blocklist, but no kinds of characters (NIST SP 800-63B)."""
+"""The rules for new passwords: a minimum length and a blocklist, but no required characters (NIST SP 800-63B)."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ from itertools import pairwise
 from educa_chat.errors import PasswordRefused
 
 PASSWORD_CHARACTERS = 8
-"""The length of the shortest password, in code points."""
+"""The minimum length, in code points."""
 
 _DISTINCT_CHARACTERS = 4
 _SERVICE_WORDS = ("educa", "chat")
 
 
 def require_strong(password: str, username: str) -> None:
-    """Raise PasswordRefused if `password` is too short, or among the first that somebody would try on `username`.
+    """Raise PasswordRefused if `password` is too short, or one of the first that an attacker would try for `username`.
 
     The length is the smaller one of the password as typed and of its compatibility composition (NFKC), so that neither
     a decomposed accent nor a ligature counts more than once. Each run of spaces counts once, and those at the ends not
@@ -28,7 +28,7 @@ def require_strong(password: str, username: str) -> None:
     folded = _folded(password)
     if len(set(folded)) < _DISTINCT_CHARACTERS or len({ord(b) - ord(a) for a, b in pairwise(folded)}) == 1:
         raise PasswordRefused("the password is too simple: it repeats or counts up a few characters")
-    # With a year or an exclamation mark, a common password is as common.
+    # A common password with a year or an exclamation mark is just as common.
     core = folded.strip("".join(char for char in folded if not char.isalpha()))
     if not _common_passwords().isdisjoint((folded, core)):
         raise PasswordRefused("the password is one of the most common ones")
@@ -37,13 +37,13 @@ def require_strong(password: str, username: str) -> None:
 
 
 def _folded(text: str) -> str:
-    """Return the characters that can be seen, without their case and their accents."""
+    """Return the visible characters in lower case and without accents."""
     decomposed = unicodedata.normalize("NFKD", text).casefold()
     return "".join(char for char in decomposed if unicodedata.category(char)[0] not in "CMZ")
 
 
 def _consists_of(folded: str, words: Iterable[str]) -> bool:
-    """Return whether nothing but digits and punctuation is left of `folded` without `words`."""
+    """Return whether `folded` consists only of `words`, digits and punctuation."""
     rest = _letters_and_digits(folded)
     for word in sorted((_letters_and_digits(_folded(word)) for word in words), key=len, reverse=True):
         if word:

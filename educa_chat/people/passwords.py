@@ -1,4 +1,4 @@
-"""Passwords in the formats of Django's `auth_user.password`: judged, hashed, verified, and kept off the event loop.
+"""Passwords in the formats of Django's `auth_user.password`: checks, hashes and verifies them in threads.
 
 The formats are those of django.contrib.auth.hashers: `algorithm$…`. Verifying a password against any stored hash takes
 the same work, so the time of a failed sign-in tells nothing about the account: see `level_work`.
@@ -36,7 +36,7 @@ THREADS = 2
 """How many passwords one process verifies at a time: each takes a core for a quarter of a second."""
 
 WAITING = 32
-"""How many more may wait for that: the last of them waits some four seconds."""
+"""How many more may wait. The last of them waits about four seconds."""
 
 _NICE = 5
 _STORED_LENGTH = 128  # the width of the column
@@ -50,7 +50,7 @@ _BCRYPT_LEAST_ROUNDS = 4
 _BCRYPT_DIGEST_LENGTH = 31
 _SCRYPT_BYTES = 64
 
-# What a row may ask for: sixteen times the work of Django 5.2's defaults, and 256 MiB.
+# The limits for a stored hash: sixteen times the work of Django 5.2's defaults, and 256 MiB.
 _WORK = 16
 _MEMORY = 256 * 2**20
 _PBKDF2_ITERATIONS = _WORK * _ITERATIONS
@@ -74,10 +74,10 @@ def make_password(password: str, username: str = "") -> str:
 
 
 def verify_password(password: str, stored: str) -> bool:
-    """Return whether `password` is the one that is stored as `stored`. Blocks: a quarter of a second, five at worst.
+    """Return whether `password` matches the hash `stored`. Blocks for a quarter of a second, five at worst.
 
-    Never raises: what is unusable, garbled, of an unknown algorithm, or asks for too much work or memory, is
-    False.
+    Never raises. Return False for a hash that is unusable, malformed, of an unknown algorithm, or needs too much work
+    or memory.
     """
     row = _read(stored)
     if row is None:
@@ -90,13 +90,13 @@ def verify_password(password: str, stored: str) -> bool:
 
 
 def level_work(password: str, stored: str, kinds: Collection[str]) -> None:
-    """Do the work that `verify_password(password, stored)` leaves undone. Blocks.
+    """Do the work that `verify_password(password, stored)` did not need. Blocks.
 
-    `kinds` are those of all stored hashes (see PARAMETERS). The two functions together do, of each hasher among these
-    kinds, as much work as the most costly kind asks for: the share of `stored` first, and the rest here. So an attempt
-    costs the same for a cheap row, a costly row, an unusable row (`!`) and no row at all (the empty string). It costs
-    exactly the same: it computes the same number of iterations, passes or rounds. And it needs no older row to be
-    hashed anew: the table may belong to a Django site.
+    `kinds` are those of all stored hashes (see PARAMETERS). For each hasher among these kinds, the two
+    functions together do as much work as the most expensive kind needs: first the work for `stored`, and the rest here.
+    So an attempt costs the same for a cheap row, an expensive row, an unusable row (`!`) and no row at all (the empty
+    string): exactly the same number of iterations, passes or rounds. No older row has to be hashed again, because the
+    table may belong to a Django site.
     """
     try:
         secret = _bytes_of(password)
@@ -115,7 +115,7 @@ def level_work(password: str, stored: str, kinds: Collection[str]) -> None:
 
 
 class PasswordVerifier:
-    """Verifies passwords in threads, so many at a time that the machine stays free for the rest."""
+    """Verifies passwords in threads, only a few at a time, so that the machine can do other work."""
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
         self._executor = executor
@@ -124,13 +124,13 @@ class PasswordVerifier:
     async def verify(self, password: str, stored: str, kinds: Collection[str] = ()) -> bool:
         """Do `verify_password` and `level_work` off the event loop.
 
-        Raises SignInBusy when WAITING others wait already.
+        Raises SignInBusy if WAITING others are waiting already.
         """
         if not self._free_slots.acquire(blocking=False):
             raise SignInBusy
         work = self._executor.submit(_verify_levelly, password, stored, kinds)
         work.add_done_callback(lambda _: self._free_slots.release())
-        # A thread can't be stopped: the place is taken until the work is done, even if nobody waits for it.
+        # A thread can't be stopped: its slot is taken until the work is done, even if the caller was cancelled.
         return await asyncio.shield(asyncio.wrap_future(work))
 
 
@@ -142,7 +142,7 @@ def _verify_levelly(password: str, stored: str, kinds: Collection[str]) -> bool:
 
 @asynccontextmanager
 async def open_password_verifier() -> AsyncIterator[PasswordVerifier]:
-    """Own the threads of a PasswordVerifier. Leaving waits for the work under way, and drops the rest."""
+    """Yield a PasswordVerifier. At the end, wait for the work in progress, and drop the rest."""
     executor = ThreadPoolExecutor(THREADS, thread_name_prefix="password", initializer=_yield_to_others)
     try:
         yield PasswordVerifier(executor)
@@ -153,11 +153,11 @@ async def open_password_verifier() -> AsyncIterator[PasswordVerifier]:
 def _yield_to_others() -> None:
     """Lower the priority of the calling thread, so that hashing leaves the processor to the event loop and to Postgres.
 
-    Not to the lowest: where others keep the processor busy, a thread of nice 19 would get a hundredth of it, and nobody
-    could sign in.
+    Not to the lowest: on a busy machine, a thread with nice 19 gets a hundredth of the processor, and nobody could sign
+    in.
     """
     if sys.platform == "linux":
-        # Other systems have one priority for the whole process.
+        # Other systems have only one priority for the whole process.
         os.nice(_NICE)
 
 
@@ -172,10 +172,10 @@ def _bytes_of(password: str) -> bytes:
 
 
 class _Hasher(Protocol):
-    """An algorithm with all of its parameters but the one that its work is proportional to, `amount`. Hashable."""
+    """An algorithm with all parameters except `amount`, which its work is proportional to. Hashable."""
 
     def digest(self, password: bytes, salt: bytes, amount: int, size: int) -> bytes:
-        """Hash `password` into `size` bytes. Raises HashingError for want of memory."""
+        """Hash `password` into `size` bytes. Raises HashingError if there is not enough memory."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class _Bcrypt:
         hashed = b""
         for rounds in range(_BCRYPT_LEAST_ROUNDS, amount.bit_length()):
             if amount & 1 << rounds:
-                # bcrypt knows no more than 72 bytes; the library used to cut them off, and now leaves it to the caller.
+                # bcrypt uses only 72 bytes. The library no longer truncates the password, so we do.
                 hashed = bcrypt.hashpw(password[:72], b"$2b$%02d$%s" % (rounds, salt))
         return hashed[-_BCRYPT_DIGEST_LENGTH:]
 
@@ -236,7 +236,7 @@ class _Scrypt:
 
 @dataclass(frozen=True)
 class _Md5:
-    """MD5 of the salt and the password, whose work is nothing beside that of the others."""
+    """MD5 of the salt and the password. Its work is negligible compared to the others."""
 
     def digest(self, password: bytes, salt: bytes, amount: int, size: int) -> bytes:
         return hashlib.md5(salt + password, usedforsecurity=False).digest()
@@ -244,7 +244,7 @@ class _Md5:
 
 @dataclass(frozen=True)
 class _Row:
-    """A stored hash, read."""
+    """A parsed hash."""
 
     hasher: _Hasher
     amount: int
@@ -253,7 +253,7 @@ class _Row:
 
 
 def _read(stored: str) -> _Row | None:
-    """Read a stored hash; None for one that no password matches."""
+    """Parse a stored hash. Return None if no password can match it."""
     parts = stored.split("$")
     form = _FORMATS.get(parts[0])
     if form is None or len(parts) != form.parts or len(stored) > _STORED_LENGTH:
@@ -267,7 +267,7 @@ def _read(stored: str) -> _Row | None:
 
 
 def _read_kind(kind: str) -> tuple[_Hasher, int] | None:
-    """Read what a kind of hash costs; None for one that no stored hash can have."""
+    """Parse the cost of a kind of hash. Return None if no valid hash has this kind."""
     algorithm, *parameters = kind.split("$")
     form = _FORMATS.get(algorithm)
     if form is None or len(parameters) != len(form.parameters):

@@ -1,4 +1,4 @@
-"""How often anyone may try to sign in, and how often they may succeed."""
+"""Limits on failed and successful sign-ins."""
 
 from collections.abc import Hashable, Sequence
 
@@ -8,9 +8,9 @@ from educa_chat.limits import RateLimit
 ADDRESS_FACTOR = 10
 """How many accounts may sign in from one address: a class signs in at once, from behind one router."""
 WIDE_FACTOR = 4
-"""How many times as much the /48 around an IPv6 client may do."""
+"""How many times as many attempts the /48 around an IPv6 client may make."""
 SUCCESS_FACTOR = 4
-"""How many sign-ins may succeed for one that may fail: only a program signs in to one account 20 times a minute."""
+"""How many sign-ins may succeed for each one that may fail. Only programs sign in to an account 20 times a minute."""
 
 Counts = Sequence[tuple[RateLimit, Hashable]]
 """Some limits, each with the key that an attempt counts under."""

@@ -1,4 +1,4 @@
-"""Signing out, the same whatever the way to sign in."""
+"""Signing out, the same for each way to sign in."""
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -11,12 +11,12 @@ from educa_chat.people.identity import Identity
 
 
 def sign_out_with(identity: Identity) -> Handler:
-    """A handler that ends the visitor's session wherever it is open."""
+    """Return a handler that ends the visitor's session in every process."""
 
     async def sign_out(request: web.Request) -> web.Response:
         is_own = await is_own_form(request)
         if (visitor := await find_visitor(request)) is not None:
-            # Nothing needs protection once the session is over, and the token of a page ends with it.
+            # When the session is over, its form token is invalid, and there is nothing left to protect.
             if not is_own:
                 raise web.HTTPForbidden
             await identity.sign_out(visitor)
