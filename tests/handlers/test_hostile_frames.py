@@ -220,7 +220,7 @@ async def test_a_refusal_is_told_in_the_readers_language(scene: Scene) -> None:
         assert (await chatter.receive())["type"] == "welcome"
         await chatter.send(command(message="x" * 4001))
         texts.add((await chatter.receive())["message"])
-    assert "A message has at most 4000 characters." in texts
+    assert "A message can have at most 4000 characters." in texts
 
 
 async def test_brackets_beyond_the_frame_are_too_much_for_it(scene: Scene) -> None:

@@ -137,12 +137,12 @@ async def test_an_instructor_deals_with_the_queue_without_scripts(server: Server
             assert response.status == 403
         assert (await profe.get(f"/api/rooms/{course}/reports"))[1] == '{"reported":[5]}'
 
-        # The page of what was done has all of it, as data.
+        # The audit log has all of it, as data.
         _, html, _ = await profe.get(f"/chat/room/{course}/audit/")
         assert escape(f"1. {HOSTILE}", quote=False) in html.replace("&#34;", '"').replace("&#39;", "'")
         texts = " ".join(Page(html).texts.values())
-        assert "reported a message of" in texts
-        assert "put the reports of a message of" in texts
+        assert "reported a message by" in texts
+        assert "dismissed the reports of a message by" in texts
 
 
 async def test_a_long_queue_comes_in_pages(server: Server) -> None:
