@@ -1,4 +1,4 @@
-"""Who asks, and may she: the checks before any handler does its work, in the protocol's order."""
+"""The checks before any handler does its work, in the order that the protocol defines."""
 
 import math
 import re
@@ -21,7 +21,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def course_id(request: web.Request) -> int:
-    """The course that the path names, as a canonical decimal number. Raises HTTPForbidden."""
+    """Return the course id in the path, which must be a canonical decimal number. Raises HTTPForbidden."""
     text = request.match_info["course"]
     if not re.fullmatch(r"[1-9][0-9]{0,18}", text, re.ASCII) or int(text) > MAX_COURSE_ID:
         raise web.HTTPForbidden
@@ -30,7 +30,7 @@ def course_id(request: web.Request) -> int:
 
 
 async def find_visitor(request: web.Request) -> Visitor | None:
-    """Who asks; None: nobody who is signed in. Raises DatabaseUnavailable."""
+    """Return the visitor, or None if nobody is signed in. Raises DatabaseUnavailable."""
     if _VISITOR not in request:
         session_id = await request.app[SESSION_ID](request)
         visitor = await request.app[VISITORS].load(session_id) if session_id else None
@@ -41,7 +41,7 @@ async def find_visitor(request: web.Request) -> Visitor | None:
 
 
 async def page_visitor(request: web.Request) -> Visitor:
-    """Who asks for a page. Raises HTTPFound to the sign-in form, and HTTPTooManyRequests."""
+    """Return the visitor of a page. Raises HTTPFound to the sign-in form, and HTTPTooManyRequests."""
     visitor = await find_visitor(request)
     if visitor is None:
         raise web.HTTPFound(sign_in_url(request, request.rel_url.raw_path_qs))
@@ -50,7 +50,7 @@ async def page_visitor(request: web.Request) -> Visitor:
 
 
 async def api_visitor(request: web.Request) -> Visitor:
-    """Who uses the API or the socket. Raises HTTPUnauthorized, and HTTPTooManyRequests."""
+    """Return the user of the API or the socket. Raises HTTPUnauthorized, and HTTPTooManyRequests."""
     visitor = await find_visitor(request)
     if visitor is None:
         raise web.HTTPUnauthorized
@@ -59,7 +59,7 @@ async def api_visitor(request: web.Request) -> Visitor:
 
 
 async def _begin_reading(request: web.Request, visitor: Visitor) -> None:
-    """Let few requests of one user read the database at a time: others' answers and messages come in between.
+    """Let only a few requests of one user read the database at a time, so that other users get their turn.
 
     The turn lasts until the request is answered. Raises HTTPTooManyRequests.
     """
@@ -69,24 +69,24 @@ async def _begin_reading(request: web.Request, visitor: Visitor) -> None:
 
 @web.middleware
 async def end_turns(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """End the turn that a request may have begun."""
+    """End the turn of a request, if it has one."""
     async with AsyncExitStack() as request[_TURN]:
         return await handler(request)
 
 
 def take(limit: RateLimit, visitor: Visitor, amount: float = 1) -> None:
-    """Take `amount` for the visitor. Raises HTTPTooManyRequests where they have asked for too much."""
+    """Take `amount` from the visitor's rate limit. Raises HTTPTooManyRequests if it is exceeded."""
     if wait_s := limit.take(visitor.user_id, amount):
         raise too_many_requests(wait_s)
 
 
 def too_many_requests(wait_s: float) -> web.HTTPTooManyRequests:
-    """The answer to somebody who is to come back in `wait_s` seconds (RFC 6585 §4)."""
+    """Return the answer that asks a client to try again in `wait_s` seconds (RFC 6585 §4)."""
     return web.HTTPTooManyRequests(headers={"Retry-After": str(math.ceil(wait_s))})
 
 
 async def membership_of(request: web.Request, visitor: Visitor, course: int) -> Membership:
-    """The visitor's membership. Raises HTTPForbidden alike for a course of others and for none at all."""
+    """Return the visitor's membership. Raises HTTPForbidden, both for a course of others and for no course."""
     membership = await request.app[MEMBERSHIPS].load((visitor.user_id, course))
     if membership is None:
         raise web.HTTPForbidden
@@ -111,13 +111,13 @@ async def _membership_as(role: Role, request: web.Request, visitor: Visitor, cou
 
 
 def sign_in_url(request: web.Request, next_path: str) -> str:
-    """Where somebody signs in who then goes on to `next_path`."""
+    """Return the address of the sign-in form that then leads to `next_path`."""
     url = request.app[SETTINGS].auth.sign_in_url
     return f"{url}{'&' if '?' in url else '?'}next={quote(next_path, safe='/')}"
 
 
 def is_site_path(path: str) -> bool:
-    """Whether a browser that is sent to `path` stays on this site."""
+    """Return whether `path` leads to this site and no other."""
     return (
         re.fullmatch(r"/(?![/\\])[^\\\x00-\x20\x7f]*", path) is not None
         and len(path) <= 2048
@@ -126,7 +126,7 @@ def is_site_path(path: str) -> bool:
 
 
 def origin_is_allowed(request: web.Request) -> bool:
-    """Whether the page that sent the request, if it was one, is an allowed one (RFC 6454)."""
+    """Return whether the request has no Origin, or an allowed one (RFC 6454)."""
     origins = request.headers.getall("Origin", [])
     if not origins:
         return True
@@ -136,7 +136,7 @@ def origin_is_allowed(request: web.Request) -> bool:
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port; None for what is no origin, such as `null`."""
+    """Return scheme, host and port, or None if `origin` isn't an origin, such as `null`."""
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)

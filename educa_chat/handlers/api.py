@@ -29,18 +29,18 @@ MEMBER_LOOKUPS_BURST = 20
 
 
 class MessagesAnswer(msgspec.Struct):
-    """A page of a room's history, oldest first, or what was found, best first; the head is of the same moment."""
+    """A page of a room's history, oldest first, or of search results, best first. The head is from the same moment."""
 
     messages: Sequence[Message]
     head: int
     epoch: str
     more: bool
     lines: Sequence[msgspec.Raw] = ()
-    """The system messages between those of a page of the history: events, in the reader's variant."""
+    """The system messages among those of a history page: events in the reader's variant."""
 
 
 class MutedAnswer(msgspec.Struct):
-    """Who may not write for now."""
+    """The muted students."""
 
     muted: Sequence[MutedStudent]
 
@@ -62,7 +62,7 @@ class MembersAnswer(msgspec.Struct):
 
 
 class Room(msgspec.Struct):
-    """A room of the visitor's, and how many messages in it she has not read."""
+    """A room of the user, and the number of unread messages in it."""
 
     id: int | str
     title: str
@@ -142,7 +142,7 @@ async def found_messages(request: web.Request) -> web.Response:
 
 
 async def members(request: web.Request) -> web.Response:
-    """Those of a room whose names begin so, for who is about to mention one."""
+    """Members of a room whose names begin with a prefix, as suggestions for a mention."""
     course = course_id(request)
     visitor = await api_visitor(request)
     await membership_of(request, visitor, course)
@@ -170,19 +170,20 @@ def _answer(request: web.Request, answer: msgspec.Struct) -> web.Response:
         headers={"Cache-Control": "no-store", "Vary": "Accept-Encoding"},
     )
     if accepts_gzip(request):
-        # Who can write something into it, to guess the rest from its size, is a member and may read all of it.
+        # Guessing the content from the compressed size (BREACH) is pointless: only members can add to it, and they may
+        # read all of it.
         response.enable_compression(web.ContentCoding.gzip)
     return response
 
 
 def query_number(request: web.Request, name: str) -> int | None:
-    """A number of the query, 0 to 2^53, in ASCII digits; None where it is not there. Raises HTTPBadRequest."""
+    """Return a number from the query, 0 to 2^53, in ASCII digits, or None if it is absent. Raises HTTPBadRequest."""
     text = request.query.get(name)
     return None if text is None else _number(text)
 
 
 def query_numbers(request: web.Request, name: str) -> list[int]:
-    """At most 50 different numbers of the query, with commas between them. Raises HTTPBadRequest."""
+    """Return at most 50 different numbers from the query, separated by commas there. Raises HTTPBadRequest."""
     texts = set(request.query[name].split(",", MAX_SEQS))
     if len(texts) > MAX_SEQS:
         raise web.HTTPBadRequest
@@ -196,5 +197,5 @@ def _number(text: str) -> int:
 
 
 def _is_storable(text: str) -> bool:
-    """Whether Postgres takes it: neither NUL nor half of a pair of surrogates is a character there."""
+    """Return whether Postgres accepts the text: it refuses NUL and lone surrogates."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

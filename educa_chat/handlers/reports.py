@@ -1,4 +1,4 @@
-"""The queue of what was reported to the instructors of a room, and what they do about it. It works without scripts."""
+"""The page of reported messages, for instructors. It works without scripts."""
 
 import asyncio
 import re
@@ -47,7 +47,7 @@ async def queue(request: web.Request) -> web.Response:
 
 
 async def deal(request: web.Request) -> web.Response:
-    """Settle the reports of a message or delete it, as the posted form says, and lead back to the queue."""
+    """Dismiss the reports of a message or delete it, as the form says, and redirect to the page."""
     course = course_id(request)
     visitor = await page_visitor(request)
     membership = await staff_of(request, visitor, course)
@@ -58,7 +58,7 @@ async def deal(request: web.Request) -> web.Response:
     if act not in _COMMANDS or not re.fullmatch(r"[1-9][0-9]{0,15}", target, re.ASCII) or int(target) > MAX_SEQ:
         raise web.HTTPBadRequest
     outcome = await _outcome_of(request, _COMMANDS[act](int(target)), visitor, membership)
-    # Where it is not there any more, somebody has dealt with it meanwhile.
+    # If the message is gone, somebody has dealt with it meanwhile.
     if isinstance(outcome, Refused) and outcome.code is not ErrorCode.NO_SUCH_MESSAGE:
         raise _refusal(outcome)
     return web.Response(status=303, headers={"Location": f"{room_url(course)}reports/", "Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""The handshake of a room's socket: decides who gets one, and from where its events go on."""
+"""The handshake of a room's socket: decides who gets one, and where its events start."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ from educa_chat.storage.reports import reported_messages
 logger = logging.getLogger(__name__)
 
 HANDSHAKES_AT_ONCE = 32
-"""How many handshakes are decided at a time. The others wait, so a reconnect storm can't starve active rooms."""
+"""How many handshakes are processed at a time. The others wait, so a reconnect storm can't starve active rooms."""
 
 
 async def room_socket(request: web.Request) -> web.StreamResponse:
@@ -53,7 +53,7 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         if room is None:
             raise web.HTTPForbidden
         reset = None if after is None else await _reset_reason(request, room, after)
-        # The head first: what changes after the state was read then follows as events.
+        # Read the head first, so that changes after the state was read follow as events.
         head = room.head
         room_state = await request.app[ROOM_STATES].load((visitor.user_id, course))
         if room_state is None:
