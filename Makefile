@@ -38,12 +38,12 @@ WORKERS ?= $(if $(TESTS),0,4)
 test: $(VENV)/installed-for-tests build/axe.min.js
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-# What looks for barriers in the pages.
+# axe checks the accessibility of the pages.
 build/axe.min.js:
 	mkdir -p $(@D)
 	@if command -v npm >/dev/null; then npm pack --silent --pack-destination $(@D) axe-core@4 >/dev/null \
 	&& tar -xzf $(@D)/axe-core-*.tgz -C $(@D) --strip-components 1 package/axe.min.js; \
-	else echo "SKIPPED: the look for barriers in the pages, for there is no npm"; fi
+	else echo "SKIPPED: the accessibility checks, because npm is not installed"; fi
 
 check: $(VENV)/installed-for-checks
 	$(BIN)/ruff format --check $(SOURCES)
@@ -52,7 +52,7 @@ check: $(VENV)/installed-for-checks
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	@if command -v npx >/dev/null; then npx --yes --package typescript@5 -- tsc -p educa_chat/static/js/jsconfig.json; \
-	else echo "SKIPPED: the types of the scripts, for there is no npx"; fi
+	else echo "SKIPPED: the types of the scripts, because npx is not installed"; fi
 
 format: $(VENV)/installed-for-checks
 	$(BIN)/ruff format $(SOURCES)
@@ -87,7 +87,7 @@ build/bench/node-installed: benchmarks/peers/package.json
 	npm install --prefix $(@D) --silent --no-fund --no-audit
 	touch $@
 
-# The pictures of the README and of the guides for teachers.
+# Take the pictures of the README and of the guides for teachers again.
 pictures: $(VENV)/installed-for-tests
 	$(BIN)/python -m tests.browser.pictures
 

@@ -1,4 +1,4 @@
-"""JSON over HTTP: a visitor's rooms; a room's history, search and members, and what its staff must know."""
+"""The JSON API: a user's rooms; a room's history, search and members; and its mutes and reports for staff."""
 
 import re
 from collections.abc import Sequence
