@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo
 
 import msgspec
 from aiohttp import web
@@ -138,7 +140,8 @@ async def found_messages(request: web.Request) -> web.Response:
         raise web.HTTPBadRequest
     take(request.app[SEARCHES], visitor)
     reader = Reader(visitor.user_id, membership.role.is_staff)
-    return _page_answer(request, await search(request.app[DATABASE], course, reader, words))
+    zone = _time_zone(request.query.get("zone", ""))
+    return _page_answer(request, await search(request.app[DATABASE], course, reader, words, zone))
 
 
 async def members(request: web.Request) -> web.Response:
@@ -194,6 +197,14 @@ def _number(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,16}", text, re.ASCII) or int(text) > MAX_SEQ:
         raise web.HTTPBadRequest
     return int(text)
+
+
+def _time_zone(name: str) -> tzinfo:
+    """The time zone of this name, or UTC: browsers may know zones that this machine does not."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return UTC
 
 
 def _is_storable(text: str) -> bool:

@@ -122,3 +122,31 @@ async def test_who_searches_too_often_is_told_when_to_come_back_and_others_are_n
             assert (status, json.loads(body)["error"]["code"]) == (429, "rate_limited")
             assert int(headers["Retry-After"]) >= 1
         await search(other, course, "words")
+
+
+@pytest.mark.parametrize(
+    "zone", ["", "Nowhere/City", "../../etc/passwd", "/etc", "%00", "Europe", "x" * 500, "Europe/Madrid"]
+)
+async def test_any_time_zone_gets_an_answer(server: Server, zone: str) -> None:
+    username = await add_person(server.app[DATABASE], 1)
+    async with Person(server.url, username) as student:
+        status, _, _ = await student.get(f"/api/rooms/1/search?q=before:2026-01-01&zone={zone}")
+        assert status == 200
+
+
+async def test_filters_find_by_author_link_question_and_day(server: Server) -> None:
+    course, (ana, luis) = await add_room(server.app[DATABASE])
+    async with Person(server.url, ana) as one, Person(server.url, luis) as other:
+        await (await one.enter(course)).say("see https://example.org", id="a")
+        socket = await other.enter(course)
+        await socket.send({"type": "message", "id": "b", "message": "is it continuous?", "question": True})
+        await socket.receive_until("ack", id="b")
+        await search_until_found(one, course, "continuous")
+
+        async def found(words: str) -> list[str]:
+            return [message["message"] for message in (await search(one, course, words))["messages"]]
+
+        assert await found(f"from:{ana}") == await found("has:link") == ["see https://example.org"]
+        assert await found(f"from:{luis.upper()}") == await found("is:question") == ["is it continuous?"]
+        assert len(await found("after:2000-01-01")) == len(await found("before:2999-12-31")) == 2
+        assert await found("before:2000-01-01") == await found("after:2999-12-31 see") == []

@@ -1,8 +1,9 @@
 """The search in a room: what it finds, in which order, and that it never brings back what is gone."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from educa_chat.storage import search as search_module
+from educa_chat.storage.courses import enrol
+from educa_chat.storage.messages import Reader
+from educa_chat.storage.migrate import functions
 from educa_chat.storage.pool import Database, open_database
 from educa_chat.storage.search import BATCH, CANDIDATES, FOUND, keep_index, search
 from educa_chat.tasks import running
@@ -107,6 +111,212 @@ async def test_what_does_not_match_is_not_found(database: Database, asked: str) 
     await index(database)
     answer = await search(database, course, READER, asked)
     assert (answer.messages, answer.head, answer.more) == ([], 1, False)
+
+
+WORDS = [
+    # Addresses of the web
+    ("https://en.wikipedia.org/wiki/Bisection_method", "wikipedia"),
+    ("https://en.wikipedia.org/wiki/Bisection_method", "bisection"),
+    ("https://en.wikipedia.org/wiki/Bisection_method", "wiki/Bisection_method"),
+    ("https://en.wikipedia.org/wiki/Bisection_method", "en.wikipedia.org"),
+    ("https://docs.example.org:8080/a-b/c?page=12&sort=name#results", "results"),
+    ("https://docs.example.org:8080/a-b/c?page=12&sort=name#results", "8080"),
+    ("https://docs.example.org:8080/a-b/c?page=12&sort=name#results", "page=12"),
+    ("(https://example.org/ma%C3%B1ana)", "example"),
+    ("请看https://example.org/a。谢谢", "example.org"),
+    # File names and paths
+    ("mira tarea_3_final.pdf", "tarea"),
+    ("mira tarea_3_final.pdf", "final.pdf"),
+    ("mira tareaFinal-v2.tar.gz", "final"),
+    ("C:\\Users\\_temp\\notas.txt", "temp"),
+    ("C:\\Users\\_temp\\notas.txt", "Users\\_temp"),
+    ("/usr/local/lib/python3.11/site-packages", "python"),
+    ("/usr/local/lib/python3.11/site-packages", "local/lib"),
+    ("Makefile.in", "makefile"),
+    # Identifiers
+    ("usa np.linalg.solve(A, b)", "np.linalg"),
+    ("usa np.linalg.solve(A, b)", "linalg.solve"),
+    ("usa np.linalg.solve(A, b)", "solve"),
+    ("usa np.linalg.solve(A, b)", "np.linalg.solve(A, b)"),
+    ("call getUserName()", "user"),
+    ("call getUserName()", "getUserName"),
+    ("call getUserName()", "name"),
+    ("an HTTPServer here", "server"),
+    ("def __init__(self):", "__init__"),
+    ("def __init__(self):", "init"),
+    ("std::vector<int> v", "vector"),
+    ("std::vector<int> v", "std::vector"),
+    ("my_var = other_var", "var"),
+    ("x1 and x2", "x"),
+    ("git commit --amend", "--amend"),
+    ("\\frac{a}{b} = \\sqrt{2}", "sqrt"),
+    # Addresses of people
+    ("escribe a ana.lopez@example.org", "lopez"),
+    ("escribe a ana.lopez@example.org", "ana.lopez@example.org"),
+    ("escribe a ana.lopez@example.org", "example.org"),
+    ("gracias @ana.Nos vemos", "nos"),
+    ("gracias @ana.Nos vemos", "@ana"),
+    # Versions and numbers
+    ("sale v2.3.1 hoy", "2.3.1"),
+    ("sale v2.3.1 hoy", "v2.3.1"),
+    ("sale v2.3.1 hoy", "v2.3"),
+    ("sale v2.3.1 hoy", "2.3"),
+    ("sale v2.3.1 hoy", "3.1"),
+    ("numpy==1.26.4", "1.26"),
+    ("Ejercicios 3-5", "5"),
+    ("Ejercicios 3-5", "3-5"),
+    ("Ejercicios 3\u20135", "3"),
+    ("Ejercicios 3\u20135", "3-5"),
+    ("de -5 a +7", "5"),
+    ("de -5 a +7", '"-5 a"'),
+    ("cuesta $5,000.00", "5,000"),
+    ("cuesta 1.234,56 €", "1.234"),
+    ("el 12/05/2026 a las 10:30h", "12/05"),
+    ("el 12/05/2026 a las 10:30h", "10:30"),
+    ("el 50% y 20km", "20"),
+    ("el 50% y 20km", "50%"),
+    ("x² + y²", "x2"),
+    ("sheet 1e5 2e-3", "1e5"),
+    # Words that touch
+    ("Terminé.Gracias por todo", "gracias"),
+    ("Terminé.Gracias por todo", "termine"),
+    ("sí,claro;vale:bien", "vale"),
+    ("«hola»\u2026¿qué?\u2014bien", "bien"),
+    ("«hola»\u2026¿qué?\u2014bien", "hola"),
+    ("y/o", "o"),
+    ("well-known fact", "known"),
+    ("well-known fact", "well-known"),
+    ("well-known fact", '"well known fact"'),
+    ("I don't know", "don't"),
+    ("I don\u2019t know", "don't"),
+    ("l\u2019Hôpital", "l'hopital"),
+    ("l\u2019Hôpital", "hopital"),
+    ("**bold**text", "text"),
+    ("un\u00addivi\u00added", "undivided"),
+    # Chinese, Japanese, Korean, Thai
+    ("明天的考试改到星期三了", "考试"),
+    ("明天的考试改到星期三了", "星期三"),
+    ("明天的考试改到星期三了", "了"),
+    ("明天的考试改到星期三了", "试"),
+    ("明天的考试改到星期三了", "明天 星期三"),
+    ("用Python考试", "python"),
+    ("用Python考试", "Python考试"),
+    ("C语言", "语言"),
+    ("请看。谢谢！", "谢谢"),
+    ("明日はテストがある", "テスト"),
+    ("明日はﾃｽﾄがある", "テスト"),
+    ("これは漢字です", "漢字"),
+    ("안녕하세요 시험은", "시험"),
+    ("ผลการสอบ", "สอบ"),
+    ("𠀀𠀁𠀂", "𠀁𠀂"),
+    # Letters that don't decompose, and case in every script
+    ("Łódź", "lodz"),
+    ("lodz", "ŁÓDŹ"),
+    ("smørrebrød", "smorrebrod"),
+    ("Straße", "strasse"),
+    ("STRASSE", "straße"),
+    ("đường", "duong"),
+    ("ışık", "isik"),
+    ("İstanbul", "istanbul"),
+    ("Æsir", "aesir"),
+    ("œuvre", "oeuvre"),
+    ("Þingvellir", "thingvellir"),
+    ("ħarsa", "harsa"),
+    ("ПРИВЕТ", "привет"),
+    ("Ёлка", "елка"),
+    ("Μαθήματα", "μαθηματα"),
+    ("λόγος", "ΛΟΓΟΣ"),
+    ("\u0645\u064f\u062d\u064e\u0645\u064e\u0651\u062f،", "\u0645\u062d\u0645\u062f"),
+    # Emoji and other signs
+    ("hecho 🎉", "🎉"),
+    ("hecho🎉🎉", "🎉"),
+    ("hecho🎉", "hecho"),
+    ("vale 👍\U0001f3fd", "👍"),
+    ("vale 👍", "👍\U0001f3ff"),
+    ("❤\ufe0f", "❤"),
+    ("❤", "❤\ufe0f"),
+    ("🇪🇸 hola", "🇪🇸"),
+    ("👨\u200d👩\u200d👧", "👨\u200d👩\u200d👧"),
+    ("a → b", "→"),
+    ("5 €", "€"),
+    # Languages of programmers
+    ("I like C++", "c++"),
+    ("C++17 is out", "C++"),
+    ("Is it C#?", "c#"),
+    ("F# too", "F#"),
+    ("Notepad++", "notepad++"),
+    ("C++ or not", "c"),
+    ("i++;", "i"),
+    # A word that is being typed
+    ("All about integrals", "integr"),
+    ("All about integrals", "all integr"),
+    ("visit wikipedia.org", "wikip"),
+    ("np.linalg.solve", "np.lin"),
+    ("Los ejercicios", "eje"),
+    ("hoy repasamos", "nothing or repas"),
+]
+
+
+@pytest.mark.parametrize(("said", "asked"), WORDS)
+async def test_a_message_is_found_by_each_part_of_what_it_says(database: Database, said: str, asked: str) -> None:
+    course = await new_room(database, said, "otherwise")
+    await index(database)
+    assert await found(database, course, asked) == [said]
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("c and c", "C++"),
+        ("c and c", "c#"),
+        ("C++ here", "c#"),
+        ("C# here", "c++"),
+        ("F here", "f#"),
+        ("the linalg of np", "np.linalg"),
+        ("1 and 3 and 2", "2.3.1"),
+        ("v2.31", "2.3.1"),
+        ("5 then 3", "3-5"),
+        ("考不试", "考试"),
+        ("😀", "🎉"),
+        ("integrals", "in"),
+        ("integrals", "tegr"),
+        ("integrals", "integ "),
+        ("integrals", '"integ"'),
+        ("integrals here", "integ here"),
+        ("np.linalg.solve", "-np.linalg"),
+        ("the last word", '"word last"'),
+    ],
+)
+async def test_a_message_with_something_alike_is_not_found(database: Database, said: str, asked: str) -> None:
+    course = await new_room(database, said)
+    await index(database)
+    assert await found(database, course, asked) == []
+
+
+@pytest.mark.parametrize("asked", ["limits -integrals", "-integ limits", "limits -apples.and"])
+async def test_a_word_that_is_left_out_is_never_completed(database: Database, asked: str) -> None:
+    course = await new_room(database, "limits and integral")
+    await index(database)
+    assert await found(database, course, asked) == ["limits and integral"]
+
+
+async def test_a_word_as_it_was_typed_comes_before_longer_ones(database: Database) -> None:
+    course = await new_room(database, "the car", "a carpet and a card")
+    await index(database)
+    assert await found(database, course, "car") == ["the car", "a carpet and a card"]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs", "Cn", "Co"]), min_size=1, max_size=60))
+async def test_every_word_of_a_message_finds_it(database: Database, text: str) -> None:
+    words = [word for word in re.split(r'[\s"]+', text) if any(char.isalnum() for char in word)]
+    missing = await database.fetch(
+        "select word from unnest($2::text[]) word where educa_chat.search_query(word) <> ''"
+        " and not educa_chat.search_words($1) @@ educa_chat.search_query(word)",
+        text,
+        [word.lstrip("-") for word in words if word.lower() != "or"],
+    )
+    assert not missing
 
 
 async def test_the_best_comes_first_and_of_equals_the_newest(database: Database) -> None:
@@ -353,3 +563,106 @@ async def test_a_search_that_ends_before_the_beginning_says_that_there_may_be_mo
     answer = await search(long_room, 1, READER, "word5")
     assert answer.messages
     assert min(message.seq for message in answer.messages) >= 2 * 32768, "the newest are looked at in any case"
+
+
+async def said_by(database: Database, *said: tuple[int, str | None, str, datetime]) -> int:
+    """A room in which these authors have said this, under these pseudonyms, then."""
+    course = await new_room(database, *(body for _, _, body, _ in said))
+    for seq, (author, pseudonym, _, at) in enumerate(said, 1):
+        await database.execute(
+            "update educa_chat.message set author = $3, pseudonym = $4, at = $5 where course = $1 and seq = $2",
+            course,
+            seq,
+            author,
+            pseudonym,
+            at,
+        )
+    await index(database)
+    return course
+
+
+def day(number: int) -> datetime:
+    return datetime(2026, 5, number, 12, tzinfo=UTC)
+
+
+async def test_from_finds_who_wrote_it_and_nobody_behind_a_pseudonym(database: Database) -> None:
+    ana, luis = [
+        await database.fetchval("select id from auth_user where username = $1", name) for name in ("ana", "luis")
+    ]
+    course = await said_by(
+        database,
+        (ana, None, "limits by ana", day(1)),
+        (ana, "~123456", "limits in secret", day(1)),
+        (luis, None, "limits by luis", day(1)),
+    )
+    await enrol(database, "ana", course)
+    other, author, teacher = Reader(luis, False), Reader(ana, False), Reader(1000, True)
+
+    async def bodies(reader: Reader, asked: str) -> set[str]:
+        return {message.message for message in (await search(database, course, reader, asked)).messages}
+
+    for asked in ("from:ana", "from:@ana", "FROM:Ana", "from:ana limits", "limits from:ana", "from:ana by"):
+        assert await bodies(other, asked) == {"limits by ana"}, asked
+    everything = {"limits by ana", "limits in secret", "limits by luis"}
+    assert await bodies(other, "limits -from:ana") == everything - {"limits by ana"}
+    assert await bodies(other, "from:ana secret") == set()
+    assert await bodies(other, "from:ana or from:luis") == everything - {"limits in secret"}
+    assert await bodies(other, "from:~123456") == {"limits in secret"}
+    assert await bodies(author, "from:ana") == everything - {"limits by luis"}
+    assert await bodies(teacher, "from:ana") == everything - {"limits by luis"}
+    assert await bodies(teacher, "-from:ana") == {"limits by luis"}
+    for nobody in ("from:nobody", "from:~1", "from:'", "from:ana%", "from:a_a"):
+        assert await bodies(other, nobody) == set(), nobody
+
+
+async def test_dates_divide_what_was_said(database: Database) -> None:
+    course = await said_by(database, *((1, None, f"on day {number}", day(number)) for number in range(1, 29)))
+
+    async def days(asked: str, zone: tzinfo = UTC) -> list[int]:
+        found = await search(database, course, READER, asked, zone)
+        return sorted(message.seq for message in found.messages)
+
+    for border in (1, 2, 15, 28, 29):
+        assert await days(f"before:2026-05-{border}") == list(range(1, border))
+        assert await days(f"after:2026-05-{border:02} day") == list(range(border, 29))
+        assert await days(f"-before:2026-05-{border}") == list(range(border, 29))
+    assert await days("after:2026-05-03 before:2026-05-06") == [3, 4, 5]
+    assert await days("after:2026-05-06 before:2026-05-03") == []
+    assert await days("after:0001-01-01 before:9999-12-31") == list(range(1, 29))
+    assert await days("before:2026-05-03", timezone(timedelta(hours=13))) == [1]
+    assert await days("after:2026-05-27", timezone(timedelta(hours=-13))) == [28]
+
+
+async def test_links_and_questions_are_found_as_they_stand_now(database: Database) -> None:
+    course = await new_room(database, "see https://example.org/a", "Is it HTTP://x.org?", "no link: http://", "plain")
+    await database.execute("update educa_chat.message set question = seq in (2, 4) where course = $1", course)
+    await index(database)
+    assert await found(database, course, "has:link") == ["Is it HTTP://x.org?", "see https://example.org/a"]
+    assert await found(database, course, "-has:link") == ["plain", "no link: http://"]
+    assert await found(database, course, "is:question") == ["plain", "Is it HTTP://x.org?"]
+    assert await found(database, course, "is:question has:link") == ["Is it HTTP://x.org?"]
+    assert await found(database, course, "-is:question example") == ["see https://example.org/a"]
+    await database.execute(
+        "update educa_chat.message set question = false, body = 'now with https://a.org', edited = true"
+        " where course = $1 and seq = 4",
+        course,
+    )
+    assert await found(database, course, "is:question") == ["Is it HTTP://x.org?"]
+    await index(database)
+    assert await found(database, course, "has:link now") == ["now with https://a.org"]
+    await database.execute("update educa_chat.message set question = true where course = $1 and seq = 4", course)
+    await index(database)
+    assert await found(database, course, "is:question now") == ["now with https://a.org"]
+
+
+async def test_all_messages_are_indexed_again_when_their_words_are_made_otherwise(database: Database) -> None:
+    course = await new_room(database, "np.linalg")
+    await index(database)
+    await database.execute("update educa_chat.search_entry set words = words || 'outdated' where course = $1", course)
+    await database.execute("comment on function educa_chat.search_words(text) is '1'")
+    await database.execute(functions().sql)
+    assert await found(database, course, "outdated") == ["np.linalg"], "until then the index stays in use"
+    await index(database)
+    assert await found(database, course, "linalg") == ["np.linalg"]
+    await database.execute(functions().sql)
+    assert await database.fetchval("select count(*) from educa_chat.search_change") == 0

@@ -1,0 +1,77 @@
+"""Filters are taken out of what somebody searches for; everything else stays as it was typed."""
+
+from datetime import UTC, date, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from educa_chat.storage.search_filters import Filters, beginning_of, parse
+
+
+@pytest.mark.parametrize(
+    ("query", "words", "filters"),
+    [
+        ("from:ana", "", Filters(authors=("ana",))),
+        ("limits from:ana.lopez+x@example.org", "limits", Filters(authors=("ana.lopez+x@example.org",))),
+        ("from:@ana", "", Filters(authors=("ana",))),
+        ("from:ana from:luis", "", Filters(authors=("ana", "luis"))),
+        ("a from:ana OR from:luis b", "a b", Filters(authors=("ana", "luis"))),
+        ("-from:ana", "", Filters(other_authors=("ana",))),
+        ("a or b from:ana", "a or b", Filters(authors=("ana",))),
+        ('"a  b" from:ana -"c d"', '"a  b" -"c d"', Filters(authors=("ana",))),
+        ("Has:Link", "", Filters(has_link=True)),
+        ("-has:links", "", Filters(has_link=False)),
+        ("is:question", "", Filters(is_question=True)),
+        ("after:2026-05-03", "", Filters(after=date(2026, 5, 3))),
+        ("before:2026-5-3", "", Filters(before=date(2026, 5, 3))),
+        ("-before:2026-05-03", "", Filters(after=date(2026, 5, 3))),
+        ("after:2026-05-03 after:2026-05-04", "", Filters(after=date(2026, 5, 4))),
+        ("before:2026-05-03 before:2026-05-04", "", Filters(before=date(2026, 5, 3))),
+    ],
+)
+def test_filters_are_taken_out(query: str, words: str, filters: Filters) -> None:
+    assert parse(query) == (words, filters)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from:",
+        "from: ana",
+        "from:@",
+        "-from:",
+        "has:dogs",
+        "has:",
+        "is:answered",
+        "before:noon",
+        "before:2026-02-30",
+        "before:2026-13-01",
+        "after:05/03/2026",
+        "after:2026",
+        "after:٢٠٢٦-٠٥-٠٣",
+        "before:0000-01-01",
+        "xfrom:ana",
+        "see:from:ana",
+        '"from:ana"',
+        '"is:question',
+        "--from:ana",
+        "from：ana",
+        "words  and \t spaces ",
+    ],
+)
+def test_what_is_no_filter_stays_as_it_was_typed(query: str) -> None:
+    assert parse(query) == (query, Filters())
+
+
+@given(st.text())
+def test_a_text_without_a_colon_stays_as_it_was_typed(query: str) -> None:
+    query = query.replace(":", "")
+    assert parse(query) == (query, Filters())
+
+
+@given(st.dates(), st.integers(-14, 14))
+def test_every_day_begins_sometime(day: date, hours: int) -> None:
+    begins = beginning_of(day, timezone(timedelta(hours=hours)))
+    assert begins.tzinfo is UTC
+    assert abs(begins.date() - day) <= timedelta(days=1)
