@@ -1,9 +1,10 @@
 """The search as people use it: from the button in the header to the message in its surroundings, and back."""
 
 import re
+from contextlib import suppress
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Error, Locator, Page, Route, expect
 
 from educa_chat.handlers.keys import DATABASE
 from tests.browser.conftest import TIMEOUT_MS, Desk, say, until
@@ -283,3 +284,55 @@ async def test_on_a_phone_the_search_fits_and_a_finger_hits_every_button(desk: D
         assert min(box) >= 44, box
     await page.locator("#search-results button", has_text="INTEGRÁLS").tap()
     await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_in_viewport()
+
+
+async def test_results_appear_while_the_user_types_and_late_answers_replace_nothing(desk: Desk) -> None:
+    await fill(desk, 60)
+    page = await desk.sit_down("ana")
+    await page.get_by_role("button", name="Search in this room").click()
+    await expect(page.get_by_text("Filters: from:username")).to_be_visible()
+    held: list[Route] = []
+
+    async def hold(route: Route) -> None:
+        held.append(route)
+
+    await page.route("**/search?q=exerc*", hold)
+    await page.keyboard.type("exerc")
+
+    async def is_held() -> bool:
+        return bool(held)
+
+    await until(is_held)
+    await page.get_by_role("searchbox").fill("")
+    await page.keyboard.type("integr")
+    await expect(page.locator("#search-results mark")).to_have_text("INTEGRÁLS")
+    for route in held:
+        with suppress(Error):
+            await route.continue_()
+    await expect(page.get_by_text("1 result", exact=True)).to_be_visible()
+    await page.get_by_role("searchbox").fill("")
+    await expect(page.locator("#search-results button")).to_have_count(0)
+    await page.keyboard.type("before:2000-01-01")
+    await expect(page.get_by_text("No results.")).to_be_visible()
+
+
+async def test_deleted_and_edited_text_disappears_from_open_results(desk: Desk) -> None:
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        seqs = []
+        for number in range(2):
+            await socket.say(f"secret {number}", id=str(number))
+            seqs.append((await socket.receive_until("ack", id=str(number)))["seq"])
+        await indexed(desk)
+        page = await desk.sit_down("ana")
+        await find(page, "secret")
+        results = page.locator("#search-results button")
+        await expect(results).to_have_count(2)
+        await page.keyboard.press("ArrowDown")
+        await socket.send({"type": "delete", "id": "d", "target": seqs[1]})
+        await expect(results).to_have_count(1)
+        await expect(results).to_be_focused()
+        await expect(page.get_by_text("1 result", exact=True)).to_be_visible()
+        await socket.send({"type": "edit", "id": "e", "target": seqs[0], "message": "nothing"})
+        await expect(results).to_contain_text("nothing")
+        await expect(page.get_by_text("secret")).to_have_count(0)

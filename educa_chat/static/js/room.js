@@ -149,7 +149,7 @@ const pins = new Part({
 const search = new Part({
   module: () => import('./search/search.js'),
   strings: 'search',
-  make: ({ Search }) => new Search({ room, onChoice: (seq) => historyWindow.show(seq) }),
+  make: ({ Search }) => new Search({ room, recent, onChoice: (seq) => historyWindow.show(seq) }),
   onFailure: partFailed,
 });
 
@@ -321,6 +321,7 @@ async function prepare(asksApi) {
 function begin(newest) {
   unread.startOver();
   recent.forget();
+  search.whenOpened((opened) => opened.forget());
   originals.whenOpened((opened) => opened.forget());
   stream.begin(newest);
   historyWindow.begin(newest);
@@ -359,6 +360,7 @@ function receive(frame) {
   if (!event) return;
   const kind = kindOf(event);
   historyWindow.take(event);
+  search.whenOpened((opened) => opened.apply(event));
   kind?.receive?.(event, page);
   if (kind?.systemMessage) log.appendSystemMessage(event);
   unread.look();

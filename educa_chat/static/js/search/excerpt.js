@@ -3,7 +3,8 @@
 import { plain } from './plain.js';
 
 const WORD = /[\p{L}\p{N}\p{M}]+/gu;
-const EXCLUDED = /(?<!\S)-\S+/g;
+const UNSPACED = '[\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Hangul}\\p{Script=Thai}ー]';
+const EXCLUDED = /(?<!\S)(?:-|(?:from|before|after|has|is):)\S+/gi;
 const OPERATOR = 'or';
 const MAX_LEAD = 60;
 const MAX_LENGTH = 400;
@@ -22,7 +23,16 @@ export function excerptAround(text, query) {
   const wanted = [...query.replace(EXCLUDED, ' ').matchAll(WORD)]
     .map(([word]) => plain(word))
     .filter((word) => word !== OPERATOR);
-  const matches = [...text.matchAll(WORD)].filter(([word]) => wanted.some((one) => isSameWord(plain(word), one)));
+  // Text without spaces is found by any part of it.
+  /** @type {string[]} */
+  const unspaced = query.normalize('NFKC').match(new RegExp(`${UNSPACED}+`, 'gu')) ?? [];
+  const pieces = unspaced.length ? new RegExp(`${unspaced.join('|')}|(?:(?!${UNSPACED})[\\p{L}\\p{N}\\p{M}])+`, 'gu') : WORD;
+  const unfinished = /[\p{L}\p{N}\p{M}]{3}$/u.test(query) ? wanted.at(-1) ?? '' : '';
+  const matches = [...text.matchAll(pieces)].filter(([word]) => {
+    const written = plain(word);
+    if (unfinished && written.startsWith(unfinished)) return true;
+    return unspaced.includes(word) || wanted.some((one) => isSameWord(written, one));
+  });
   const first = matches[0]?.index ?? 0;
   const start = first > 2 * MAX_LEAD ? text.lastIndexOf(' ', first - MAX_LEAD) + 1 || first : 0;
   const end = start + MAX_LENGTH;

@@ -1,8 +1,13 @@
+/** @import { RecentEvents } from '../recent-events.js' */
+
 import { byId, el } from '../dom.js';
 import { dayOf, exactTimeOf, timeOf } from '../dates.js';
 import { ApiRefusal, loadPage } from '../history.js';
+import { changed } from '../message-state.js';
 import { excerptAround } from './excerpt.js';
 import { locale, plural, text } from '../strings.js';
+
+const TYPING_PAUSE_MS = 250;
 
 /** The search in the room: what is asked for, what was found, and the way to each of them. */
 export class Search {
@@ -13,23 +18,34 @@ export class Search {
   #results = byId('search-results');
   /** @type {AbortController | undefined} the question that waits for its answer */
   #asked;
+  /** The search that begins when the user stops typing, or when the server takes another. @type {number | undefined} */
+  #next;
+  /** @type {ShownMessage[]} */
+  #found = [];
+  /** Whether there are, or may be, further results. */
+  #hasMore = false;
+  #words = '';
 
   #room;
+  #recent;
   #onChoice;
 
   /**
    * @param {object} how
    * @param {number | string} how.room
+   * @param {RecentEvents} how.recent
    * @param {(seq: number) => void} how.onChoice  leads to the message
    */
-  constructor({ room, onChoice }) {
+  constructor({ room, recent, onChoice }) {
     this.#room = room;
+    this.#recent = recent;
     this.#onChoice = onChoice;
     byId('search-close').addEventListener('click', () => this.#close());
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault();
-      this.#find(this.#input.value.trim());
+      this.#find();
     });
+    for (const type of ['input', 'compositionend']) this.#input.addEventListener(type, (event) => this.#typed(event));
     this.#form.addEventListener('keydown', (event) => this.#key(event));
     this.#results.addEventListener('click', (event) => this.#choose(event.target));
     this.#results.addEventListener('focusin', (event) => this.#makeReachable(event.target));
@@ -40,10 +56,58 @@ export class Search {
     this.#show(true);
     this.#input.focus();
     this.#input.select();
+    if (!this.#input.value) this.#told.textContent = text('search.hint');
+  }
+
+  /**
+   * Brings the results up to date: what is deleted disappears, and an edited message shows its new text.
+   *
+   * @param {Frame} event
+   */
+  apply(event) {
+    const index = this.#found.findIndex(({ seq }) => seq === event.target);
+    if (index < 0) return;
+    const message = changed(this.#found[index], event);
+    const item = this.#results.children[index];
+    const hadFocus = item.contains(document.activeElement);
+    if (message.deleted) {
+      this.#found.splice(index, 1);
+      item.remove();
+      this.#told.textContent = summaryOf(this.#found.length, this.#hasMore);
+    } else if (message.message !== this.#found[index].message) {
+      this.#found[index] = message;
+      item.replaceWith(resultOf(message, this.#words));
+    } else {
+      this.#found[index] = message;
+      return;
+    }
+    const neighbour = this.#buttons()[Math.min(index, this.#found.length - 1)];
+    this.#makeReachable(neighbour);
+    if (hadFocus) (neighbour ?? this.#input).focus();
+  }
+
+  /** The room has another history: nothing of the old one stays. */
+  forget() {
+    this.#cancel();
+    this.#showResults([], '', text('search.hint'));
+  }
+
+  /** @param {Event} event  of the field */
+  #typed(event) {
+    // An input method composes a word of several keys.
+    if (/** @type {InputEvent} */ (event).isComposing) return;
+    this.#cancel();
+    this.#next = setTimeout(() => this.#find(), TYPING_PAUSE_MS);
+  }
+
+  /** An answer that is still to come would be too late. */
+  #cancel() {
+    clearTimeout(this.#next);
+    this.#asked?.abort();
   }
 
   #close() {
-    this.#asked?.abort();
+    this.#cancel();
     this.#show(false);
     this.#button.focus();
   }
@@ -54,29 +118,36 @@ export class Search {
     this.#button.ariaExpanded = String(isOpen);
   }
 
-  /** @param {string} words */
-  async #find(words) {
-    this.#asked?.abort();
-    if (!words) return this.#showResults([], words, '');
+  async #find() {
+    this.#cancel();
+    // A space at the end says that the last word is complete.
+    const words = this.#input.value.trimStart();
+    if (!words) return this.#showResults([], words, text('search.hint'));
     const asked = new AbortController();
     this.#asked = asked;
     this.#told.textContent = text('search.searching');
     try {
-      const { messages, more } = await findMessages(this.#room, words, asked.signal);
-      if (!asked.signal.aborted) this.#showResults(messages, words, summaryOf(messages.length, more));
+      const page = await findMessages(this.#room, words, asked.signal);
+      if (asked.signal.aborted) return;
+      const messages = this.#recent.upToDate(page).filter(({ deleted }) => !deleted);
+      this.#hasMore = page.more;
+      this.#showResults(messages, words, summaryOf(messages.length, page.more));
     } catch (error) {
       if (asked.signal.aborted) return;
       const isTooMuch = error instanceof ApiRefusal && error.status === 429;
       this.#showResults([], words, text(isTooMuch ? 'search.too_many' : 'search.failed'));
+      if (isTooMuch) this.#next = setTimeout(() => this.#find(), error.retryAfter || TYPING_PAUSE_MS);
     }
   }
 
   /**
-   * @param {Message[]} messages
+   * @param {ShownMessage[]} messages
    * @param {string} words
    * @param {string} summary
    */
   #showResults(messages, words, summary) {
+    this.#found = messages;
+    this.#words = words;
     this.#told.textContent = summary;
     this.#results.replaceChildren(...messages.map((message) => resultOf(message, words)));
     this.#results.scrollTop = 0;
@@ -179,5 +250,6 @@ function resultOf({ seq, name, role, datetime, message }, words) {
  * @throws {ApiRefusal} and what `fetch` throws where nobody answers
  */
 function findMessages(room, words, signal) {
-  return loadPage(`/chat/api/rooms/${room}/search?${new URLSearchParams({ q: words })}`, signal);
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return loadPage(`/chat/api/rooms/${room}/search?${new URLSearchParams({ q: words, zone })}`, signal);
 }
