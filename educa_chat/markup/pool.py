@@ -1,4 +1,4 @@
-"""Renders markup outside the event loop, in a few processes of its own, with a time limit and fairly between users."""
+"""Renders markup in a few separate processes, with a time limit and fairly between users."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 WORKERS = 2
 PATIENCE_S = 1.0
-"""How long a text waits for its turn. Then it is shown as it was typed, so that no queue holds up a conversation."""
+"""How long a text may wait for its turn. After that, it is shown as it was typed, so that conversations never stall."""
 ANSWER_TIMEOUT_S = 5.0
 """How long a worker may take to answer before it is killed. Far above its own limit, which counts processor time: on a
 busy machine it may not get any for a while."""
@@ -25,7 +25,7 @@ RESTART_PAUSE_S = 0.1
 
 
 class _Job:
-    """A text that somebody waits for."""
+    """A text to render, and its result."""
 
     __slots__ = ("html", "text")
 
@@ -38,20 +38,20 @@ class RenderPool:
     """Renders texts in worker processes. `open_render_pool` makes it.
 
     Each user has a queue of their own. The workers take one text from each queue in turn, and only one worker at a time
-    renders for the same user. So somebody who sends many costly texts delays their own.
+    renders for the same user. So a user who sends many expensive texts delays only their own.
     """
 
     def __init__(self) -> None:
         self._queues: dict[int, deque[_Job]] = {}
         """By user, in the order of their turns."""
         self._served: set[int] = set()
-        """The users for whom a worker renders now."""
+        """The users whose text a worker is rendering now."""
         self._arrival = asyncio.Condition()
         self._has_started = asyncio.Event()
-        """Whether a first worker was started, or could not be: loading all its libraries may take a second."""
+        """Whether the first worker has started or has failed to. Loading its libraries may take a second."""
 
     async def render(self, user_id: int, text: str) -> str:
-        """`text` as HTML, as `educa_chat.markup.render` makes it; as it was typed where that would take too long."""
+        """Return `text` as HTML, like `educa_chat.markup.render`, or as it was typed if that takes too long."""
         job = _Job(text)
         async with self._arrival:
             self._queues.setdefault(user_id, deque()).append(job)
@@ -64,7 +64,7 @@ class RenderPool:
         return await asyncio.shield(job.html)
 
     def _withdraw(self, user_id: int, job: _Job) -> bool:
-        """Take `job` back out of its queue; False: a worker has it already."""
+        """Remove `job` from its queue. Return False if a worker has it already."""
         queue = self._queues.get(user_id, deque())
         if job not in queue:
             return False
@@ -86,7 +86,7 @@ class RenderPool:
             return user_id, job
 
     async def _started(self) -> Process | None:
-        """Start a worker as soon as a text waits; None: that failed."""
+        """Start a worker as soon as a text waits. Return None if that failed."""
         async with self._arrival:
             await self._arrival.wait_for(lambda: self._queues)
         try:
@@ -130,7 +130,7 @@ class RenderPool:
 
 
 async def _start_worker() -> Process:
-    """A worker that has loaded all it needs. Raises OSError, EOFError."""
+    """Start a worker, and wait until it has loaded its libraries. Raises OSError, EOFError."""
     worker = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "educa_chat.markup.worker", stdin=PIPE, stdout=PIPE
     )
@@ -144,7 +144,7 @@ async def _start_worker() -> Process:
 
 
 async def _request(worker: Process, text: str) -> str:
-    """What `worker` makes of `text`. Raises OSError, EOFError where it has ended."""
+    """Return the HTML that `worker` makes from `text`. Raises OSError, EOFError if the worker has ended."""
     assert worker.stdin is not None
     assert worker.stdout is not None
     worker.stdin.write(packed(text))
@@ -161,7 +161,7 @@ async def _end_worker(worker: Process) -> None:
 
 @asynccontextmanager
 async def open_render_pool() -> AsyncIterator[RenderPool]:
-    """Own the processes of a RenderPool. Each is started when it is first needed."""
+    """Yield a RenderPool and stop its processes at the end. Each starts when it is first needed."""
     pool = RenderPool()
     async with AsyncExitStack() as stack:
         for number in range(WORKERS):

@@ -14,9 +14,9 @@ from typing import BinaryIO
 from educa_chat.markup import prepare, render, render_plain
 
 CPU_S = 0.1
-"""How much processor time one text may take; then it is shown as it was typed. Real messages take milliseconds."""
+"""How much processor time a text may take. After that, it is shown as it was typed. Real messages take milliseconds."""
 NICENESS = 10
-"""Behind the process that serves: on a single core, everybody's messages come before somebody's formulas."""
+"""A lower priority than the server's: on a single core, everyone's messages come before one user's formulas."""
 
 
 class RenderTimeout(BaseException):
@@ -27,7 +27,7 @@ class RenderTimeout(BaseException):
 
 
 def render_within_limit(text: str) -> str:
-    """Do `render`, or `render_plain` where that takes more than CPU_S. Only for the main thread."""
+    """Call `render`, or `render_plain` if that takes more than CPU_S. Only for the main thread."""
     try:
         with cpu_limit(CPU_S):
             return render(text)
@@ -53,13 +53,13 @@ def cpu_limit(seconds: float) -> Iterator[None]:
 
 
 def read_text(stream: BinaryIO) -> str | None:
-    """The next text; None at the end of the stream."""
+    """Return the next text, or None at the end of the stream."""
     head = stream.read(4)
     return stream.read(int.from_bytes(head, "big")).decode() if len(head) == 4 else None
 
 
 def packed(text: str) -> bytes:
-    """`text` as it travels between the processes."""
+    """Return `text` in the format that is sent between the processes."""
     encoded = text.encode()
     return len(encoded).to_bytes(4, "big") + encoded
 
