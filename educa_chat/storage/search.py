@@ -168,7 +168,8 @@ async def _author_query(database: Database, course: int, reader: Reader, names: 
     rows = await database.fetch(
         "select u.id from unnest($2::text[]) name join auth_user u on u.username = name"
         # Ignore case only if nobody has exactly this name.
-        " union select u.id from unnest($2) name cross join educa_chat.membership() m join auth_user u on u.id = m.user_id"
+        " union select u.id from unnest($2) name cross join educa_chat.membership() m"
+        " join auth_user u on u.id = m.user_id"
         " where m.course = $1 and lower(u.username) = lower(name)"
         " and not exists (select from auth_user where username = name)",
         course,
