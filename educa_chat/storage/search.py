@@ -60,16 +60,19 @@ async def search(database: Database, course: int, reader: Reader, words: str, zo
     asked, filters = parse(words)
     since, until = await _span(database, course, filters, zone)
     rows = await database.fetch(
-        "select r.head, clock_timestamp() >= r.deadline and r.slices * r.nodes >= $7,"
-        f" {COLUMNS}"
-        " from (select coalesce(head, 0) as head, asked, asked && $8::tsquery as text,"
+        # Materialized, because the queries would otherwise be built again for each entry.
+        "with r as materialized (select coalesce(head, 0) as head, asked, asked && $8::tsquery as text,"
         "  asked && $8::tsquery && $9::tsquery as query,"
         "  educa_chat.search_candidates(asked) && $8::tsquery && $9::tsquery as candidates,"
-        "  educa_chat.search_unfinished_query($2) && $8::tsquery as unfinished, $9::tsquery as filter,"
+        "  educa_chat.search_unfinished_query($2) && $8::tsquery as unfinished,"
+        "  educa_chat.search_unfinished_query($2) && $8::tsquery && $9::tsquery as unfinished_query,"
         "  $11::bigint as since, coalesce($12, head + 1) as until,"
         "  educa_chat.search_slice(coalesce($12, head + 1) - 1) - educa_chat.search_slice($11) as slices,"
         "  numnode(asked && $8::tsquery && $9::tsquery) as nodes, statement_timestamp() + $6 as deadline"
-        "  from educa_chat.search_query($2) asked left join educa_chat.room on course = $1) r"
+        "  from educa_chat.search_query($2) asked left join educa_chat.room on course = $1)"
+        " select r.head, clock_timestamp() >= r.deadline and r.slices * r.nodes >= $7,"
+        f" {COLUMNS}"
+        " from r"
         " left join lateral ("
         "  select m.*"
         "  from ("
@@ -100,7 +103,7 @@ async def search(database: Database, course: int, reader: Reader, words: str, zo
         "   from (select seq, words from educa_chat.search_entry"
         "    where course = $1 and seq >= r.since and seq < r.until and r.unfinished is not null"
         "    order by seq desc limit $13) recent"
-        "   where recent.words @@ (r.unfinished && r.filter) and not recent.words @@ r.query"
+        "   where recent.words @@ r.unfinished_query and not recent.words @@ r.query"
         "   order by rank desc, seq desc"
         "  ) best"
         # One by one, in their order. Unedited messages say what the index says, so they need no check: splitting a
