@@ -26,6 +26,7 @@ from educa_chat.storage.pool import Database, open_database
 
 logger = logging.getLogger(__name__)
 
+_COURSE_HELP = "the course's id, title or short name (slug)"
 _ROLES = {"student": Role.STUDENT, "assistant": Role.ASSISTANT, "teacher": Role.INSTRUCTOR}
 
 
@@ -214,7 +215,51 @@ def _build_parser() -> _Parser:
     )
     deactivate.add_argument("username")
 
+    reactivate = command(
+        user,
+        "reactivate",
+        _on_own_database(_reactivate),
+        "let a deactivated user sign in again",
+        "educa-chat user reactivate ana",
+    )
+    reactivate.add_argument("username")
+    rename = command(
+        user,
+        "rename",
+        _on_own_database(_rename_user),
+        "change a user's name; their username and messages stay",
+        "educa-chat user rename ana --first-name Ana --last-name Morales",
+    )
+    rename.add_argument("username")
+    rename.add_argument("--first-name", required=True)
+    rename.add_argument("--last-name", default="")
+    list_users = command(user, "list", _on_database(_list_users), "list the users", "educa-chat user list --json")
+
     course = group("course", "manage the courses of a stand-alone chat")
+    list_courses = command(
+        course, "list", _on_database(_list_courses), "list the courses", "educa-chat course list --json"
+    )
+    rename_course = command(
+        course,
+        "rename",
+        _on_own_database(_rename_course),
+        "change the title of a course",
+        'educa-chat course rename 1 "Linear algebra II"',
+    )
+    owner = command(
+        course,
+        "owner",
+        _on_own_database(_change_owner),
+        "give a course another owner; the former one stays as a teacher",
+        "educa-chat course owner 1 profe",
+    )
+    roster = command(commands, "roster", _on_database(_show_roster), "list who is in a course", "educa-chat roster 1")
+    for added in (rename_course, owner, roster):
+        added.add_argument("course", help=_COURSE_HELP)
+    rename_course.add_argument("title")
+    owner.add_argument("username")
+    for added in (list_users, list_courses, roster):
+        added.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_course = command(
         course,
         "add",
@@ -240,7 +285,7 @@ def _build_parser() -> _Parser:
     ):
         enrolment = command(commands, name, _on_database(run), help, examples)
         enrolment.add_argument("username")
-        enrolment.add_argument("course", type=int, help="the id that `educa-chat course add` printed")
+        enrolment.add_argument("course", help=_COURSE_HELP)
         if name == "enrol":
             enrolment.add_argument("--role", choices=_ROLES, default="student", help="a student by default")
     return parser
@@ -385,6 +430,62 @@ async def _deactivate(database: Database, _: Settings, arguments: argparse.Names
     print(f"deactivated {arguments.username}")
 
 
+async def _reactivate(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.accounts import reactivate
+
+    await reactivate(database, arguments.username)
+    print(f"reactivated {arguments.username}")
+
+
+async def _rename_user(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.accounts import rename
+
+    await rename(database, arguments.username, arguments.first_name, arguments.last_name)
+    print(f"renamed {arguments.username}")
+
+
+async def _list_users(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.administration import list_users
+
+    _print_list([user._asdict() for user in await list_users(database)], as_json=arguments.json)
+
+
+async def _list_courses(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.administration import list_courses
+
+    _print_list([course._asdict() for course in await list_courses(database)], as_json=arguments.json)
+
+
+async def _show_roster(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.administration import find_course, read_roster
+
+    course = await find_course(database, arguments.course)
+    _print_list([member._asdict() for member in await read_roster(database, course)], as_json=arguments.json)
+
+
+def _print_list(rows: list[dict[str, object]], *, as_json: bool) -> None:
+    """Print `rows`, which all have the same keys, as JSON or as columns with tabs between them."""
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        return
+    for row in rows:
+        print("\t".join(map(str, row.values())))
+
+
+async def _rename_course(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.administration import find_course, rename_course
+
+    await rename_course(database, await find_course(database, arguments.course), arguments.title)
+    print(f"renamed course {arguments.course} to {arguments.title}")
+
+
+async def _change_owner(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.administration import change_owner, find_course
+
+    await change_owner(database, await find_course(database, arguments.course), arguments.username)
+    print(f"{arguments.username} owns course {arguments.course}")
+
+
 async def _add_course(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
     from educa_chat.storage.courses import add_course
 
@@ -395,16 +496,19 @@ async def _add_course(database: Database, _: Settings, arguments: argparse.Names
 
 
 async def _enrol(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.administration import find_course
     from educa_chat.storage.courses import enrol
 
-    await enrol(database, arguments.username, arguments.course, _ROLES[arguments.role])
+    course = await find_course(database, arguments.course)
+    await enrol(database, arguments.username, course, _ROLES[arguments.role])
     print(f"enrolled {arguments.username} in course {arguments.course} as {arguments.role}")
 
 
 async def _unenrol(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.administration import find_course
     from educa_chat.storage.courses import unenrol
 
-    await unenrol(database, arguments.username, arguments.course)
+    await unenrol(database, arguments.username, await find_course(database, arguments.course))
     print(f"removed {arguments.username} from course {arguments.course}")
 
 

@@ -51,6 +51,10 @@ class RecordMissing(EducaChatError):
     """The named record doesn't exist."""
 
 
+class NameRefused(EducaChatError, ValueError):
+    """A username, a name or a title can't be used; the message says why."""
+
+
 class OwnerFixed(EducaChatError):
     """The owner of a course teaches it as long as they own it."""
 

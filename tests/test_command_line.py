@@ -1,6 +1,7 @@
 """The program as an operator meets it: real processes, their output and their exit codes."""
 
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -84,6 +85,16 @@ async def test_an_empty_database_becomes_a_chat_by_four_kinds_of_command(postgre
     ("arguments", "said"),
     [
         (("user", "add", "ana"), "exists"),
+        (("user", "add", "a b"), "may have only letters"),
+        (("user", "add", "mallory", "--first-name", "\u202egpj"), "can't be seen"),
+        (("user", "rename", "ana", "--first-name", "A\x1bB"), "can't be seen"),
+        (("user", "rename", "nobody", "--first-name", "A"), "no user"),
+        (("user", "reactivate", "nobody"), "no user"),
+        (("course", "rename", "1", " "), "must not be empty"),
+        (("course", "rename", "1", "x" * 201), "more than 200"),
+        (("course", "rename", "Geometry", "X"), "no course Geometry"),
+        (("course", "owner", "1", "nobody"), "no user"),
+        (("roster", "99999999999999999999"), "no course"),
         (("user", "password", "nobody"), "no user"),
         (("user", "deactivate", "nobody"), "no user"),
         (("course", "add", "X", "--owner", "nobody"), "no user"),
@@ -101,6 +112,43 @@ async def test_what_cannot_be_done_is_said_and_the_exit_code_is_1(
 ) -> None:
     code, output = await run(await postgres.create_chat_database(demo=True), *arguments, input="a secret word\n")
     assert (code, said in output) == (1, True), output
+
+
+async def test_courses_are_named_by_id_title_or_slug_and_a_second_one_of_a_title_gets_another_slug(
+    postgres: Postgres,
+) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    for arguments, said in (
+        (("course", "add", "Álgebra lineal", "--owner", "profe"), "\n"),
+        (("enrol", "luis", "algebra-lineal-2", "--role", "assistant"), "as assistant"),
+        (("enrol", "ana", "2"), "as student"),
+        (("course", "rename", "algebra-lineal-2", "Geometría"), "renamed"),
+        (("course", "owner", "Geometría", "ana"), "ana owns"),
+        (("user", "rename", "luis", "--first-name", "Lucho"), "renamed"),
+        (("user", "deactivate", "marta"), "deactivated"),
+    ):
+        code, output = await run(url, *arguments)
+        assert (code, said in output) == (0, True), output
+    roster = json.loads((await run(url, "roster", "algebra-lineal-2", "--json"))[1])
+    assert [(one["username"], one["name"], one["role"]) for one in roster] == [
+        ("ana", "Ana Morales", "instructor"),
+        ("profe", "Clara Benítez", "instructor"),
+        ("luis", "Lucho", "assistant"),
+    ]
+    courses = json.loads((await run(url, "course", "list", "--json"))[1])
+    (course,) = (course for course in courses if course.pop("id") > 2)
+    assert course == {"title": "Geometría", "owner": "ana", "staff": 2, "students": 0}
+    active = {user["username"]: user["is_active"] for user in json.loads((await run(url, "user", "list", "--json"))[1])}
+    assert active == {"ana": True, "luis": True, "marta": False, "profe": True}
+    assert (await run(url, "user", "reactivate", "marta"))[0] == 0
+    assert "marta\tMarta Vidal\tTrue\tFalse\n" in (await run(url, "user", "list"))[1]
+
+
+async def test_a_title_of_several_courses_is_refused_with_their_ids(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    added = (await run(url, "course", "add", "Álgebra lineal", "--owner", "profe"))[1].strip()
+    code, output = await run(url, "enrol", "ana", "Álgebra lineal")
+    assert (code, f"the ids 2, {added}" in output) == (1, True), output
 
 
 async def test_the_demo_data_is_for_an_empty_database_in_development(postgres: Postgres) -> None:
@@ -322,6 +370,13 @@ async def test_a_killed_server_leaves_a_database_that_the_next_one_takes_and_sto
         ("user", "password", "x"),
         ("user", "deactivate", "x"),
         ("course", "add", "X", "--owner", "x"),
+        ("user", "list"),
+        ("user", "rename", "x", "--first-name", "X"),
+        ("user", "reactivate", "x"),
+        ("course", "list"),
+        ("course", "rename", "1", "X"),
+        ("course", "owner", "1", "x"),
+        ("roster", "1"),
         ("enrol", "x", "1"),
         ("unenrol", "x", "1"),
         ("serve", "--port", "1"),
@@ -431,7 +486,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         (("serve", "--prot", "80"), "unknown argument --prot 80. Did you mean --port?"),
         (("migrate", "--watch-enrollments"), "unknown argument --watch-enrollments. Did you mean --watch-enrolments?"),
         (("check", "xyzzy"), "unknown argument xyzzy"),
-        (("enrol", "ana", "algebra"), "argument course: invalid int value: 'algebra'"),
+        (("enrol", "ana", "1", "--role", "tutor"), "unknown --role 'tutor'. Choose from: student, assistant, teacher"),
     ],
 )
 def test_a_misspelt_command_is_refused_with_the_one_that_was_probably_meant(

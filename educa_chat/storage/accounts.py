@@ -8,6 +8,7 @@ import asyncpg
 
 from educa_chat.errors import PlatformOwned, RecordExists, RecordMissing
 from educa_chat.storage.access_changes import notify
+from educa_chat.storage.names import require_name, require_username
 from educa_chat.storage.pool import Database
 
 DISPLAY_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
@@ -77,7 +78,10 @@ async def add_user(
     last_name: str = "",
     is_superuser: bool = False,
 ) -> int:
-    """Add a user with an already hashed `password` and return the id. Raises RecordExists."""
+    """Add a user with an already hashed `password` and return the id. Raises RecordExists, NameRefused."""
+    require_username(username)
+    require_name(first_name)
+    require_name(last_name)
     try:
         user_id: int = await database.fetchval(
             "insert into auth_user (username, password, first_name, last_name, email,"
@@ -102,6 +106,24 @@ async def set_password(database: Database, username: str, password: str) -> None
 async def deactivate(database: Database, username: str) -> None:
     """Deactivate a user and close their connections in every process. Raises RecordMissing."""
     await _change(database, username, "update auth_user set is_active = false where username = $1 returning id")
+
+
+async def reactivate(database: Database, username: str) -> None:
+    """Let a deactivated user sign in again. Raises RecordMissing."""
+    await _change(database, username, "update auth_user set is_active = true where username = $1 returning id")
+
+
+async def rename(database: Database, username: str, first_name: str, last_name: str) -> None:
+    """Give a user another name, which they have in messages from now on. Raises RecordMissing, NameRefused."""
+    require_name(first_name)
+    require_name(last_name)
+    await _change(
+        database,
+        username,
+        "update auth_user set first_name = $2, last_name = $3 where username = $1 returning id",
+        first_name,
+        last_name,
+    )
 
 
 async def _change(database: Database, username: str, sql: str, *arguments: str) -> None:

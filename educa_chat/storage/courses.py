@@ -6,15 +6,14 @@ Only a stand-alone chat may write to the learning platform's tables. The staff o
 import re
 import unicodedata
 from collections.abc import Collection
-from itertools import chain
+from itertools import chain, count
 from typing import NamedTuple
-
-import asyncpg
 
 from educa_chat.errors import OwnerFixed, RecordExists, RecordMissing
 from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import DISPLAY_NAME, is_platform_owned, refuse_platform
+from educa_chat.storage.names import require_title
 from educa_chat.storage.pool import Database
 
 MAX_COURSE_ID = 2**63 - 1
@@ -172,29 +171,34 @@ async def course_page(database: Database, course: int) -> CoursePage | None:
 async def add_course(
     database: Database, title: str, owner: str, *, subject: str = "General", overview: str = ""
 ) -> int:
-    """Add a course that the user `owner` teaches and return its id. Raises RecordMissing, RecordExists."""
-    owner_id = await _user_id(database, owner)
+    """Add a course that the user `owner` teaches and return its id. Raises RecordMissing, NameRefused.
+
+    If another course has its slug, it gets a number after it.
+    """
+    require_title(title)
+    require_title(subject)
+    owner_id = await find_user_id(database, owner)
     slug = _slug(title)
-    try:
-        async with database.connection() as connection, connection.transaction():
-            subject_id = await connection.fetchval(
-                "insert into courses_subject (title, slug) values ($1, $2)"
-                " on conflict (slug) do update set title = excluded.title returning id",
-                subject,
-                _slug(subject),
-            )
-            course: int = await connection.fetchval(
+    async with database.connection() as connection, connection.transaction():
+        subject_id = await connection.fetchval(
+            "insert into courses_subject (title, slug) values ($1, $2)"
+            " on conflict (slug) do update set title = excluded.title returning id",
+            subject,
+            _slug(subject),
+        )
+        for number in count(1):
+            course: int | None = await connection.fetchval(
                 "insert into courses_course (title, slug, overview, created, owner_id, subject_id)"
-                " values ($1, $2, $3, now(), $4, $5) returning id",
+                " values ($1, $2, $3, now(), $4, $5) on conflict (slug) do nothing returning id",
                 title,
-                slug,
+                slug if number == 1 else f"{slug[:190]}-{number}",
                 overview,
                 owner_id,
                 subject_id,
             )
-    except asyncpg.UniqueViolationError:
-        raise RecordExists(f"a course with the short name {slug} exists already") from None
-    return course
+            if course is not None:
+                return course
+    raise AssertionError
 
 
 async def add_module(database: Database, course: int, title: str, description: str) -> None:
@@ -214,7 +218,7 @@ async def enrol(database: Database, username: str, course: int, role: Role = Rol
     Beside a site, its staff is ours and its students are the site's. Raises RecordMissing, RecordExists when they have
     the role already, OwnerFixed when they own the course, and PlatformOwned.
     """
-    user_id = await _user_id(database, username)
+    user_id = await find_user_id(database, username)
     is_site = await is_platform_owned(database)
     if is_site and role is Role.STUDENT:
         await refuse_platform(database)
@@ -261,7 +265,7 @@ async def unenrol(database: Database, username: str, course: int) -> None:
 
     Raises RecordMissing, OwnerFixed when they own the course, and PlatformOwned when a site has enrolled them.
     """
-    user_id = await _user_id(database, username)
+    user_id = await find_user_id(database, username)
     if await database.fetchval("select owner_id = $2 from courses_course where id = $1", course, user_id):
         raise OwnerFixed(f"{username} owns the course {course}: choose another owner first")
     was_staff = await database.fetchval(
@@ -280,7 +284,8 @@ async def unenrol(database: Database, username: str, course: int) -> None:
     await notify(database, "user", str(user_id))
 
 
-async def _user_id(database: Database, username: str) -> int:
+async def find_user_id(database: Database, username: str) -> int:
+    """Return the id of a user. Raises RecordMissing."""
     user_id: int | None = await database.fetchval("select id from auth_user where username = $1", username)
     if user_id is None:
         raise RecordMissing(f"there is no user {username}")

@@ -1,0 +1,113 @@
+"""What an administrator lists and changes: the users, the courses, and who is in a course."""
+
+from typing import NamedTuple
+
+from educa_chat.errors import RecordMissing
+from educa_chat.protocol import Role
+from educa_chat.storage.access_changes import notify
+from educa_chat.storage.accounts import DISPLAY_NAME
+from educa_chat.storage.courses import MAX_COURSE_ID, Member, find_user_id
+from educa_chat.storage.names import require_title
+from educa_chat.storage.pool import Database
+
+
+class ListedUser(NamedTuple):
+    """A user in the list of all users."""
+
+    username: str
+    name: str
+    is_active: bool
+    is_superuser: bool
+
+
+class ListedCourse(NamedTuple):
+    """A course in the list of all courses."""
+
+    id: int
+    title: str
+    owner: str
+    staff: int
+    """How many assistants, and teachers besides the owner, it has."""
+    students: int
+
+
+async def list_users(database: Database) -> list[ListedUser]:
+    """Return all users, by username."""
+    rows = await database.fetch(
+        f"select u.username, {DISPLAY_NAME}, u.is_active, u.is_superuser from auth_user u order by u.username"
+    )
+    return [ListedUser(*row) for row in rows]
+
+
+async def list_courses(database: Database) -> list[ListedCourse]:
+    """Return all courses, by title."""
+    rows = await database.fetch(
+        "select c.id, c.title, u.username,"
+        " (select count(*) from educa_chat.staff s where s.course = c.id),"
+        " (select count(*) from courses_course_students s where s.course_id = c.id)"
+        " from courses_course c join auth_user u on u.id = c.owner_id order by c.title, c.id"
+    )
+    return [ListedCourse(*row) for row in rows]
+
+
+async def read_roster(database: Database, course: int) -> list[Member]:
+    """Return everybody whom `course` names, the highest roles first."""
+    rows = await database.fetch(
+        f"select u.username, {DISPLAY_NAME}, m.role::text from ("
+        "  select user_id, max(role) as role from educa_chat.membership() where course = $1 and is_named"
+        "  group by user_id"
+        " ) m join auth_user u on u.id = m.user_id order by m.role desc, u.username",
+        course,
+    )
+    return [Member(username, name, Role(role)) for username, name, role in rows]
+
+
+async def find_course(database: Database, course: str) -> int:
+    """Return the id of the course that `course` names by its id, title or slug. Raises RecordMissing."""
+    is_id = course.isascii() and course.isdecimal() and len(course) <= 19 and int(course) <= MAX_COURSE_ID
+    rows = await database.fetch(
+        "select id from courses_course where id = $2 or title = $1 or slug = $1 order by id = $2 desc, id",
+        course,
+        int(course) if is_id else -1,
+    )
+    ids = [row["id"] for row in rows]
+    if is_id and int(course) in ids:
+        return int(course)
+    if not ids:
+        raise RecordMissing(f"there is no course {course}")
+    if len(ids) > 1:
+        raise RecordMissing(f"several courses are called {course}: give one of the ids {', '.join(map(str, ids))}")
+    course_id: int = ids[0]
+    return course_id
+
+
+async def rename_course(database: Database, course: int, title: str) -> None:
+    """Give a course another title; its address and slug stay. Raises RecordMissing, NameRefused."""
+    require_title(title)
+    if not await database.fetchval("update courses_course set title = $2 where id = $1 returning true", course, title):
+        raise RecordMissing(f"there is no course {course}")
+
+
+async def change_owner(database: Database, course: int, username: str) -> None:
+    """Make the user the owner of `course`; the former owner goes on as a teacher of it. Raises RecordMissing."""
+    user_id = await find_user_id(database, username)
+    async with database.connection() as connection, connection.transaction():
+        former = await connection.fetchval("select owner_id from courses_course where id = $1 for update", course)
+        if former is None:
+            raise RecordMissing(f"there is no course {course}")
+        if former == user_id:
+            return
+        await connection.execute("update courses_course set owner_id = $2 where id = $1", course, user_id)
+        await connection.execute("delete from educa_chat.staff where course = $1 and user_id = $2", course, user_id)
+        await connection.execute(
+            "delete from courses_course_students where course_id = $1 and user_id = any ($2::integer[])",
+            course,
+            [user_id, former],
+        )
+        await connection.execute(
+            "insert into educa_chat.staff (course, user_id, role) values ($1, $2, 'instructor')"
+            " on conflict (course, user_id) do update set role = excluded.role",
+            course,
+            former,
+        )
+    await notify(database, "course", str(course))

@@ -1,0 +1,38 @@
+"""Which names people and courses may have."""
+
+import re
+import unicodedata
+
+from educa_chat.errors import NameRefused
+
+USERNAME_CHARACTERS = 150
+NAME_CHARACTERS = 150
+TITLE_CHARACTERS = 200
+
+
+def require_username(username: str) -> None:
+    """Raise NameRefused unless Django would accept `username`: letters, digits and `@.+-_`, 150 at most."""
+    if not re.fullmatch(rf"[\w.@+-]{{1,{USERNAME_CHARACTERS}}}", username):
+        raise NameRefused(f"the username {username!r} may have only letters, digits and @.+-_, 150 at most")
+
+
+def require_name(name: str, most: int = NAME_CHARACTERS) -> None:
+    """Raise NameRefused if `name` has more than `most` characters, or one that can't be seen or reorders a text.
+
+    Such are control and format characters, separators of lines, and surrogates, among them all that Unicode's
+    bidirectional algorithm has. The joiners of some scripts and of emoji are allowed.
+    """
+    if len(name) > most:
+        raise NameRefused(f"the name {name[:40]!r}… has more than {most} characters")
+    if any(
+        unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\u200c\u200d"
+        for character in name
+    ):
+        raise NameRefused(f"the name {name!r} has characters that can't be seen")
+
+
+def require_title(title: str) -> None:
+    """Raise NameRefused if `title` is empty, too long, or has a character that names may not have."""
+    if not title.strip():
+        raise NameRefused("the title of a course must not be empty")
+    require_name(title, TITLE_CHARACTERS)
