@@ -308,6 +308,7 @@ async def test_a_page_whose_browser_has_another_user_now_shows_nothing_of_the_on
         [{"url": desk.server.url, "name": one["name"], "value": one["value"]} for one in await luis.context.cookies()]
     )
     await page.context.set_offline(True)
+    await expect(page.locator("#status")).to_have_attribute("data-key", "offline")
     await page.context.set_offline(False)
     await expect(page.locator("#status")).to_have_attribute("data-key", "other-user")
     await expect_nothing_of_the_room(page)
