@@ -404,7 +404,9 @@ def _refuse_demo_in_production(settings: Settings) -> None:
 
 async def _add_user(database: Database, settings: Settings, arguments: argparse.Namespace) -> None:
     from educa_chat.storage.accounts import add_user
+    from educa_chat.storage.names import require_username
 
+    require_username(arguments.username)
     user_id = await add_user(
         database,
         arguments.username,

@@ -8,7 +8,7 @@ import asyncpg
 
 from educa_chat.errors import PlatformOwned, RecordExists, RecordMissing
 from educa_chat.storage.access_changes import notify
-from educa_chat.storage.names import require_name, require_username
+from educa_chat.storage.names import require_name
 from educa_chat.storage.pool import Database
 
 DISPLAY_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
@@ -79,7 +79,6 @@ async def add_user(
     is_superuser: bool = False,
 ) -> int:
     """Add a user with an already hashed `password` and return the id. Raises RecordExists, NameRefused."""
-    require_username(username)
     require_name(first_name)
     require_name(last_name)
     try:
