@@ -55,6 +55,8 @@ async def _measure(names: list[str], effort: Effort) -> None:
             print(f"{name} took {time.monotonic() - started:.0f} s; {machine.load()}", file=sys.stderr, flush=True)
             if effort is THOROUGH:
                 report.write_between_marks(DOCUMENT, name, text)
+                if section.summary:
+                    report.write_between_marks(DOCUMENT, f"{name} in short", when + "\n\n" + section.summary)
                 for plot, svg in section.plots.items():
                     (DOCUMENT.parent / "performance" / f"{plot}.svg").write_text(svg, encoding="utf-8")
 

@@ -10,6 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 import msgspec
+import psycopg
 
 from benchmarks.deployment import Deployment, clients
 from benchmarks.load import Load, Run, open_load
@@ -30,7 +31,7 @@ class Hosted(msgspec.Struct, frozen=True):
     port: int
     node: int
     postmaster: int
-    postgres_version: str
+    database_url: str
     cookies: list[str]
 
 
@@ -39,6 +40,9 @@ class Measured(NamedTuple):
     node_s: float
     """Processor time of the node and its workers."""
     postgres_s: float
+    wal_bytes: int
+    table_bytes: int
+    """What the tables of events and messages grew by, with their indexes."""
 
 
 FIGURES: Mapping[str, tuple[Callable[[Measured], float], Callable[[float], str]]] = {
@@ -47,6 +51,10 @@ FIGURES: Mapping[str, tuple[Callable[[Measured], float], Callable[[float], str]]
     "p99, ms": (lambda one: one.run.p99_s, milliseconds),
     "node, µs a message": (lambda one: one.node_s * 1e6 / one.run.messages, rate),
     "Postgres, µs a message": (lambda one: one.postgres_s * 1e6 / one.run.messages, rate),
+    "both, µs a message": (lambda one: (one.node_s + one.postgres_s) * 1e6 / one.run.messages, rate),
+    "bytes a frame": (lambda one: one.run.bytes / one.run.deliveries, rate),
+    "WAL, bytes a message": (lambda one: one.wal_bytes / one.run.messages, rate),
+    "tables, bytes a message": (lambda one: one.table_bytes / one.run.messages, rate),
 }
 
 
@@ -73,11 +81,23 @@ def _in_turn(versions: Sequence[Hosted], shape: Shape, effort: Effort) -> Iterat
             measured = []
             for version, load in zip(versions, loads, strict=True):
                 node, postgres = processor_s(version.node), processor_s(version.postmaster)
+                wal, tables = _written(version)
                 run = load.closed(shape.in_flight, effort.seconds, "acks" if alone else "events").check()
-                measured.append(
-                    Measured(run, processor_s(version.node) - node, processor_s(version.postmaster) - postgres)
-                )
+                node, postgres = processor_s(version.node) - node, processor_s(version.postmaster) - postgres
+                wal_after, tables_after = _written(version)
+                measured.append(Measured(run, node, postgres, wal_after - wal, tables_after - tables))
             yield measured
+
+
+def _written(version: Hosted) -> tuple[int, int]:
+    """How many bytes Postgres has written to its WAL, and holds in the tables of events and messages."""
+    with psycopg.connect(version.database_url) as connection:
+        row = connection.execute(
+            "select (pg_current_wal_insert_lsn() - '0/0')::bigint,"
+            " pg_total_relation_size('educa_chat.event') + pg_total_relation_size('educa_chat.message')"
+        ).fetchone()
+    assert row is not None
+    return row[0], row[1]
 
 
 @contextmanager

@@ -23,7 +23,7 @@ async def main() -> None:
                         "port": node.port,
                         "node": process_id,
                         "postmaster": postmaster,
-                        "postgres_version": deployment.postgres_version,
+                        "database_url": deployment.database.url,
                         "cookies": list(deployment.cookies),
                     }
                 ),

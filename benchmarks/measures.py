@@ -17,7 +17,7 @@ from benchmarks.deployment import SMALL_COURSES, Deployment, Server, serve
 from benchmarks.load import FRAME_TEXT_BYTES, Client, Load, Run, open_load
 from benchmarks.machine import resident_kib
 from benchmarks.report import kib, milliseconds, rate, ratio, share, spread, table
-from benchmarks.servers import COMMANDS, FULL, JOINED, OURS, PLAIN, TUTORIAL, serve_beside
+from benchmarks.servers import COMMANDS, FULL, JOINED, ON_DISK, OURS, PLAIN, TUTORIAL, serve_beside
 from tests.redis_server import RedisServer
 
 OUR_TEXT_BYTES = 30
@@ -45,6 +45,8 @@ class Section:
 
     text: str
     plots: Mapping[str, str] = field(default_factory=dict)
+    summary: str = ""
+    """A table for the top of the document, if there is one."""
 
 
 class Shape(NamedTuple):
@@ -168,6 +170,8 @@ async def fan_out(deployment: Deployment, effort: Effort) -> Section:
             ),
             f"The same as a part of the limit ({JOINED}), run beside run:",
             table(["server", *shapes], beside(JOINED, deliveries_per_s)),
+            f"The same as a part of the durable limit ({ON_DISK}):",
+            table(["server", *shapes], beside(ON_DISK, deliveries_per_s)),
             f"The same to {PLAIN}:",
             table(["server", *shapes], beside(PLAIN, deliveries_per_s)),
             f"Times as many as {TUTORIAL}:",
@@ -204,9 +208,23 @@ async def fan_out(deployment: Deployment, effort: Effort) -> Section:
         str(shape): {name: median(map(deliveries_per_server_s, runs)) for name, runs in by_name.items()}
         for shape, by_name in results.items()
     }
+    summary = table(
+        ["compared with", *shapes],
+        [
+            [
+                name,
+                *(
+                    spread(ratios(results[shape][FULL], results[shape][name], deliveries_per_s), ratio)
+                    for shape in FAN_OUT
+                ),
+            ]
+            for name in COMMANDS
+        ],
+    )
     return Section(
         text,
-        {
+        summary=summary,
+        plots={
             "fan-out": plots.bars("Deliveries per second (logarithmic)", bars),
             "fan-out-effort": plots.bars("Deliveries per second of the server's own time (logarithmic)", own),
         },

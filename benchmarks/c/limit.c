@@ -1,14 +1,17 @@
 /* The limit: what the kernel lets a chat server do on one core. For the load of `load.c` alone.
  *
  *   limit PORT joined|plain
+ *   limit PORT durable FILE
  *
- * Signs nobody in, stores nothing, checks nothing. `joined`: what is due for a room in one turn of the loop is joined
- * and written once to each of its sockets. `plain`: one send for each delivery. The handshake's answer lacks the key
- * that a browser would ask for (RFC 6455 §4.2.2).
+ * Signs nobody in and checks nothing. `joined`: what is due for a room in one turn of the loop is joined and written once
+ * to each of its sockets. `plain`: one send for each delivery. `durable`: like `joined`, but what came in this turn is
+ * appended to FILE and on disk before any of it is sent. The handshake's answer lacks the key that a browser would ask
+ * for (RFC 6455 §4.2.2).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,6 +51,8 @@ static struct room **rooms, **rooms_due;
 static size_t room_count, due_count;
 static int poller;
 static bool joins;
+static int file = -1;
+static struct buffer unstored;
 
 static void fail(const char *what) {
     perror(what);
@@ -99,6 +104,16 @@ static void write_due(struct room *room) {
     room->due.size = 0;
 }
 
+static void store(void) {
+    for (size_t stored = 0; stored < unstored.size;) {
+        ssize_t size = write(file, unstored.data + stored, unstored.size - stored);
+        if (size < 0) fail("write");
+        stored += (size_t)size;
+    }
+    if (unstored.size && fdatasync(file)) fail("fdatasync");
+    unstored.size = 0;
+}
+
 static void deliver(struct room *room, const char *text, size_t text_size) {
     char payload[65536];
     int size = snprintf(payload, sizeof payload,
@@ -113,6 +128,7 @@ static void deliver(struct room *room, const char *text, size_t text_size) {
         header[3] = (uint8_t)size;
         header_bytes = 4;
     }
+    if (file >= 0) append(&unstored, payload, (size_t)size);
     if (!room->due.size) rooms_due[due_count++] = room;
     append(&room->due, header, header_bytes);
     append(&room->due, payload, (size_t)size);
@@ -208,11 +224,13 @@ static void accept_all(int listener) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 3) {
-        fprintf(stderr, "usage: limit PORT joined|plain\n");
+    bool is_durable = count == 4 && !strcmp(arguments[2], "durable");
+    if (count != 3 && !is_durable) {
+        fprintf(stderr, "usage: limit PORT joined|plain\n       limit PORT durable FILE\n");
         return 2;
     }
-    joins = !strcmp(arguments[2], "joined");
+    joins = is_durable || !strcmp(arguments[2], "joined");
+    if (is_durable && (file = open(arguments[3], O_WRONLY | O_CREAT | O_APPEND, 0600)) < 0) fail(arguments[3]);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
@@ -236,6 +254,7 @@ int main(int count, char **arguments) {
             if (events[i].events & EPOLLOUT) transmit_rest(client);
             if (events[i].events & ~(uint32_t)EPOLLOUT && !receive(client)) drop(client);
         }
+        store();
         for (size_t i = 0; i < due_count; i++) write_due(rooms_due[i]);
         due_count = 0;
     }
