@@ -187,11 +187,14 @@ def _good(found: re.Match[str]) -> str | None:
 
 def _without_punctuation(url: str) -> str:
     """`url` without the punctuation at its end that belongs to the sentence around it."""
+    # Counted once: a count for each bracket at the end would take quadratic time.
+    brackets = {bracket: url.count(bracket) for pair in _BRACKETS.items() for bracket in pair}
     end = len(url)
     while end and (last := url[end - 1]) in _AT_THE_END:
-        opening = _BRACKETS.get(last)
-        if opening and url.count(opening, 0, end) >= url.count(last, 0, end):
+        if last in _BRACKETS and brackets[_BRACKETS[last]] >= brackets[last]:
             break
+        if last in brackets:
+            brackets[last] -= 1
         end -= 1
     return url[:end]
 
