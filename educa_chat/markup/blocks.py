@@ -24,8 +24,9 @@ _MARKER = re.compile(r"(?:(?P<bullet>[-*])|(?P<number>0|[1-9]\d{0,8})\.)[ \t]+(?
 # A number, or a term like `x²` or `2x + 1`. After a `-` on a single line, it is negative.
 _TERM = re.compile(r"[-+±(√]*[$€£¥]?[.,]?(?:\d|[^\W\d_]?[²³]|[^\W\d_][ \t]?[-+*/=^·×<>≤≥])")
 
-# A letter, a digit, an emoji: more than ASCII's punctuation.
-_WORTH_A_BLOCK = re.compile(r"[^\s!-/:-@\[-`{-~]")
+WORTH_READING = re.compile(r"[^\s!-/:-@\[-`{-~]")
+"""A letter, a digit, an emoji: anything but white space and ASCII's punctuation."""
+
 _PLUS = re.compile(r"\+[ \t]")
 
 _FENCE = re.compile(r"(?P<fence>`{3,}+|~{3,}+)(?P<info>[^`]*)$")
@@ -194,7 +195,7 @@ def _list(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bo
     text = state.src[first.end() : state.eMarks[start_line]]
     if len(items) == 1 and (number not in (None, "1") or (not number and _TERM.match(text))):
         return False
-    if len(items) == 1 and not _WORTH_A_BLOCK.search(text):
+    if len(items) == 1 and not WORTH_READING.search(text):
         return False
     if first["bullet"] == "-" and _is_among_plus_signs(state, start_line, items[-1].end):
         return False
@@ -261,7 +262,7 @@ def _heading(state: StateBlock, start_line: int, end_line: int, silent: bool) ->
     found = _HEADING.match(_text_of(state, start_line)) if _is_at_margin(state, start_line) else None
     if not found or not _stands_apart(state, start_line, end_line):
         return False
-    if not _WORTH_A_BLOCK.search(found.string, found.end()):
+    if not WORTH_READING.search(found.string, found.end()):
         return False
     if silent:
         return True

@@ -13,7 +13,7 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
 from educa_chat.markup import code, formulas
-from educa_chat.markup.blocks import add_block_rules
+from educa_chat.markup.blocks import WORTH_READING, add_block_rules
 from educa_chat.markup.inline import AUTOLINK, add_inline_rules
 from educa_chat.markup.links import (
     destination,
@@ -33,7 +33,6 @@ FORMULA_LENGTH = 400
 NEIGHBOURHOOD = 100
 
 _MARK = re.compile(r"[!#$%&*+:<=>@\[\\\]^_`{}~-]")
-_WORTH_READING = re.compile(r"[^\s!-/:-@\[-`{-~]")
 _EMPTY = re.compile(r"<(p|li|blockquote|a|em|strong|s)\b[^>]*>\s*</\1>|<a href=\"\"")
 
 
@@ -132,7 +131,7 @@ def _check(state: StateCore) -> None:
     if sum(text.count("[") for text in inline) > BRACKETS:
         raise TooMuch
     kept = (f"{token.info}{token.content}" for token in state.tokens)
-    if sum(len(_WORTH_READING.findall(text)) for text in kept) != len(_WORTH_READING.findall(state.src)):
+    if sum(len(WORTH_READING.findall(text)) for text in kept) != len(WORTH_READING.findall(state.src)):
         raise TooMuch
 
 

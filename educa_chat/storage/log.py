@@ -132,7 +132,9 @@ class Log:
             count,
         )
         return [
-            _event(*row[:9]) if row[1] is not None else _ordinary(row[0], row[9], StoredMessage(*row[10:]))
+            _event(*row[:9])
+            if row[1] is not None
+            else _ordinary_event(row[0], row[9], *ordinary_variants(StoredMessage(*row[10:])))
             for row in rows
         ]
 
@@ -220,9 +222,9 @@ _EPOCH = (
 )
 
 
-def _ordinary(seq: int, at: str, message: StoredMessage) -> Event:
-    student, basic = ordinary_variants(message)
-    return Event(seq, lead(seq, at) + student, None, lead(seq, at) + basic)
+def _ordinary_event(seq: int, at: str, student: bytes, basic: bytes | None) -> Event:
+    start = lead(seq, at)
+    return Event(seq, start + student, None, start + (basic or b""))
 
 
 def _event(
@@ -432,8 +434,7 @@ class Appender:
                 continue
             entry = waiting.entry
             if is_ordinary(entry):
-                start = lead(seq, at)
-                event = Event(seq, start + entry.student, None, start + (entry.basic or b""))
+                event = _ordinary_event(seq, at, entry.student, entry.basic)
             else:
                 event = _event(seq, *variants)
             events.setdefault(entry.course, []).append(event)
