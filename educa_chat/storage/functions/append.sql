@@ -16,8 +16,8 @@ set enable_mergejoin = off
 set enable_material = off
 as $$
 declare
-    courses constant bigint[] := array(select course from unnest(entries));
-    kinds constant smallint[] := array(select kind from unnest(entries));
+    courses bigint[];
+    kinds smallint[];
     started timestamptz;
     is_slow boolean;
     run record;
@@ -31,19 +31,23 @@ begin
             return;
         end if;
     end if;
+    courses := array(select course from unnest(entries));
+    kinds := array(select kind from unnest(entries));
     -- One lock for each room, always in the order of their ids, so that two appends never wait for each other in a ring.
     select bool_or(slow_seconds > 0) into is_slow from (
         select slow_seconds from educa_chat.room where course = any (courses) order by course for no key update
     ) locked;
     started := clock_timestamp();
     -- A new statement has a new snapshot, which sees all that was committed before the locks were had.
-    if cardinality(entries) > 1 then
-        return query select * from educa_chat.append_ordinary(started, entries);
-        if found then
-            return;
-        end if;
-    end if;
     if not coalesce(is_slow, false) and 1 = all (kinds) then
+        if cardinality(entries) > 1 and not exists (
+            select from unnest(entries) where student is not null or target is not null
+        ) then
+            return query select * from educa_chat.append_ordinary(started, entries);
+            if found then
+                return;
+            end if;
+        end if;
         return query select * from educa_chat.append_messages(
             array(select generate_subscripts(entries, 1)::bigint), started, entries);
         return;

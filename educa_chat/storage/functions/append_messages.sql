@@ -34,11 +34,10 @@ begin
                 select coalesce(thread, seq) from educa_chat.message where course = e.course and seq = e.target
             ) end as thread
         from (
-            select ordinals[n] as ordinal, u.*, coalesce((argument ->> 'question')::boolean, false) as is_question,
+            select ordinals[ordinality] as ordinal, u.*, coalesce((argument ->> 'question')::boolean, false) as is_question,
                 coalesce((argument ->> 'anonymous')::boolean, false) as is_anonymous,
                 coalesce((argument ->> 'assistant')::boolean, false) as is_assistant
-            from unnest(entries) with ordinality u (course, kind, actor, by_instructor, client_id,
-                student, instructor, basic, username, name, body, html, mentioned, target, argument, n)
+            from unnest(entries) with ordinality u
         ) e
              left join lateral (
                  select head, said, last_at, slow_seconds, closed, anonymity, secret

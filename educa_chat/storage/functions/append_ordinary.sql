@@ -1,6 +1,5 @@
--- Stores ordinary messages that nothing speaks against, and returns their outcomes in order. Returns nothing, and stores
--- nothing, if any of `entries` is something else or has to be judged: `append_messages` does that, at twice the cost,
--- because it finds the reason.
+-- Stores messages without variants and target if nothing speaks against any of them, and returns their outcomes in order.
+-- Otherwise, it stores and returns nothing. `append_messages` then finds the reason, at twice the cost.
 create or replace function educa_chat.append_ordinary(started timestamptz, entries educa_chat.entry[])
 returns setof educa_chat.outcome
 language plpgsql volatile
@@ -11,7 +10,7 @@ begin
     with numbered as (
         select e.*, r.head + row_number() over in_room as seq, r.said + row_number() over in_room as said,
             greatest(started, r.last_at) as at,
-            bool_and(e.kind = 1 and e.student is null and e.target is null and not r.closed and r.slow_seconds = 0
+            bool_and(not r.closed and r.slow_seconds = 0
                 and (
                     select true from educa_chat.event
                     where actor = e.actor and course = e.course and client_id = e.client_id
@@ -24,14 +23,13 @@ begin
                     where m.course = e.course and m.user_id = e.actor and m.is_instructor = e.by_instructor
                 )
             ) over () and is_distinct as is_clear
-        from unnest(entries) with ordinality e (course, kind, actor, by_instructor, client_id,
-            student, instructor, basic, username, name, body, html, mentioned, target, argument, n)
+        from unnest(entries) with ordinality e
             left join lateral (
                 select head, said, last_at, closed, slow_seconds from educa_chat.room where course = e.course limit 1
             ) r on true
             -- The same id from two people would do no harm, but is rare.
             cross join (select count(distinct client_id) = count(*) as is_distinct from unnest(entries)) d
-        window in_room as (partition by e.course order by n)
+        window in_room as (partition by e.course order by e.ordinality)
     ),
     stored_event as (
         insert into educa_chat.event (course, seq, kind, actor, client_id, at, said)
@@ -48,7 +46,7 @@ begin
         ) l
         where r.course = l.course
     )
-    select n, 'ok', null::real, seq, educa_chat.iso8601(at), true, null::bytea, null::bytea, null::bytea, null::integer,
+    select ordinality, 'ok', null::real, seq, educa_chat.iso8601(at), true, null::bytea, null::bytea, null::bytea, null::integer,
         null::bigint[], null::bytea[], null::bytea[], null::integer[]
-    from numbered where is_clear order by n;
+    from numbered where is_clear order by ordinality;
 end $$;
