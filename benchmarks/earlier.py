@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import msgspec
 import psycopg
 
 from benchmarks.deployment import Deployment, clients
-from benchmarks.load import Load, Run, open_load
+from benchmarks.load import Run, open_load
 from benchmarks.machine import processor_s
 from benchmarks.measures import Effort, Section, Shape
 from benchmarks.report import milliseconds, rate, ratio, spread, table
@@ -76,7 +76,12 @@ async def compare_with_earlier(deployment: Deployment, effort: Effort) -> Sectio
 
 def _in_turn(versions: Sequence[Hosted], shape: Shape, effort: Effort) -> Iterator[list[Measured]]:
     alone = shape.sockets == 1
-    with _loads(versions, shape) as loads:
+    with ExitStack() as stack:
+        loads = []
+        for version in versions:
+            load = stack.enter_context(open_load([version.node], text_bytes=TEXT_BYTES))
+            load.open(version.port, clients(version.cookies, shape.rooms, shape.sockets))
+            loads.append(load)
         for _ in range(effort.runs):
             measured = []
             for version, load in zip(versions, loads, strict=True):
@@ -98,17 +103,6 @@ def _written(version: Hosted) -> tuple[int, int]:
         ).fetchone()
     assert row is not None
     return row[0], row[1]
-
-
-@contextmanager
-def _loads(versions: Sequence[Hosted], shape: Shape) -> Iterator[list[Load]]:
-    if not versions:
-        yield []
-        return
-    first, *others = versions
-    with open_load([first.node], text_bytes=TEXT_BYTES) as load, _loads(others, shape) as loads:
-        load.open(first.port, clients(first.cookies, shape.rooms, shape.sockets))
-        yield [load, *loads]
 
 
 @contextmanager

@@ -194,7 +194,6 @@ def _build_parser() -> _Parser:
         educa-chat user add ana < password.txt
         """,
     )
-    add.add_argument("username")
     add.add_argument("--first-name", default="", help="shown in the chat, with the last name, instead of the username")
     add.add_argument("--last-name", default="")
     add.add_argument("--superuser", action="store_true", help="make the user a teacher in every course")
@@ -205,7 +204,6 @@ def _build_parser() -> _Parser:
         "set a user's password and end their sessions",
         "educa-chat user password ana",
     )
-    password.add_argument("username")
     deactivate = command(
         user,
         "deactivate",
@@ -213,8 +211,6 @@ def _build_parser() -> _Parser:
         "deactivate a user and end their sessions",
         "educa-chat user deactivate ana",
     )
-    deactivate.add_argument("username")
-
     reactivate = command(
         user,
         "reactivate",
@@ -222,7 +218,6 @@ def _build_parser() -> _Parser:
         "let a deactivated user sign in again",
         "educa-chat user reactivate ana",
     )
-    reactivate.add_argument("username")
     rename = command(
         user,
         "rename",
@@ -230,9 +225,10 @@ def _build_parser() -> _Parser:
         "change a user's name; their username and messages stay",
         "educa-chat user rename ana --first-name Ana --last-name Morales",
     )
-    rename.add_argument("username")
     rename.add_argument("--first-name", required=True)
     rename.add_argument("--last-name", default="")
+    for added in (add, password, deactivate, reactivate, rename):
+        added.add_argument("username")
     list_users = command(user, "list", _on_database(_list_users), "list the users", "educa-chat user list --json")
 
     course = group("course", "manage the courses of a stand-alone chat")
@@ -271,23 +267,23 @@ def _build_parser() -> _Parser:
     add_course.add_argument("--owner", required=True, metavar="USERNAME", help="the teacher of the course")
     add_course.add_argument("--subject", default="General")
     add_course.add_argument("--overview", default="", help="a short description of the course")
-    for name, run, help, examples in (
-        (
-            "enrol",
-            _enrol,
-            "give a user a role in a course; beside a Django site, only assistants and teachers",
-            """
-            educa-chat enrol ana 1
-            educa-chat enrol luis 1 --role assistant
-            """,
-        ),
-        ("unenrol", _unenrol, "remove a user from a course", "educa-chat unenrol ana 1"),
-    ):
-        enrolment = command(commands, name, _on_database(run), help, examples)
-        enrolment.add_argument("username")
-        enrolment.add_argument("course", help=_COURSE_HELP)
-        if name == "enrol":
-            enrolment.add_argument("--role", choices=_ROLES, default="student", help="a student by default")
+    enrol = command(
+        commands,
+        "enrol",
+        _on_database(_enrol),
+        "give a user a role in a course; beside a Django site, only assistants and teachers",
+        """
+        educa-chat enrol ana 1
+        educa-chat enrol luis 1 --role assistant
+        """,
+    )
+    unenrol = command(
+        commands, "unenrol", _on_database(_unenrol), "remove a user from a course", "educa-chat unenrol ana 1"
+    )
+    for added in (enrol, unenrol):
+        added.add_argument("username")
+        added.add_argument("course", help=_COURSE_HELP)
+    enrol.add_argument("--role", choices=_ROLES, default="student", help="a student by default")
     return parser
 
 
