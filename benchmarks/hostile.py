@@ -27,7 +27,7 @@ from educa_chat.storage.pool import Database
 
 ROOMS = 8
 PLAIN_PER_SECOND, MARKUP_PER_SECOND = 32.0, 8.0
-"""How many messages others send in ROOMS rooms. The attacker is in one of those in which the messages are plain."""
+"""How many messages the other users send, in ROOMS rooms for each. The attacker is in a room with plain messages."""
 WARM_UP_S = 0.6
 """Longer than a load's own warm-up, so that the whole attack is measured."""
 PROBE_EVERY_S, PROBE_TIMEOUT_S = 0.05, 30.0

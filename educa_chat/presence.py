@@ -14,7 +14,7 @@ NAMED_PEOPLE = 100
 ROSTER_PEOPLE = 12_000
 """How many ids fit into a payload of the bus. Further people are only counted."""
 PEOPLE_PER_PROCESS = 65_536
-"""No process has more people in a room, because its unit allows no more open files."""
+"""A process can't have more people in a room: its systemd unit limits the number of open files."""
 PROCESSES = 128
 """A process ignores the rosters of more processes than this."""
 GATHER_S = 0.25

@@ -212,7 +212,7 @@ class Error(msgspec.Struct, tag="error", omit_defaults=True):
 
 
 class PresenceSignal(msgspec.Struct, tag="presence", omit_defaults=True):
-    """Who is in the room. `users` and their full `names` only if they are few."""
+    """The people in the room: always their number, and `users` with their full `names` only in a small room."""
 
     count: int
     users: list[str] = []

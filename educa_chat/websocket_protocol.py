@@ -302,7 +302,7 @@ class WebSocket(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> bool:
-        """Leave after what has arrived is handled: a peer that sends no more counts as gone."""
+        """Leave once all received messages are handled. A peer that has closed its side counts as gone."""
         self._has_ended = True
         if not self._is_in_line:
             self._end()

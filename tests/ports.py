@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 FIRST, LAST = 20_000, 32_000
-"""Below the ports that the kernel gives to clients: a client could take one of those while a server restarts."""
+"""Below the kernel's ephemeral ports: a client could take one of those while a server restarts."""
 
 
 def free_port() -> int:

@@ -199,8 +199,8 @@ class Link:
         """Offer `payload` to every subscription to `channel` in every process, this one included.
 
         What is published while a publish is under way goes to Redis together, in order, when that is done.
-        Raises BusUnavailable when Redis could not be told within a second of the call, or at once when too
-        much waits already; ValueError when the payload is over MAX_PAYLOAD_BYTES.
+        Raises BusUnavailable if the payload can't be sent to Redis within a second of the call, or at once if too
+        much is waiting already; ValueError when the payload is over MAX_PAYLOAD_BYTES.
         """
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise ValueError(f"a payload of {len(payload)} bytes, over {MAX_PAYLOAD_BYTES}")
@@ -293,7 +293,7 @@ class Link:
             # A time-out is an OSError too.
             await connection.disconnect(nowait=True)
             for entry in batch:
-                entry.complete(f"Redis could not be told: {describe(error)}")
+                entry.complete(f"can't publish to Redis: {describe(error)}")
             self._on_failure()
 
     async def _beat(self) -> None:

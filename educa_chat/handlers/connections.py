@@ -27,8 +27,8 @@ SWEEP_S = 5.0
 READ_BYTES = 32 * 1024
 """How much is read from a connection, and parsed, in one iteration of the event loop: at most 8 ms of work.
 
-A malformed head should fit into one read. What is still unread when the connection closes would reset it, and the
-client would lose the answer.
+Large enough for a malformed head to fit into one read: closing a connection with unread data resets it, and the client
+would lose the answer (RFC 1122 §4.2.2.13).
 """
 
 

@@ -21,8 +21,9 @@ __all__ = ["HTML_BYTES", "is_plain", "prepare", "render", "render_plain"]
 
 HTML_BYTES = 24 * 1024
 
-# All markup contains one of these characters, or begins a line with one of those. A table has a line of dashes. Each
-# expression looks at a line once: `\s` instead of `[ \t]` would run on into the next lines and take quadratic time.
+# Every kind of markup contains a character of the first expression, or begins a line with a sign of the second. A
+# table has a line of dashes. Each looks at a line once: with `\s` instead of `[ \t]`, a match could run on into the
+# next lines and take quadratic time.
 _INLINE = re.compile(r"[*_`~$\[\\<\r]")
 _BLOCK = re.compile(r"\n(?:>[ \t]|#{1,6}[ \t]|-[-| :\t]|[|:][|: \t]*-|\d{1,9}\.[ \t])")
 

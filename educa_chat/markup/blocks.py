@@ -102,7 +102,7 @@ def _begins_block(state: StateBlock, line: int, end_line: int, where: str) -> bo
 
 
 def _paragraph(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """Lines of text, and the empty lines between them. What is inline markup never goes on after an empty line."""
+    """Lines of text, and the empty lines between them. Inline markup ends at an empty line."""
     state.push("paragraph_open", "p", 1).map = lines = [start_line, start_line]
     line = start_line
     while True:

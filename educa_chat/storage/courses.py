@@ -79,7 +79,7 @@ async def find_memberships(
 
 
 async def find_members(database: Database, course: int, prefix: str) -> list[Member]:
-    """Some of the staff and students of `course` of whom the username or a word of the name begins with `prefix`.
+    """Return members of `course` whose username, or a word of whose name, begins with `prefix`.
 
     At most FOUND_MEMBERS: the highest roles first, then an exact username. Accents and case make no difference.
     `prefix` has neither NUL nor surrogates.

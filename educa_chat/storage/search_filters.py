@@ -17,7 +17,7 @@ class Filters:
     other_authors: tuple[str, ...] = ()
     """Whose messages are left out."""
     after: date | None = None
-    """The first day. So each message is either of those after a date or of those before it."""
+    """The first day, inclusive. With `before`, exclusive, each message is on exactly one side of a date."""
     before: date | None = None
     """The day after the last."""
     has_link: bool | None = None

@@ -47,7 +47,7 @@ async def load(page: Page, url: str) -> dict[str, int]:
         path = urlsplit(paths.get(str(event["requestId"]), "")).path
         if path not in ("", "/favicon.ico"):
             body = int(event["encodedDataLength"]) - headers[str(event["requestId"])]
-            # What comes out of the browser's cache has no length.
+            # Responses from the browser's cache have no length.
             sizes[path] = sizes.get(path, 0) + max(body, 0)
 
     session.on("Network.loadingFinished", finished)

@@ -86,7 +86,7 @@ AS_TYPED = {
         "a\u2060*b*c", "ﬁ_ﬁ_ﬁ", "𝑥*𝑦*𝑧",
     ],
 }  # fmt: skip
-"""What is none of a chat's constructs, and shown exactly as it stands here."""
+"""Texts without markup, which are shown exactly as typed."""
 
 RENDERED = {
     "emphasis": [
@@ -273,5 +273,5 @@ RENDERED = {
         ("ftp://a.example javascript:alert(1)", "ftp://a.example javascript:alert(1)"),
     ],
 }  # fmt: skip
-"""What is markup, and its HTML: without attributes of links, and formulas as LaTeX. Blocks begin and end as they do
-there; for a text alone the paragraph is left out."""
+"""Texts with markup, and their HTML, without the attributes of links and with formulas as LaTeX. A paragraph around the
+whole text is left out."""

@@ -15,7 +15,7 @@ from tests.markup.inputs import AS_TYPED, RENDERED
 
 TYPED = [(kind, text) for kind, texts in AS_TYPED.items() for text in texts]
 SIGNS = "*_~`$[]()<>#|\\.-+:"
-"""What may be markup."""
+"""The characters that markup consists of."""
 
 
 def body(html: str) -> LexborNode:

@@ -7,7 +7,7 @@ import { loadStrings } from './strings.js';
  * @template Opened
  */
 export class Part {
-  /** What was opened, if it has been. @type {Opened | undefined} */
+  /** The part, once it has been opened. @type {Opened | undefined} */
   opened;
   /** @type {Promise<Opened | undefined> | undefined} undefined: not wanted yet, or loading has failed */
   #opening;

@@ -1,6 +1,6 @@
--- Who may enter the room of a course, and in which role; nothing else decides that. Active users may: the owner and every
--- superuser as instructors, the staff in the role that they were given, and enrolled students. Somebody may have several
--- rows, of which the highest role counts. `is_named`: the course itself names the user, not only the site.
+-- The only rule for who may enter the room of a course, and in which role. Active users may: the owner and superusers as
+-- instructors, staff in the role they were given, and enrolled students. A user may have several rows; the highest role
+-- counts. `is_named` is false for users who may enter only because they are superusers.
 --
 -- In `from`, the planner expands this function like a view, so each course and user that a query asks for is a probe of
 -- an index. It is no view, and its body is text, because the platform could not change the type of a column that a view

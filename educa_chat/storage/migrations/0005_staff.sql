@@ -12,5 +12,5 @@ create table educa_chat.staff (
 
 create index staff_user on educa_chat.staff (user_id);
 
--- `instructor` is true for an assistant as well, as everywhere where two roles are told apart.
+-- `instructor` is true for assistants too, as everywhere in the database that knows only two roles.
 alter table educa_chat.message add column assistant boolean not null default false;

@@ -8,7 +8,7 @@ export const WRITTEN = new RegExp(`(?<![\\p{L}\\p{N}_@])@(${NAME}+)`, 'gu');
 /** The one that the user is typing, at the end of a text. */
 export const BEING_WRITTEN = new RegExp(`(?<![\\p{L}\\p{N}_@])@(${NAME}*)$`, 'u');
 
-/** What may end a username, but usually ends a sentence. */
+/** Characters that usernames may end with, but that usually end a sentence. */
 export const PUNCTUATION = /[.@+-]+$/;
 
 /** The name that means everybody. */
