@@ -31,6 +31,7 @@ from educa_chat.handlers.readiness import Readiness
 from educa_chat.handlers.rendering import PLATFORM_SIGN_OUT_PATH, SIGN_OUT_PATH, render_strings
 from educa_chat.hub import Hub
 from educa_chat.limits import RateLimit, Turns
+from educa_chat.logo import read_logo
 from educa_chat.markers import Markers
 from educa_chat.markup.pool import open_render_pool
 from educa_chat.metrics import Metrics
@@ -109,7 +110,8 @@ def build_app(settings: Settings) -> web.Application:
             for name in environment.list_templates(["html"]):
                 environment.get_template(name)
     strings = render_strings({language: app[page] for language, page in keys.PAGES.items()})
-    app[keys.STATIC_FILES] = static.StaticFiles(resources.files("educa_chat") / "static", strings)
+    logo = read_logo(Path(settings.site.logo)) if settings.site.logo else None
+    app[keys.STATIC_FILES] = static.StaticFiles(resources.files("educa_chat") / "static", strings, logo)
     _route(app, settings, identity)
     app.cleanup_ctx.append(partial(_resources, identity))
     app.on_shutdown.append(_drain)

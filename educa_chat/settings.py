@@ -17,6 +17,7 @@ import msgspec
 from cryptography.fernet import Fernet
 
 from educa_chat.errors import SettingsInvalid
+from educa_chat.logo import read_logo
 
 DEMO_SESSION_KEY = "ZGVtby1rZXktZm9yLWRldmVsb3BtZW50LW9ubHktISE="
 """The key in `config/development.toml`. It is public, so production refuses it."""
@@ -26,6 +27,13 @@ ENVIRONMENT_PREFIX = "EDUCA_CHAT_"
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
+
+
+class Site(_Section, frozen=True):
+    name: str = "Educa"
+    """The name in the pages and in their titles."""
+    logo: str = ""
+    """An SVG, PNG, JPEG or WebP file of at most 100 KiB. Empty: the logo of this product."""
 
 
 class Database(_Section, frozen=True):
@@ -106,6 +114,7 @@ class Limits(_Section, frozen=True):
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a process. A limit of 0 is off."""
 
+    site: Site = Site()
     database: Database = Database()
     bus: Bus = Bus()
     session: Session = Session()
@@ -204,6 +213,10 @@ def _read(file: Path) -> dict[str, Any]:
 def verify(settings: Settings) -> None:
     """Raise SettingsInvalid for a value that has the right type but can't work."""
     database, bus, server, limits = settings.database, settings.bus, settings.server, settings.limits
+    if not settings.site.name.strip() or not settings.site.name.isprintable():
+        raise SettingsInvalid("site.name: expected a name, in one line")
+    if settings.site.logo:
+        read_logo(Path(settings.site.logo))
     if database.url.partition(":")[0] not in ("embedded", "postgresql", "postgres"):
         raise SettingsInvalid("database.url: expected embedded:FOLDER or postgresql://…")
     if database.url == "embedded:":

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "educa_chat"
 LAYERS = [
-    {"settings", "errors"},
+    {"settings", "errors", "logo"},
     {
         "translations",
         "protocol",

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from educa_chat.handlers.access import find_visitor
 from educa_chat.handlers.csrf import csrf_token, set_csrf_cookie
-from educa_chat.handlers.keys import PAGES, RENDERING, STATIC_FILES, TRANSLATIONS
+from educa_chat.handlers.keys import PAGES, RENDERING, SETTINGS, STATIC_FILES, TRANSLATIONS
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.translations import negotiate_language
 
@@ -61,6 +61,8 @@ def render_anonymous(request: web.Request, template: str, *, status: int = 200, 
             "csrf_token": "",
             **context,
             "language": language,
+            "site": request.app[SETTINGS].site.name,
+            "logo": request.app[STATIC_FILES].logo,
             "static": request.app[STATIC_FILES].address,
             "scripts": request.app[STATIC_FILES].modules,
             "courses_path": COURSES_PATH,

@@ -14,8 +14,19 @@ from aiohttp import web
 from pygments.lexers.javascript import JavascriptLexer
 from pygments.token import Comment
 
+from educa_chat.logo import Logo
+
 PATH = "/chat/static/"
-_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_IMAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+"""The policy of images, because a browser that opens an SVG by its address would run its scripts."""
+_TYPES = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+}
 """By suffix. Files with other suffixes aren't served."""
 _IMPORTED = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '([^']+)';|^import '([^']+)';", re.MULTILINE)
 _A_YEAR_S = 365 * 86400
@@ -36,13 +47,22 @@ class StaticFiles:
     mixed, even if the page came from a newer or older process than its files.
     """
 
-    def __init__(self, folder: Traversable, strings: Mapping[str, bytes] | None = None) -> None:
-        """Serve the files in `folder`, and `strings`: JSON by path, with a version of its own."""
+    def __init__(
+        self, folder: Traversable, strings: Mapping[str, bytes] | None = None, logo: Logo | None = None
+    ) -> None:
+        """Serve the files in `folder`; `strings`, JSON by path; and `logo`, instead of the one in `folder`.
+
+        The strings and the logo have versions of their own.
+        """
         self._addresses: dict[str, str] = {}
         self._files: dict[str, _File] = {}
         self._modules: dict[str, list[str]] = {}
         self._add(sorted(_read(folder, "")))
         self._add([(path, "application/json", json) for path, json in sorted((strings or {}).items())])
+        self._logo = "logo.svg"
+        if logo:
+            self._logo = next(f"logo{suffix}" for suffix, type in _TYPES.items() if type == logo.type)
+            self._add([(self._logo, logo.type, logo.content)])
 
     def _add(self, files: Sequence[tuple[str, str, bytes]]) -> None:
         digest = hashlib.sha256(repr([(path, hashlib.sha256(plain).digest()) for path, _, plain in files]).encode())
@@ -50,11 +70,16 @@ class StaticFiles:
         for path, type, plain in files:
             address = f"{PATH}{version}/{path}"
             self._addresses[path] = address
-            self._files[address] = _File(type, plain, _compress(plain))
+            self._files[address] = _File(type, plain, _compress(plain) if _is_text(type) else {})
 
     def address(self, path: str) -> str:
         """Return the address of a file. Raises KeyError if there is none."""
         return self._addresses[path]
+
+    @property
+    def logo(self) -> str:
+        """The address of the logo."""
+        return self._addresses[self._logo]
 
     def modules(self, path: str) -> list[str]:
         """Return the addresses of a module and of all that it imports at its start, so that browsers can preload them.
@@ -76,6 +101,8 @@ class StaticFiles:
         if file is None:
             raise web.HTTPNotFound
         headers = {"Cache-Control": f"public, max-age={_A_YEAR_S}, immutable", "Vary": "Accept-Encoding"}
+        if file.type.startswith("image/"):
+            headers["Content-Security-Policy"] = _IMAGE_POLICY
         body = file.plain
         for coding, compressed in file.compressed.items():
             if _accepts(request, coding):
@@ -83,8 +110,12 @@ class StaticFiles:
                 body = compressed
                 break
         # Modules are always UTF-8, whatever the header says.
-        charset = None if file.type == "text/javascript" else "utf-8"
+        charset = "utf-8" if _is_text(file.type) and file.type != "text/javascript" else None
         return web.Response(body=body, content_type=file.type, charset=charset, headers=headers)
+
+
+def _is_text(type: str) -> bool:
+    return not type.startswith("image/") or type == "image/svg+xml"
 
 
 @cache  # Brotli needs 0.2 seconds for all of them, and the tests start hundreds of servers in a process.
