@@ -77,3 +77,18 @@ class SignInBusy(EducaChatError):
 
 class PasswordRefused(EducaChatError, ValueError):
     """A password is too weak, or can't be hashed. The message says why, without the password."""
+
+
+class OutboundFailed(EducaChatError):
+    """A server elsewhere could not be asked, or gave no usable answer. The message says why, without secrets."""
+
+
+class TokenRefused(EducaChatError):
+    """A token or a state from elsewhere is not accepted. The message says why, without the token.
+
+    `is_stale` is true if a user can cause this innocently, by going back or by taking too long.
+    """
+
+    def __init__(self, message: str, *, is_stale: bool = False) -> None:
+        super().__init__(message)
+        self.is_stale = is_stale

@@ -99,6 +99,12 @@ class Server(_Section, frozen=True):
     """Networks that may read `/metrics`."""
 
 
+class Outbound(_Section, frozen=True):
+    private_networks: tuple[str, ...] = ()
+    """Private networks in which a learning platform or an issuer may be. Others are refused, because their addresses
+    come from outside."""
+
+
 class Limits(_Section, frozen=True):
     messages_per_second: float = 5.0
     message_burst: int = 40
@@ -120,6 +126,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session: Session = Session()
     auth: Auth = Auth()
     server: Server = Server()
+    outbound: Outbound = Outbound()
     limits: Limits = Limits()
 
 
@@ -253,12 +260,17 @@ def verify(settings: Settings) -> None:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
             raise SettingsInvalid(f"server.origins: {origin!r} is not an origin such as https://school.example")
-    for name in ("trusted_proxies", "metrics_networks"):
-        for network in getattr(server, name):
+    networks = {
+        "server.trusted_proxies": server.trusted_proxies,
+        "server.metrics_networks": server.metrics_networks,
+        "outbound.private_networks": settings.outbound.private_networks,
+    }
+    for name, listed in networks.items():
+        for network in listed:
             try:
                 ipaddress.ip_network(network)
             except ValueError as error:
-                raise SettingsInvalid(f"server.{name}: {error}") from error
+                raise SettingsInvalid(f"{name}: {error}") from error
     if server.mode == "production":
         _verify_production(settings)
 

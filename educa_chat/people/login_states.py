@@ -1,0 +1,128 @@
+"""Logins that have begun here and end when the user comes back from a platform or an issuer.
+
+All that has to be remembered meanwhile is in the `state`, which is encrypted. So a flood of logins stores nothing.
+
+A login must end in the browser in which it began. Otherwise, an attacker could begin one, and let somebody else end it
+and write in the attacker's name. So the browser keeps a secret, of which the state contains the digest.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+from aiohttp import web
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from educa_chat.errors import TokenRefused
+from educa_chat.storage.nonces import use_nonce
+from educa_chat.storage.pool import Database
+
+STATE_LIFE_S = 600
+"""How long a user may take to sign in at the platform or the issuer."""
+COOKIES = 16
+"""How many logins can be in progress in one browser. More would make its requests too large for servers."""
+
+
+class Login(msgspec.Struct, frozen=True):
+    """A login that is in progress."""
+
+    nonce: str
+    digest: str
+    """Of the browser's secret."""
+    begun_at: int
+    data: dict[str, str]
+    """What the caller wants to remember. The browser can't read it."""
+
+    @property
+    def cookie_name(self) -> str:
+        return f"_{int(hashlib.sha256(self.nonce.encode()).hexdigest(), 16) % COOKIES}"
+
+
+class LoginStates:
+    """Makes and reads the states of one `purpose`, whose name is the beginning of the name of its cookies.
+
+    The first of `keys`, which are used for this purpose only, encrypts. All of them decrypt.
+    """
+
+    def __init__(
+        self,
+        purpose: str,
+        keys: Sequence[bytes],
+        *,
+        same_site: Literal["Lax", "None"],
+        is_secure: bool,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._cookie = f"educa_chat_{purpose}"
+        self._fernet = MultiFernet([Fernet(urlsafe_b64encode(key)) for key in keys])
+        self._same_site = same_site
+        self._is_secure = is_secure or same_site == "None"
+        self._now = now
+
+    def begin(self, data: Mapping[str, str]) -> tuple[str, Login, str]:
+        """Return the state of a new login that remembers `data`, the login, and the secret that the browser keeps."""
+        secret = secrets.token_urlsafe(32)
+        login = Login(secrets.token_urlsafe(32), _digest(secret), int(self._now()), dict(data))
+        state = self._fernet.encrypt_at_time(msgspec.msgpack.encode(login), login.begun_at)
+        return state.decode(), login, secret
+
+    def remember(self, response: web.StreamResponse, login: Login, secret: str) -> None:
+        """Let the browser keep the secret in a cookie, which is partitioned if other sites may embed our pages."""
+        response.set_cookie(
+            self._cookie + login.cookie_name,
+            secret,
+            max_age=STATE_LIFE_S,
+            httponly=True,
+            secure=self._is_secure,
+            samesite=self._same_site,
+            partitioned=True if self._same_site == "None" else None,
+        )
+
+    def forget(self, response: web.StreamResponse, login: Login) -> None:
+        """Delete the cookie of a login that has ended."""
+        response.set_cookie(
+            self._cookie + login.cookie_name,
+            "",
+            max_age=0,
+            httponly=True,
+            secure=self._is_secure,
+            samesite=self._same_site,
+            partitioned=True if self._same_site == "None" else None,
+        )
+
+    def read(self, state: str) -> Login:
+        """Return the login of `state`. Raises TokenRefused if we didn't make it, or not within STATE_LIFE_S."""
+        try:
+            content = self._fernet.decrypt_at_time(state.encode(), STATE_LIFE_S, int(self._now()))
+            return msgspec.msgpack.decode(content, type=Login)
+        except (InvalidToken, msgspec.MsgspecError, UnicodeEncodeError) as error:
+            raise TokenRefused("the state is not ours, or too old", is_stale=True) from error
+
+    def is_in_browser(self, request: web.Request, login: Login) -> bool:
+        """Return whether `request` comes from the browser in which `login` began, as its cookie says."""
+        return is_secret_of(request.cookies.get(self._cookie + login.cookie_name, ""), login)
+
+
+def is_secret_of(secret: str, login: Login) -> bool:
+    """Return whether `secret` is what the browser in which `login` began was given."""
+    return hmac.compare_digest(_digest(secret), login.digest)
+
+
+async def end_login(database: Database, login: Login, nonce: str) -> None:
+    """Use up `login`, whose valid token contains `nonce`. Call it only then: it stores a row until the state expires.
+
+    Raises TokenRefused if the nonce is another one, or if the login has ended already; and DatabaseUnavailable.
+    """
+    if not hmac.compare_digest(nonce.encode(errors="replace"), login.nonce.encode()):
+        raise TokenRefused("the nonce is that of another login")
+    if not await use_nonce(database, login.nonce, login.begun_at + STATE_LIFE_S):
+        raise TokenRefused("it has been used before", is_stale=True)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()

@@ -1,0 +1,75 @@
+"""The chat's own keys: one that signs its tokens, and the next one, which others can already find in the key set."""
+
+import asyncio
+import json
+import secrets
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from joserfc import jwk, jwt
+
+from educa_chat.storage.pool import Database
+from educa_chat.storage.signing_keys import StoredKey, add_key, delete_key, read_keys, retire_oldest
+
+ALGORITHM = "RS256"
+TOKEN_LIFE_S = 60
+KEYS = 2
+
+
+class OwnKeys:
+    """Signs tokens, and publishes the keys. All methods raise DatabaseUnavailable.
+
+    `encryption_keys` protect the private halves in the database. The first one encrypts, and all of them decrypt. If
+    none of them can decrypt a key, it is replaced.
+    """
+
+    def __init__(self, database: Database, encryption_keys: Sequence[bytes]) -> None:
+        self._database = database
+        self._fernet = MultiFernet([Fernet(urlsafe_b64encode(key)) for key in encryption_keys])
+
+    async def public_keys(self) -> dict[str, Any]:
+        """Return the key set (RFC 7517 §5): both keys, and those that were in use until a day ago."""
+        await self._usable_keys()
+        return {"keys": [json.loads(key.public) for key in await read_keys(self._database)]}
+
+    async def sign(self, claims: Mapping[str, object], *, life_s: int = TOKEN_LIFE_S) -> str:
+        """Return a token with `claims`, which is valid from now on for `life_s` seconds."""
+        now = int(time.time())
+        key = (await self._usable_keys())[0]
+        registered = {"iat": now, "exp": now + life_s, "jti": secrets.token_urlsafe(16)}
+        return jwt.encode({"alg": ALGORITHM, "kid": key.kid}, {**registered, **claims}, key)
+
+    async def rotate(self) -> None:
+        """Sign with the next key from now on, and publish a new one.
+
+        The former key stays in the key set for a day, for tokens that others have not verified yet.
+        """
+        await self._usable_keys()
+        await retire_oldest(self._database)
+        await self._usable_keys()
+
+    async def _usable_keys(self) -> list[jwk.RSAKey]:
+        """Return the private keys, the one that signs first. Makes those that are missing."""
+        while True:
+            keys: list[jwk.RSAKey] = []
+            for stored in await read_keys(self._database):
+                if stored.is_retired:
+                    continue
+                try:
+                    private = json.loads(self._fernet.decrypt(stored.private))
+                except InvalidToken:
+                    await delete_key(self._database, stored.kid)
+                    continue
+                keys.append(jwk.RSAKey.import_key(private))
+            if len(keys) >= KEYS:
+                return keys
+            await add_key(self._database, await asyncio.to_thread(self._generate), most=KEYS)
+
+    def _generate(self) -> StoredKey:
+        kid = secrets.token_urlsafe(12)
+        key = jwk.RSAKey.generate_key(2048, {"use": "sig", "alg": ALGORITHM, "kid": kid}, private=True)
+        private = self._fernet.encrypt(json.dumps(key.as_dict(private=True)).encode()).decode()
+        return StoredKey(kid, json.dumps(key.as_dict(private=False)), private, is_retired=False)

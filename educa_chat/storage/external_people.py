@@ -1,0 +1,113 @@
+"""People who come from elsewhere: from a learning platform, or from an issuer of OpenID Connect.
+
+They are identified by the issuer and their id there (`sub`), and never by an e-mail address, which may be another
+person's tomorrow.
+"""
+
+import re
+import secrets
+import unicodedata
+from itertools import count
+from typing import NamedTuple
+
+import asyncpg
+
+from educa_chat.storage.names import NAME_CHARACTERS
+from educa_chat.storage.pool import Database
+
+UNUSABLE_PASSWORD = "!"  # noqa: S105
+"""The beginning of a password that nobody can sign in with, like Django's."""
+_LOCK = 0x45585450
+
+
+class ExternalPerson(NamedTuple):
+    """Who somebody is elsewhere. The names may be empty."""
+
+    issuer: str
+    """Identifies the issuer here, such as the URL of an issuer of OpenID Connect or `lti:PLATFORM`."""
+    subject: str
+    first_name: str = ""
+    last_name: str = ""
+
+
+class FoundPerson(NamedTuple):
+    """A user."""
+
+    user_id: int
+    is_active: bool
+
+
+async def find_or_add_person(database: Database, person: ExternalPerson, *, username: str = "") -> FoundPerson:
+    """Return the user who is `person`, with the names that they have elsewhere now. Adds the user if there is none.
+
+    A new user's name is made from `username`, or else from their names, with a number if it is taken. Names that are
+    empty change nothing.
+    """
+    first_name, last_name = tidy_name(person.first_name), tidy_name(person.last_name)
+    async with database.connection() as connection, connection.transaction():
+        # Two launches of one person at once must not make two users.
+        await connection.execute(
+            "select pg_advisory_xact_lock($1, hashtext($2))", _LOCK, f"{person.issuer} {person.subject}"
+        )
+        row = await connection.fetchrow(
+            "select u.id, u.is_active, u.first_name, u.last_name from educa_chat.external_person p"
+            " join auth_user u on u.id = p.user_id where p.issuer = $1 and p.subject = $2",
+            person.issuer,
+            person.subject,
+        )
+        if row is not None:
+            if (first_name or last_name) and (row["first_name"], row["last_name"]) != (first_name, last_name):
+                await connection.execute(
+                    "update auth_user set first_name = $2, last_name = $3 where id = $1",
+                    row["id"],
+                    first_name,
+                    last_name,
+                )
+            return FoundPerson(row["id"], row["is_active"])
+        user_id = await _add_user(connection, username or f"{first_name}.{last_name}", first_name, last_name)
+        await connection.execute(
+            "insert into educa_chat.external_person (issuer, subject, user_id) values ($1, $2, $3)"
+            # The user may have been deleted.
+            " on conflict (issuer, subject) do update set user_id = excluded.user_id",
+            person.issuer,
+            person.subject,
+            user_id,
+        )
+        return FoundPerson(user_id, is_active=True)
+
+
+async def _add_user(
+    connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", username: str, first_name: str, last_name: str
+) -> int:
+    base = _username(username)
+    for number in count(1):
+        # Without a name, a counter would tell how many there are, and take long to find a free one.
+        suffix = secrets.token_hex(3) if number > 20 or not base else str(number) if number > 1 else ""
+        user_id: int | None = await connection.fetchval(
+            "insert into auth_user (username, password, first_name, last_name, email,"
+            " is_superuser, is_staff, is_active, date_joined)"
+            " values ($1, $2, $3, $4, '', false, false, true, now()) on conflict (username) do nothing returning id",
+            f"{base or 'member-'}{suffix}",
+            UNUSABLE_PASSWORD + secrets.token_urlsafe(24),
+            first_name,
+            last_name,
+        )
+        if user_id is not None:
+            return user_id
+    raise AssertionError
+
+
+def _username(text: str) -> str:
+    """Return a username like `text`: small letters and digits of ASCII, and points between them."""
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", ".", ascii_text).strip(".")[:100].strip(".")
+
+
+def tidy_name(name: str) -> str:
+    """Return `name` as we accept names: not too long, without characters that can't be seen or that reorder a text."""
+    visible = "".join(
+        character
+        for character in unicodedata.normalize("NFC", name)
+        if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp") or character in "\u200c\u200d"
+    )
+    return " ".join(visible.split(" ")).strip()[:NAME_CHARACTERS].strip()

@@ -1,0 +1,63 @@
+"""Servers elsewhere: what they answer, and how they sign."""
+
+import base64
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from joserfc import jwk, jwt
+
+LOOPBACK = ["127.0.0.0/8", "::1/128"]
+
+
+@asynccontextmanager
+async def open_elsewhere(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """Serve `answer` at every path of a server; its URL."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+class Signer:
+    """The keys of an issuer, and the tokens that it signs."""
+
+    def __init__(self, kid: str = "one") -> None:
+        self.key = jwk.RSAKey.generate_key(2048, {"kid": kid}, private=True)
+
+    def public(self) -> dict[str, Any]:
+        return {"keys": [self.key.as_dict(private=False)]}
+
+    def sign(self, claims: dict[str, Any], **header: Any) -> str:
+        return jwt.encode({"alg": "RS256", "kid": self.key.kid, **header}, claims, self.key)
+
+
+def claims_for(issuer: str, client_id: str, **others: Any) -> dict[str, Any]:
+    """Registered claims that are valid now; None removes one."""
+    now = int(time.time())
+    claims = {"iss": issuer, "aud": client_id, "sub": "17", "iat": now, "exp": now + 60, "nonce": "n", **others}
+    return {name: value for name, value in claims.items() if value is not None}
+
+
+def unsigned(claims: dict[str, Any]) -> str:
+    """A token whose algorithm is none."""
+    return f"{_base64(json.dumps({'alg': 'none'}).encode())}.{_base64(json.dumps(claims).encode())}."
+
+
+def signed_with_secret(claims: dict[str, Any], secret: bytes) -> str:
+    """A token whose signature was made with a symmetric algorithm."""
+    content = f"{_base64(json.dumps({'alg': 'HS256', 'kid': 'one'}).encode())}.{_base64(json.dumps(claims).encode())}"
+    return f"{content}.{_base64(hmac.digest(secret, content.encode(), 'sha256'))}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
