@@ -17,7 +17,7 @@ from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
 from educa_chat.chat_socket import SocketServices
 from educa_chat.errors import SettingsInvalid
-from educa_chat.handlers import api, health, keys, pages, reports, static, websocket
+from educa_chat.handlers import api, audit, health, keys, pages, reports, static, websocket
 from educa_chat.handlers.access import end_turns
 from educa_chat.handlers.connections import Connections, check_requests
 from educa_chat.handlers.middleware import (
@@ -124,7 +124,8 @@ def _route(app: web.Application, settings: Settings, identity: Identity) -> None
             web.get("/", pages.home),
             web.get("/chat/", pages.home),
             web.get("/chat/room/{course}/", pages.room),
-            web.get("/chat/room/{course}/audit/", pages.audit),
+            web.get("/chat/room/{course}/audit/", audit.page),
+            web.get("/chat/room/{course}/audit.csv", audit.file),
             web.get("/chat/room/{course}/reports/", reports.queue),
             web.post("/chat/room/{course}/reports/", reports.deal),
             web.get("/ws/chat/room/{course}/", websocket.room_socket, allow_head=False),

@@ -22,6 +22,7 @@ LAYERS = [
         "log_lines",
         "mentions",
         "presence",
+        "spreadsheet",
         "tasks",
     },
     {"events"},

@@ -1,16 +1,12 @@
-"""The pages: the list of courses, a course, its room, and the audit log."""
+"""The pages: the list of courses, a course, and its room."""
 
 from aiohttp import web
 
-from educa_chat.handlers.access import course_id, instructor_of, membership_of, page_visitor
-from educa_chat.handlers.api import query_number
+from educa_chat.handlers.access import course_id, membership_of, page_visitor
 from educa_chat.handlers.keys import DATABASE, MARKERS, SETTINGS
 from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, render
 from educa_chat.protocol import json_id
-from educa_chat.storage.audit import read_audit_entries
 from educa_chat.storage.courses import course_page, courses_of
-
-AUDIT_ENTRIES_A_PAGE = 50
 
 
 def course_url(course: int) -> str:
@@ -50,24 +46,6 @@ async def course(request: web.Request) -> web.Response:
     if page is None:
         raise web.HTTPForbidden
     return await render(request, "course.html", course=page, modules=page.modules, room_url=room_url(course))
-
-
-async def audit(request: web.Request) -> web.Response:
-    """The audit log of a room, for its instructors."""
-    course = course_id(request)
-    visitor = await page_visitor(request)
-    membership = await instructor_of(request, visitor, course)
-    entries = await read_audit_entries(
-        request.app[DATABASE], course, before=query_number(request, "before"), limit=AUDIT_ENTRIES_A_PAGE + 1
-    )
-    return await render(
-        request,
-        "audit.html",
-        title=membership.title,
-        room_url=room_url(course),
-        entries=entries[:AUDIT_ENTRIES_A_PAGE],
-        before=entries[AUDIT_ENTRIES_A_PAGE - 1].seq if len(entries) > AUDIT_ENTRIES_A_PAGE else None,
-    )
 
 
 async def room(request: web.Request) -> web.Response:

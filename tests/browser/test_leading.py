@@ -2,7 +2,9 @@
 
 import re
 import uuid
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -96,6 +98,14 @@ async def test_a_report_reaches_the_teacher_who_deals_with_it(desk: Desk) -> Non
     await expect(button).to_have_accessible_name("Room settings")
     await queue.reload()
     await expect(queue.get_by_text("No open reports")).to_be_visible()
+
+
+async def test_the_audit_log_shows_the_local_time_of_the_reader(desk: Desk) -> None:
+    await give(desk.server, {"type": "slow", "seconds": 30})
+    page = await desk.sit_down("profe", "/chat/room/1/audit/", timezone_id="Asia/Tokyo")
+    time = page.locator("time")
+    moment = datetime.fromisoformat(await time.get_attribute("datetime") or "").astimezone(ZoneInfo("Asia/Tokyo"))
+    await expect(time).to_have_text(f"{moment.day} {moment:%b %Y, %H:%M}")
 
 
 async def test_the_queue_leads_to_a_message_in_its_surroundings(desk: Desk) -> None:

@@ -16,7 +16,7 @@ from educa_chat.handlers.keys import DATABASE, STATIC_FILES
 from educa_chat.handlers.static import StaticFiles
 from educa_chat.storage.accounts import deactivate
 from educa_chat.storage.courses import add_course, add_module, enrol
-from tests.serving import Chatter, Person, Server, add_person, add_room, quick_hash
+from tests.serving import Person, Server, add_person, add_room, quick_hash
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -544,34 +544,3 @@ async def test_the_metrics_count_sockets_and_commands_and_tell_nothing_that_was_
     ):
         assert line in text
     assert "secret" not in text
-
-
-async def test_what_was_done_is_told_to_instructors_alone(server: Server) -> None:
-    database = server.app[DATABASE]
-    course, (student,) = await add_room(database, students=1)
-    path = f"/chat/room/{course}/audit/"
-    async with Person(server.url, student) as learner, Person(server.url, "profe") as profe:
-        writer, teacher = await learner.enter(course), await profe.enter(course)
-        commands: list[tuple[Chatter, dict[str, object]]] = [
-            (writer, {"type": "message", "message": "an ugly word"}),
-            (writer, {"type": "edit", "target": 1, "message": "<b>worse</b>"}),
-            (teacher, {"type": "delete", "target": 1}),
-            (teacher, {"type": "mute", "user": student, "minutes": 10}),
-            (teacher, {"type": "slow", "seconds": 30}),
-            (teacher, {"type": "close", "on": True}),
-        ]
-        for number, (socket, command) in enumerate(commands):
-            await socket.send(command | {"id": f"c{number}"})
-            await socket.receive_until("ack", id=f"c{number}")
-        status, html, _ = await profe.get(path)
-        assert status == 200
-        texts = " ".join(Page(html).texts.values())
-        for said in ("an ugly word", "<b>worse</b>", "edited a message", "deleted a message by", student, "30 seconds"):
-            assert said in texts
-        assert "announcements only" in texts.split("30 seconds")[0], "the newest first"
-        assert (await learner.get(path))[0] == 403
-        status, html, _ = await profe.get(f"{path}?before=3")
-        assert "an ugly word" in html
-        assert "30 seconds" not in html
-        assert (await profe.get(f"{path}?before=x"))[0] == 400
-        assert (await profe.get(f"/chat/room/{MISSING}/audit/"))[0] == 403

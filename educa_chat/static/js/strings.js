@@ -1,11 +1,10 @@
 import { pageData } from './dom.js';
+import { language, locale } from './locale.js';
+
+export { locale };
 
 const TIMEOUT_MS = 15_000;
 const strings = pageData('strings');
-const language = document.documentElement.lang;
-
-/** The page's language as the reader's region writes it: 3:04 PM in one region is 15:04 in another. */
-export const locale = navigator.languages.find((tag) => tag.split('-')[0] === language) ?? language;
 
 const pluralRules = new Intl.PluralRules(language);
 const numbers = new Intl.NumberFormat(locale);

@@ -1,0 +1,20 @@
+"""CSV that no spreadsheet takes for formulas."""
+
+import csv
+import io
+
+import pytest
+
+from educa_chat.spreadsheet import csv_row
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@a", "\tx", "\r=1", "\n=1", "＝1"])
+def test_a_cell_that_a_spreadsheet_would_run_becomes_text(cell: str) -> None:
+    (row,) = csv.reader(io.StringIO(csv_row([cell, "b"]), newline=""))
+    assert row == [f"'{cell}", "b"]
+
+
+def test_any_other_cell_is_read_back_as_it_was() -> None:
+    cells = ["a,b", 'say "hi"', "two\nlines", "1-1", " =", "", "ñ", 7]
+    (row,) = csv.reader(io.StringIO(csv_row(cells), newline=""))
+    assert row == [str(cell) for cell in cells]
