@@ -18,7 +18,8 @@ from cryptography.fernet import Fernet
 
 from benchmarks.load import Client
 from benchmarks.machine import SERVER_CORE, on_core
-from educa_chat.people.own import SESSION_COOKIE, SESSION_KEY
+from educa_chat.people.own import SESSION_COOKIE
+from educa_chat.people.own_accounts import SESSION_KEY
 from educa_chat.storage.embedded import open_embedded
 from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import Database, open_database

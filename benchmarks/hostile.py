@@ -19,7 +19,7 @@ from benchmarks.growth import fill
 from benchmarks.load import Load, Run, open_load
 from benchmarks.measures import Effort, Section
 from benchmarks.report import milliseconds, spread, table
-from educa_chat.people.own import SIGN_IN_PATH
+from educa_chat.people.own_accounts import SIGN_IN_PATH
 from educa_chat.people.passwords import make_password
 from educa_chat.protocol import SUBPROTOCOL
 from educa_chat.storage.log import Log

@@ -227,7 +227,14 @@ def _build_parser() -> _Parser:
     )
     rename.add_argument("--first-name", required=True)
     rename.add_argument("--last-name", default="")
-    for added in (add, password, deactivate, reactivate, rename):
+    link = command(
+        user,
+        "link",
+        _on_own_database(_link_user),
+        "print a link with which a user can choose a password and sign in, once within a day",
+        "educa-chat user link ana",
+    )
+    for added in (add, password, link, deactivate, reactivate, rename):
         added.add_argument("username")
     list_users = command(user, "list", _on_database(_list_users), "list the users", "educa-chat user list --json")
 
@@ -419,6 +426,13 @@ async def _set_password(database: Database, settings: Settings, arguments: argpa
 
     await set_password(database, arguments.username, _ask_password(settings, arguments.username))
     print(f"changed the password of {arguments.username}")
+
+
+async def _link_user(database: Database, settings: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.sign_in_links import link_url, make_link
+
+    site_url = settings.server.site_url
+    print(link_url(site_url, await make_link(database, arguments.username)))
 
 
 async def _deactivate(database: Database, _: Settings, arguments: argparse.Namespace) -> None:

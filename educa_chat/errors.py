@@ -76,7 +76,14 @@ class SignInBusy(EducaChatError):
 
 
 class PasswordRefused(EducaChatError, ValueError):
-    """A password is too weak, or can't be hashed. The message says why, without the password."""
+    """A password is too weak, or can't be hashed. The message says why, without the password.
+
+    `reason` says it in one word, for a page that explains it in the reader's language.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class OutboundFailed(EducaChatError):

@@ -91,12 +91,27 @@ class Server(_Section, frozen=True):
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
+    public_url: str = ""
+    """The address of the site, such as `https://school.example`, which links for its users begin with."""
     origins: tuple[str, ...] = ()
     """The origins that may open connections, such as `https://school.example`. Empty: the host of the request."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks of proxies. The client address and scheme in their `X-Forwarded-*` headers are believed."""
     metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """Networks that may read `/metrics`."""
+
+    @property
+    def site_url(self) -> str:
+        """The `public_url`; without one the first of `origins`, or in development the address that is listened on.
+
+        Raises SettingsInvalid.
+        """
+        if url := self.public_url or next(iter(self.origins), ""):
+            return url.rstrip("/")
+        if self.mode == "production":
+            raise SettingsInvalid("server.public_url: missing. Links for users begin with it")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
 
 class Outbound(_Section, frozen=True):
@@ -256,10 +271,13 @@ def verify(settings: Settings) -> None:
     for name in msgspec.structs.asdict(limits):
         if getattr(limits, name) < 0:
             raise SettingsInvalid(f"limits.{name}: must be 0 (no limit) or more")
-    for origin in server.origins:
-        parts = urlsplit(origin)
+    addresses = [("server.origins", origin) for origin in server.origins]
+    if server.public_url:
+        addresses.append(("server.public_url", server.public_url))
+    for name, address in addresses:
+        parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
-            raise SettingsInvalid(f"server.origins: {origin!r} is not an origin such as https://school.example")
+            raise SettingsInvalid(f"{name}: {address!r} is not an origin such as https://school.example")
     networks = {
         "server.trusted_proxies": server.trusted_proxies,
         "server.metrics_networks": server.metrics_networks,

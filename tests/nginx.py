@@ -30,7 +30,8 @@ START_TIMEOUT_S = 30.0
 class Nginx:
     """A running nginx; `trust` is what its certificate is verified with."""
 
-    def __init__(self, port: int, plain_port: int, trust: ssl.SSLContext) -> None:
+    def __init__(self, port: int, plain_port: int, trust: ssl.SSLContext, error_log: Path) -> None:
+        self.error_log = error_log
         self.url = f"https://127.0.0.1:{port}"
         self.plain_url = f"http://127.0.0.1:{plain_port}"
         self.trust = trust
@@ -55,7 +56,7 @@ async def open_nginx(node_urls: Iterable[str], configuration: str = CONFIGURATIO
         process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
         try:
             await answers(port, process)
-            yield Nginx(port, plain_port, trust)
+            yield Nginx(port, plain_port, trust, folder / "error.log")
         finally:
             with suppress(ProcessLookupError):
                 process.terminate()

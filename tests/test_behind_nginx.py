@@ -17,7 +17,7 @@ from educa_chat.handlers.static import StaticFiles
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
 from tests.nginx import Nginx, open_nginx
-from tests.processes import Process, open_node
+from tests.processes import Process, free_port, open_node
 from tests.redis_server import RedisServer
 from tests.serving import TIMEOUT_S, Chatter, Classroom, Person, add_classroom
 
@@ -130,6 +130,18 @@ async def test_http_is_sent_to_https(site: Site) -> None:
     async with Person(site.nginx.plain_url) as person:
         status, _, headers = await person.get("/chat/room/1/?after=1")
         assert (status, headers["Location"]) == (301, "https://127.0.0.1/chat/room/1/?after=1")
+
+
+async def test_the_error_log_names_the_requests_that_fail_except_for_those_of_sign_in_links() -> None:
+    async with (
+        open_nginx([f"http://127.0.0.1:{free_port()}"] * 2) as nginx,
+        Person(nginx.url, trust=nginx.trust) as ana,
+    ):
+        for path in ("/chat/courses/?secret-1", "/chat/sign-in/link/?token=secret-2"):
+            assert (await ana.get(path))[0] == 502
+        log = nginx.error_log.read_text()
+    assert "secret-1" in log
+    assert "secret-2" not in log
 
 
 async def test_a_node_is_killed_and_who_was_on_it_comes_back_to_the_other_and_has_missed_nothing(

@@ -144,6 +144,22 @@ async def test_courses_are_named_by_id_title_or_slug_and_a_second_one_of_a_title
     assert "marta\tMarta Vidal\tTrue\tFalse\n" in (await run(url, "user", "list"))[1]
 
 
+async def test_a_printed_link_lets_a_user_choose_a_password(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    async with open_node(url) as node, Person(node.url) as ana:
+        code, output = await run(url, "user", "link", "ana", environment={"EDUCA_CHAT_SERVER_PUBLIC_URL": node.url})
+        assert code == 0
+        link = output.strip()
+        assert link.startswith(f"{node.url}/chat/sign-in/link/?token=")
+        status, html, _ = await ana.get(link.removeprefix(node.url))
+        assert (status, "Ana Morales" in html) == (200, True)
+    assert (await run(url, "user", "link", "nobody"))[0] == 1
+    assert (await run(url, "user", "deactivate", "ana"))[0] == 0
+    assert "reactivate them first" in (await run(url, "user", "link", "ana"))[1]
+    code, output = await run(url, "user", "link", "luis", environment=PRODUCTION)
+    assert (code, "server.public_url: missing" in output) == (1, True)
+
+
 async def test_a_title_of_several_courses_is_refused_with_their_ids(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     added = (await run(url, "course", "add", "Álgebra lineal", "--owner", "profe"))[1].strip()

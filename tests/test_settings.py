@@ -56,6 +56,21 @@ def test_the_environment_overrides_the_file(variable: str, text: str, section: s
     assert getattr(getattr(settings, section), key) == value
 
 
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({"PUBLIC_URL": "https://a.example/", "ORIGINS": "https://b.example"}, "https://a.example"),
+        ({"ORIGINS": "https://b.example, https://c.example"}, "https://b.example"),
+        ({"HOST": "::1", "PORT": "8010"}, "http://[::1]:8010"),
+    ],
+)
+def test_links_begin_with_the_public_url_or_else_an_origin_or_else_the_address(
+    environment: dict[str, str], url: str
+) -> None:
+    settings = load_settings(None, {f"EDUCA_CHAT_SERVER_{name}": value for name, value in environment.items()})
+    assert settings.server.site_url == url
+
+
 def test_a_variable_that_is_not_ours_is_left_alone() -> None:
     others = {"EDUCA_CHAT_REQUIRE": "browser", "EDUCA_CHAT": "x", "EDUCA_SECRET_KEY": "y", "MY_EDUCA_CHAT_URL": "z"}
     assert load_settings(None, others) == Settings()
@@ -108,6 +123,8 @@ def test_all_unknown_names_are_reported_at_once(tmp_path: Path) -> None:
         ({"EDUCA_CHAT_SERVER_WORKERS": "2"}, "memory bus"),
         ({"EDUCA_CHAT_SERVER_WORKERS": "0"}, "server.workers"),
         ({"EDUCA_CHAT_SERVER_ORIGINS": "school.example"}, "server.origins"),
+        ({"EDUCA_CHAT_SERVER_PUBLIC_URL": "school.example"}, "server.public_url"),
+        ({"EDUCA_CHAT_SERVER_PUBLIC_URL": "https://school.example/chat/"}, "server.public_url"),
         ({"EDUCA_CHAT_SERVER_TRUSTED_PROXIES": "nginx"}, "server.trusted_proxies"),
         ({"EDUCA_CHAT_SERVER_METRICS_NETWORKS": "10.0.0.9/8"}, "server.metrics_networks"),
         ({"EDUCA_CHAT_DATABASE_URL": "mysql://x"}, "database.url"),

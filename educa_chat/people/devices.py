@@ -31,8 +31,11 @@ class Devices:
         )
         return name if is_ours else None
 
-    def remember(self, request: web.Request, response: web.StreamResponse, username: str) -> None:
-        """Set a cookie that proves later that `username` has signed in here. A known browser keeps its name."""
+    def remember(self, request: web.Request, response: web.StreamResponse, username: str, path: str) -> None:
+        """Set a cookie that proves later, to the form at `path`, that `username` has signed in here.
+
+        A known browser keeps its name.
+        """
         if self.known(request, username):
             return
         name = secrets.token_urlsafe(16)
@@ -40,7 +43,7 @@ class Devices:
             COOKIE,
             f"{name}.{_signature(self._keys[0], name, username)}",
             max_age=LIFE_S,
-            path=request.path,
+            path=path,
             httponly=True,
             samesite="Lax",
             secure=self._is_secure,

@@ -24,16 +24,16 @@ def require_strong(password: str, username: str) -> None:
     """
     length = min(len(" ".join(form.split())) for form in (password, unicodedata.normalize("NFKC", password)))
     if length < PASSWORD_CHARACTERS:
-        raise PasswordRefused(f"the password is too short: it needs at least {PASSWORD_CHARACTERS} characters")
+        raise PasswordRefused(f"the password is too short: it needs at least {PASSWORD_CHARACTERS} characters", "short")
     folded = _folded(password)
     if len(set(folded)) < _DISTINCT_CHARACTERS or len({ord(b) - ord(a) for a, b in pairwise(folded)}) == 1:
-        raise PasswordRefused("the password is too simple: it repeats or counts up a few characters")
+        raise PasswordRefused("the password is too simple: it repeats or counts up a few characters", "simple")
     # A common password with a year or an exclamation mark is just as common.
     core = folded.strip("".join(char for char in folded if not char.isalpha()))
     if not _common_passwords().isdisjoint((folded, core)):
-        raise PasswordRefused("the password is one of the most common ones")
+        raise PasswordRefused("the password is one of the most common ones", "common")
     if _consists_of(folded, (username, *_SERVICE_WORDS)):
-        raise PasswordRefused("the password consists of the user name or of the name of this chat")
+        raise PasswordRefused("the password consists of the user name or of the name of this chat", "contextual")
 
 
 def _folded(text: str) -> str:

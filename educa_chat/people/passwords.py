@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 import bcrypt
 from argon2 import Type
@@ -28,6 +28,9 @@ from argon2.low_level import hash_secret_raw
 
 from educa_chat.errors import PasswordRefused, SignInBusy
 from educa_chat.people.password_policy import require_strong
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PASSWORD_BYTES = 4096
 """The longest password, in UTF-8."""
@@ -42,6 +45,7 @@ _NICE = 5
 _STORED_LENGTH = 128  # the width of the column
 _ITERATIONS = 1_000_000
 _SALT_LENGTH = 22
+_UNUSABLE_LENGTH = 40
 _SALT_CHARACTERS = string.ascii_letters + string.digits
 _DECOY_SALT = b"." * 22
 _DECOY_BYTES = 32
@@ -71,6 +75,11 @@ def make_password(password: str, username: str = "") -> str:
     salt = "".join(secrets.choice(_SALT_CHARACTERS) for _ in range(_SALT_LENGTH))
     digest = hashlib.pbkdf2_hmac("sha256", secret, salt.encode(), _ITERATIONS)
     return f"pbkdf2_sha256${_ITERATIONS}${salt}${b64encode(digest).decode()}"
+
+
+def make_unusable_password() -> str:
+    """Return what Django stores for a user who has no password: no password matches it, and each is different."""
+    return "!" + "".join(secrets.choice(_SALT_CHARACTERS) for _ in range(_UNUSABLE_LENGTH))
 
 
 def verify_password(password: str, stored: str) -> bool:
@@ -115,7 +124,7 @@ def level_work(password: str, stored: str, kinds: Collection[str]) -> None:
 
 
 class PasswordVerifier:
-    """Verifies passwords in threads, only a few at a time, so that the machine can do other work."""
+    """Verifies and hashes passwords in threads, only a few at a time, so that the machine can do other work."""
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
         self._executor = executor
@@ -126,9 +135,16 @@ class PasswordVerifier:
 
         Raises SignInBusy if WAITING others are waiting already.
         """
+        return await self._run(_verify_levelly, password, stored, kinds)
+
+    async def make(self, password: str, username: str) -> str:
+        """Do `make_password` off the event loop. Raises PasswordRefused and SignInBusy."""
+        return await self._run(make_password, password, username)
+
+    async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if not self._free_slots.acquire(blocking=False):
             raise SignInBusy
-        work = self._executor.submit(_verify_levelly, password, stored, kinds)
+        work = self._executor.submit(function, *args, **kwargs)
         work.add_done_callback(lambda _: self._free_slots.release())
         # A thread can't be stopped: its slot is taken until the work is done, even if the caller was cancelled.
         return await asyncio.shield(asyncio.wrap_future(work))
@@ -165,9 +181,9 @@ def _bytes_of(password: str) -> bytes:
     try:
         encoded = password.encode()
     except UnicodeEncodeError:
-        raise PasswordRefused("the password is no text: it has lone surrogates") from None
+        raise PasswordRefused("the password is no text: it has lone surrogates", "characters") from None
     if len(encoded) > PASSWORD_BYTES:
-        raise PasswordRefused(f"the password is too long: it has more than {PASSWORD_BYTES} bytes")
+        raise PasswordRefused(f"the password is too long: it has more than {PASSWORD_BYTES} bytes", "long")
     return encoded
 
 

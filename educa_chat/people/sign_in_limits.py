@@ -42,6 +42,13 @@ class SignInLimits:
         by_account = zip(self._account_failures, ((account, network) for network in networks), strict=True)
         return [*by_account, *zip(self._address_failures, networks, strict=True)]
 
+    def unknown_links(self, address: str | None) -> Counts:
+        """Return what opening a link that isn't valid counts under: the address, apart from its failed sign-ins."""
+        return [
+            (limit, ("link", network))
+            for limit, network in zip(self._address_failures, networks_of(address), strict=True)
+        ]
+
     def successes(self, account: str, address: str | None) -> Counts:
         """Return what a success counts under: the account, wherever it is used, and the address."""
         return [

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
 from educa_chat.errors import DatabaseBusy, DatabaseUnavailable, SettingsInvalid
 from educa_chat.storage.embedded import open_embedded
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+"""A connection that the pool has lent."""
 
 ACQUIRE_TIMEOUT_S = 3.0
 COMMAND_TIMEOUT_S = 5.0
@@ -116,7 +119,7 @@ class Database:
             await connection.execute(sql, *arguments)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+    async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection of the pool for a short time, never for the lifetime of a socket."""
         with database_errors():
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:

@@ -1,0 +1,97 @@
+"""Links that let a user choose a password and sign in, without knowing an earlier password.
+
+A link works once, for LIFE_HOURS. It ends early if its user gets another link or another password, or is deactivated.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Collection
+from typing import NamedTuple
+
+from educa_chat.errors import RecordMissing
+from educa_chat.storage.access_changes import notify
+from educa_chat.storage.accounts import DISPLAY_NAME
+from educa_chat.storage.courses import find_user_id
+from educa_chat.storage.pool import Connection, Database
+
+PATH = "/chat/sign-in/link/"
+LIFE_HOURS = 24
+
+_VALID = (
+    "educa_chat.sign_in_link l join auth_user u on u.id = l.user_id and u.is_active"
+    " and sha256(convert_to(u.password, 'utf8')) = l.password_digest"
+    " where l.digest = $1 and l.expires_at > now()"
+)
+"""The valid link with the digest $1, and its user `u`."""
+
+
+class LinkedUser(NamedTuple):
+    """The user of a valid link."""
+
+    user_id: int
+    username: str
+    name: str
+
+
+def link_url(site_url: str, token: str) -> str:
+    """Return the address of the page of a link.
+
+    The token is in the query, because no log line of the server contains the query of a request.
+    """
+    return f"{site_url}{PATH}?token={token}"
+
+
+async def make_link(database: Database, username: str) -> str:
+    """Make a new link for an active user and return its token. The user's earlier link ends. Raises RecordMissing."""
+    user_id = await find_user_id(database, username)
+    async with database.connection() as connection:
+        tokens = await make_links(connection, [user_id])
+    if user_id not in tokens:
+        raise RecordMissing(f"{username} is deactivated: reactivate them first")
+    return tokens[user_id]
+
+
+async def make_links(connection: Connection, user_ids: Collection[int]) -> dict[int, str]:
+    """Make a new link for each active user among `user_ids`, and return their tokens by user id."""
+    tokens = {user_id: secrets.token_urlsafe(32) for user_id in user_ids}
+    await connection.execute("delete from educa_chat.sign_in_link where expires_at < now()")
+    rows = await connection.fetch(
+        "insert into educa_chat.sign_in_link (user_id, digest, password_digest, expires_at)"
+        " select u.id, t.digest, sha256(convert_to(u.password, 'utf8')),"
+        "  now() + make_interval(hours => $3)"
+        " from unnest($1::integer[], $2::bytea[]) t (user_id, digest)"
+        " join auth_user u on u.id = t.user_id and u.is_active"
+        " on conflict (user_id) do update set digest = excluded.digest, password_digest = excluded.password_digest,"
+        "  expires_at = excluded.expires_at"
+        " returning user_id",
+        list(tokens),
+        list(map(_digest, tokens.values())),
+        LIFE_HOURS,
+    )
+    return {row["user_id"]: tokens[row["user_id"]] for row in rows}
+
+
+async def find_linked_user(database: Database, token: str) -> LinkedUser | None:
+    """Return the user whose valid link has this token. The link stays valid."""
+    row = await database.fetchrow(f"select u.id, u.username, {DISPLAY_NAME} from {_VALID}", _digest(token))
+    return LinkedUser(*row) if row else None
+
+
+async def use_link(database: Database, token: str, password: str) -> int | None:
+    """Give the link's user an already hashed `password`, which ends the link and their sessions.
+
+    Return their id, or None if the link isn't valid. Of several simultaneous calls with one token, only one succeeds.
+    """
+    async with database.connection() as connection, connection.transaction():
+        # The row lock makes a second call wait, and find another password then.
+        user_id: int | None = await connection.fetchval(f"select u.id from {_VALID} for update", _digest(token))
+        if user_id is None:
+            return None
+        await connection.execute("update auth_user set password = $2 where id = $1", user_id, password)
+        await connection.execute("delete from educa_chat.sign_in_link where user_id = $1", user_id)
+    await notify(database, "user", str(user_id))
+    return user_id
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
