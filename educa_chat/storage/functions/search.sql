@@ -28,24 +28,35 @@ declare
         '\u17D8-\u17DB\u1800-\u180E\u1FBD-\u1FC1\u2000-\u2BFF\u2E00-\u2E7F\u2FF0-\u3004\u3008-\u3020\u3030\u3036\u3037'
         '\u303D-\u303F\u309B\u309C\u30A0\u30FB\u3190-\u319F\u31C0-\u31EF\u4DC0-\u4DFF\uE000-\uF8FF\uFD3E-\uFD4F'
         '\uFE10-\uFE6F\uFF00-\uFF65\uFFE0-\uFFFF\U0001CF00-\U0001D3FF\U0001F000-\U0001FFFF\U000F0000-\U0010FFFF]+';
-    -- Composed again, because NFKD decomposes hangul and kana, too.
-    plain text := normalize(regexp_replace(normalize(written, nfkd), added, '', 'g'), nfc);
+    plain text := written;
 begin
-    -- Letters that don't decompose, and capitals that only some locales know.
-    plain := translate(plain,
-        'łŁøØđĐðÐħĦıŧŦŋŊĸƀɓɖɗɛƒɠɣɨƙƚɫɲɔɵƥʈʉʋƴƶґҐς'
-        'ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩЂЄЅІЈЉЊЋЏАБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯ'
-        'ԱԲԳԴԵԶԷԸԹԺԻԼԽԾԿՀՁՂՃՄՅՆՇՈՉՊՋՌՍՎՏՐՑՒՓՔՕՖ',
-        'lLoOdDdDhHitTnNkbbddefggikllnooptuvyzггσ'
-        'αβγδεζηθικλμνξοπρστυφχψωђєѕіјљњћџабвгдежзиклмнопрстуфхцчшщъыьэюя'
-        'աբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ');
-    if plain ~ '[ßẞæÆœŒþÞ]' then
-        plain := replace(replace(replace(replace(plain, 'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th');
-        plain := replace(replace(replace(replace(plain, 'ẞ', 'SS'), 'Æ', 'AE'), 'Œ', 'OE'), 'Þ', 'TH');
+    -- For ASCII, most messages, all of this would change nothing.
+    if octet_length(written) > char_length(written) then
+        -- Composed again, because NFKD decomposes hangul and kana, too.
+        plain := normalize(regexp_replace(normalize(written, nfkd), added, '', 'g'), nfc);
+        -- With frequent punctuation gone, most messages in European languages are ASCII, and need no long tables.
+        plain := translate(plain, '¡¿«»“”‘’–—', '__________');
+    end if;
+    if octet_length(plain) > char_length(plain) then
+        -- Letters that don't decompose, and capitals that only some locales know.
+        plain := translate(plain,
+            'łŁøØđĐðÐħĦıŧŦŋŊĸƀɓɖɗɛƒɠɣɨƙƚɫɲɔɵƥʈʉʋƴƶґҐς'
+            'ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩЂЄЅІЈЉЊЋЏАБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯ'
+            'ԱԲԳԴԵԶԷԸԹԺԻԼԽԾԿՀՁՂՃՄՅՆՇՈՉՊՋՌՍՎՏՐՑՒՓՔՕՖ',
+            'lLoOdDdDhHitTnNkbbddefggikllnooptuvyzггσ'
+            'αβγδεζηθικλμνξοπρστυφχψωђєѕіјљњћџабвгдежзиклмнопрстуфхцчшщъыьэюя'
+            'աբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ');
+        if plain ~ '[ßẞæÆœŒþÞ]' then
+            plain := replace(replace(replace(replace(plain, 'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th');
+            plain := replace(replace(replace(replace(plain, 'ẞ', 'SS'), 'Æ', 'AE'), 'Œ', 'OE'), 'Þ', 'TH');
+        end if;
     end if;
     -- A search for C++ must not find every C.
     plain := regexp_replace(plain, '\+{2,}', '_plusplus_', 'g');
     plain := regexp_replace(plain, '(?<=[A-Za-z])#(?![A-Za-z0-9#])', '_sharp_', 'g');
+    if octet_length(plain) = char_length(plain) then
+        return regexp_replace(plain, '[^A-Za-z0-9\s"-]+', '_', 'g');
+    end if;
     if plain ~ ('[' || signs || unspaced || ']') then
         -- A sign becomes a word of ASCII letters, which every locale accepts. Text without spaces becomes pairs of characters.
         select string_agg(case
@@ -81,20 +92,20 @@ declare
         '(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[0-9])(?=[^\s0-9_"-])|(?<=[^\s0-9_"-])(?=[0-9])';
     -- Keeps phrases from matching across the end of one part and the beginning of the next.
     gap constant tsvector := $g$' ':1$g$;
-    parts constant text := (
-        select string_agg(translate(regexp_replace(chunk, part_begins, '_', 'g'), '"-_', '   '), ' ')
-        from regexp_split_to_table(written, '\s+') chunk where chunk ~ '[A-Z][A-Z][a-z]|[a-z][A-Z]|[0-9][^0-9_"-]|[^0-9_"-][0-9]'
-    );
+    has_parts constant text := '[A-Z][A-Z][a-z]|[a-z][A-Z]|[0-9][^\s0-9_"-]|[^\s0-9_"-][0-9]';
     words tsvector := setweight(to_tsvector('simple', plain), 'A')
         || gap || to_tsvector('english', plain) || gap || to_tsvector('spanish', plain);
 begin
-    if parts is not null then
-        words := words || gap || to_tsvector('simple', parts);
+    if written ~ has_parts then
+        words := words || gap || to_tsvector('simple', (
+            select string_agg(translate(regexp_replace(chunk, part_begins, '_', 'g'), '"-_', '   '), ' ')
+            from regexp_split_to_table(written, '\s+') chunk where chunk ~ has_parts
+        ));
     end if;
-    if written ~ unspaced then
+    if octet_length(written) > char_length(written) and written ~ unspaced then
         words := words || array_to_tsvector(array(select distinct unnest(regexp_matches(written, unspaced, 'g'))));
     end if;
-    if body ~* 'https?://\S' then
+    if strpos(body, '://') > 0 and body ~* 'https?://\S' then
         words := words || $l$'has link'$l$;
     end if;
     return ts_delete(words, ' ');
