@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,15 +13,16 @@ from typing import NamedTuple
 import msgspec
 import psycopg
 
-from benchmarks.deployment import Deployment, clients
+from benchmarks.deployment import SMALL_COURSES, Deployment, clients
 from benchmarks.load import Run, open_load
-from benchmarks.machine import processor_s
-from benchmarks.measures import Effort, Section, Shape
-from benchmarks.report import milliseconds, rate, ratio, spread, table
+from benchmarks.machine import processor_s, resident_kib
+from benchmarks.measures import FIRST_SOCKETS, SETTLE_S, Effort, Section, Shape
+from benchmarks.report import kib, milliseconds, rate, ratio, spread, table
 
 EARLIER = "EARLIER"
 """The environment variable that names the checkout of the earlier version."""
 TEXT_BYTES = 82
+IDLE_SOCKETS = 5_000
 SHAPES = (Shape(1, 500, 1), Shape(1, 500, 10), Shape(50, 20, 200), Shape(50, 1, 200))
 ROOT = Path(__file__).parent.parent
 
@@ -63,15 +65,43 @@ async def compare_with_earlier(deployment: Deployment, effort: Effort) -> Sectio
     earlier = os.environ.get(EARLIER)
     if not earlier:
         return Section(f"Not measured: set `{EARLIER}` to a checkout of an earlier version.")
-    rows = []
     with _serve(Path(earlier)) as before, _serve(ROOT) as after:
-        for shape in SHAPES:
-            pairs = list(_in_turn((before, after), shape, effort))
-            for name, (of, describe) in FIGURES.items():
-                old, new = ([of(pair[number]) for pair in pairs] for number in range(2))
-                ratios = [after_ / before_ for before_, after_ in zip(old, new, strict=True)]
-                rows.append([str(shape), name, spread(old, describe), spread(new, describe), ratio(median(ratios))])
+        rows = _loads(before, after, effort)
+    with _serve(Path(earlier)) as before, _serve(ROOT) as after:
+        rows += _idle_sockets(before, after, effort)
     return Section(table(["load", "figure", "earlier", "now", "now to earlier"], rows))
+
+
+def _loads(before: Hosted, after: Hosted, effort: Effort) -> list[list[str]]:
+    rows = []
+    for shape in SHAPES:
+        pairs = list(_in_turn((before, after), shape, effort))
+        for name, (of, describe) in FIGURES.items():
+            old, new = ([of(pair[number]) for pair in pairs] for number in range(2))
+            ratios = [after_ / before_ for before_, after_ in zip(old, new, strict=True)]
+            rows.append([str(shape), name, spread(old, describe), spread(new, describe), ratio(median(ratios))])
+    return rows
+
+
+def _idle_sockets(before: Hosted, after: Hosted, effort: Effort) -> list[list[str]]:
+    """The resident memory of each node, which has served nobody before."""
+    most = min(effort.most_sockets, IDLE_SOCKETS)
+    first, further = [], []
+    for version in (before, after):
+        with open_load([]) as load:
+            load.open(version.port, clients(version.cookies, SMALL_COURSES, FIRST_SOCKETS // SMALL_COURSES))
+            time.sleep(SETTLE_S)
+            first.append(resident_kib(version.node))
+            load.open(version.port, clients(version.cookies, SMALL_COURSES, (most - FIRST_SOCKETS) // SMALL_COURSES))
+            time.sleep(SETTLE_S)
+            further.append((resident_kib(version.node) - first[-1]) / (most - FIRST_SOCKETS))
+    return [
+        [load_name, figure, *map(describe, of), ratio(of[1] / of[0])]
+        for load_name, figure, describe, of in (
+            (f"{FIRST_SOCKETS} idle sockets", "resident memory, MiB", lambda one: f"{one / 1024:.1f}", first),
+            (f"{most:,} idle sockets", "each further one, KiB", kib, further),
+        )
+    ]
 
 
 def _in_turn(versions: Sequence[Hosted], shape: Shape, effort: Effort) -> Iterator[list[Measured]]:
