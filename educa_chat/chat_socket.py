@@ -29,8 +29,10 @@ from educa_chat.protocol import (
     Error,
     ErrorCode,
     Reset,
+    RoomSignal,
     Welcome,
     encode,
+    json_id,
     pong_frame,
     text_frame,
 )
@@ -167,6 +169,12 @@ class ChatSocket(WebSocket):
             self.cut_off(code)
         else:
             self.begin_close(code)
+
+    def update_membership(self, membership: Membership) -> None:
+        self.membership = membership
+        if self.is_full:
+            room = RoomSignal(json_id(membership.course), membership.title, membership.is_archived)
+            self._send_payload(encode(room))
 
     async def drain(self) -> None:
         """Stop handling messages, wait for the outstanding answers, and close: this process is going away."""
@@ -411,6 +419,7 @@ def _explanations(translations: NullTranslations, length: int) -> dict[ErrorCode
         ErrorCode.SLOW_MODE: _("Slow mode is on. Please wait before you post again."),
         ErrorCode.MUTED: _("You're muted in this room."),
         ErrorCode.CLOSED: _("Only teachers can post in this room right now."),
+        ErrorCode.ARCHIVED: _("This course is archived. You can read the room, but not change anything."),
         ErrorCode.FORBIDDEN: _("You don't have permission to do this."),
         ErrorCode.NO_SUCH_MESSAGE: _("That message doesn't exist."),
         ErrorCode.UNAVAILABLE: _("The message couldn't be saved. Please try again."),

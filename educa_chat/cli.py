@@ -18,7 +18,14 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
-from educa_chat.errors import DatabaseUnavailable, EducaChatError, PasswordRefused, RecordExists, SettingsInvalid
+from educa_chat.errors import (
+    ConfirmationMissing,
+    DatabaseUnavailable,
+    EducaChatError,
+    PasswordRefused,
+    RecordExists,
+    SettingsInvalid,
+)
 from educa_chat.log_lines import configure_logging
 from educa_chat.protocol import Role
 from educa_chat.settings import Settings, load_settings
@@ -256,8 +263,33 @@ def _build_parser() -> _Parser:
         "give a course another owner; the former one stays as a teacher",
         "educa-chat course owner 1 profe",
     )
+    archive = command(
+        course,
+        "archive",
+        _on_database(_archive_course),
+        "make a course read-only and take it off the lists",
+        "educa-chat course archive 1",
+    )
+    restore = command(
+        course,
+        "restore",
+        _on_database(_restore_course),
+        "make an archived course an ordinary one again",
+        "educa-chat course restore 1",
+    )
+    remove = command(
+        course,
+        "remove",
+        _on_own_database(_remove_course),
+        "delete a course with all of its messages, after its title was typed again; this can't be undone",
+        """
+        educa-chat course remove 1
+        educa-chat course remove 1 --yes
+        """,
+    )
+    remove.add_argument("--yes", action="store_true", help="don't ask for the title")
     roster = command(commands, "roster", _on_database(_show_roster), "list who is in a course", "educa-chat roster 1")
-    for added in (rename_course, owner, roster):
+    for added in (rename_course, owner, archive, restore, remove, roster):
         added.add_argument("course", help=_COURSE_HELP)
     rename_course.add_argument("title")
     owner.add_argument("username")
@@ -496,6 +528,41 @@ async def _change_owner(database: Database, _: Settings, arguments: argparse.Nam
 
     await change_owner(database, await find_course(database, arguments.course), arguments.username)
     print(f"{arguments.username} owns course {arguments.course}")
+
+
+async def _archive_course(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.administration import archive_course, find_course
+
+    await archive_course(database, await find_course(database, arguments.course))
+    print(f"archived course {arguments.course}")
+
+
+async def _restore_course(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.administration import find_course, restore_course
+
+    await restore_course(database, await find_course(database, arguments.course))
+    print(f"restored course {arguments.course}")
+
+
+async def _remove_course(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.administration import find_course, remove_course
+    from educa_chat.storage.courses import course_page
+
+    course = await find_course(database, arguments.course)
+    page = await course_page(database, course)
+    if page is not None and not arguments.yes:
+        _confirm_removal(page.title)
+    await remove_course(database, course)
+    print(f"removed course {arguments.course}")
+
+
+def _confirm_removal(title: str) -> None:
+    """Ask for the title of the course on the terminal. Raises ConfirmationMissing."""
+    if not sys.stdin.isatty():
+        raise ConfirmationMissing("removing a course can't be undone: confirm it with --yes")
+    print(f"This deletes the course {title!r} with all of its messages, and can't be undone.", file=sys.stderr)
+    if input("Type its title to confirm: ").strip() != title.strip():
+        raise ConfirmationMissing("this is not the title of the course, so nothing was removed")
 
 
 async def _add_course(database: Database, _: Settings, arguments: argparse.Namespace) -> None:

@@ -51,6 +51,10 @@ class RecordMissing(EducaChatError):
     """The named record doesn't exist."""
 
 
+class ConfirmationMissing(EducaChatError):
+    """An action that can't be undone was not confirmed."""
+
+
 class NameRefused(EducaChatError, ValueError):
     """A username, a name or a title can't be used; the message says why."""
 

@@ -22,6 +22,7 @@ class ErrorCode(StrEnum):
     SLOW_MODE = "slow_mode"
     MUTED = "muted"
     CLOSED = "closed"
+    ARCHIVED = "archived"
     FORBIDDEN = "forbidden"
     NO_SUCH_MESSAGE = "no_such_message"
     UNAVAILABLE = "unavailable"
@@ -143,6 +144,8 @@ class Hidden(msgspec.Struct, tag="hidden"):
 class Room(msgspec.Struct):
     id: int | str
     title: str
+    archived: bool
+    """Whether the room is read-only."""
 
 
 class Me(msgspec.Struct):
@@ -179,6 +182,10 @@ class Welcome(msgspec.Struct, tag="welcome"):
     epoch: str
     limits: Limits
     state: State
+
+
+class RoomSignal(Room, tag="room"):
+    """The title of the room has changed, or whether it is archived."""
 
 
 class Own(msgspec.Struct, tag="own"):

@@ -36,6 +36,9 @@ class Socket(Protocol):
     def close(self, code: CloseCode) -> None:
         """Leave the room at once and begin to close."""
 
+    def update_membership(self, membership: Membership) -> None:
+        """Note that the course has another title, or was archived or restored. The role is the same."""
+
     async def drain(self) -> None:
         """Stop handling messages, finish what is in progress, and close with 1001. Return when the socket is closed."""
 
@@ -173,6 +176,8 @@ class Sockets:
             elif membership.role is not socket.membership.role:
                 # It comes back in the new role, and misses nothing.
                 socket.close(CloseCode.GOING_AWAY)
+            elif membership != socket.membership:
+                socket.update_membership(membership)
 
 
 def _membership_key(socket: Socket) -> tuple[int, int]:

@@ -104,6 +104,7 @@ async def test_an_empty_database_becomes_a_chat_by_four_kinds_of_command(postgre
         (("enrol", "profe", "1"), "owns the course"),
         (("enrol", "profe", "1", "--role", "assistant"), "owns the course"),
         (("unenrol", "profe", "1"), "owns the course"),
+        (("course", "remove", "1"), "--yes"),
         (("demo",), "already"),
     ],
 )
@@ -124,6 +125,9 @@ async def test_courses_are_named_by_id_title_or_slug_and_a_second_one_of_a_title
         (("enrol", "ana", "2"), "as student"),
         (("course", "rename", "algebra-lineal-2", "Geometría"), "renamed"),
         (("course", "owner", "Geometría", "ana"), "ana owns"),
+        (("course", "archive", "1"), "archived"),
+        (("course", "restore", "1"), "restored"),
+        (("course", "archive", "Geometría"), "archived"),
         (("user", "rename", "luis", "--first-name", "Lucho"), "renamed"),
         (("user", "deactivate", "marta"), "deactivated"),
     ):
@@ -137,10 +141,12 @@ async def test_courses_are_named_by_id_title_or_slug_and_a_second_one_of_a_title
     ]
     courses = json.loads((await run(url, "course", "list", "--json"))[1])
     (course,) = (course for course in courses if course.pop("id") > 2)
-    assert course == {"title": "Geometría", "owner": "ana", "staff": 2, "students": 0}
+    assert course == {"title": "Geometría", "owner": "ana", "staff": 2, "students": 0, "is_archived": True}
     active = {user["username"]: user["is_active"] for user in json.loads((await run(url, "user", "list", "--json"))[1])}
     assert active == {"ana": True, "luis": True, "marta": False, "profe": True}
     assert (await run(url, "user", "reactivate", "marta"))[0] == 0
+    assert "removed" in (await run(url, "course", "remove", "1", "--yes"))[1]
+    assert "no course" in (await run(url, "roster", "1"))[1]
     assert "marta\tMarta Vidal\tTrue\tFalse\n" in (await run(url, "user", "list"))[1]
 
 
@@ -392,6 +398,7 @@ async def test_a_killed_server_leaves_a_database_that_the_next_one_takes_and_sto
         ("course", "list"),
         ("course", "rename", "1", "X"),
         ("course", "owner", "1", "x"),
+        ("course", "remove", "1", "--yes"),
         ("roster", "1"),
         ("enrol", "x", "1"),
         ("unenrol", "x", "1"),

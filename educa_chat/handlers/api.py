@@ -72,14 +72,14 @@ class Room(msgspec.Struct):
 
 
 class RoomsAnswer(msgspec.Struct):
-    """The rooms of the visitor's courses, by title; a superuser has all."""
+    """The rooms of the visitor's active courses, by title; a superuser has all."""
 
     rooms: Sequence[Room]
 
 
 async def rooms(request: web.Request) -> web.Response:
     visitor = await api_visitor(request)
-    courses = await courses_of(request.app[DATABASE], visitor.user_id)
+    courses = [one for one in await courses_of(request.app[DATABASE], visitor.user_id) if not one.is_archived]
     unread = await request.app[MARKERS].unread_counts(visitor.user_id, [course.id for course in courses])
     return _answer(
         request,

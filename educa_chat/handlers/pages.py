@@ -28,24 +28,33 @@ async def my_courses(request: web.Request) -> web.Response:
     unread = await request.app[MARKERS].unread_counts(visitor.user_id, [course.id for course in courses])
     # The platform's list links to the platform's pages, and the chat's own list to ours.
     parent = request.path.removesuffix("courses/")
+    shown = [
+        {**course._asdict(), "url": f"{parent}course/{course.id}/", "unread": unread.get(course.id, 0)}
+        for course in courses
+    ]
     return await render(
         request,
         "courses.html",
-        courses=[
-            {**course._asdict(), "url": f"{parent}course/{course.id}/", "unread": unread.get(course.id, 0)}
-            for course in courses
-        ],
+        courses=[course for course in shown if not course["is_archived"]],
+        archived=[course for course in shown if course["is_archived"]],
     )
 
 
 async def course(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await page_visitor(request)
-    await membership_of(request, visitor, course)
+    membership = await membership_of(request, visitor, course)
     page = await course_page(request.app[DATABASE], course)
     if page is None:
         raise web.HTTPForbidden
-    return await render(request, "course.html", course=page, modules=page.modules, room_url=room_url(course))
+    return await render(
+        request,
+        "course.html",
+        course=page,
+        modules=page.modules,
+        room_url=room_url(course),
+        is_archived=membership.is_archived,
+    )
 
 
 async def room(request: web.Request) -> web.Response:
@@ -62,6 +71,7 @@ async def room(request: web.Request) -> web.Response:
         courses=[
             {"id": one.id, "title": one.title, "room_url": room_url(one.id), "current": one.id == course}
             for one in courses
+            if not one.is_archived or one.id == course
         ],
         sign_in_url=request.app[SETTINGS].auth.sign_in_url,
         message_length=request.app[SETTINGS].limits.message_length,

@@ -40,6 +40,7 @@ async def queue(request: web.Request) -> web.Response:
         request,
         "reports.html",
         title=membership.title,
+        is_archived=membership.is_archived,
         room_url=room_url(course),
         reported=reported[:MESSAGES_A_PAGE],
         before=reported[MESSAGES_A_PAGE - 1].newest if len(reported) > MESSAGES_A_PAGE else None,

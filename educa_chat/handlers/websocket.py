@@ -60,7 +60,7 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
             raise web.HTTPForbidden
         reports = len(await reported_messages(request.app[DATABASE], course)) if membership.role.is_staff else UNSET
         welcome = Welcome(
-            room=WelcomeRoom(id=json_id(course), title=membership.title),
+            room=WelcomeRoom(id=json_id(course), title=membership.title, archived=membership.is_archived),
             me=Me(user=visitor.username, name=visitor.name, role=membership.role),
             head=head,
             epoch=request.app[HUB].epoch,

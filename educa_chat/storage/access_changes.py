@@ -11,7 +11,7 @@ from collections.abc import Callable
 import asyncpg
 
 from educa_chat.errors import DatabaseUnavailable
-from educa_chat.storage.pool import Database, database_errors
+from educa_chat.storage.pool import Database, Queries, database_errors
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +20,11 @@ RECONNECT_PAUSE_S = 0.5
 PROBE_S = 5.0
 
 
-async def notify(database: Database, subject: str, name: str) -> None:
-    """Notify every process that the access of `subject` (such as 'user') `name` may have changed."""
+async def notify(database: Queries, subject: str, name: str) -> None:
+    """Notify every process that the access of `subject` (such as 'user') `name` may have changed.
+
+    On a connection with a transaction, the notification is sent when it is committed.
+    """
     await database.execute("select pg_notify($1, $2)", CHANNEL, f"{subject} {name}")
 
 

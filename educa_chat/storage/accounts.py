@@ -9,7 +9,7 @@ import asyncpg
 from educa_chat.errors import PlatformOwned, RecordExists, RecordMissing
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.names import require_name
-from educa_chat.storage.pool import Database
+from educa_chat.storage.pool import Database, Queries
 
 DISPLAY_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
 """The full name of the row `u` of auth_user, or the username if there is none."""
@@ -58,12 +58,12 @@ async def find_password_kinds(database: Database, parameters: Mapping[str, Colle
     return [row["kind"] for row in rows]
 
 
-async def is_platform_owned(database: Database) -> bool:
+async def is_platform_owned(database: Queries) -> bool:
     """Whether a Django site has made the tables."""
     return await database.fetchval("select to_regclass('django_migrations')") is not None
 
 
-async def refuse_platform(database: Database) -> None:
+async def refuse_platform(database: Queries) -> None:
     """Raise PlatformOwned if the tables belong to a Django site."""
     if await is_platform_owned(database):
         raise PlatformOwned("the users and courses of this database belong to a Django site: change them there")

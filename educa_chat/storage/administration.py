@@ -5,10 +5,13 @@ from typing import NamedTuple
 from educa_chat.errors import RecordMissing
 from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
-from educa_chat.storage.accounts import DISPLAY_NAME
+from educa_chat.storage.accounts import DISPLAY_NAME, refuse_platform
+from educa_chat.storage.admin_log import record
 from educa_chat.storage.courses import MAX_COURSE_ID, Member, find_user_id
 from educa_chat.storage.names import require_title
 from educa_chat.storage.pool import Database
+
+REMOVAL_TIMEOUT_S = 600.0
 
 
 class ListedUser(NamedTuple):
@@ -29,6 +32,7 @@ class ListedCourse(NamedTuple):
     staff: int
     """How many assistants, and teachers besides the owner, it has."""
     students: int
+    is_archived: bool
 
 
 async def list_users(database: Database) -> list[ListedUser]:
@@ -44,7 +48,8 @@ async def list_courses(database: Database) -> list[ListedCourse]:
     rows = await database.fetch(
         "select c.id, c.title, u.username,"
         " (select count(*) from educa_chat.staff s where s.course = c.id),"
-        " (select count(*) from courses_course_students s where s.course_id = c.id)"
+        " (select count(*) from courses_course_students s where s.course_id = c.id),"
+        " exists (select from educa_chat.room r where r.course = c.id and r.archived)"
         " from courses_course c join auth_user u on u.id = c.owner_id order by c.title, c.id"
     )
     return [ListedCourse(*row) for row in rows]
@@ -81,14 +86,21 @@ async def find_course(database: Database, course: str) -> int:
     return course_id
 
 
-async def rename_course(database: Database, course: int, title: str) -> None:
+async def rename_course(database: Database, course: int, title: str, *, by: int | None = None) -> None:
     """Give a course another title; its address and slug stay. Raises RecordMissing, NameRefused."""
     require_title(title)
-    if not await database.fetchval("update courses_course set title = $2 where id = $1 returning true", course, title):
-        raise RecordMissing(f"there is no course {course}")
+    async with database.connection() as connection, connection.transaction():
+        former = await connection.fetchval("select title from courses_course where id = $1 for update", course)
+        if former is None:
+            raise RecordMissing(f"there is no course {course}")
+        if former == title:
+            return
+        await connection.execute("update courses_course set title = $2 where id = $1", course, title)
+        await record(connection, by, "course.renamed", course=course, former=former)
+        await notify(connection, "course", str(course))
 
 
-async def change_owner(database: Database, course: int, username: str) -> None:
+async def change_owner(database: Database, course: int, username: str, *, by: int | None = None) -> None:
     """Make the user the owner of `course`; the former owner goes on as a teacher of it. Raises RecordMissing."""
     user_id = await find_user_id(database, username)
     async with database.connection() as connection, connection.transaction():
@@ -110,4 +122,51 @@ async def change_owner(database: Database, course: int, username: str) -> None:
             course,
             former,
         )
-    await notify(database, "course", str(course))
+        await record(connection, by, "course.owner_changed", course=course, user_id=user_id)
+        await notify(connection, "course", str(course))
+
+
+async def archive_course(database: Database, course: int, *, by: int | None = None) -> None:
+    """Make a course read-only and take it off the lists, by the user `by` or on the command line.
+
+    Open pages learn it at once. Raises RecordMissing.
+    """
+    await _set_archived(database, course, by, is_archived=True)
+
+
+async def restore_course(database: Database, course: int, *, by: int | None = None) -> None:
+    """Reverse `archive_course`. Raises RecordMissing."""
+    await _set_archived(database, course, by, is_archived=False)
+
+
+async def _set_archived(database: Database, course: int, by: int | None, *, is_archived: bool) -> None:
+    async with database.connection() as connection, connection.transaction():
+        if not await connection.fetchval("select true from courses_course where id = $1 for key share", course):
+            raise RecordMissing(f"there is no course {course}")
+        await connection.execute("insert into educa_chat.room (course) values ($1) on conflict do nothing", course)
+        # Waits for commands that are being stored. Those that come later are judged by the new state.
+        if await connection.fetchval(
+            "update educa_chat.room set archived = $2 where course = $1 and archived <> $2 returning true",
+            course,
+            is_archived,
+        ):
+            await record(connection, by, "course.archived" if is_archived else "course.restored", course=course)
+            await notify(connection, "course", str(course))
+
+
+async def remove_course(database: Database, course: int, *, by: int | None = None) -> None:
+    """Delete a course with its modules, its enrolments, and everything of its room, and close its sockets.
+
+    Raises RecordMissing, and PlatformOwned beside a site.
+    """
+    await refuse_platform(database)
+    async with database.connection() as connection, connection.transaction():
+        # Whoever enrols somebody now waits.
+        if not await connection.fetchval("select true from courses_course where id = $1 for update", course):
+            raise RecordMissing(f"there is no course {course}")
+        await record(connection, by, "course.removed", course=course)
+        await connection.execute("delete from courses_course_students where course_id = $1", course)
+        await connection.execute("delete from courses_module where course_id = $1", course)
+        # A trigger deletes what belongs to the room. A long history takes a while.
+        await connection.execute("delete from courses_course where id = $1", course, timeout=REMOVAL_TIMEOUT_S)
+        await notify(connection, "course", str(course))

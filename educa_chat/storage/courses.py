@@ -13,6 +13,7 @@ from educa_chat.errors import OwnerFixed, RecordExists, RecordMissing
 from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import DISPLAY_NAME, is_platform_owned, refuse_platform
+from educa_chat.storage.admin_log import record
 from educa_chat.storage.names import require_title
 from educa_chat.storage.pool import Database
 
@@ -26,6 +27,7 @@ class Membership(NamedTuple):
     course: int
     title: str
     role: Role
+    is_archived: bool = False
 
 
 class Course(NamedTuple):
@@ -35,6 +37,7 @@ class Course(NamedTuple):
     title: str
     subject: str
     role: Role
+    is_archived: bool
 
 
 class Member(NamedTuple):
@@ -67,15 +70,18 @@ async def find_memberships(
     """The memberships of active users (user, course), left out where there is none or no such course."""
     users, courses = zip(*membership_keys, strict=True) if membership_keys else ((), ())
     rows = await database.fetch(
-        "select p.user_id, p.course, c.title, m.role::text"
+        "select p.user_id, p.course, c.title, m.role::text, coalesce(r.archived, false)"
         " from unnest($1::integer[], $2::bigint[]) p (user_id, course)"
         " cross join lateral (select role from educa_chat.membership()"
         "  where user_id = p.user_id and course = p.course order by role desc limit 1) m"
-        " join courses_course c on c.id = p.course",
+        " join courses_course c on c.id = p.course left join educa_chat.room r on r.course = p.course",
         users,
         courses,
     )
-    return {(user_id, course): Membership(course, title, Role(role)) for user_id, course, title, role in rows}
+    return {
+        (user_id, course): Membership(course, title, Role(role), is_archived)
+        for user_id, course, title, role, is_archived in rows
+    }
 
 
 async def find_members(database: Database, course: int, prefix: str) -> list[Member]:
@@ -139,7 +145,8 @@ _LIKE_LETTER = _letters_by_plain()
 async def courses_of(database: Database, user_id: int) -> list[Course]:
     """The courses of the user, by title: those that name them, and all for a superuser."""
     rows = await database.fetch(
-        "select id, title, subject, max(role)::text from ("
+        "select id, title, subject, max(role)::text,"
+        " coalesce((select archived from educa_chat.room where course = id), false) from ("
         # Two queries: those of the courses that name a user are probes of an index.
         + " union all ".join(
             "select c.id, c.title, s.title as subject, m.role from educa_chat.membership() m"
@@ -150,7 +157,7 @@ async def courses_of(database: Database, user_id: int) -> list[Course]:
         + ") mine group by id, title, subject order by title, id",
         user_id,
     )
-    return [Course(id, title, subject, Role(role)) for id, title, subject, role in rows]
+    return [Course(id, title, subject, Role(role), is_archived) for id, title, subject, role, is_archived in rows]
 
 
 async def course_page(database: Database, course: int) -> CoursePage | None:
@@ -169,7 +176,13 @@ async def course_page(database: Database, course: int) -> CoursePage | None:
 
 
 async def add_course(
-    database: Database, title: str, owner: str, *, subject: str = "General", overview: str = ""
+    database: Database,
+    title: str,
+    owner: str,
+    *,
+    subject: str = "General",
+    overview: str = "",
+    by: int | None = None,
 ) -> int:
     """Add a course that the user `owner` teaches and return its id. Raises RecordMissing, NameRefused.
 
@@ -197,6 +210,7 @@ async def add_course(
                 subject_id,
             )
             if course is not None:
+                await record(connection, by, "course.added", course=course)
                 return course
     raise AssertionError
 
@@ -212,7 +226,9 @@ async def add_module(database: Database, course: int, title: str, description: s
     )
 
 
-async def enrol(database: Database, username: str, course: int, role: Role = Role.STUDENT) -> None:
+async def enrol(
+    database: Database, username: str, course: int, role: Role = Role.STUDENT, *, by: int | None = None
+) -> None:
     """Give the user `role` in `course`, whatever they were in it, and let their sockets know.
 
     Beside a site, its staff is ours and its students are the site's. Raises RecordMissing, RecordExists when they have
@@ -226,7 +242,8 @@ async def enrol(database: Database, username: str, course: int, role: Role = Rol
         row = await connection.fetchrow(
             "select owner_id = $2, (select role::text from educa_chat.staff where course = $1 and user_id = $2),"
             " exists (select from courses_course_students where course_id = $1 and user_id = $2)"
-            " from courses_course where id = $1",
+            # A course that is being removed takes nobody in any more.
+            " from courses_course where id = $1 for key share",
             course,
             user_id,
         )
@@ -257,10 +274,11 @@ async def enrol(database: Database, username: str, course: int, role: Role = Rol
                 await connection.execute(
                     "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
                 )
-    await notify(database, "user", str(user_id))
+        await record(connection, by, "course.enrolled", course=course, user_id=user_id, role=role)
+        await notify(connection, "user", str(user_id))
 
 
-async def unenrol(database: Database, username: str, course: int) -> None:
+async def unenrol(database: Database, username: str, course: int, *, by: int | None = None) -> None:
     """Take the user out of `course`, whatever they are in it, and off its sockets.
 
     Raises RecordMissing, OwnerFixed when they own the course, and PlatformOwned when a site has enrolled them.
@@ -268,20 +286,22 @@ async def unenrol(database: Database, username: str, course: int) -> None:
     user_id = await find_user_id(database, username)
     if await database.fetchval("select owner_id = $2 from courses_course where id = $1", course, user_id):
         raise OwnerFixed(f"{username} owns the course {course}: choose another owner first")
-    was_staff = await database.fetchval(
-        "delete from educa_chat.staff where course = $1 and user_id = $2 returning true", course, user_id
-    )
-    was_student = await database.fetchval(
-        "select true from courses_course_students where course_id = $1 and user_id = $2", course, user_id
-    )
-    if was_student and not (was_staff and await is_platform_owned(database)):
-        await refuse_platform(database)
-        await database.execute(
-            "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
+    async with database.connection() as connection, connection.transaction():
+        was_staff = await connection.fetchval(
+            "delete from educa_chat.staff where course = $1 and user_id = $2 returning true", course, user_id
         )
-    if not was_staff and not was_student:
-        raise RecordMissing(f"{username} is not in the course {course}")
-    await notify(database, "user", str(user_id))
+        was_student = await connection.fetchval(
+            "select true from courses_course_students where course_id = $1 and user_id = $2", course, user_id
+        )
+        if was_student and not (was_staff and await is_platform_owned(connection)):
+            await refuse_platform(connection)
+            await connection.execute(
+                "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
+            )
+        if not was_staff and not was_student:
+            raise RecordMissing(f"{username} is not in the course {course}")
+        await record(connection, by, "course.unenrolled", course=course, user_id=user_id)
+        await notify(connection, "user", str(user_id))
 
 
 async def find_user_id(database: Database, username: str) -> int:

@@ -158,6 +158,7 @@ class Log:
         row = await self._database.fetchrow(
             "select old.seq, educa_chat.iso8601(old.at), case"
             "  when not educa_chat.is_member($1, $2, $3) then 'forbidden'"
+            "  when r.archived then 'archived'"
             "  when not $3 and exists (select from educa_chat.mute"
             "   where course = $1 and user_id = $2 and until > now()) then 'muted'"
             "  when not $3 and r.closed then 'closed'"

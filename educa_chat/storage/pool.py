@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import asyncpg
 
@@ -64,6 +64,14 @@ async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection[asyncp
     except (asyncpg.ClientConfigurationError, UnicodeError) as error:
         # None of these messages contains the password of the URL.
         raise SettingsInvalid(f"database.url: {error}") from error
+
+
+class Queries(Protocol):
+    """What a database and one of its connections, with or without a transaction, have in common."""
+
+    async def fetchval(self, sql: str, /, *arguments: Any) -> Any: ...
+
+    async def execute(self, sql: str, /, *arguments: Any) -> Any: ...
 
 
 class Database:

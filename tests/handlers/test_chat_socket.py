@@ -144,7 +144,7 @@ def frames_in(data: bytes) -> list[tuple[int, bytes]]:
 
 def welcome(head: int) -> Welcome:
     return Welcome(
-        room=WelcomeRoom(id=COURSE, title="Algebra"),
+        room=WelcomeRoom(id=COURSE, title="Algebra", archived=False),
         me=Me(user="ana", name="Ana", role="student"),
         head=head,
         epoch="epoch",

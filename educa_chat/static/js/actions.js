@@ -41,6 +41,7 @@ export class Actions {
    */
   offeredOn(message) {
     if (!message.seq || message.deleted) return [];
+    if (this.#reader.isArchived) return [copy];
     return ALL.filter(({ may }) => may(message, this.#reader));
   }
 

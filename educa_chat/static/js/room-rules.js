@@ -3,12 +3,14 @@ import { text } from './strings.js';
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** @typedef {Partial<Pick<RoomRules, 'isClosed' | 'slowSeconds' | 'anonymity' | 'mutedUntil'>>} Rules */
+/** @typedef {Partial<Pick<RoomRules, 'isArchived' | 'isClosed' | 'slowSeconds' | 'anonymity' | 'mutedUntil'>>} Rules */
 
 /** Whether the reader may write in the room, how often, and whether anonymously. */
 export class RoomRules {
   /** whether the reader is an instructor or an assistant: the server judges settings by itself */
   isInstructor;
+  /** whether nobody may change anything */
+  isArchived = false;
   isClosed = false;
   slowSeconds = 0;
   /** @type {boolean | null} whether students may be anonymous to each other; null: not known yet */
@@ -30,9 +32,10 @@ export class RoomRules {
   }
 
   /** @param {Frame} welcome */
-  begin({ me, limits, state }) {
+  begin({ me, room, limits, state }) {
     this.isInstructor = me.role !== 'student';
     this.change({
+      isArchived: Boolean(room.archived),
       isClosed: Boolean(state.closed),
       anonymity: Boolean(state.anonymity),
       slowSeconds: limits.slow_seconds ?? 0,
@@ -48,6 +51,7 @@ export class RoomRules {
 
   /** Why the reader may not write now; '' if they may. */
   get reason() {
+    if (this.isArchived) return text('rule.archived');
     if (this.isInstructor) return '';
     if (this.#isMuted) return text('rule.muted_you', { time: momentOf(this.mutedUntil ?? '') });
     return this.isClosed ? text('rule.closed') : '';

@@ -210,6 +210,9 @@ const reader = {
   get isInstructor() {
     return rules.isInstructor;
   },
+  get isArchived() {
+    return rules.isArchived;
+  },
   get mayWrite() {
     return rules.mayWrite;
   },
@@ -248,6 +251,10 @@ const signals = {
   error: (refusal) => {
     if (refusal.code === 'slow_mode') composer.holdUntil(Date.now() + (refusal.retry_after ?? 0) * 1000);
     outgoing.refused(/** @type {any} */ (refusal));
+  },
+  room: ({ title, archived }) => {
+    /** @type {HTMLElement} */ (document.querySelector('h1')).textContent = title;
+    rules.change({ isArchived: archived });
   },
   own: ({ seq }) => stream.markOwn(seq),
   presence: (signal) => people.show(signal),

@@ -12,7 +12,7 @@ begin
         return null;
     end if;
     select * into room from educa_chat.room r where r.course = entry.course for no key update;
-    if not found or room.slow_seconds > 0 or room.closed then
+    if not found or room.slow_seconds > 0 or room.closed or room.archived then
         return null;
     end if;
     started := clock_timestamp();

@@ -23,6 +23,10 @@ begin
         answer.outcome := 'forbidden';
         return answer;
     end if;
+    if (change.room).archived then
+        answer.outcome := 'archived';
+        return answer;
+    end if;
     change.started := started;
     change.entry := entry;
     change.seq := (change.room).head + 1;

@@ -17,6 +17,7 @@ begin
                     select from educa_chat.member() m
                     where m.course = e.course and m.user_id = e.actor and m.is_instructor = e.by_instructor
                 ) then 'forbidden'
+                when r.archived then 'archived'
                 -- Of a plain value no hash table is ever made, as of `exists` while the planner takes a table for small.
                 when not e.by_instructor and (
                     select until from educa_chat.mute where course = e.course and user_id = e.actor
@@ -40,7 +41,7 @@ begin
             from unnest(entries) with ordinality u
         ) e
              left join lateral (
-                 select head, said, last_at, slow_seconds, closed, anonymity, secret
+                 select head, said, last_at, slow_seconds, closed, archived, anonymity, secret
                  from educa_chat.room where course = e.course limit 1
              ) r on true
              left join lateral (

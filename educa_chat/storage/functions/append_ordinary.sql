@@ -10,7 +10,7 @@ begin
     with numbered as (
         select e.*, r.head + row_number() over in_room as seq, r.said + row_number() over in_room as said,
             greatest(started, r.last_at) as at,
-            bool_and(not r.closed and r.slow_seconds = 0
+            bool_and(not r.closed and not r.archived and r.slow_seconds = 0
                 and (
                     select true from educa_chat.event
                     where actor = e.actor and course = e.course and client_id = e.client_id
@@ -25,7 +25,7 @@ begin
             ) over () and is_distinct as is_clear
         from unnest(entries) with ordinality e
             left join lateral (
-                select head, said, last_at, closed, slow_seconds from educa_chat.room where course = e.course limit 1
+                select head, said, last_at, closed, archived, slow_seconds from educa_chat.room where course = e.course limit 1
             ) r on true
             -- The same id from two people would do no harm, but is rare.
             cross join (select count(distinct client_id) = count(*) as is_distinct from unnest(entries)) d

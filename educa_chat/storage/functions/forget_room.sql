@@ -1,6 +1,8 @@
 -- A course that is deleted takes its room along. One trigger for each room is cheaper than a foreign key for each event.
 create or replace function educa_chat.forget_room() returns trigger language plpgsql as $$
 begin
+    -- Wait for the index of the search, which may be storing words of this room.
+    perform pg_advisory_xact_lock(x'65647563615f7365'::bigint);
     delete from educa_chat.event where course = old.course;
     delete from educa_chat.message where course = old.course;
     delete from educa_chat.revision where course = old.course;
@@ -10,6 +12,7 @@ begin
     delete from educa_chat.marker where course = old.course;
     delete from educa_chat.search_entry where course = old.course;
     delete from educa_chat.search_progress where course = old.course;
+    delete from educa_chat.search_change where course = old.course;
     return null;
 end $$;
 

@@ -16,7 +16,8 @@ export class ClassBar {
   }
 
   /** @param {RoomRules} rules */
-  show({ isClosed, anonymity, slowSeconds }) {
+  show({ isArchived, isClosed, anonymity, slowSeconds }) {
+    for (const control of [this.#closed, this.#anonymity, this.#slow]) control.disabled = isArchived;
     this.#closed.checked = isClosed;
     this.#anonymity.checked = Boolean(anonymity);
     // Another client may have set a time that is not offered here.

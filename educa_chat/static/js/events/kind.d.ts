@@ -43,6 +43,8 @@ interface MessageAction {
 /** The reader, as far as it decides what they may do. */
 interface Reader {
   isInstructor: boolean;
+  /** whether nobody may change anything in the room */
+  isArchived: boolean;
   /** now */
   mayWrite: boolean;
   /** Returns whether they wrote a message that is shown. */
