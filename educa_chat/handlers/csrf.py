@@ -24,14 +24,18 @@ _SALT_BYTES = 8
 _FRESH = web.RequestKey("CSRF_FRESH", str)
 
 
-async def csrf_token(request: web.Request) -> str:
-    """Return the token for the forms of the page that answers `request`. Call `set_csrf_cookie` afterwards."""
+async def csrf_token(request: web.Request, *, is_fixed: bool = False) -> str:
+    """Return the token for the forms of the page that answers `request`. Call `set_csrf_cookie` afterwards.
+
+    A fixed one is the same on each page, and only for pages that show nothing of the request.
+    """
     seed = _seed(request)
     if seed is None:
         seed = request.get(_FRESH) or secrets.token_urlsafe(24)
         request[_FRESH] = seed
     key = request.app[CSRF_KEYS][0]
-    return _token(key, secrets.token_hex(_SALT_BYTES), seed, await request.app[SESSION_ID](request))
+    salt = bytes(_SALT_BYTES) if is_fixed else secrets.token_bytes(_SALT_BYTES)
+    return _token(key, salt.hex(), seed, await request.app[SESSION_ID](request))
 
 
 def set_csrf_cookie(request: web.Request, response: web.Response) -> None:

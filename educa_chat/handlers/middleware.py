@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.handlers.addresses import find_client, list_elements, membership_test, parse_address
 from educa_chat.handlers.keys import SETTINGS
-from educa_chat.handlers.rendering import render_anonymous, translations_for
+from educa_chat.handlers.rendering import render_anonymous, render_forbidden, translations_for
 from educa_chat.log_lines import logging_request
 
 logger = logging.getLogger(__name__)
@@ -142,26 +142,30 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException as answer:
         if answer.status < 400:
             raise
-        return _answer(request, answer.status, {name: answer.headers[name] for name in _KEPT if name in answer.headers})
+        return await _answer(
+            request, answer.status, {name: answer.headers[name] for name in _KEPT if name in answer.headers}
+        )
     except web.RequestPayloadError:
         # Where this body ends is unknown, so the connection can't carry another request.
-        response = _answer(request, 400)
+        response = await _answer(request, 400)
         response.force_close()
         return response
     except DatabaseUnavailable as error:
         logger.warning("%s: %s", request.rel_url.raw_path, error)
-        return _answer(request, 503)
+        return await _answer(request, 503)
     except Exception as error:
         if isinstance(error, ConnectionError) and request.transport is None:
             # The client left before its request was complete, so there is no one to read the answer.
-            return _answer(request, 400)
+            return await _answer(request, 400)
         logger.exception("%s failed", request.rel_url.raw_path)
-        return _answer(request, 500)
+        return await _answer(request, 500)
 
 
-def _answer(request: web.Request, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+async def _answer(request: web.Request, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
     if request.path.startswith(("/chat/api/", "/api/", "/ws/", "/health/")):
         response = _json_answer(request, status)
+    elif status == 403:
+        response = await render_forbidden(request)
     else:
         response = render_anonymous(request, "error.html", status=status)
     response.headers.update(headers or {})

@@ -9,6 +9,7 @@ import aiohttp_jinja2
 import jinja2
 from aiohttp import web
 
+from educa_chat.errors import DatabaseUnavailable
 from educa_chat.handlers.access import find_visitor
 from educa_chat.handlers.csrf import csrf_token, set_csrf_cookie
 from educa_chat.handlers.keys import PAGES, RENDERING, SETTINGS, STATIC_FILES, TRANSLATIONS
@@ -45,6 +46,21 @@ async def render(request: web.Request, template: str, *, status: int = 200, **co
         # One page per iteration of the event loop, because each takes a millisecond or two.
         await asyncio.sleep(0)
     response = render_anonymous(request, template, status=status, visitor=visitor, csrf_token=token, **context)
+    set_csrf_cookie(request, response)
+    return response
+
+
+async def render_forbidden(request: web.Request) -> web.Response:
+    """Return the page that refuses access, from which the visitor can sign out and use another account.
+
+    It is the same for every address, so it doesn't reveal whether a course exists.
+    """
+    try:
+        visitor = await find_visitor(request)
+        token = await csrf_token(request, is_fixed=True)
+    except DatabaseUnavailable:
+        return render_anonymous(request, "error.html", status=403)
+    response = render_anonymous(request, "error.html", status=403, visitor=visitor, csrf_token=token)
     set_csrf_cookie(request, response)
     return response
 

@@ -665,3 +665,15 @@ async def test_a_limit_of_zero_is_no_limit(url: str) -> None:
     async with open_server(settings) as server, Person(server.url) as person:
         assert {(await person.sign_in("ana", "wrong"))[0] for _ in range(20)} == {200}
         assert (await person.sign_in("ana"))[0] == 302
+
+
+async def test_a_visitor_without_access_can_sign_out_on_the_page_that_says_so(server: Server) -> None:
+    async with Person(server.url, await add_person(server.app[DATABASE])) as stranger:
+        async with stranger.http.get(f"{server.url}/chat/room/1/") as response:
+            assert response.status == 403
+            token = re.findall(r'name="csrf_token" value="([^"]+)"', await response.text())[0]
+        async with stranger.http.post(
+            f"{server.url}/chat/sign-out/", data={"csrf_token": token}, allow_redirects=False
+        ) as response:
+            assert response.status == 302
+        assert (await stranger.get("/chat/courses/"))[0] == 302
