@@ -70,7 +70,11 @@ async def test_axe_finds_no_barrier_in_the_room(desk: Desk, axe: str, scheme: st
     await expect(page.locator("#reaction-picker")).to_be_visible()
     assert await barriers(page, axe) == []
     await page.keyboard.press("Escape")
-    for button, panel in (("#people-button", "#people"), ("#class-button", "#class-bar")):
+    for button, panel in (
+        ("#people-button", "#people"),
+        ("#class-button", "#class-bar"),
+        ("#moderation-button", "#moderation"),
+    ):
         await page.click(button)
         await expect(page.locator(panel)).to_be_visible()
         assert await barriers(page, axe) == []
@@ -102,7 +106,7 @@ async def test_axe_finds_no_barrier_where_messages_are_reported(
         await profe.receive_until("ack", id="m")
     page = await desk.sit_down("profe", **looks)
     await expect(message(page, "the first").locator(".reported")).to_be_visible()
-    await page.click("#class-button")
+    await page.click("#moderation-button")
     await expect(page.locator("#muted-list button")).to_be_visible()
     assert await barriers(page, axe) == []
     await page.goto(f"{desk.server.url}/chat/room/1/reports/")

@@ -55,25 +55,25 @@ async def test_a_report_reaches_the_teacher_who_deals_with_it(desk: Desk) -> Non
     await expect(luis.get_by_role("menuitem", name="Report…")).to_have_count(0)
     await luis.keyboard.press("Escape")
 
-    button = profe.locator("#class-button")
-    await expect(button).to_have_accessible_name("Room settings")
+    button = profe.locator("#moderation-button")
+    await expect(button).to_have_accessible_name("Moderation")
     await report(ana, "a rude word", "it <b>hurts</b>")
-    await expect(button).to_have_accessible_name("Room settings: 1 reported message")
+    await expect(button).to_have_accessible_name("Moderation: 1 reported message")
     await expect(message(profe, "a rude word").locator(".mark")).to_have_text("Reported")
     await report(ana, "another rude word")
     await report(ana, "a kind word", "I dislike it")
     await report(ana, "a kind word", "I still dislike it")
-    await expect(button).to_have_accessible_name("Room settings: 3 reported messages")
+    await expect(button).to_have_accessible_name("Moderation: 3 reported messages")
     for page in (ana, luis):
         await page.reload()
         await expect(message(page, "a kind word")).to_be_visible()
         await expect(page.get_by_text("Reported")).to_have_count(0)
     await profe.reload()
-    await expect(button).to_have_accessible_name("Room settings: 3 reported messages")
+    await expect(button).to_have_accessible_name("Moderation: 3 reported messages")
     await expect(profe.locator("#chat .mark.reported")).to_have_count(3)
 
     queue = await profe.context.new_page()
-    await profe.click("#class-button")
+    await profe.click("#moderation-button")
     await expect(profe.get_by_role("link", name="3 reported messages")).to_have_attribute("href", QUEUE)
     await queue.goto(desk.server.url + QUEUE)
     await expect(queue.locator(".reported blockquote")).to_have_text(
@@ -85,17 +85,17 @@ async def test_a_report_reaches_the_teacher_who_deals_with_it(desk: Desk) -> Non
     await expect(reported(queue, "a kind word").locator(".reasons li")).to_have_count(1)
     await reported(queue, "a kind word").get_by_role("button", name="Dismiss").click()
     await expect(queue.locator(".reported")).to_have_count(2)
-    await expect(button).to_have_accessible_name("Room settings: 2 reported messages")
+    await expect(button).to_have_accessible_name("Moderation: 2 reported messages")
     await expect(message(profe, "a kind word").locator(".mark")).to_have_count(0)
     await reported(queue, "a rude word").get_by_text("Delete…").click()
     await reported(queue, "a rude word").get_by_role("button", name="Delete").click()
     await expect(queue.locator(".reported")).to_have_count(1)
     await expect(ana.locator("#chat .deleted")).to_have_count(1)
     await expect(message(ana, "a rude word")).to_have_count(0)
-    await expect(button).to_have_accessible_name("Room settings: 1 reported message")
+    await expect(button).to_have_accessible_name("Moderation: 1 reported message")
     await act(profe, "another rude word", "Delete…")
     await profe.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    await expect(button).to_have_accessible_name("Room settings")
+    await expect(button).to_have_accessible_name("Moderation")
     await queue.reload()
     await expect(queue.get_by_text("No open reports")).to_be_visible()
 
@@ -155,9 +155,9 @@ async def test_a_teacher_sees_who_is_muted_and_lifts_it(desk: Desk) -> None:
     await seed(desk.server, 1)
     profe = await desk.sit_down("profe")
     ana = await desk.sit_down("ana")
-    await profe.click("#class-button")
+    await profe.click("#moderation-button")
     panel = profe.get_by_role("region", name="Muted students")
-    await expect(profe.locator("#class-bar")).to_be_visible()
+    await expect(profe.locator("#moderation")).to_be_visible()
     await expect(panel).to_be_hidden()
     await give(
         desk.server, {"type": "mute", "user": "ana", "minutes": 60}, {"type": "mute", "user": "luis", "minutes": 5}
@@ -166,7 +166,7 @@ async def test_a_teacher_sees_who_is_muted_and_lifts_it(desk: Desk) -> None:
         [re.compile(f"Luis Ortega until {MOMENT}"), re.compile(f"Ana Morales until {MOMENT}")]
     )
     await profe.reload()
-    await profe.click("#class-button")
+    await profe.click("#moderation-button")
     await expect(panel.get_by_role("listitem")).to_have_count(2)
     await expect(ana.locator("#composer-closed")).not_to_be_empty()
     lift = panel.get_by_role("button", name="Unmute Ana Morales")
@@ -177,8 +177,8 @@ async def test_a_teacher_sees_who_is_muted_and_lifts_it(desk: Desk) -> None:
     await expect(ana.locator("#chat-message-input")).to_be_visible()
     await profe.keyboard.press("Enter")
     await expect(panel).to_be_hidden()
-    await expect(profe.get_by_role("switch", name="Announcements only")).to_be_focused()
-    await expect(ana.locator("#class-button")).to_have_count(0)
+    await expect(profe.get_by_role("link", name="Reported messages")).to_be_focused()
+    await expect(ana.locator("#moderation-button")).to_have_count(0)
 
 
 async def test_a_mute_that_ends_by_itself_leaves_the_list(desk: Desk) -> None:
@@ -186,7 +186,7 @@ async def test_a_mute_that_ends_by_itself_leaves_the_list(desk: Desk) -> None:
     await give(desk.server, {"type": "mute", "user": "ana", "minutes": 5})
     await expect(profe.locator("#chat .remark")).to_have_count(1)
     await desk.server.app[DATABASE].execute("update educa_chat.mute set until = now() + interval '2 seconds'")
-    await profe.click("#class-button")
+    await profe.click("#moderation-button")
     await expect(profe.locator("#muted-list li")).to_have_count(1)
     await expect(profe.locator("#muted-list li")).to_have_count(0)
 

@@ -33,7 +33,7 @@ async def test_on_a_narrow_screen_an_instructors_header_has_room_for_all_and_for
     await expect(page.locator("#people-button")).to_be_visible()
     await page.evaluate(f"document.documentElement.style.fontSize = '{size}%'")
     boxes: list[list[Any]] = await page.evaluate(BOXES)
-    assert len(boxes) == 6, "the status is shown only when something is wrong"
+    assert len(boxes) == 7, "the status is shown only when something is wrong"
     for number, (name, left, right, top, bottom) in enumerate(boxes):
         assert 0 <= left < right <= width, name
         for other, its_left, its_right, its_top, its_bottom in boxes[:number]:

@@ -175,8 +175,19 @@ const notifications = new Part({
 
 const classPanel = new Part({
   module: () => import('./class/class-panel.js'),
+  make: ({ ClassPanel }) => new ClassPanel(rules, (command) => outgoing.add(command)),
+  onFailure: partFailed,
+});
+
+const muted = new Part({
+  module: () => import('./class/muted.js'),
   strings: 'class',
-  make: ({ ClassPanel }) => new ClassPanel({ room, rules, names, onCommand: (command) => outgoing.add(command) }),
+  make: ({ Muted }) =>
+    new Muted({
+      room,
+      onKnown: (students) => names.learn(students),
+      onLift: (student) => outgoing.add({ type: 'mute', user: student, minutes: 0 }),
+    }),
   onFailure: partFailed,
 });
 
@@ -201,7 +212,7 @@ const page = {
   toast,
   picker,
   notifications,
-  classPanel,
+  muted,
   reports,
   isLive: (seq) => stream.isLive(seq),
 };
@@ -289,9 +300,13 @@ function connectButtons() {
     if (!completion.isWanted && field.value.includes('@')) completion.open((opened) => opened.look());
   });
 
-  if (pageRole !== 'student') {
+  if (pageRole === 'instructor') {
     classPanel.prefetchFor(byId('class-button'));
-    byId('class-bar').addEventListener('toggle', () => classPanel.open((opened) => opened.loadMuted()));
+    byId('class-bar').addEventListener('toggle', () => classPanel.open(() => {}));
+  }
+  if (pageRole !== 'student') {
+    muted.prefetchFor(byId('moderation-button'));
+    byId('moderation').addEventListener('toggle', () => muted.open((opened) => opened.load()));
   }
   // An earlier click would have been lost.
   for (const id of ['search-button', 'unanswered']) byId(id).removeAttribute('disabled');
@@ -389,7 +404,8 @@ function welcome(frame) {
   connection.welcomed();
   unread.welcomed(state.read);
   if (rules.isInstructor) {
-    byId('class-button').hidden = false;
+    byId('moderation-button').hidden = false;
+    if (pageRole === 'instructor') byId('class-button').hidden = false;
     reports.open((opened) => opened.begin(state.reports ?? 0));
   }
   showLinked();

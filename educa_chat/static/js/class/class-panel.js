@@ -1,43 +1,36 @@
-/** @import { Names } from '../names.js' */
 /** @import { RoomRules } from '../room-rules.js' */
 
 import { byId } from '../dom.js';
-import { ClassBar } from './class-bar.js';
-import { Muted } from './muted.js';
 
-/** The panel where instructors lead the class. */
+/** The settings of the room, for instructors: who may write, and how often. */
 export class ClassPanel {
   #panel = byId('class-bar');
-  #bar;
-  #muted;
+  #closed = /** @type {HTMLInputElement} */ (byId('class-closed'));
+  #anonymity = /** @type {HTMLInputElement} */ (byId('class-anonymity'));
+  #slow = /** @type {HTMLSelectElement} */ (byId('class-slow'));
   #rules;
 
   /**
-   * @param {object} room
-   * @param {number | string} room.room
-   * @param {RoomRules} room.rules
-   * @param {Names} room.names
-   * @param {(command: Command) => void} room.onCommand
+   * @param {RoomRules} rules
+   * @param {(command: Command) => void} onCommand
    */
-  constructor({ room, rules, names, onCommand }) {
+  constructor(rules, onCommand) {
     this.#rules = rules;
-    this.#bar = new ClassBar(onCommand);
-    this.#muted = new Muted({
-      room,
-      onKnown: (muted) => names.learn(muted),
-      onLift: (student) => onCommand({ type: 'mute', user: student, minutes: 0 }),
-    });
+    this.#closed.addEventListener('change', () => onCommand({ type: 'close', on: this.#closed.checked }));
+    this.#anonymity.addEventListener('change', () => onCommand({ type: 'anonymity', on: this.#anonymity.checked }));
+    this.#slow.addEventListener('change', () => onCommand({ type: 'slow', seconds: Number(this.#slow.value) }));
     this.showRules();
     // Until now nobody could answer.
     this.#panel.inert = false;
   }
 
   showRules() {
-    this.#bar.show(this.#rules);
-  }
-
-  /** Loads who is muted, if the panel is open. */
-  loadMuted() {
-    this.#muted.load();
+    const { isArchived, isClosed, anonymity, slowSeconds } = this.#rules;
+    for (const control of [this.#closed, this.#anonymity, this.#slow]) control.disabled = isArchived;
+    this.#closed.checked = isClosed;
+    this.#anonymity.checked = Boolean(anonymity);
+    // Another client may have set a time that is not offered here.
+    const offered = [...this.#slow.options].map(({ value }) => Number(value));
+    this.#slow.value = String(offered.findLast((seconds) => seconds <= slowSeconds) ?? 0);
   }
 }

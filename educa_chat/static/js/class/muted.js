@@ -7,9 +7,9 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** @typedef {{user: string, name: string, until: string}} MutedStudent */
 
-/** The list of the muted students in the class panel. */
+/** The list of the muted students in the moderation panel. */
 export class Muted {
-  #panel = byId('class-bar');
+  #panel = byId('moderation');
   #section = byId('muted');
   #list = byId('muted-list');
   #asked = 0;
@@ -48,7 +48,7 @@ export class Muted {
     this.#section.hidden = !muted.length;
     this.#list.replaceChildren(...muted.map((student) => this.#itemOf(student)));
     // The button that had the focus is gone. Without this the focus would move to the top of the page.
-    if (hadFocus) (this.#list.querySelector('button') ?? this.#panel.querySelector('input'))?.focus();
+    if (hadFocus) (this.#list.querySelector('button') ?? this.#panel.querySelector('a'))?.focus();
     if (!muted.length) return;
     const left = Date.parse(muted[0].until) - Date.now();
     this.#timer = setTimeout(() => this.load(), Math.min(Math.max(left, 0) + 500, MAX_TIMER_MS));

@@ -4,10 +4,11 @@ import { plural } from '../strings.js';
 
 /** The messages with open reports, which instructors see. */
 export class Reports {
-  #button = byId('class-button');
+  #button = byId('moderation-button');
   #title = this.#button.title;
   #count = /** @type {HTMLElement} */ (this.#button.querySelector('span'));
   #link = byId('class-reports');
+  #label = this.#link.textContent;
   /** @type {Set<number>} */
   #seqs = new Set();
   /** @type {Map<number, boolean>} what has changed since the list was requested, which may not include it */
@@ -64,7 +65,7 @@ export class Reports {
     const reported = plural('class.reported', count);
     this.#count.textContent = count ? String(count) : '';
     this.#button.ariaLabel = count ? `${this.#title}: ${reported}` : this.#title;
-    this.#link.textContent = reported;
+    this.#link.textContent = count ? reported : this.#label;
   }
 }
 

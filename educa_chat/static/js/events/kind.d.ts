@@ -66,7 +66,7 @@ interface RoomPage {
   pins: import('../part.js').Part<any, import('../pins/pins.js').Pins>;
   picker: import('../reactions/picker.js').ReactionPicker;
   notifications: import('../part.js').Part<any, import('../notifications/notifications.js').Notifications>;
-  classPanel: import('../part.js').Part<any, import('../class/class-panel.js').ClassPanel>;
+  muted: import('../part.js').Part<any, import('../class/muted.js').Muted>;
   reports: import('../part.js').Part<any, import('../class/reports.js').Reports>;
   /** Returns whether an event came after the socket was opened, and not in a replay. */
   isLive: (seq: number) => boolean;

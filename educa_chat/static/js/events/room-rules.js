@@ -33,9 +33,9 @@ export const KINDS = [
       if (student === user) return text(time ? 'rule.muted_you' : 'rule.unmuted_you', { time });
       return text(time ? 'rule.muted' : 'rule.unmuted', { name: nameOf(student), time });
     },
-    receive: ({ target_user: student, until }, { user, rules, classPanel }) => {
+    receive: ({ target_user: student, until }, { user, rules, muted }) => {
       if (student === user) rules.change({ mutedUntil: until });
-      classPanel.whenOpened((panel) => panel.loadMuted());
+      muted.whenOpened((opened) => opened.load());
     },
     action: {
       name: 'mute',
