@@ -2,7 +2,7 @@
 
 import time
 
-from benchmarks.deployment import Deployment, large_course
+from benchmarks.deployment import STUDENTS, Deployment, large_course
 from benchmarks.measures import Effort, Section
 from benchmarks.report import milliseconds, spread, table
 from educa_chat.storage.messages import Reader
@@ -35,6 +35,20 @@ QUERIES = {
     "a phrase of the 5 most frequent": f'"{_words(1, 2, 3, 4, 5)}"',
     "9 phrases with `or`": " or ".join(f'"{_words(rank, rank + 1)}"' for rank in range(1, 10)),
     "6 phrases with `or`, each twice the 1st": " or ".join(f'"{_words(1, rank, 1)}"' for rank in range(2, 8)),
+    "the beginning of a frequent word": "word1",
+    "the beginning of a word that is nowhere": "word1 nowh",
+    "a part of each URL": "wiki",
+    "a part of one URL": "page123460",
+    "the whole of one URL": "https://example.org/wiki/page123460",
+    "two characters of a sentence without spaces": "考试",
+    "a sentence without spaces": "考试改到星期三了",
+    "an emoji": "🎉",
+    "a frequent word by one of 2,000 authors": "from:student7 word1",
+    "everything by one author": "from:student7",
+    "a frequent word with a link": "has:link word1",
+    "questions with the 100th word": "is:question word100",
+    "questions without a link by others": "is:question -has:link -from:student7",
+    "the 100th word in one week of many": "word100 after:2025-03-03 before:2025-03-10",
 }
 
 
@@ -55,7 +69,8 @@ async def search_in_a_long_room(deployment: Deployment, effort: Effort) -> Secti
         count = f"{len(found.messages)}, and more" if found.more else str(len(found.messages))
         rows.append([name, count, spread(times, milliseconds)])
     room = (
-        f"A room of {size:,} messages of 4 to 20 words, of which the nth most frequent comes 1/n as often as the first:"
+        f"A room of {size:,} messages of 4 to 20 words, of which the nth most frequent comes 1/n as often as the first;"
+        " one in twenty has a link, one a sentence without spaces, and one an emoji:"
     )
     return Section(f"{room}\n\n{table(['asked for', 'found', 'ms'], rows)}")
 
@@ -69,7 +84,7 @@ async def _fill(database: Database, course: int, size: int) -> None:
         await connection.execute("select setseed(0.5)")
         for after in range(0, size, FILL_AT_ONCE):
             until = min(size, after + FILL_AT_ONCE)
-            await connection.execute(_FILL, course, after, until, timeout=FILL_TIMEOUT_S)
+            await connection.execute(_FILL, course, after, until, STUDENTS, timeout=FILL_TIMEOUT_S)
         await connection.execute(index, timeout=FILL_TIMEOUT_S)
         await connection.execute(
             "insert into educa_chat.room (course, head) values ($1, $2)"
@@ -90,15 +105,17 @@ async def _fill(database: Database, course: int, size: int) -> None:
 _FILL = """
 with said as (
     insert into educa_chat.message
-        (course, seq, author, client_id, username, name, instructor, at, body, html)
-    select $1, n, 1, 'search-' || n, 'student1', 'Student', false, clock_timestamp(), (
-        select string_agg('word' || floor(exp(random() * ln(20000)))::int, ' ') from generate_series(1, 4 + n % 17)
-    ), ''
+        (course, seq, author, client_id, username, name, instructor, at, body, html, question)
+    select $1, n, 1 + n % $4, 'search-' || n, 'student' || 1 + n % $4, 'Student', false,
+        timestamptz '2025-01-01Z' + n * interval '30 seconds', (
+            select string_agg('word' || floor(exp(random() * ln(20000)))::int, ' ') from generate_series(1, 4 + n % 17)
+        ) || case n % 20 when 0 then ' https://example.org/wiki/page' || n when 1 then ' 明天的考试改到星期三了'
+            when 2 then ' 🎉' else '' end, '', n % 10 = 3
     from generate_series($2::bigint + 1, $3::bigint) n
     on conflict (course, seq) do update set body = excluded.body
-    returning course, seq, body
+    returning message
 )
 insert into educa_chat.search_entry
-select course, seq, educa_chat.search_words_in_slice(course, seq, body) from said
+select (message).course, (message).seq, educa_chat.search_words_of(message) from said
 on conflict (course, seq) do update set words = excluded.words
 """
