@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -15,6 +15,25 @@ from educa_chat.protocol import SUBPROTOCOL
 FRAME_TEXT_BYTES = 41
 """With a text of so many bytes the frames of the peers and of the limit have 147."""
 HANDSHAKES_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What a client sends to a server. `c/load.c` replaces the names in braces with values."""
+
+    path: str
+    message: str
+    """The frame of a message, whose text is `{mark}{fill}`."""
+    subprotocol: str = ""
+    greetings: Sequence[tuple[str, str]] = ()
+    """Frames that a client sends first, each with a text that the server's reply to it contains."""
+
+
+BASIC_FLAVOUR = Dialect("/ws/chat/room/{room}/", '{"message":"{mark}{fill}"}')
+"""The basic flavour of our protocol, which the peers that store nothing speak too."""
+FULL_FLAVOUR = Dialect(
+    BASIC_FLAVOUR.path, '{"type":"message","id":"{mark}{nonce}","message":"{mark}{fill}"}', SUBPROTOCOL
+)
 
 
 class Client(NamedTuple):
@@ -48,6 +67,8 @@ class Run(msgspec.Struct, frozen=True):
     errors: int
     holes: int
     """Events whose seq did not follow that of the one before, at one socket."""
+    all_messages: int
+    """Including the warm-up and what arrived after the run."""
     unequal: int
     """The sockets to which not every message came once."""
 
@@ -147,13 +168,18 @@ class Load:
 
 @contextmanager
 def open_load(
-    server_processes: Iterable[int], *, full: bool = True, text_bytes: int = 41, fill: str = "x"
+    server_processes: Iterable[int],
+    *,
+    dialect: Dialect = FULL_FLAVOUR,
+    text_bytes: int = FRAME_TEXT_BYTES,
+    fill: str = "x",
 ) -> Iterator[Load]:
-    """A generator without sockets yet, in the full flavour of the protocol or in the basic one.
+    """A generator that speaks `dialect` and has no sockets yet.
 
     The time of `server_processes` counts as the server's. A message consists of its number and of `fill`, repeated.
     """
-    command = [str(BUILD / "load"), SUBPROTOCOL if full else "-", str(text_bytes), fill]
+    command = [str(BUILD / "load"), str(text_bytes), fill, dialect.subprotocol or "-", dialect.path, dialect.message]
+    command += [text for greeting in dialect.greetings for text in greeting]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         load = Load(process)

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 from benchmarks import plots
 from benchmarks.deployment import SMALL_COURSES, Deployment, Server, serve
-from benchmarks.load import FRAME_TEXT_BYTES, Client, Load, Run, open_load
+from benchmarks.load import BASIC_FLAVOUR, FRAME_TEXT_BYTES, FULL_FLAVOUR, Client, Dialect, Load, Run, open_load
 from benchmarks.machine import resident_kib
 from benchmarks.report import kib, milliseconds, rate, ratio, share, spread, table
 from benchmarks.servers import COMMANDS, FULL, JOINED, ON_DISK, OURS, PLAIN, TUTORIAL, serve_beside
@@ -103,7 +103,7 @@ def in_turn(
         loads: dict[str, Load] = {}
         for name, server in servers.items():
             text_bytes = OUR_TEXT_BYTES if name in (OURS, FULL) else FRAME_TEXT_BYTES
-            load = open_load(server.process_ids, full=name == FULL, text_bytes=text_bytes)
+            load = open_load(server.process_ids, dialect=flavour(name), text_bytes=text_bytes)
             loads[name] = stack.enter_context(load)
             # The other flavour of ours has other rooms: else each would hear both.
             loads[name].open(server.port, deployment.clients(shape.rooms, shape.sockets, int(name == FULL)))
@@ -116,6 +116,10 @@ def in_turn(
                     error.add_note(f"{name}, {shape}")
                     raise
     return results
+
+
+def flavour(name: str) -> Dialect:
+    return FULL_FLAVOUR if name == FULL else BASIC_FLAVOUR
 
 
 def ratios(ours: Sequence[Run], theirs: Sequence[Run], of: Callable[[Run], float]) -> Iterator[float]:
@@ -300,7 +304,7 @@ async def memory(deployment: Deployment, effort: Effort) -> Section:
     counts = [count for count in (1_000, 10_000) if count <= effort.most_sockets]
     rows = []
     for name in [FULL, OURS, *(name for name in COMMANDS if name != TUTORIAL)]:
-        with open_all(deployment, [name]) as servers, open_load([], full=name == FULL) as load:
+        with open_all(deployment, [name]) as servers, open_load([], dialect=flavour(name)) as load:
             [server] = servers.values()
             [process_id] = server.process_ids
             load.open(server.port, deployment.clients(SMALL_COURSES, FIRST_SOCKETS // SMALL_COURSES))

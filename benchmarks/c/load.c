@@ -1,8 +1,14 @@
 /* The load: many WebSockets in one process, each read frame by frame.
  *
- *   load SUBPROTOCOL|- TEXT_BYTES FILL
+ *   load TEXT_BYTES FILL SUBPROTOCOL|- PATH MESSAGE [GREETING AWAITED]...
  *
- * says messages of so many bytes, in which FILL is repeated as often as it fits. It obeys the commands that come on its standard input, one a line, and answers each but the first two with a line of JSON:
+ * opens WebSockets on PATH. On each it sends the first GREETING, waits for a frame that contains the AWAITED after it,
+ * and so on. Then it sends each message as the frame MESSAGE. PATH, GREETING and MESSAGE may contain names: `{room}`,
+ * `{socket}` (its number), `{nonce}` (a text that no other process has), `{mark}` (the number of the message, see below)
+ * and `{fill}` (FILL, repeated until `{mark}{fill}` has TEXT_BYTES).
+ *
+ * It obeys the commands that come on its standard input, one a line, and answers each but the first two with a line of
+ * JSON:
  *
  *   server PID                    count this process's time as the server's
  *   socket PORT ROOM SPEAKS COOKIE   have a socket to ROOM of the server on PORT; it says something where SPEAKS is 1
@@ -49,10 +55,11 @@ struct buffer {
     size_t size, room;
 };
 
-enum state { CLOSED, CONNECTING, SHAKING, OPEN };
+enum state { CLOSED, CONNECTING, SHAKING, GREETING, OPEN };
 
 struct client {
     int fd, port;
+    size_t number, greetings_sent;
     enum state state;
     bool speaks, waits_to_write;
     struct room *room;
@@ -86,9 +93,10 @@ static size_t client_count, room_count, next_room;
 static uint64_t next_number = 1, oldest = 1; /* no message below `oldest` is under way */
 static int poller;
 static char *input;
-static const char *subprotocol;
-static size_t text_bytes;
-static char nonce[20], padding[8192];
+static const char *subprotocol, *path, *message_frame;
+static char **greetings; /* pairs: a frame, and what the reply to it contains */
+static size_t greeting_count;
+static char nonce[20], fill[8192];
 static pid_t servers[16];
 static size_t server_count;
 
@@ -125,6 +133,36 @@ static void watch(struct client *client, int operation, uint32_t events) {
     if (epoll_ctl(poller, operation, client->fd, &event)) fail("epoll_ctl");
 }
 
+/* Write `template` to `output`, which has `room` bytes, with values in place of its names; return the length. */
+static size_t fill_in(char *output, size_t room, const char *template, const struct client *client, uint64_t number) {
+    char socket_number[24], mark[32];
+    snprintf(socket_number, sizeof socket_number, "%zu", client->number);
+    snprintf(mark, sizeof mark, "%c%0*llu%c", MARK, DIGITS, (unsigned long long)number, MARK);
+    const char *const values[][2] = {{"{mark}", mark},
+                                     {"{fill}", fill},
+                                     {"{nonce}", nonce},
+                                     {"{room}", client->room->name},
+                                     {"{socket}", socket_number}};
+    size_t size = 0;
+    while (*template) {
+        const char *from = template;
+        size_t length = 1, name_length = 1;
+        for (size_t i = 0; *template == '{' && i < sizeof values / sizeof *values; i++) {
+            if (strncmp(template, values[i][0], strlen(values[i][0]))) continue;
+            from = values[i][1];
+            length = strlen(from);
+            name_length = strlen(values[i][0]);
+            break;
+        }
+        if (size + length >= room) fail("a frame that is too long");
+        memcpy(output + size, from, length);
+        size += length;
+        template += name_length;
+    }
+    output[size] = 0;
+    return size;
+}
+
 /* Opening. */
 
 static void connect_client(struct client *client) {
@@ -136,13 +174,14 @@ static void connect_client(struct client *client) {
     if (connect(client->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS) fail("connect");
     client->state = CONNECTING;
     client->waits_to_write = false;
+    client->greetings_sent = 0;
     client->unread.size = client->unsent.size = 0;
     shaking++;
     watch(client, EPOLL_CTL_ADD, EPOLLOUT);
 }
 
 static void disconnect(struct client *client) {
-    if (client->state == CONNECTING || client->state == SHAKING) shaking--;
+    if (client->state != OPEN) shaking--;
     close(client->fd);
     client->state = CLOSED;
 }
@@ -173,13 +212,14 @@ static void flush(struct client *client) {
 }
 
 static void ask(struct client *client) {
-    char request[4096], query[160] = "";
+    char request[4096], own_path[1024], query[160] = "";
+    fill_in(own_path, sizeof own_path, path, client, 0);
     if (storming) snprintf(query, sizeof query, "?after=%lld&epoch=%s", client->seq, client->epoch);
     int size = snprintf(request, sizeof request,
-                        "GET /ws/chat/room/%s/%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
+                        "GET %s%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
                         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s%s%s%s%s%s\r\n",
-                        client->room->name, query, client->port, *subprotocol ? "Sec-WebSocket-Protocol: " : "",
+                        own_path, query, client->port, *subprotocol ? "Sec-WebSocket-Protocol: " : "",
                         subprotocol, *subprotocol ? "\r\n" : "", *client->cookie ? "Cookie: " : "", client->cookie,
                         *client->cookie ? "\r\n" : "");
     client->state = SHAKING;
@@ -212,16 +252,9 @@ static struct client *say(struct room *room, double since) {
     slots[number % SLOTS] = (struct message){
         number, room, counts_acks ? 1 : (uint32_t)room->member_count, since, since};
     room->said++;
-    char payload[sizeof padding + 128];
-    int size, fill = (int)text_bytes - DIGITS - 2;
-    if (*subprotocol)
-        size = snprintf(payload, sizeof payload,
-                        "{\"type\":\"message\",\"id\":\"|%010llu|%s\",\"message\":\"|%010llu|%.*s\"}",
-                        (unsigned long long)number, nonce, (unsigned long long)number, fill, padding);
-    else
-        size = snprintf(payload, sizeof payload, "{\"message\":\"|%010llu|%.*s\"}", (unsigned long long)number, fill,
-                        padding);
-    add_frame(speaker, 1, payload, (size_t)size);
+    char payload[sizeof fill + 1024];
+    size_t size = fill_in(payload, sizeof payload, message_frame, speaker, number);
+    add_frame(speaker, 1, payload, size);
     return speaker;
 }
 
@@ -283,7 +316,34 @@ static void greet(struct client *client, const char *payload, size_t size) {
     see_live(client);
 }
 
+/* Send the next greeting; after the last one the socket is open. */
+static void greet_server(struct client *client) {
+    if (client->greetings_sent == greeting_count) {
+        client->state = OPEN;
+        shaking--;
+        return;
+    }
+    char payload[1024];
+    const char *greeting = greetings[2 * client->greetings_sent++];
+    add_frame(client, 1, payload, fill_in(payload, sizeof payload, greeting, client, 0));
+    flush(client);
+}
+
+static bool is_error(const char *payload, size_t size) {
+    return starts(payload, size, "{\"type\":\"error\"") ||
+           (starts(payload, size, "<") && memmem(payload, size, "type='error'", 12));
+}
+
 static void take_text(struct client *client, const char *payload, size_t size, size_t frame_bytes, double time) {
+    if (client->state == GREETING) {
+        const char *awaited = greetings[2 * client->greetings_sent - 1];
+        if (memmem(payload, size, awaited, strlen(awaited))) greet_server(client);
+        else if (is_error(payload, size) || starts(payload, size, "<failure")) {
+            fprintf(stderr, "load: a greeting was refused: %.*s\n", (int)size, payload);
+            exit(1);
+        }
+        return;
+    }
     if (starts(payload, size, "{\"type\":\"welcome\"")) {
         greet(client, payload, size);
         return;
@@ -300,15 +360,12 @@ static void take_text(struct client *client, const char *payload, size_t size, s
         client->seq = seq;
         see_live(client);
     }
-    const char *mark = memchr(payload, MARK, size);
-    if (!mark || mark + DIGITS + 1 >= payload + size) {
-        errors += starts(payload, size, "{\"type\":\"error\"");
-        return;
-    }
-    if (starts(payload, size, "{\"type\":\"error\"")) {
+    if (is_error(payload, size)) {
         errors++;
         return;
     }
+    const char *mark = memchr(payload, MARK, size);
+    if (!mark || mark + DIGITS + 1 >= payload + size) return;
     uint64_t number = 0;
     for (int digit = 1; digit <= DIGITS; digit++) number = number * 10 + (uint64_t)(mark[digit] - '0');
     count_arrival(client, number, frame_bytes, !starts(payload, size, "{\"type\":\"ack\""), time);
@@ -345,7 +402,7 @@ static size_t take_frames(struct client *client, const char *data, size_t size) 
                 exit(1);
             default: break;
         }
-        if (client->state != OPEN) return size;
+        if (client->state == CLOSED) return size;
         at += header + length;
     }
     return at;
@@ -373,12 +430,13 @@ static void receive(struct client *client) {
                 fprintf(stderr, "load: refused: %.*s\n", (int)(end - input), input);
                 exit(1);
             }
-            client->state = OPEN;
-            shaking--;
+            client->state = GREETING;
+            greet_server(client);
+            if (client->state == CLOSED) return;
             at = (size_t)(end - input) + 4;
         }
     }
-    if (client->state == OPEN) at += take_frames(client, input + at, size - at);
+    if (client->state >= GREETING) at += take_frames(client, input + at, size - at);
     if (client->state == CLOSED) return;
     client->unread.size = 0;
     if (at < size) append(&client->unread, input + at, size - at);
@@ -534,9 +592,9 @@ static void measure(double seconds, size_t in_flight, double per_second, bool ac
     for (size_t i = 0; i < client_count; i++) unequal += clients[i]->events != clients[i]->room->said;
     printf("{\"seconds\": %.6f, \"deliveries\": %llu, \"bytes\": %llu, \"messages\": %llu, \"latencies\": %zu, "
            "\"p50_s\": %.6f, \"p99_s\": %.6f, \"max_s\": %.6f, \"server_s\": %.6f, \"generator_s\": %.6f, "
-           "\"lost\": %llu, \"late\": %llu, \"errors\": %llu, \"holes\": %llu, \"unequal\": %zu}\n",
+           "\"all_messages\": %llu, \"lost\": %llu, \"late\": %llu, \"errors\": %llu, \"holes\": %llu, \"unequal\": %zu}\n",
            elapsed, (unsigned long long)run_deliveries, (unsigned long long)run_bytes, (unsigned long long)run_done,
-           messages, p50, p99, most, server_s, own_s, (unsigned long long)run_lost, (unsigned long long)late,
+           messages, p50, p99, most, server_s, own_s, (unsigned long long)done, (unsigned long long)run_lost, (unsigned long long)late,
            (unsigned long long)errors, (unsigned long long)holes, unequal);
 }
 
@@ -585,7 +643,7 @@ static struct room *room_named(const char *name) {
 static void add_client(int port, const char *room_name, bool speaks, const char *cookie) {
     struct room *room = room_named(room_name);
     struct client *client = grown(NULL, sizeof *client);
-    *client = (struct client){.fd = -1, .port = port, .room = room, .speaks = speaks, .seq = -1, .head = -1};
+    *client = (struct client){.fd = -1, .port = port, .number = client_count, .room = room, .speaks = speaks, .seq = -1, .head = -1};
     client->cookie = strdup(strcmp(cookie, "-") ? cookie : "");
     clients = grown(clients, (client_count + 1) * sizeof *clients);
     clients[client_count++] = client;
@@ -616,14 +674,18 @@ static void obey(const char *line) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 4 || !*arguments[3]) {
-        fprintf(stderr, "usage: load SUBPROTOCOL|- TEXT_BYTES FILL\n");
+    if (count < 6 || count % 2 || !*arguments[2]) {
+        fprintf(stderr, "usage: load TEXT_BYTES FILL SUBPROTOCOL|- PATH MESSAGE [GREETING AWAITED]...\n");
         return 2;
     }
-    subprotocol = strcmp(arguments[1], "-") ? arguments[1] : "";
-    text_bytes = strtoul(arguments[2], NULL, 10);
-    if (text_bytes < DIGITS + 2 || text_bytes >= sizeof padding) fail("TEXT_BYTES");
-    for (size_t i = 0; i < sizeof padding; i++) padding[i] = arguments[3][i % strlen(arguments[3])];
+    size_t text_bytes = strtoul(arguments[1], NULL, 10);
+    if (text_bytes < DIGITS + 2 || text_bytes >= sizeof fill) fail("TEXT_BYTES");
+    for (size_t i = 0; i < text_bytes - DIGITS - 2; i++) fill[i] = arguments[2][i % strlen(arguments[2])];
+    subprotocol = strcmp(arguments[3], "-") ? arguments[3] : "";
+    path = arguments[4];
+    message_frame = arguments[5];
+    greetings = arguments + 6;
+    greeting_count = (size_t)(count - 6) / 2;
     snprintf(nonce, sizeof nonce, "%llx", (unsigned long long)(now() * 1e6));
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
