@@ -20,9 +20,9 @@ from benchmarks.load import Client
 from benchmarks.machine import SERVER_CORE, on_core
 from educa_chat.people.own import SESSION_COOKIE
 from educa_chat.people.own_accounts import SESSION_KEY
-from educa_chat.storage.embedded import open_embedded
 from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import Database, open_database
+from tests.postgres_server import PostgresServer
 
 STUDENTS = 2000
 TEACHER = STUDENTS + 1
@@ -43,6 +43,7 @@ class Deployment:
     """A migrated database with students, each enrolled and signed in, and the key that the cookies are made with."""
 
     database: Database
+    postgres: PostgresServer
     folder: Path
     postgres_version: str
     session_key: str
@@ -68,18 +69,20 @@ async def open_deployment() -> AsyncIterator[Deployment]:
     """Start a Postgres on a new folder and fill it. It runs on the cores that this process may use."""
     with tempfile.TemporaryDirectory(prefix="educa-chat-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        async with open_embedded(folder / "database") as url, open_database(url, POOL_SIZE) as database:
-            await migrate(database)
-            session_ids = [secrets.token_urlsafe(32) for _ in range(STUDENTS)]
-            await _add_people(database, session_ids)
-            session_key = Fernet.generate_key().decode()
-            yield Deployment(
-                database=database,
-                folder=folder,
-                postgres_version=await database.fetchval("show server_version"),
-                session_key=session_key,
-                cookies=[_cookie(session_key, session_id) for session_id in session_ids],
-            )
+        with PostgresServer(folder=folder / "database", settings=()) as postgres:
+            async with open_database(postgres.socket_url("postgres"), POOL_SIZE) as database:
+                await migrate(database)
+                session_ids = [secrets.token_urlsafe(32) for _ in range(STUDENTS)]
+                await _add_people(database, session_ids)
+                session_key = Fernet.generate_key().decode()
+                yield Deployment(
+                    database=database,
+                    postgres=postgres,
+                    folder=folder,
+                    postgres_version=await database.fetchval("show server_version"),
+                    session_key=session_key,
+                    cookies=[_cookie(session_key, session_id) for session_id in session_ids],
+                )
 
 
 @contextmanager

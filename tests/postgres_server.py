@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
@@ -41,7 +41,14 @@ class PostgresServer:
     a test runs as root, the server runs as the user `pgserver`, because PostgreSQL refuses root.
     """
 
-    def __init__(self, prepared: Path | None = None, *, folder: Path | None = None, is_durable: bool = True) -> None:
+    def __init__(
+        self,
+        prepared: Path | None = None,
+        *,
+        folder: Path | None = None,
+        is_durable: bool = True,
+        settings: Sequence[str] = SETTINGS,
+    ) -> None:
         self._user = "pgserver" if os.geteuid() == 0 else None
         if self._user is not None:
             ensure_user_exists(self._user)
@@ -52,6 +59,7 @@ class PostgresServer:
         self.folder = folder or self._home / "data"
         self._prepared = prepared
         self._is_durable = is_durable
+        self._settings = settings
         self.log = self._home / "log"
         self.port = free_port()
 
@@ -66,9 +74,13 @@ class PostgresServer:
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def socket_folder(self) -> Path:
+        return self._home
+
     def socket_url(self, name: str) -> str:
         """The URL of the database `name`, over the Unix socket."""
-        return f"postgresql://postgres@/{name}?host={self._home}&port={self.port}"
+        return f"postgresql://postgres@/{name}?host={self.socket_folder}&port={self.port}"
 
     def new_folder(self) -> Path:
         """Make a temporary folder that belongs to the server's user."""
@@ -95,7 +107,7 @@ class PostgresServer:
             self.folder.mkdir(exist_ok=True)
             self.own(self.folder)
             options = ["--no-sync", "--no-instructions", "--auth=trust", "--encoding=utf8", "--locale=C.UTF-8"]
-            for setting in SETTINGS:
+            for setting in self._settings:
                 options += ["-c", setting]
             self.tool("initdb", "-U", "postgres", *options, "-D", str(self.folder))
         options = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(self._home)]
@@ -136,6 +148,12 @@ class PostgresServer:
         self.kill()
         for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def postmaster(self) -> int:
+        """The id of the running server's first process, which has started all others."""
+        process_id: int = self._processes()[0].pid
+        return process_id
 
     def _processes(self) -> list[psutil.Process]:
         """The postmaster and its children; empty when it is not running."""
