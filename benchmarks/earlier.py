@@ -4,26 +4,23 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import msgspec
-import psycopg
 
+from benchmarks.cost import FIGURES, LOADS, OUR_TABLES, TEXT_BYTES, Measured, Meter
 from benchmarks.deployment import SMALL_COURSES, Deployment, clients
-from benchmarks.load import Run, open_load
-from benchmarks.machine import processor_s, resident_kib
+from benchmarks.load import open_load
+from benchmarks.machine import resident_kib
 from benchmarks.measures import FIRST_SOCKETS, SETTLE_S, Effort, Section, Shape
-from benchmarks.report import kib, milliseconds, rate, ratio, spread, table
+from benchmarks.report import kib, ratio, spread, table
 
 EARLIER = "EARLIER"
 """The environment variable that names the checkout of the earlier version."""
-TEXT_BYTES = 82
 IDLE_SOCKETS = 5_000
-SHAPES = (Shape(1, 500, 1), Shape(1, 500, 10), Shape(50, 20, 200), Shape(50, 1, 200))
 ROOT = Path(__file__).parent.parent
 
 
@@ -35,29 +32,6 @@ class Hosted(msgspec.Struct, frozen=True):
     postmaster: int
     database_url: str
     cookies: list[str]
-
-
-class Measured(NamedTuple):
-    run: Run
-    node_s: float
-    """Processor time of the node and its workers."""
-    postgres_s: float
-    wal_bytes: int
-    table_bytes: int
-    """What the tables of events and messages grew by, with their indexes."""
-
-
-FIGURES: Mapping[str, tuple[Callable[[Measured], float], Callable[[float], str]]] = {
-    "messages/s": (lambda one: one.run.messages_per_s, rate),
-    "p50, ms": (lambda one: one.run.p50_s, milliseconds),
-    "p99, ms": (lambda one: one.run.p99_s, milliseconds),
-    "node, µs a message": (lambda one: one.node_s * 1e6 / one.run.messages, rate),
-    "Postgres, µs a message": (lambda one: one.postgres_s * 1e6 / one.run.messages, rate),
-    "both, µs a message": (lambda one: (one.node_s + one.postgres_s) * 1e6 / one.run.messages, rate),
-    "bytes a frame": (lambda one: one.run.bytes / one.run.deliveries, rate),
-    "WAL, bytes a message": (lambda one: one.wal_bytes / one.run.messages, rate),
-    "tables, bytes a message": (lambda one: one.table_bytes / one.run.messages, rate),
-}
 
 
 async def compare_with_earlier(deployment: Deployment, effort: Effort) -> Section:
@@ -74,7 +48,7 @@ async def compare_with_earlier(deployment: Deployment, effort: Effort) -> Sectio
 
 def _loads(before: Hosted, after: Hosted, effort: Effort) -> list[list[str]]:
     rows = []
-    for shape in SHAPES:
+    for shape in LOADS:
         pairs = list(_in_turn((before, after), shape, effort))
         for name, (of, describe) in FIGURES.items():
             old, new = ([of(pair[number]) for pair in pairs] for number in range(2))
@@ -113,26 +87,13 @@ def _in_turn(versions: Sequence[Hosted], shape: Shape, effort: Effort) -> Iterat
             load.open(version.port, clients(version.cookies, shape.rooms, shape.sockets))
             loads.append(load)
         for _ in range(effort.runs):
-            measured = []
+            measured: list[Measured] = []
             for version, load in zip(versions, loads, strict=True):
-                node, postgres = processor_s(version.node), processor_s(version.postmaster)
-                wal, tables = _written(version)
-                run = load.closed(shape.in_flight, effort.seconds, "acks" if alone else "events").check()
-                node, postgres = processor_s(version.node) - node, processor_s(version.postmaster) - postgres
-                wal_after, tables_after = _written(version)
-                measured.append(Measured(run, node, postgres, wal_after - wal, tables_after - tables))
+                meter = Meter(version.node, version.postmaster, version.database_url, OUR_TABLES)
+                one = meter.measure(load, shape.in_flight, effort.seconds, "acks" if alone else "events")
+                one.run.check()
+                measured.append(one)
             yield measured
-
-
-def _written(version: Hosted) -> tuple[int, int]:
-    """How many bytes Postgres has written to its WAL, and holds in the tables of events and messages."""
-    with psycopg.connect(version.database_url) as connection:
-        row = connection.execute(
-            "select (pg_current_wal_insert_lsn() - '0/0')::bigint,"
-            " pg_total_relation_size('educa_chat.event') + pg_total_relation_size('educa_chat.message')"
-        ).fetchone()
-    assert row is not None
-    return row[0], row[1]
 
 
 @contextmanager
