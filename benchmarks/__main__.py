@@ -14,6 +14,7 @@ from benchmarks.growth import growth_of_log, growth_of_rooms
 from benchmarks.hostile import hostile
 from benchmarks.measures import Effort, Section, durable, fan_out, latency, memory, storm, two_nodes
 from benchmarks.search import search_in_a_long_room
+from benchmarks.storing import peers_that_store
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 MEASURES = {
@@ -24,6 +25,7 @@ MEASURES = {
     "memory": memory,
     "storm": storm,
     "hostile": hostile,
+    "peers-that-store": peers_that_store,
     "earlier": compare_with_earlier,
     "search": search_in_a_long_room,
     "rooms": growth_of_rooms,

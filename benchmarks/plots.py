@@ -23,7 +23,7 @@ def bars(title: str, groups: Mapping[str, Mapping[str, float]]) -> str:
             colour = _COLOURS[0] if index < 2 else "#9aa5b1"
             parts.append(_text(_LABELS - 6, y, name.replace("`", ""), anchor="end"))
             parts.append(f'<rect x="{_LABELS}" y="{y - 11}" width="{width:.0f}" height="13" fill="{colour}"/>')
-            parts.append(_text(_LABELS + width + 5, y, f"{figure:,.0f}"))
+            parts.append(_text(_LABELS + width + 5, y, f"{figure:,.0f}" if figure >= 100 else f"{figure:.2g}"))
     return _svg(_WIDTH, y + 12, title, parts)
 
 
