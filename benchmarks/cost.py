@@ -54,8 +54,9 @@ class Meter:
     def measure(
         self, load: Load, in_flight: int, seconds: float, done: Literal["events", "acks"] = "events"
     ) -> Measured:
-        server, postgres = processor_s(self.server), processor_s(self.postmaster)
+        # This looks at Postgres outside the time that is measured, because it costs Postgres time itself.
         wal, tables = self._written()
+        server, postgres = processor_s(self.server), processor_s(self.postmaster)
         run = load.closed(in_flight, seconds, done)
         server, postgres = processor_s(self.server) - server, processor_s(self.postmaster) - postgres
         wal_after, tables_after = self._written()
