@@ -24,6 +24,10 @@ def bars(title: str, groups: Mapping[str, Mapping[str, float]]) -> str:
             parts.append(_text(_LABELS - 6, y, name.replace("`", ""), anchor="end"))
             parts.append(f'<rect x="{_LABELS}" y="{y - 11}" width="{width:.0f}" height="13" fill="{colour}"/>')
             parts.append(_text(_LABELS + width + 5, y, f"{figure:,.0f}" if figure >= 100 else f"{figure:.2g}"))
+    if low < 1:
+        # Figures on both sides of 1 are ratios.
+        one = _LABELS - scale * math.log10(low)
+        parts.append(_rule(one, 30, one, y + 4))
     return _svg(_WIDTH, y + 12, title, parts)
 
 

@@ -91,7 +91,7 @@ async def peers_that_store(deployment: Deployment, effort: Effort) -> Section:
     chart = {str(shape): {name: by_shape[shape] for name, by_shape in rates.items()} for shape in LOADS}
     return Section(
         text,
-        {"peers-that-store": plots.bars("Messages per second, times as many as", chart)},
+        {"peers-that-store": plots.bars("How many times as many messages per second educa-chat delivers as", chart)},
         "Messages per second of educa-chat to those of each peer, run beside run: the medians.\n\n" + table_of(rates),
     )
 
