@@ -80,6 +80,8 @@ class Auth(_Section, frozen=True):
     """The Django site's AUTHENTICATION_BACKENDS."""
     sign_in_url: str = "/accounts/login/"
     sign_out_url: str = "/accounts/login/"
+    account_url: str = "/"
+    """The Django site's page on which users change their name and password."""
 
 
 class Server(_Section, frozen=True):

@@ -127,6 +127,20 @@ async def test_our_own_form_is_off_and_strangers_are_sent_to_the_sites(shared: S
         assert "/entrar/" in text
 
 
+async def test_accounts_are_changed_on_the_site_only(beside: Beside, own: Server, shared: Server) -> None:
+    async with with_session(shared, await beside.site.sign_in("ana")) as ana, Person(own.url) as other:
+        assert 'href="/"' in (await ana.get("/chat/account/"))[1]
+        assert (await ana.get("/chat/sign-in/link/?token=x"))[0] == 404
+        await other.sign_in("ana", beside.seeded["users"]["ana"]["password"])
+        html = (await other.get("/chat/account/"))[1]
+        assert 'href="/"' in html
+        assert 'name="first_name"' not in html
+        data = {"csrf_token": await other.token("/chat/account/"), "first_name": "x", "old": "educa-demo"}
+        for section in ("profile", "password"):
+            async with other.http.post(f"{own.url}/chat/account/{section}/", data=data) as response:
+                assert response.status == 403
+
+
 @pytest.mark.parametrize("cookie", ["", "x", "a" * 32, "A" * 32, "a" * 40, "é" * 32, "'; drop table auth_user; --"])
 async def test_a_cookie_that_django_did_not_make_is_nobodys(shared: Server, cookie: str) -> None:
     async with Person(shared.url) as person:

@@ -40,6 +40,11 @@ async def find_visitor(request: web.Request) -> Visitor | None:
     return request[_VISITOR]
 
 
+def known_visitor(request: web.Request) -> Visitor | None:
+    """Return the visitor if `find_visitor` has been called, or else None."""
+    return request.get(_VISITOR)
+
+
 async def page_visitor(request: web.Request) -> Visitor:
     """Return the visitor of a page. Raises HTTPFound to the sign-in form, and HTTPTooManyRequests."""
     visitor = await find_visitor(request)

@@ -10,7 +10,7 @@ import jinja2
 from aiohttp import web
 
 from educa_chat.errors import DatabaseUnavailable
-from educa_chat.handlers.access import find_visitor
+from educa_chat.handlers.access import find_visitor, known_visitor
 from educa_chat.handlers.csrf import csrf_token, set_csrf_cookie
 from educa_chat.handlers.keys import PAGES, RENDERING, SETTINGS, STATIC_FILES, TRANSLATIONS
 from educa_chat.handlers.static import accepts_gzip
@@ -20,13 +20,20 @@ COURSES_PATH = "/chat/courses/"
 """Pages link only to addresses under `/chat/`, because all others may belong to a site on the same host."""
 PLATFORM_COURSES_PATH = "/students/courses/"
 """The address of a learning platform's list of courses. A stand-alone chat has its list there too."""
+ACCOUNT_PATH = "/chat/account/"
 SIGN_OUT_PATH = "/chat/sign-out/"
 PLATFORM_SIGN_OUT_PATH = "/accounts/logout/"
 
 
 def translations_for(request: web.Request) -> NullTranslations:
     """Return the catalogue of the language that the reader prefers."""
-    return request.app[TRANSLATIONS][negotiate_language(request.headers.get("Accept-Language", ""))]
+    return request.app[TRANSLATIONS][language_of(request)]
+
+
+def language_of(request: web.Request) -> str:
+    """Return the language that the visitor has chosen if they are known already, or else the best for the browser."""
+    visitor = known_visitor(request)
+    return (visitor and visitor.language) or negotiate_language(request.headers.get("Accept-Language", ""))
 
 
 def render_strings(environments: Mapping[str, jinja2.Environment]) -> dict[str, bytes]:
@@ -67,7 +74,7 @@ async def render_forbidden(request: web.Request) -> web.Response:
 
 def render_anonymous(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
     """Return a page that doesn't need the database, so it can report that the database is unreachable."""
-    language = negotiate_language(request.headers.get("Accept-Language", ""))
+    language = language_of(request)
     response = aiohttp_jinja2.render_template(
         template,
         request,
@@ -82,6 +89,7 @@ def render_anonymous(request: web.Request, template: str, *, status: int = 200, 
             "static": request.app[STATIC_FILES].address,
             "scripts": request.app[STATIC_FILES].modules,
             "courses_path": COURSES_PATH,
+            "account_path": ACCOUNT_PATH,
             "sign_out_path": SIGN_OUT_PATH,
         },
         app_key=PAGES[language],

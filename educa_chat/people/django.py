@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 import msgspec
 from aiohttp import web
 
+from educa_chat.handlers.access import page_visitor
+from educa_chat.handlers.rendering import ACCOUNT_PATH, render
 from educa_chat.settings import Settings
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import DISPLAY_NAME
@@ -47,10 +49,16 @@ class DjangoIdentity:
         self._secret_keys = (auth.django_secret_key, *auth.django_secret_key_fallbacks)
         self._backends = auth.django_backends
         self._cookie = auth.django_session_cookie
+        self._account_url = auth.account_url
         self._is_secure = settings.session.secure
 
     def set_up(self, app: web.Application) -> None:
-        """Add nothing, because the site has the form and sets the cookie."""
+        """Add only a page that leads to the site, which has the form, sets the cookie and changes accounts."""
+        app.router.add_get(ACCOUNT_PATH, self._show_account_page)
+
+    async def _show_account_page(self, request: web.Request) -> web.Response:
+        await page_visitor(request)
+        return await render(request, "account_elsewhere.html", account_url=self._account_url)
 
     @asynccontextmanager
     async def connect(self, database: Database) -> AsyncIterator[None]:

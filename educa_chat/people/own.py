@@ -12,11 +12,11 @@ from educa_chat.errors import SignInBusy
 from educa_chat.handlers.access import is_site_path
 from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, redirect, render
+from educa_chat.people.account_page import AccountPage
 from educa_chat.people.link_page import LinkPage
-from educa_chat.people.own_accounts import BUSY_RETRY_AFTER_S, SIGN_IN_PATH, OwnAccounts
+from educa_chat.people.own_accounts import BUSY_RETRY_AFTER_S, SIGN_IN_PATH, OwnAccounts, account_key
 from educa_chat.people.sign_in_limits import wait_s
 from educa_chat.settings import Settings
-from educa_chat.storage.accounts import normalise_username
 
 SESSION_COOKIE = "educa_chat_session"
 PLATFORM_SIGN_IN_PATH = "/accounts/login/"
@@ -28,12 +28,14 @@ class OwnIdentity(OwnAccounts):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._session = settings.session
+        self._account_url = settings.auth.account_url
 
     def set_up(self, app: web.Application) -> None:
         for path in (SIGN_IN_PATH, PLATFORM_SIGN_IN_PATH):
             app.router.add_get(path, self._show_form)
             app.router.add_post(path, self._sign_in)
         LinkPage(self).set_up(app)
+        AccountPage(self, self._account_url).set_up(app)
         aiohttp_session.setup(
             app,
             EncryptedCookieStorage(
@@ -55,7 +57,7 @@ class OwnIdentity(OwnAccounts):
         next_path, username, password = (form.get(name, "") for name in ("next", "username", "password"))
         if not await is_own_form(request):
             return await _form(request, next_path, username, failure="form_expired", status=403)
-        account = normalise_username(username)[:150]
+        account = account_key(username)
         failures = self.limits.failures(account, request.remote, self.devices.known(request, account))
         successes = self.limits.successes(account, request.remote)
         if wait := wait_s([*failures, *successes]):
@@ -82,7 +84,7 @@ class OwnIdentity(OwnAccounts):
             limit.count(key)
         courses_path = COURSES_PATH if request.path == SIGN_IN_PATH else PLATFORM_COURSES_PATH
         response = redirect(next_path if is_site_path(next_path) else courses_path)
-        await self.sign_in(request, response, user_id, account, form_path=request.path)
+        await self.sign_in(request, response, user_id, username, form_path=request.path)
         return response
 
 

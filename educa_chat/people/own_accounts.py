@@ -9,12 +9,14 @@ import aiohttp_session
 from aiohttp import web
 
 from educa_chat.handlers.access import find_visitor
+from educa_chat.people.browsers import describe_browser
 from educa_chat.people.devices import Devices
 from educa_chat.people.passwords import PARAMETERS, PasswordVerifier, open_password_verifier
 from educa_chat.people.sign_in_limits import SignInLimits
 from educa_chat.settings import Settings
 from educa_chat.storage import sessions
 from educa_chat.storage.accounts import find_account, find_password_kinds, normalise_username
+from educa_chat.storage.names import USERNAME_CHARACTERS
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor
 
@@ -22,6 +24,11 @@ SESSION_KEY = "id"
 """The only key in the session cookie."""
 SIGN_IN_PATH = "/chat/sign-in/"
 BUSY_RETRY_AFTER_S = 5
+
+
+def account_key(username: str) -> str:
+    """Return what attempts to sign in as `username` count under, whatever their case."""
+    return normalise_username(username).lower()[:USERNAME_CHARACTERS]
 
 
 class OwnAccounts:
@@ -35,8 +42,8 @@ class OwnAccounts:
         self.limits = SignInLimits(settings.limits.sign_in_failures_per_minute)
         self._days = settings.session.days
         self._form_path = urlsplit(settings.auth.sign_in_url).path
-        self._counting_kinds = asyncio.Lock()
-        """Held by one sign-in at a time, because it reads the whole table, and a burst would overload Postgres."""
+        self._reading_the_table = asyncio.Lock()
+        """Held by one sign-in at a time, because a burst would overload Postgres."""
 
     @asynccontextmanager
     async def connect(self, database: Database) -> AsyncIterator[None]:
@@ -57,29 +64,29 @@ class OwnAccounts:
         Does the same work whatever is wrong: the name, the password, or the account. The empty password is always
         wrong, even if an account has one. Raises SignInBusy.
         """
-        account = await find_account(self.database, normalise_username(username))
-        async with self._counting_kinds:
+        async with self._reading_the_table:
+            account = await find_account(self.database, normalise_username(username))
             kinds = await find_password_kinds(self.database, PARAMETERS)
         is_right = await self.passwords.verify(password, account.password if account else "", kinds)
         return account.user_id if account and account.is_active and is_right and password else None
 
-    async def start_session(self, user_id: int) -> str:
-        """Start a session and return its id."""
-        return await sessions.start_session(self.database, user_id, self._days)
+    async def start_session(self, user_id: int, user_agent: str = "") -> str:
+        """Start a session in the browser with this `User-Agent`, and return its id."""
+        return await sessions.start_session(self.database, user_id, self._days, *describe_browser(user_agent))
 
     async def sign_in(
-        self, request: web.Request, response: web.Response, user_id: int, account: str, form_path: str = ""
+        self, request: web.Request, response: web.Response, user_id: int, username: str, form_path: str = ""
     ) -> None:
         """Sign the user in to the browser instead of anybody else. The sign-in form will know it as theirs.
 
-        `account` is their normalised username, and `form_path` the form's path if it isn't the usual one.
+        `form_path` is the form's path if it isn't the usual one.
         """
-        session_id = await self.start_session(user_id)
+        session_id = await self.start_session(user_id, request.headers.get("User-Agent", ""))
         if (visitor := await find_visitor(request)) is not None:
             await self.sign_out(visitor)
         session = await aiohttp_session.new_session(request)
         session[SESSION_KEY] = session_id
-        self.devices.remember(request, response, account, form_path or self._form_path)
+        self.devices.remember(request, response, account_key(username), form_path or self._form_path)
 
     async def sign_out(self, visitor: Visitor) -> None:
         await sessions.end_session(self.database, visitor)

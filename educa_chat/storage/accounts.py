@@ -8,7 +8,7 @@ import asyncpg
 
 from educa_chat.errors import PlatformOwned, RecordExists, RecordMissing
 from educa_chat.storage.access_changes import notify
-from educa_chat.storage.names import require_name
+from educa_chat.storage.names import USERNAME_CHARACTERS, require_name
 from educa_chat.storage.pool import Database, Queries
 
 DISPLAY_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
@@ -30,13 +30,19 @@ def normalise_username(username: str) -> str:
 
 
 async def find_account(database: Database, username: str) -> Account | None:
-    """Return the account of `username`, compared case-sensitively as Django does."""
-    if "\0" in username or len(username) > 150:
+    """Return the account of `username`, or else the only one whose username differs from it in case.
+
+    Reads the whole table: about a millisecond for a thousand users.
+    """
+    if "\0" in username or len(username) > USERNAME_CHARACTERS:
         return None
-    row = await database.fetchrow(
-        "select id, username, password, is_active from auth_user where username = $1", username
+    rows = await database.fetch(
+        "select id, username, password, is_active from auth_user where lower(username) = lower($1)"
+        " order by username = $1 desc limit 2",
+        username,
     )
-    return Account(*row) if row else None
+    is_clear = len(rows) == 1 or (rows and rows[0]["username"] == username)
+    return Account(*rows[0]) if is_clear else None
 
 
 async def find_password_kinds(database: Database, parameters: Mapping[str, Collection[int]]) -> list[str]:
@@ -99,17 +105,17 @@ async def add_user(
 
 async def set_password(database: Database, username: str, password: str) -> None:
     """Store an already hashed `password`, which ends the user's sessions. Raises RecordMissing."""
-    await _change(database, username, "update auth_user set password = $2 where username = $1 returning id", password)
+    await _change(database, username, "update auth_user set password = $2 where id = $1", password)
 
 
 async def deactivate(database: Database, username: str) -> None:
     """Deactivate a user and close their connections in every process. Raises RecordMissing."""
-    await _change(database, username, "update auth_user set is_active = false where username = $1 returning id")
+    await _change(database, username, "update auth_user set is_active = false where id = $1")
 
 
 async def reactivate(database: Database, username: str) -> None:
     """Let a deactivated user sign in again. Raises RecordMissing."""
-    await _change(database, username, "update auth_user set is_active = true where username = $1 returning id")
+    await _change(database, username, "update auth_user set is_active = true where id = $1")
 
 
 async def rename(database: Database, username: str, first_name: str, last_name: str) -> None:
@@ -119,14 +125,64 @@ async def rename(database: Database, username: str, first_name: str, last_name: 
     await _change(
         database,
         username,
-        "update auth_user set first_name = $2, last_name = $3 where username = $1 returning id",
+        "update auth_user set first_name = $2, last_name = $3 where id = $1",
         first_name,
         last_name,
     )
 
 
-async def _change(database: Database, username: str, sql: str, *arguments: str) -> None:
-    user_id = await database.fetchval(sql, username, *arguments)
-    if user_id is None:
+async def find_user_id(database: Database, username: str) -> int:
+    """Return the id of a user, whose `username` may differ in case if only one does. Raises RecordMissing."""
+    account = await find_account(database, username)
+    if account is None:
         raise RecordMissing(f"there is no user {username}")
+    return account.user_id
+
+
+class Profile(NamedTuple):
+    """What users see and change of their own account."""
+
+    username: str
+    first_name: str
+    last_name: str
+    email: str
+    language: str
+    """Of the pages; empty: the browser chooses."""
+    has_password: bool
+    """Whether a password can be right. It can't for users who sign in elsewhere, or who have never used their link."""
+
+
+async def read_profile(database: Database, user_id: int) -> Profile:
+    """Return the profile of a user. Raises RecordMissing."""
+    row = await database.fetchrow(
+        "select u.username, u.first_name, u.last_name, u.email, coalesce(p.language, ''),"
+        " u.password <> '' and not starts_with(u.password, '!')"
+        " from auth_user u left join educa_chat.profile p on p.user_id = u.id where u.id = $1",
+        user_id,
+    )
+    if row is None:
+        raise RecordMissing(f"there is no user with the id {user_id}")
+    return Profile(*row)
+
+
+async def change_profile(database: Database, user_id: int, first_name: str, last_name: str, language: str) -> None:
+    """Give a user another name and language. Their pages and later messages have it at once. Raises NameRefused."""
+    require_name(first_name)
+    require_name(last_name)
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute(
+            "update auth_user set first_name = $2, last_name = $3 where id = $1", user_id, first_name, last_name
+        )
+        await connection.execute(
+            "insert into educa_chat.profile (user_id, language) values ($1, $2)"
+            " on conflict (user_id) do update set language = excluded.language",
+            user_id,
+            language,
+        )
+    await notify(database, "user", str(user_id))
+
+
+async def _change(database: Database, username: str, sql: str, *arguments: str) -> None:
+    user_id = await find_user_id(database, username)
+    await database.execute(sql, user_id, *arguments)
     await notify(database, "user", str(user_id))

@@ -5,9 +5,9 @@ from typing import NamedTuple
 from educa_chat.errors import RecordMissing
 from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
-from educa_chat.storage.accounts import DISPLAY_NAME, refuse_platform
+from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id, refuse_platform
 from educa_chat.storage.admin_log import record
-from educa_chat.storage.courses import MAX_COURSE_ID, Member, find_user_id
+from educa_chat.storage.courses import MAX_COURSE_ID, Member
 from educa_chat.storage.names import require_title
 from educa_chat.storage.pool import Database
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from educa_chat.errors import OwnerFixed, RecordExists, RecordMissing
 from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
-from educa_chat.storage.accounts import DISPLAY_NAME, is_platform_owned, refuse_platform
+from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id, is_platform_owned, refuse_platform
 from educa_chat.storage.admin_log import record
 from educa_chat.storage.names import require_title
 from educa_chat.storage.pool import Database
@@ -302,14 +302,6 @@ async def unenrol(database: Database, username: str, course: int, *, by: int | N
             raise RecordMissing(f"{username} is not in the course {course}")
         await record(connection, by, "course.unenrolled", course=course, user_id=user_id)
         await notify(connection, "user", str(user_id))
-
-
-async def find_user_id(database: Database, username: str) -> int:
-    """Return the id of a user. Raises RecordMissing."""
-    user_id: int | None = await database.fetchval("select id from auth_user where username = $1", username)
-    if user_id is None:
-        raise RecordMissing(f"there is no user {username}")
-    return user_id
 
 
 def _slug(title: str) -> str:

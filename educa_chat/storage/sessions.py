@@ -3,9 +3,13 @@
 import hashlib
 import secrets
 from collections.abc import Collection
+from contextlib import suppress
+from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
+from educa_chat.errors import DatabaseUnavailable
 from educa_chat.storage.access_changes import CHANNEL, notify
 from educa_chat.storage.accounts import DISPLAY_NAME
 from educa_chat.storage.pool import Database
@@ -20,6 +24,8 @@ class Visitor(msgspec.Struct, frozen=True):
     """The full name, or the username if there is none."""
     session_id: str
     """A secret: anyone who knows it can act as the user."""
+    language: str = ""
+    """The language that the user has chosen for the pages; empty: the browser chooses."""
 
     def __repr__(self) -> str:
         return f"Visitor({self.user_id})"
@@ -31,14 +37,17 @@ def session_digest(session_id: str) -> str:
 
 
 SESSIONS_PER_USER = 20
+USED_AT_MINUTES = 5
+"""How far behind the time of a session's last use may be."""
 _SIGN_IN_LOCK = 0x5E551011
 """The first key of the advisory locks on signing in; the second is the user."""
 
 
-async def start_session(database: Database, user_id: int, days: int) -> str:
+async def start_session(database: Database, user_id: int, days: int, browser: str = "", system: str = "") -> str:
     """Store a new session of the user and return its id. Removes expired sessions, and all but the user's newest 20.
 
-    The removal of a session that has not expired closes its open sockets in every process.
+    `browser` and `system` are names that the user will recognise the session by. The removal of a session that has not
+    expired closes its open sockets in every process.
     """
     session_id = secrets.token_urlsafe(32)
     await database.execute("delete from educa_chat.session where expires_at < now()")
@@ -51,8 +60,8 @@ async def start_session(database: Database, user_id: int, days: int) -> str:
             "   select digest from educa_chat.session where user_id = $2 order by created_at desc, digest offset $4)"
             "  returning digest),"
             " added as ("
-            "  insert into educa_chat.session (digest, user_id, password_digest, expires_at)"
-            "  select sha256($1), id, sha256(convert_to(password, 'utf8')), now() + make_interval(days => $3)"
+            "  insert into educa_chat.session (digest, user_id, password_digest, expires_at, browser, system)"
+            "  select sha256($1), id, sha256(convert_to(password, 'utf8')), now() + make_interval(days => $3), $6, $7"
             "  from auth_user where id = $2)"
             " select pg_notify($5, 'session ' || encode(digest, 'hex')) from dropped",
             session_id.encode(),
@@ -60,6 +69,8 @@ async def start_session(database: Database, user_id: int, days: int) -> str:
             days,
             SESSIONS_PER_USER - 1,
             CHANNEL,
+            browser,
+            system,
         )
     return session_id
 
@@ -76,11 +87,81 @@ async def find_visitors(database: Database, session_ids: Collection[str]) -> lis
     A session is valid until it expires, its user is deactivated, or their password changes.
     """
     rows = await database.fetch(
-        f"select i.id as session_id, u.id, u.username, {DISPLAY_NAME} as name"
+        f"select u.id, u.username, {DISPLAY_NAME}, i.id as session_id, coalesce(p.language, ''),"
+        "  s.used_at < now() - make_interval(mins => $2) as is_stale"
         " from unnest($1::text[]) i (id)"
         " join educa_chat.session s on s.digest = sha256(convert_to(i.id, 'utf8')) and s.expires_at > now()"
         " join auth_user u on u.id = s.user_id and u.is_active"
-        " and sha256(convert_to(u.password, 'utf8')) = s.password_digest",
+        " and sha256(convert_to(u.password, 'utf8')) = s.password_digest"
+        " left join educa_chat.profile p on p.user_id = u.id",
         list(session_ids),
+        USED_AT_MINUTES,
     )
-    return [Visitor(row["id"], row["username"], row["name"], row["session_id"]) for row in rows]
+    if stale := [row["session_id"] for row in rows if row["is_stale"]]:
+        # A database that takes no writes now still answers.
+        with suppress(DatabaseUnavailable):
+            await database.execute(
+                "update educa_chat.session set used_at = now() where digest = any ("
+                " select sha256(convert_to(id, 'utf8')) from unnest($1::text[]) i (id))",
+                stale,
+            )
+    return [Visitor(*row[:5]) for row in rows]
+
+
+class ListedSession(NamedTuple):
+    """A session in the list of its user."""
+
+    digest: str
+    """Names the session, but can't be used to sign in."""
+    browser: str
+    system: str
+    used_at: datetime
+    is_current: bool
+
+
+async def list_sessions(database: Database, visitor: Visitor) -> list[ListedSession]:
+    """Return the sessions of the user: the one of `visitor` first, and then those that were used last."""
+    rows = await database.fetch(
+        "select encode(s.digest, 'hex'), s.browser, s.system, s.used_at, s.digest = sha256($2) as is_current"
+        " from educa_chat.session s join auth_user u on u.id = s.user_id"
+        "  and sha256(convert_to(u.password, 'utf8')) = s.password_digest"
+        " where s.user_id = $1 and s.expires_at > now() order by is_current desc, s.used_at desc",
+        visitor.user_id,
+        visitor.session_id.encode(),
+    )
+    return [ListedSession(*row) for row in rows]
+
+
+async def end_session_by_digest(database: Database, user_id: int, digest: str) -> None:
+    """Delete the session of the user that `session_digest` names so, if there is one, and notify every process."""
+    await database.execute(
+        "delete from educa_chat.session where user_id = $1 and encode(digest, 'hex') = $2", user_id, digest
+    )
+    await notify(database, "user", str(user_id))
+
+
+async def end_other_sessions(database: Database, visitor: Visitor) -> None:
+    """Delete all sessions of the user except for that of `visitor`, and notify every process."""
+    await database.execute(
+        "delete from educa_chat.session where user_id = $1 and digest <> sha256($2)",
+        visitor.user_id,
+        visitor.session_id.encode(),
+    )
+    await notify(database, "user", str(visitor.user_id))
+
+
+async def change_password(database: Database, visitor: Visitor, password: str) -> None:
+    """Store an already hashed `password` of the user, which ends all of their sessions except for that of `visitor`."""
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute("update auth_user set password = $2 where id = $1", visitor.user_id, password)
+        await connection.execute(
+            "delete from educa_chat.session where user_id = $1 and digest <> sha256($2)",
+            visitor.user_id,
+            visitor.session_id.encode(),
+        )
+        await connection.execute(
+            "update educa_chat.session set password_digest = sha256(convert_to($2, 'utf8')) where digest = sha256($1)",
+            visitor.session_id.encode(),
+            password,
+        )
+    await notify(database, "user", str(visitor.user_id))

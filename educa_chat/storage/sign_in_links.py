@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from educa_chat.errors import RecordMissing
 from educa_chat.storage.access_changes import notify
-from educa_chat.storage.accounts import DISPLAY_NAME
-from educa_chat.storage.courses import find_user_id
+from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id
 from educa_chat.storage.pool import Connection, Database
 
 PATH = "/chat/sign-in/link/"

@@ -427,7 +427,7 @@ async def test_a_user_name_is_trimmed_and_of_one_form(server: Server, typed: str
         assert (await ana.sign_in(typed))[0] == 302
 
 
-@pytest.mark.parametrize("typed", ["Ana", "ANA", "an", "ana'--", "ana%", "аna"])
+@pytest.mark.parametrize("typed", ["an", "ana'--", "ana%", "аna"])
 async def test_a_user_name_that_only_looks_alike_is_another(server: Server, typed: str) -> None:
     async with Person(server.url) as visitor:
         assert (await visitor.sign_in(typed))[0] == 200

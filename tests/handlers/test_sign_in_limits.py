@@ -161,7 +161,7 @@ async def test_a_role_that_may_only_read_the_users_can_begin_a_session(server: S
     user_id = await add_user(database, "of-a-site", quick_hash())
     await database.execute(
         "create role reader login; grant select on auth_user to reader;"
-        " grant usage on schema educa_chat to reader; grant all on educa_chat.session to reader"
+        " grant usage on schema educa_chat to reader; grant all on educa_chat.session, educa_chat.profile to reader"
     )
     try:
         reader_url = database.url.replace("postgres@", "reader@")

@@ -1,0 +1,75 @@
+"""The pages of accounts in a browser: no barriers, no scripts needed, and nothing wider than a phone."""
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.storage.sign_in_links import link_url, make_link
+from tests.browser.conftest import Desk
+from tests.browser.test_barriers import AXE, barriers
+from tests.browser.test_talking import PHONE
+from tests.conftest import skip_without
+from tests.serving import add_person
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ACCOUNT = "/chat/account/"
+
+
+@pytest.fixture
+def axe() -> str:
+    if not AXE.exists():
+        skip_without("axe", "there is no axe-core: `make build/axe.min.js` fetches it")
+    return AXE.read_text(encoding="utf-8")
+
+
+async def fits(page: Page) -> bool:
+    """Whether nothing is wider than the window."""
+    return bool(await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_no_barrier_and_a_phone_shows_everything(desk: Desk, axe: str, scheme: str) -> None:
+    database = desk.server.app[DATABASE]
+    username = await add_person(database, 1)
+    page = await desk.sit_down(username, ACCOUNT, color_scheme=scheme, **PHONE)
+    await expect(page.get_by_role("heading", name="Account", exact=True)).to_be_visible()
+    for path in (
+        ACCOUNT,
+        f"{ACCOUNT}?saved=profile",
+        link_url("", await make_link(database, username)),
+        link_url("", "x"),
+    ):
+        await page.goto(desk.server.url + path)
+        assert await barriers(page, axe) == [], path
+        assert await fits(page), path
+
+
+async def test_a_link_is_used_without_scripts_and_no_other_request_has_its_secret(desk: Desk) -> None:
+    username = await add_person(desk.server.app[DATABASE], 1)
+    token = await make_link(desk.server.app[DATABASE], username)
+    page = await desk.open(link_url("", token), java_script_enabled=False)
+    seen: list[dict[str, Any]] = []
+
+    async def note(request: Any) -> None:
+        seen.append({"url": request.url, **await request.all_headers()})
+
+    page.context.on("requestfinished", note)
+    await page.reload()
+    await page.get_by_label("New password").fill("correct horse battery")
+    await page.get_by_role("button", name="Save and sign in").click()
+    await expect(page.get_by_role("heading", name="My courses")).to_be_visible()
+    assert len(seen) > 3
+    assert not [one for one in seen if token in str(one) and not one["url"].endswith(token)]
+    assert not [one for one in seen if token in one.get("referer", "")]
+
+
+async def test_a_password_is_changed_without_scripts(desk: Desk) -> None:
+    username = await add_person(desk.server.app[DATABASE], 1)
+    page = await desk.sit_down(username, ACCOUNT, java_script_enabled=False)
+    await page.get_by_label("Current password").fill("educa-demo")
+    await page.get_by_label("New password").fill("correct horse battery")
+    await page.get_by_role("button", name="Change the password").click()
+    await expect(page.get_by_role("status")).to_have_text("Saved.")
