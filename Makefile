@@ -35,7 +35,7 @@ run: install
 # All tests run in WORKERS processes. `make test TESTS=tests/test_room.py` runs those tests alone, in one process.
 TESTS ?=
 WORKERS ?= $(if $(TESTS),0,4)
-test: $(VENV)/installed-for-tests build/axe.min.js
+test: $(VENV)/installed-for-tests build/axe.min.js build/openid/installed
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # axe checks the accessibility of the pages.
@@ -44,6 +44,12 @@ build/axe.min.js:
 	@if command -v npm >/dev/null; then npm pack --silent --pack-destination $(@D) axe-core@4 >/dev/null \
 	&& tar -xzf $(@D)/axe-core-*.tgz -C $(@D) --strip-components 1 package/axe.min.js; \
 	else echo "SKIPPED: the accessibility checks, because npm is not installed"; fi
+
+# A real OpenID provider, which the chat signs users in with.
+build/openid/installed: tests/openid/package.json
+	mkdir -p $(@D)
+	@if command -v npm >/dev/null; then cp $< $(@D) && npm install --prefix $(@D) --silent --no-fund --no-audit && touch $@; \
+	else echo "SKIPPED: signing in with OpenID Connect, because npm is not installed"; fi
 
 check: $(VENV)/installed-for-checks
 	$(BIN)/ruff format --check $(SOURCES)

@@ -31,11 +31,12 @@ from educa_chat.handlers.readiness import Readiness
 from educa_chat.handlers.rendering import PLATFORM_SIGN_OUT_PATH, SIGN_OUT_PATH, render_strings
 from educa_chat.hub import Hub
 from educa_chat.limits import RateLimit, Turns
-from educa_chat.logo import read_logo
+from educa_chat.logo import Logo, read_logo
 from educa_chat.markers import Markers
 from educa_chat.markup.pool import open_render_pool
 from educa_chat.metrics import Metrics
 from educa_chat.people.identity import Identity, open_identity
+from educa_chat.people.openid_pages import issuer_logo
 from educa_chat.people.sign_out import sign_out_with
 from educa_chat.settings import Settings
 from educa_chat.sockets import Sockets
@@ -110,12 +111,20 @@ def build_app(settings: Settings) -> web.Application:
             for name in environment.list_templates(["html"]):
                 environment.get_template(name)
     strings = render_strings({language: app[page] for language, page in keys.PAGES.items()})
-    logo = read_logo(Path(settings.site.logo)) if settings.site.logo else None
-    app[keys.STATIC_FILES] = static.StaticFiles(resources.files("educa_chat") / "static", strings, logo)
+    app[keys.STATIC_FILES] = static.StaticFiles(resources.files("educa_chat") / "static", strings, _logos(settings))
     _route(app, settings, identity)
     app.cleanup_ctx.append(partial(_resources, identity))
     app.on_shutdown.append(_drain)
     return app
+
+
+def _logos(settings: Settings) -> dict[str, Logo]:
+    """Read the logos of the site and of the issuers that have one. Raises SettingsInvalid."""
+    logos = {"logo": read_logo("site.logo", Path(settings.site.logo))} if settings.site.logo else {}
+    for name, issuer in settings.issuers.items():
+        if issuer.logo:
+            logos[issuer_logo(name)] = read_logo(f"issuers.{name}.logo", Path(issuer.logo))
+    return logos
 
 
 def _route(app: web.Application, settings: Settings, identity: Identity) -> None:

@@ -3,11 +3,16 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from cryptography.fernet import Fernet
 
 from educa_chat.bus import open_bus
 from educa_chat.errors import EducaChatError, SettingsInvalid
+from educa_chat.people.id_tokens import ALGORITHMS
+from educa_chat.people.key_sets import KeySets
+from educa_chat.people.openid import OpenIdProvider
+from educa_chat.people.outbound import Outbound
 from educa_chat.settings import DEMO_SESSION_KEY, Settings
 from educa_chat.sockets import RECHECK_S
 from educa_chat.storage.migrate import applied_version, enrolments_are_watched, require_current_schema
@@ -26,6 +31,10 @@ async def check(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
         yield await _outcome("schema", lambda: _schema(database))
         yield await _outcome("enrolments", lambda: _enrolments(database))
     yield await _outcome("bus", lambda: _bus(settings))
+    async with Outbound(settings.outbound.private_networks).open() as outbound:
+        for name, issuer in settings.issuers.items():
+            provider = OpenIdProvider(issuer, outbound, KeySets(outbound))
+            yield await _outcome(f"issuer {name}", partial(_issuer, provider))
 
 
 async def _outcome(part: str, run: Callable[[], Awaitable[str]]) -> tuple[str, bool, str]:
@@ -71,6 +80,15 @@ async def _enrolments(database: Database) -> str:
     if await enrolments_are_watched(database):
         return "triggers report changes at once"
     return f"checked every {RECHECK_S:.0f} seconds; to see changes at once, run `educa-chat migrate --watch-enrolments`"
+
+
+async def _issuer(provider: OpenIdProvider) -> str:
+    """Read the configuration of an issuer."""
+    metadata = await provider.metadata()
+    if not provider.accepted_algorithms(metadata):
+        raise SettingsInvalid(f"it signs with none of {', '.join(ALGORITHMS)}")
+    can_end_sessions = "" if metadata.backchannel_logout_supported else ", without back-channel logout"
+    return f"{metadata.issuer}{can_end_sessions}"
 
 
 async def _bus(settings: Settings) -> str:

@@ -1,5 +1,7 @@
 """The exceptions of this package, named after the facts they report. They are handled at the edges."""
 
+from typing import Literal
+
 
 class EducaChatError(Exception):
     """The base class of this package's exceptions."""
@@ -91,7 +93,14 @@ class PasswordRefused(EducaChatError, ValueError):
 
 
 class OutboundFailed(EducaChatError):
-    """A server elsewhere could not be asked, or gave no usable answer. The message says why, without secrets."""
+    """A server elsewhere could not be asked, or gave no usable answer. The message says why, without secrets.
+
+    `status` is that of an answer that isn't a success, or else 0.
+    """
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class TokenRefused(EducaChatError):
@@ -103,3 +112,11 @@ class TokenRefused(EducaChatError):
     def __init__(self, message: str, *, is_stale: bool = False) -> None:
         super().__init__(message)
         self.is_stale = is_stale
+
+
+class SignInRefused(EducaChatError):
+    """A sign-in that began elsewhere can't be finished. The message says why, and `advice` names what the page says."""
+
+    def __init__(self, message: str, advice: Literal["cancelled", "expired", "inactive", "other_browser"]) -> None:
+        super().__init__(message)
+        self.advice = advice

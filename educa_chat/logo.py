@@ -1,4 +1,4 @@
-"""The logo of the site: an image file of the administrator's choice."""
+"""Logos: image files of the administrator's choice, for the site and for the ways to sign in."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,21 +17,22 @@ class Logo(NamedTuple):
     content: bytes
 
 
-def read_logo(path: Path) -> Logo:
+def read_logo(key: str, path: Path) -> Logo:
     """Read an SVG, PNG, JPEG or WebP file; its content decides the type, whatever its name.
 
-    Raises SettingsInvalid if it can't be read, is larger than 100 KiB, or is another kind of file.
+    Raises SettingsInvalid, which names the setting `key`, if the file can't be read, is larger than 100 KiB, or is
+    another kind of file.
     """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise SettingsInvalid(f"site.logo: can't read {path}: {error.strerror}") from error
+        raise SettingsInvalid(f"{key}: can't read {path}: {error.strerror}") from error
     if len(content) > MAX_BYTES:
-        raise SettingsInvalid(f"site.logo: {path} is too large. A logo has at most {MAX_BYTES // 1024} KiB")
+        raise SettingsInvalid(f"{key}: {path} is too large. A logo has at most {MAX_BYTES // 1024} KiB")
     type = _type_of(content)
     if type is None:
-        raise SettingsInvalid(f"site.logo: {path} is not an image. Use an SVG, PNG, JPEG or WebP file")
+        raise SettingsInvalid(f"{key}: {path} is not an image. Use an SVG, PNG, JPEG or WebP file")
     return Logo(type, content)
 
 

@@ -2,10 +2,13 @@
 
 The variable `EDUCA_CHAT_<SECTION>_<KEY>` sets a key. An unknown key or variable is an error: otherwise a typo would
 leave the default in place, and the server might use the wrong database.
+
+A named section, such as `[issuers.school]`, occurs once for each name. `EDUCA_CHAT_ISSUERS_SCHOOL_<KEY>` sets its keys.
 """
 
 import hmac
 import ipaddress
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -23,6 +26,8 @@ DEMO_SESSION_KEY = "ZGVtby1rZXktZm9yLWRldmVsb3BtZW50LW9ubHktISE="
 """The key in `config/development.toml`. It is public, so production refuses it."""
 
 ENVIRONMENT_PREFIX = "EDUCA_CHAT_"
+SECRET_LENGTH = 32
+"""The least number of characters of a secret for HS256 (RFC 7518 §3.2)."""
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,6 +139,48 @@ class Limits(_Section, frozen=True):
     replay: int = 1000
 
 
+class CourseRule(_Section, frozen=True):
+    """Gives `role` in `course` to everybody whose `claim` is `value`, or is a list that contains it."""
+
+    claim: str
+    value: str
+    course: str
+    """The course's id or short name (slug)."""
+    role: Literal["student", "assistant", "teacher"] = "student"
+
+
+class Issuer(_Section, frozen=True):
+    """An OpenID provider whose users may sign in."""
+
+    name: str = ""
+    """What the button on the sign-in page calls it."""
+    issuer: str = ""
+    """The issuer identifier: the URL that `/.well-known/openid-configuration` is appended to."""
+    client_id: str = ""
+    client_secret: str = ""
+    """Empty: a public client, which only PKCE protects."""
+    logo: str = ""
+    """An SVG, PNG or WebP file for the button."""
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    email_domains: tuple[str, ...] = ()
+    """The domains that it may speak for: a verified address there leads to the account with this address."""
+    courses: tuple[CourseRule, ...] = ()
+
+
+class Portal(_Section, frozen=True):
+    """A site whose signed links sign its users in. Either `secret` (HS256) or `public_key` (EdDSA) verifies them."""
+
+    name: str = ""
+    """What the pages call it."""
+    audience: str = ""
+    """What the `aud` of the links must be."""
+    secret: str = ""
+    public_key: str = ""
+    """A PEM file with an Ed25519 key."""
+    email_domains: tuple[str, ...] = ()
+    courses: tuple[CourseRule, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a process. A limit of 0 is off."""
 
@@ -145,9 +192,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: Server = Server()
     outbound: Outbound = Outbound()
     limits: Limits = Limits()
+    issuers: dict[str, Issuer] = {}
+    portals: dict[str, Portal] = {}
 
 
-_SECTIONS: dict[str, type[msgspec.Struct]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+_NAMED_SECTIONS: dict[str, type[msgspec.Struct]] = {"issuers": Issuer, "portals": Portal}
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    field.name: field.type for field in msgspec.structs.fields(Settings) if field.name not in _NAMED_SECTIONS
+}
 _KEYS = {
     f"{section}.{field.name}": field.type
     for section, fields in _SECTIONS.items()
@@ -155,6 +207,8 @@ _KEYS = {
 }
 _VARIABLES = {key.replace(".", "_").upper(): key for key in _KEYS}
 """From the name of each variable, without the prefix, to its key."""
+_NAME = "[a-z0-9]+"
+"""What a named section can be called, so that it can be a part of a URL and of a variable."""
 _NOT_SETTINGS = ("EDUCA_CHAT_REQUIRE",)
 """Variables with our prefix that aren't settings. The test suite reads this one."""
 
@@ -171,17 +225,24 @@ def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _NOT_SETTINGS:
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX)
-        if name not in _VARIABLES:
+        if (found := _key_of(name)) is None:
             errors.append(f"{variable}: unknown setting{_suggestion(name.upper(), _VARIABLES, ENVIRONMENT_PREFIX)}")
             continue
-        section, _, key = _VARIABLES[name].partition(".")
-        table = values.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise SettingsInvalid(f"{file}: {section}: expected a table, [{section}]")
-        is_list = _KEYS[f"{section}.{key}"] == tuple[str, ...]
+        tables, key, is_list = found
+        table = values
+        for section in tables:
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise SettingsInvalid(f"{file}: {section}: expected a table, [{'.'.join(tables)}]")
         table[key] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
     if errors:
         raise SettingsInvalid("\n".join(errors))
+    for section, named in _named_tables(values):
+        try:
+            msgspec.convert(values[section][named], _NAMED_SECTIONS[section], strict=False)
+        except msgspec.ValidationError as error:
+            problem, _, path = str(error).partition(" - at `$")
+            raise SettingsInvalid(f"{section}.{named}{path.rstrip('`')}: {problem}") from error
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -190,11 +251,45 @@ def load_settings(file: Path | None, environment: Mapping[str, str]) -> Settings
     return settings
 
 
+def _key_of(variable: str) -> tuple[tuple[str, ...], str, bool] | None:
+    """Return the tables and the key that a `variable` without our prefix sets, and whether it is a list.
+
+    None if there is no such setting.
+    """
+    if variable in _VARIABLES:
+        section, _, key = _VARIABLES[variable].partition(".")
+        return (section,), key, _KEYS[_VARIABLES[variable]] == tuple[str, ...]
+    for section, fields in _NAMED_SECTIONS.items():
+        for field in msgspec.structs.fields(fields):
+            form = rf"{section.upper()}_({_NAME.upper()})_{field.name.upper()}"
+            if field.name != "courses" and (match := re.fullmatch(form, variable)):
+                return (section, match[1].lower()), field.name, field.type == tuple[str, ...]
+    return None
+
+
+def _named_tables(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the section and the name of each table of a named section."""
+    for section in _NAMED_SECTIONS:
+        if isinstance(values.get(section), dict):
+            for name in values[section]:
+                yield section, name
+
+
 def _unknown_keys(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield an error for each section and key of a file that isn't a setting."""
+    for section, name in _named_tables(values):
+        known = [field.name for field in msgspec.structs.fields(_NAMED_SECTIONS[section])]
+        if not re.fullmatch(_NAME, name):
+            yield f"{section}.{name}: a name may have only the letters a to z and digits"
+        elif isinstance(values[section][name], dict):
+            for key in values[section][name]:
+                if key not in known:
+                    yield f"{section}.{name}.{key}: unknown key{_suggestion(key, known)}"
     for section, table in values.items():
+        if section in _NAMED_SECTIONS:
+            continue
         if section not in _SECTIONS:
-            yield f"{section}: unknown section{_suggestion(section, (*_SECTIONS, *_KEYS))}"
+            yield f"{section}: unknown section{_suggestion(section, (*_SECTIONS, *_NAMED_SECTIONS, *_KEYS))}"
         elif isinstance(table, dict):
             for key in table:
                 if (name := f"{section}.{key}") not in _KEYS:
@@ -240,7 +335,7 @@ def verify(settings: Settings) -> None:
     if not settings.site.name.strip() or not settings.site.name.isprintable():
         raise SettingsInvalid("site.name: expected a name, in one line")
     if settings.site.logo:
-        read_logo(Path(settings.site.logo))
+        read_logo("site.logo", Path(settings.site.logo))
     if database.url.partition(":")[0] not in ("embedded", "postgresql", "postgres"):
         raise SettingsInvalid("database.url: expected embedded:FOLDER or postgresql://…")
     if database.url == "embedded:":
@@ -291,8 +386,40 @@ def verify(settings: Settings) -> None:
                 ipaddress.ip_network(network)
             except ValueError as error:
                 raise SettingsInvalid(f"{name}: {error}") from error
+    _verify_ways_to_sign_in(settings)
     if server.mode == "production":
         _verify_production(settings)
+
+
+def _verify_ways_to_sign_in(settings: Settings) -> None:
+    """Raise SettingsInvalid for an issuer or a portal that can't work."""
+    if settings.auth.django_secret_key and (settings.issuers or settings.portals):
+        raise SettingsInvalid(
+            "auth.django_secret_key: the Django site signs all users in. Remove issuers and portals, and connect "
+            "the site itself to the provider"
+        )
+    issuers = [issuer.issuer for issuer in settings.issuers.values()]
+    for name, issuer in settings.issuers.items():
+        for key in ("name", "issuer", "client_id"):
+            if not getattr(issuer, key):
+                raise SettingsInvalid(f"issuers.{name}.{key}: missing")
+        parts = urlsplit(issuer.issuer)
+        if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+            raise SettingsInvalid(f"issuers.{name}.issuer: expected a URL such as https://login.school.example")
+        if parts.scheme == "http" and settings.server.mode == "production":
+            raise SettingsInvalid(f"issuers.{name}.issuer: production requires https")
+        if "openid" not in issuer.scopes:
+            raise SettingsInvalid(f"issuers.{name}.scopes: must contain openid")
+        if issuers.count(issuer.issuer) > 1:
+            raise SettingsInvalid(f"issuers.{name}.issuer: another section has the same issuer")
+    for name, portal in settings.portals.items():
+        for key in ("name", "audience"):
+            if not getattr(portal, key):
+                raise SettingsInvalid(f"portals.{name}.{key}: missing")
+        if bool(portal.secret) == bool(portal.public_key):
+            raise SettingsInvalid(f"portals.{name}: expected either secret or public_key")
+        if portal.secret and len(portal.secret) < SECRET_LENGTH:
+            raise SettingsInvalid(f"portals.{name}.secret: must have at least {SECRET_LENGTH} characters")
 
 
 def _verify_url(name: str, url: str) -> None:

@@ -132,12 +132,17 @@ async def test_http_is_sent_to_https(site: Site) -> None:
         assert (status, headers["Location"]) == (301, "https://127.0.0.1/chat/room/1/?after=1")
 
 
-async def test_the_error_log_names_the_requests_that_fail_except_for_those_of_sign_in_links() -> None:
+async def test_the_error_log_names_the_requests_that_fail_except_for_those_with_secrets() -> None:
     async with (
         open_nginx([f"http://127.0.0.1:{free_port()}"] * 2) as nginx,
         Person(nginx.url, trust=nginx.trust) as ana,
     ):
-        for path in ("/chat/courses/?secret-1", "/chat/sign-in/link/?token=secret-2"):
+        for path in (
+            "/chat/courses/?secret-1",
+            "/chat/sign-in/link/?token=secret-2",
+            "/chat/sign-in/from/portal/?token=secret-2",
+            "/chat/sign-in/with/school/callback/?code=secret-2",
+        ):
             assert (await ana.get(path))[0] == 502
         log = nginx.error_log.read_text()
     assert "secret-1" in log

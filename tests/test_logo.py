@@ -22,7 +22,7 @@ SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" viewBox="
 )
 def test_the_content_of_an_image_decides_its_type(content: bytes, type: str, tmp_path: Path) -> None:
     (tmp_path / "logo.gif").write_bytes(content)
-    assert read_logo(tmp_path / "logo.gif") == (type, content)
+    assert read_logo("site.logo", tmp_path / "logo.gif") == (type, content)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from educa_chat.errors import SettingsInvalid
-from educa_chat.settings import DEMO_SESSION_KEY, Settings, load_settings
+from educa_chat.settings import DEMO_SESSION_KEY, CourseRule, Settings, load_settings
 
 CONFIG = Path(__file__).parent.parent / "config"
 PRODUCTION = {
@@ -17,6 +17,16 @@ PRODUCTION = {
     "EDUCA_CHAT_SESSION_KEY": Fernet.generate_key().decode(),
     "EDUCA_CHAT_SESSION_SECURE": "true",
     "EDUCA_CHAT_DATABASE_URL": "postgresql://x@y/z",
+}
+SCHOOL = {
+    "EDUCA_CHAT_ISSUERS_SCHOOL_NAME": "Colegio Sur",
+    "EDUCA_CHAT_ISSUERS_SCHOOL_ISSUER": "https://login.school.example",
+    "EDUCA_CHAT_ISSUERS_SCHOOL_CLIENT_ID": "chat",
+}
+PORTAL = {
+    "EDUCA_CHAT_PORTALS_INTRANET_NAME": "Intranet",
+    "EDUCA_CHAT_PORTALS_INTRANET_AUDIENCE": "https://chat.school.example",
+    "EDUCA_CHAT_PORTALS_INTRANET_SECRET": 32 * "x",
 }
 
 
@@ -89,6 +99,8 @@ def test_a_variable_that_is_not_ours_is_left_alone() -> None:
         ("EDUCA_CHAT_DJANGO_SECRET_KEY", "EDUCA_CHAT_AUTH_DJANGO_SECRET_KEY"),
         ("EDUCA_CHAT_MODE", "EDUCA_CHAT_SERVER_MODE"),
         ("EDUCA_CHAT_LIMITS_SOCKETS_PER_USERS", "EDUCA_CHAT_LIMITS_SOCKETS_PER_USER"),
+        ("EDUCA_CHAT_ISSUERS_SCHOOL_COURSES", None),
+        ("EDUCA_CHAT_ISSUERS_MY_SCHOOL_NAME", None),
         ("EDUCA_CHAT_XYZZY", None),
         ("EDUCA_CHAT_", None),
     ],
@@ -133,6 +145,21 @@ def test_all_unknown_names_are_reported_at_once(tmp_path: Path) -> None:
         ({"EDUCA_CHAT_BUS_URL": "redis+cluster://x", "EDUCA_CHAT_BUS_PREFIX": "{school}:"}, "bus.prefix"),
         ({"EDUCA_CHAT_SESSION_KEY": "short"}, "session.key"),
         ({"EDUCA_CHAT_LIMITS_REPLAY": "-1"}, "limits.replay"),
+        ({"EDUCA_CHAT_ISSUERS_SCHOOL_NAME": "x"}, r"issuers\.school\.issuer: missing"),
+        (SCHOOL | {"EDUCA_CHAT_ISSUERS_SCHOOL_CLIENT_ID": ""}, r"issuers\.school\.client_id: missing"),
+        (SCHOOL | {"EDUCA_CHAT_ISSUERS_SCHOOL_ISSUER": "login.example"}, r"issuers\.school\.issuer: expected"),
+        (SCHOOL | {"EDUCA_CHAT_ISSUERS_SCHOOL_ISSUER": "https://x/?y"}, r"issuers\.school\.issuer: expected"),
+        (SCHOOL | {"EDUCA_CHAT_ISSUERS_SCHOOL_SCOPES": "profile"}, r"issuers\.school\.scopes: must contain openid"),
+        (
+            PRODUCTION | SCHOOL | {"EDUCA_CHAT_ISSUERS_SCHOOL_ISSUER": "http://x"},
+            r"issuers\.school\.issuer: production",
+        ),
+        (SCHOOL | {"EDUCA_CHAT_AUTH_DJANGO_SECRET_KEY": "x"}, r"auth\.django_secret_key: "),
+        (PORTAL | {"EDUCA_CHAT_AUTH_DJANGO_SECRET_KEY": "x"}, r"auth\.django_secret_key: "),
+        (PORTAL | {"EDUCA_CHAT_PORTALS_INTRANET_AUDIENCE": ""}, r"portals\.intranet\.audience: missing"),
+        (PORTAL | {"EDUCA_CHAT_PORTALS_INTRANET_SECRET": ""}, r"portals\.intranet: expected either"),
+        (PORTAL | {"EDUCA_CHAT_PORTALS_INTRANET_PUBLIC_KEY": "x.pem"}, r"portals\.intranet: expected either"),
+        (PORTAL | {"EDUCA_CHAT_PORTALS_INTRANET_SECRET": 31 * "x"}, r"portals\.intranet\.secret: .* 32"),
         ({"EDUCA_CHAT_SERVER_MODE": "production"}, "session.key: missing"),
         ({"EDUCA_CHAT_SERVER_MODE": "production", "EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY}, "demo key"),
         (PRODUCTION | {"EDUCA_CHAT_DATABASE_URL": "embedded:var/database"}, "database.url: production refuses"),
@@ -156,6 +183,21 @@ def test_what_cannot_work_is_refused_by_name(environment: Mapping[str, str], sai
         ("[database]\nport = 1", r"database\.port: unknown key"),
         ("[server", "declaration"),
         ("server = 1", "server"),
+        ("issuers = 1", "issuers"),
+        ("[issuers]\nname = 1", r"issuers\.name: "),
+        ("[issuers.My-School]", r"issuers\.My-School: a name may have only"),
+        ("[issuers.school]\nclient = 1", r"issuers\.school\.client: unknown key; did you mean client_id\?"),
+        ("[issuers.school]\nname = 1", r"issuers\.school\.name: "),
+        ("[[issuers.school.courses]]\nclaim = 'x'", r"issuers\.school\.courses\[0\]: .*value"),
+        (
+            "[[portals.x.courses]]\nclaim = 'x'\nvalue = 'x'\ncourse = 'x'\nrole = 'owner'",
+            r"portals\.x\.courses\[0\]\.role: ",
+        ),
+        (
+            "[issuers.a]\nname = 'x'\nissuer = 'https://x'\nclient_id = 'x'\n"
+            "[issuers.b]\nname = 'x'\nissuer = 'https://x'\nclient_id = 'x'",
+            "another section has the same issuer",
+        ),
     ],
 )
 def test_a_file_with_an_unknown_key_or_form_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -163,6 +205,26 @@ def test_a_file_with_an_unknown_key_or_form_is_refused(tmp_path: Path, text: str
     file.write_text(text)
     with pytest.raises(SettingsInvalid, match=said):
         load_settings(file, {})
+
+
+def test_a_named_section_comes_from_the_file_and_the_environment_together(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        "[issuers.school]\nname = 'Colegio Sur'\nissuer = 'https://login.example'\nclient_id = 'chat'\n"
+        "[[issuers.school.courses]]\nclaim = 'groups'\nvalue = 'algebra'\ncourse = 'algebra'\n"
+    )
+    environment = {
+        "EDUCA_CHAT_ISSUERS_SCHOOL_CLIENT_SECRET": "a, secret",
+        "EDUCA_CHAT_ISSUERS_SCHOOL_EMAIL_DOMAINS": "a.example, b.example",
+        "EDUCA_CHAT_ISSUERS_OTHER2_NAME": "Other",
+        "EDUCA_CHAT_ISSUERS_OTHER2_ISSUER": "https://other.example",
+        "EDUCA_CHAT_ISSUERS_OTHER2_CLIENT_ID": "chat",
+    }
+    issuers = load_settings(file, environment).issuers
+    assert list(issuers) == ["school", "other2"]
+    school = issuers["school"]
+    assert (school.client_secret, school.email_domains) == ("a, secret", ("a.example", "b.example"))
+    assert school.courses == (CourseRule("groups", "algebra", "algebra", "student"),)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

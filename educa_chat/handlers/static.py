@@ -48,21 +48,25 @@ class StaticFiles:
     """
 
     def __init__(
-        self, folder: Traversable, strings: Mapping[str, bytes] | None = None, logo: Logo | None = None
+        self,
+        folder: Traversable,
+        strings: Mapping[str, bytes] | None = None,
+        logos: Mapping[str, Logo] | None = None,
     ) -> None:
-        """Serve the files in `folder`; `strings`, JSON by path; and `logo`, instead of the one in `folder`.
+        """Serve the files in `folder`; `strings`, JSON by path; and `logos`, images by name.
 
-        The strings and the logo have versions of their own.
+        The strings and the logos have versions of their own.
         """
         self._addresses: dict[str, str] = {}
         self._files: dict[str, _File] = {}
         self._modules: dict[str, list[str]] = {}
         self._add(sorted(_read(folder, "")))
         self._add([(path, "application/json", json) for path, json in sorted((strings or {}).items())])
-        self._logo = "logo.svg"
-        if logo:
-            self._logo = next(f"logo{suffix}" for suffix, type in _TYPES.items() if type == logo.type)
-            self._add([(self._logo, logo.type, logo.content)])
+        self._logos = {}
+        for name, logo in (logos or {}).items():
+            suffix = next(suffix for suffix, type in _TYPES.items() if type == logo.type)
+            self._add([(f"{name}{suffix}", logo.type, logo.content)])
+            self._logos[name] = self._addresses[f"{name}{suffix}"]
 
     def _add(self, files: Sequence[tuple[str, str, bytes]]) -> None:
         digest = hashlib.sha256(repr([(path, hashlib.sha256(plain).digest()) for path, _, plain in files]).encode())
@@ -76,10 +80,9 @@ class StaticFiles:
         """Return the address of a file. Raises KeyError if there is none."""
         return self._addresses[path]
 
-    @property
-    def logo(self) -> str:
-        """The address of the logo."""
-        return self._addresses[self._logo]
+    def logo(self, name: str) -> str | None:
+        """Return the address of a logo; None if there is none."""
+        return self._logos.get(name)
 
     def modules(self, path: str) -> list[str]:
         """Return the addresses of a module and of all that it imports at its start, so that browsers can preload them.

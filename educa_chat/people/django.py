@@ -80,6 +80,9 @@ class DjangoIdentity:
             if (user := users.get(user_id)) is not None and self._is_hash_of(password_hash, user.password)
         ]
 
+    async def sign_out_elsewhere(self, request: web.Request, visitor: Visitor) -> None:
+        """The site has no other place to sign out of."""
+
     async def sign_out(self, visitor: Visitor) -> None:
         await _end_session(self._database, visitor)
 

@@ -6,7 +6,7 @@ The rules are those of OpenID Connect Core 1.0 §3.1.3.7 and of the 1EdTech Secu
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Collection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from joserfc import jws
@@ -44,6 +44,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 Kind = TypeVar("Kind", bound=Claims)
+Decoded = TypeVar("Decoded")
 
 
 async def verify_token(
@@ -67,13 +68,18 @@ async def verify_token(
     if header.alg not in algorithms:
         raise TokenRefused(f"the algorithm is {header.alg[:20]!r}, which is not accepted")
     key = await keys.find(jwks_url, header.kid, header.alg, hosts=hosts)
-    try:
-        payload = jws.deserialize_compact(token, key, [header.alg]).payload
-    except (JoseError, ValueError, TypeError) as error:
-        raise TokenRefused("the signature is wrong") from error
-    claims = _decode(payload or b"", kind)
+    claims = read_signed(token, kind, key, header.alg)
     require_registered(claims, issuer, client_id, time.time() if now is None else now)
     return claims
+
+
+def read_signed(token: str, kind: type[Kind], key: Any, algorithm: str) -> Kind:
+    """Return the claims of `token`, unchecked, if `key` has signed it with `algorithm`. Raises TokenRefused."""
+    try:
+        payload = jws.deserialize_compact(token, key, [algorithm]).payload
+    except (JoseError, ValueError, TypeError) as error:
+        raise TokenRefused("the signature is wrong") from error
+    return _decode(payload or b"", kind)
 
 
 def read_header(token: str) -> Header:
@@ -83,7 +89,7 @@ def read_header(token: str) -> Header:
     return _decode(_unpadded(token.partition(".")[0]), Header)
 
 
-def read_unverified(token: str, kind: type[Kind]) -> Kind:
+def read_unverified(token: str, kind: type[Decoded]) -> Decoded:
     """Return the claims of `token`, which says who may have signed it. Raises TokenRefused."""
     read_header(token)
     return _decode(_unpadded(token.split(".")[1]), kind)
@@ -113,9 +119,6 @@ def _unpadded(text: str) -> bytes:
         return urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError as error:
         raise TokenRefused("it is no signed token") from error
-
-
-Decoded = TypeVar("Decoded", bound=msgspec.Struct)
 
 
 def _decode(data: bytes, kind: type[Decoded]) -> Decoded:

@@ -7,6 +7,7 @@ from typing import Protocol
 from aiohttp import web
 
 from educa_chat.people.django import DjangoIdentity
+from educa_chat.people.openid_pages import SignOutPage
 from educa_chat.people.own import OwnIdentity
 from educa_chat.settings import Settings
 from educa_chat.storage.pool import Database
@@ -30,6 +31,9 @@ class Identity(Protocol):
 
     async def visitors(self, session_ids: Collection[str]) -> list[Visitor]:
         """Return the users who are signed in with `session_ids`. Invalid sessions are omitted."""
+
+    async def sign_out_elsewhere(self, request: web.Request, visitor: Visitor) -> SignOutPage | None:
+        """Return where `visitor` can sign out of the issuer that signed them in. None if there is no such page."""
 
     async def sign_out(self, visitor: Visitor) -> None:
         """End the session of `visitor` in every process."""

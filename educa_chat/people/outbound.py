@@ -19,7 +19,7 @@ from educa_chat.errors import OutboundFailed
 
 TIMEOUT_S = 10.0
 CONNECTIONS = 32
-CONNECTIONS_PER_HOST = 4
+CONNECTIONS_PER_HOST = 16
 MAX_BYTES = 256 * 1024
 """The size of an answer, unless the caller allows more."""
 
@@ -114,7 +114,7 @@ class Outbound:
                 if 300 <= response.status < 400:
                     raise OutboundFailed(f"{location(url)}: redirects are refused")
                 if not response.ok:
-                    raise OutboundFailed(f"{location(url)}: the answer is {response.status}")
+                    raise OutboundFailed(f"{location(url)}: the answer is {response.status}", status=response.status)
                 if response.headers.get("Content-Encoding", "identity") != "identity":
                     raise OutboundFailed(f"{location(url)}: the answer is compressed")
                 received = bytearray()

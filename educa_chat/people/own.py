@@ -1,22 +1,29 @@
 """Sign-in for a stand-alone chat: a form for usernames and passwords, and sessions in its own table."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import aiohttp_session
 from aiohttp import web
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
 from cryptography.fernet import Fernet, MultiFernet
 
-from educa_chat.errors import SignInBusy
+from educa_chat.errors import SettingsInvalid, SignInBusy
 from educa_chat.handlers.access import is_site_path
 from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, redirect, render
 from educa_chat.people.account_page import AccountPage
 from educa_chat.people.link_page import LinkPage
+from educa_chat.people.openid_pages import OpenIdPages, SignOutPage, issuer_buttons
+from educa_chat.people.outbound import Outbound
 from educa_chat.people.own_accounts import BUSY_RETRY_AFTER_S, SIGN_IN_PATH, OwnAccounts, account_key
+from educa_chat.people.portal_pages import PortalPages
 from educa_chat.people.sign_in_limits import wait_s
 from educa_chat.settings import Settings
+from educa_chat.storage.accounts import is_platform_owned
+from educa_chat.storage.pool import Database
+from educa_chat.storage.sessions import Visitor
 
 SESSION_COOKIE = "educa_chat_session"
 PLATFORM_SIGN_IN_PATH = "/accounts/login/"
@@ -29,6 +36,10 @@ class OwnIdentity(OwnAccounts):
         super().__init__(settings)
         self._session = settings.session
         self._account_url = settings.auth.account_url
+        self._has_sources = bool(settings.issuers or settings.portals)
+        self._outbound = Outbound(settings.outbound.private_networks)
+        self._openid = OpenIdPages(settings, self, self._outbound)
+        self._portals = PortalPages(settings, self)
 
     def set_up(self, app: web.Application) -> None:
         for path in (SIGN_IN_PATH, PLATFORM_SIGN_IN_PATH):
@@ -36,6 +47,8 @@ class OwnIdentity(OwnAccounts):
             app.router.add_post(path, self._sign_in)
         LinkPage(self).set_up(app)
         AccountPage(self, self._account_url).set_up(app)
+        self._openid.set_up(app)
+        self._portals.set_up(app)
         aiohttp_session.setup(
             app,
             EncryptedCookieStorage(
@@ -47,6 +60,20 @@ class OwnIdentity(OwnAccounts):
                 secure=self._session.secure,
             ),
         )
+
+    @asynccontextmanager
+    async def connect(self, database: Database) -> AsyncIterator[None]:
+        if self._has_sources and await is_platform_owned(database):
+            # New people would have to be added to the site's users.
+            raise SettingsInvalid(
+                "issuers, portals: the users of this database belong to a Django site. Connect the site to the "
+                "provider, and set auth.django_secret_key"
+            )
+        async with self._outbound.open(), super().connect(database):
+            yield
+
+    async def sign_out_elsewhere(self, request: web.Request, visitor: Visitor) -> SignOutPage | None:
+        return await self._openid.sign_out_page(request, visitor)
 
     async def _show_form(self, request: web.Request) -> web.Response:
         return await _form(request, next_path=request.query.get("next", ""))
@@ -103,6 +130,7 @@ async def _form(
         status=status,
         sign_in_path=request.path,
         next=next_path if is_site_path(next_path) else "",
+        issuers=issuer_buttons(request, next_path if is_site_path(next_path) else ""),
         username=username[:150],
         failure=failure,
         retry_after_s=retry_after_s,

@@ -76,8 +76,10 @@ class OwnAccounts:
 
     async def sign_in(
         self, request: web.Request, response: web.Response, user_id: int, username: str, form_path: str = ""
-    ) -> None:
-        """Sign the user in to the browser instead of anybody else. The sign-in form will know it as theirs.
+    ) -> str:
+        """Sign the user in to the browser instead of anybody else, and return the session id.
+
+        The sign-in form will know the browser as theirs.
 
         `form_path` is the form's path if it isn't the usual one.
         """
@@ -87,6 +89,7 @@ class OwnAccounts:
         session = await aiohttp_session.new_session(request)
         session[SESSION_KEY] = session_id
         self.devices.remember(request, response, account_key(username), form_path or self._form_path)
+        return session_id
 
     async def sign_out(self, visitor: Visitor) -> None:
         await sessions.end_session(self.database, visitor)

@@ -6,7 +6,7 @@ from aiohttp.typedefs import Handler
 from educa_chat.handlers.access import find_visitor
 from educa_chat.handlers.csrf import is_own_form
 from educa_chat.handlers.keys import SETTINGS
-from educa_chat.handlers.rendering import redirect
+from educa_chat.handlers.rendering import redirect, render_anonymous
 from educa_chat.people.identity import Identity
 
 
@@ -15,12 +15,19 @@ def sign_out_with(identity: Identity) -> Handler:
 
     async def sign_out(request: web.Request) -> web.Response:
         is_own = await is_own_form(request)
+        elsewhere = None
         if (visitor := await find_visitor(request)) is not None:
             # When the session is over, its form token is invalid, and there is nothing left to protect.
             if not is_own:
                 raise web.HTTPForbidden
+            elsewhere = await identity.sign_out_elsewhere(request, visitor)
             await identity.sign_out(visitor)
-        response = redirect(request.app[SETTINGS].auth.sign_out_url)
+        if elsewhere is None:
+            response = redirect(request.app[SETTINGS].auth.sign_out_url)
+        else:
+            # No redirect: the policy of our pages lets a form lead only to this site (`form-action`).
+            response = render_anonymous(request, "signed_out.html", issuer=elsewhere.name, url=elsewhere.url)
+            response.headers["Refresh"] = f"0; url={elsewhere.url}"
         await identity.forget(request, response)
         return response
 

@@ -8,7 +8,7 @@ import re
 import secrets
 import unicodedata
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import asyncpg
 
@@ -18,6 +18,8 @@ from educa_chat.storage.pool import Database
 UNUSABLE_PASSWORD = "!"  # noqa: S105
 """The beginning of a password that nobody can sign in with, like Django's."""
 _LOCK = 0x45585450
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 
 class ExternalPerson(NamedTuple):
@@ -34,14 +36,26 @@ class FoundPerson(NamedTuple):
     """A user."""
 
     user_id: int
+    username: str
     is_active: bool
 
 
-async def find_or_add_person(database: Database, person: ExternalPerson, *, username: str = "") -> FoundPerson:
+async def find_person(database: Database, issuer: str, subject: str) -> int | None:
+    """Return the id of the user whom `issuer` calls `subject`; None if they have never signed in."""
+    user_id: int | None = await database.fetchval(
+        "select user_id from educa_chat.external_person where issuer = $1 and subject = $2", issuer, subject
+    )
+    return user_id
+
+
+async def find_or_add_person(
+    database: Database, person: ExternalPerson, *, username: str = "", email: str = ""
+) -> FoundPerson:
     """Return the user who is `person`, with the names that they have elsewhere now. Adds the user if there is none.
 
     A new user's name is made from `username`, or else from their names, with a number if it is taken. Names that are
-    empty change nothing.
+    empty change nothing. If exactly one user has the address `email`, the person is this user, unless they have
+    signed in through the issuer before. The issuer must have verified the address, and be trusted for its domain.
     """
     first_name, last_name = tidy_name(person.first_name), tidy_name(person.last_name)
     async with database.connection() as connection, connection.transaction():
@@ -50,7 +64,7 @@ async def find_or_add_person(database: Database, person: ExternalPerson, *, user
             "select pg_advisory_xact_lock($1, hashtext($2))", _LOCK, f"{person.issuer} {person.subject}"
         )
         row = await connection.fetchrow(
-            "select u.id, u.is_active, u.first_name, u.last_name from educa_chat.external_person p"
+            "select u.id, u.username, u.is_active, u.first_name, u.last_name from educa_chat.external_person p"
             " join auth_user u on u.id = p.user_id where p.issuer = $1 and p.subject = $2",
             person.issuer,
             person.subject,
@@ -63,37 +77,53 @@ async def find_or_add_person(database: Database, person: ExternalPerson, *, user
                     first_name,
                     last_name,
                 )
-            return FoundPerson(row["id"], row["is_active"])
-        user_id = await _add_user(connection, username or f"{first_name}.{last_name}", first_name, last_name)
+            return FoundPerson(row["id"], row["username"], row["is_active"])
+        found = await _find_by_email(connection, person.issuer, email) or await _add_user(
+            connection, username or f"{first_name}.{last_name}", first_name, last_name
+        )
         await connection.execute(
             "insert into educa_chat.external_person (issuer, subject, user_id) values ($1, $2, $3)"
             # The user may have been deleted.
             " on conflict (issuer, subject) do update set user_id = excluded.user_id",
             person.issuer,
             person.subject,
-            user_id,
+            found.user_id,
         )
-        return FoundPerson(user_id, is_active=True)
+        return found
 
 
-async def _add_user(
-    connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]", username: str, first_name: str, last_name: str
-) -> int:
+async def _find_by_email(connection: Connection, issuer: str, email: str) -> FoundPerson | None:
+    """Return the only user with the address `email`, unless `issuer` has named them before."""
+    rows = email and await connection.fetch(
+        "select u.id, u.username, u.is_active,"
+        " exists (select from educa_chat.external_person p where p.user_id = u.id and p.issuer = $1)"
+        " from auth_user u where lower(u.email) = lower($2)",
+        issuer,
+        email,
+    )
+    if not rows or len(rows) > 1:
+        return None
+    user_id, username, is_active, is_known = rows[0]
+    return None if is_known else FoundPerson(user_id, username, is_active)
+
+
+async def _add_user(connection: Connection, username: str, first_name: str, last_name: str) -> FoundPerson:
     base = _username(username)
     for number in count(1):
         # Without a name, a counter would tell how many there are, and take long to find a free one.
         suffix = secrets.token_hex(3) if number > 20 or not base else str(number) if number > 1 else ""
+        name = f"{base or 'member-'}{suffix}"
         user_id: int | None = await connection.fetchval(
             "insert into auth_user (username, password, first_name, last_name, email,"
             " is_superuser, is_staff, is_active, date_joined)"
             " values ($1, $2, $3, $4, '', false, false, true, now()) on conflict (username) do nothing returning id",
-            f"{base or 'member-'}{suffix}",
+            name,
             UNUSABLE_PASSWORD + secrets.token_urlsafe(24),
             first_name,
             last_name,
         )
         if user_id is not None:
-            return user_id
+            return FoundPerson(user_id, name, is_active=True)
     raise AssertionError
 
 
