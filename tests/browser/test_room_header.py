@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Route, expect
 
 from educa_chat.handlers.keys import DATABASE
-from tests.browser.conftest import TIMEOUT_MS, Desk
+from tests.browser.conftest import TIMEOUT_MS, Desk, say
 from tests.browser.test_unread import speak, turn
 from tests.serving import Person
 
@@ -93,3 +93,23 @@ async def test_the_readers_other_rooms_show_how_much_there_is_to_read(desk: Desk
             "Courses and account"
         )
         await expect(page.locator("[data-room] .unread")).to_have_count(0)
+
+
+async def test_a_wide_screen_shows_the_people_beside_a_wider_log_whose_lines_stay_readable(desk: Desk) -> None:
+    page = await desk.sit_down("ana", viewport={"width": 1920, "height": 900})
+    await expect(page.locator("#people-list li")).to_have_text(["AMAna MoralesYou"])
+    await expect(page.locator("#people-button")).to_be_hidden()
+    await say(page, "word " * 100)
+    box = await page.locator("#chat .message .body").bounding_box()
+    people, composer = await page.locator("#people").bounding_box(), await page.locator("#chat-input").bounding_box()
+    assert box
+    assert people
+    assert composer
+    assert 500 <= box["width"] <= 640
+    assert composer["width"] > 1000
+    assert people["x"] >= composer["x"] + composer["width"]
+    assert people["height"] == 900
+    await page.set_viewport_size({"width": 1280, "height": 900})
+    await expect(page.locator("#people")).to_be_hidden()
+    await page.click("#people-button")
+    await expect(page.locator("#people-list")).to_be_visible()

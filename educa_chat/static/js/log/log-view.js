@@ -3,6 +3,7 @@ import { byId } from '../dom.js';
 import { text } from '../strings.js';
 import { Announcer } from './announcer.js';
 import { LogTop } from './log-top.js';
+import { LongMessages } from './long-messages.js';
 import { messageElement } from './message-element.js';
 import { NewestButton } from './newest-button.js';
 import { RovingFocus } from './roving-focus.js';
@@ -13,7 +14,7 @@ import { SystemMessages } from './system-messages.js';
 import { MAX_ROWS, PREFETCH_PX, isTopFarther, rowsToTrim } from './trimming.js';
 import { UnreadDivider } from './unread-divider.js';
 
-const SPACE_ABOVE_DIVIDER_PX = 16;
+const SPACE_ABOVE_PX = 16;
 const HIGHLIGHTED_FOR_MS = 2000;
 
 /** The log on the page: a part of the room's messages, or the unanswered questions alone, and what stands between them. */
@@ -24,7 +25,11 @@ export class LogView {
   #order = new RowOrder();
   /** @type {Rows} */
   #rows = new Rows(this.#log, this.#order, {
-    elementOf: (message) => messageElement(this.#callbacks.optimistic(message), this.#contextOf(message)),
+    elementOf: (message) => {
+      const element = messageElement(this.#callbacks.optimistic(message), this.#contextOf(message));
+      this.#long.watch(element, message);
+      return element;
+    },
     isFirstUnread: (row) => this.#unreadDivider.isAbove(row),
     onReplaced: (former, element) => {
       this.#anchor.replace(former, element);
@@ -43,6 +48,11 @@ export class LogView {
   #anchor = new ScrollAnchor(this.#log, {
     isWhole: () => !this.#endsEarly,
     onLook: (below) => this.#looked(below),
+  });
+
+  #long = new LongMessages({
+    onChange: (change) => this.#anchor.keepNow(change),
+    onToggled: (element) => this.#showToggled(element),
   });
 
   /** Whether newer messages than the last one here are missing. */
@@ -290,7 +300,7 @@ export class LogView {
 
   /** Scrolls to the first unread message, if there is one. */
   goToUnread() {
-    if (this.#unreadDivider.isShown) this.#anchor.go(this.#unreadDivider.offsetTop - SPACE_ABOVE_DIVIDER_PX);
+    if (this.#unreadDivider.isShown) this.#anchor.go(this.#unreadDivider.offsetTop - SPACE_ABOVE_PX);
   }
 
   // The reader's view
@@ -322,6 +332,14 @@ export class LogView {
   #goDown(takesFocus = this.#newestButton.hasFocus) {
     this.#anchor.goDown();
     if (takesFocus) this.#order.last?.element.focus({ preventScroll: true });
+  }
+
+  /** @param {HTMLElement} element  a message that the reader has expanded or collapsed */
+  #showToggled(element) {
+    const focused = element.querySelector('.body :focus');
+    if (focused) focused.scrollIntoView({ block: 'nearest' });
+    else if (element.offsetTop < this.#log.scrollTop) this.#anchor.go(element.offsetTop - SPACE_ABOVE_PX);
+    else this.#anchor.look();
   }
 
   /** @param {number} below  how many pixels the end is below what the reader sees */

@@ -22,6 +22,9 @@ export function messageElement(message, context) {
     // Only messages with mentions need this module.
     import('../mentions/marks.js').then(({ markMentions }) => markMentions(body, message, context.reader), () => {});
   }
+  if (body.querySelector('pre')) {
+    import('./code-blocks.js').then(({ addCodeHeads }) => addCodeHeads(element, body, message.message), () => {});
+  }
   const foot = footOf(message, context);
   const element = el('article', `message ${isOwn ? 'me' : 'other'}`);
   if (message.state) element.classList.add(message.state);
@@ -47,7 +50,7 @@ export function messageElement(message, context) {
  */
 export function setTabIndex(message, tabIndex) {
   message.tabIndex = tabIndex;
-  for (const one of message.querySelectorAll('a, .quote, .chip')) /** @type {HTMLElement} */ (one).tabIndex = tabIndex;
+  for (const one of message.querySelectorAll('a, .quote, .chip, .expand, .code-head button')) /** @type {HTMLElement} */ (one).tabIndex = tabIndex;
 }
 
 /** @param {ShownMessage} message */

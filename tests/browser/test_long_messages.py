@@ -1,0 +1,82 @@
+"""Long messages fade out, and code can be copied."""
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from tests.browser.conftest import TIMEOUT_MS, Desk, say
+from tests.browser.test_talking import PHONE
+from tests.serving import Person, Server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+LONG = "\n".join(["a long message begins", *(f"line {number}" for number in range(1, 60)), "<https://end.example/>"])
+CODE = "look:\n```python\nx = 1\nprint(x)\n```\n```\nplain\n```"
+
+
+async def seed(server: Server, *texts: str) -> None:
+    async with Person(server.url, "luis") as luis:
+        socket = await luis.enter()
+        for text in texts:
+            await socket.say(text, id=text[:64])
+            await socket.receive_until("ack", id=text[:64])
+
+
+def long(page: Page) -> Locator:
+    return page.locator("#chat .message", has_text="a long message begins")
+
+
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
+async def test_a_long_message_is_cut_until_its_reader_wants_to_see_more(desk: Desk, device: dict[str, Any]) -> None:
+    await seed(desk.server, "a short one", LONG, "the last")
+    page = await desk.sit_down("ana", **device)
+    button = long(page).get_by_role("button", name="Show more")
+    await expect(button).to_have_count(1)
+    await expect(page.get_by_role("button", name="Show more")).to_have_count(1)
+    await expect(page.get_by_text("the last", exact=True)).to_be_in_viewport()
+    cut = await long(page).bounding_box()
+    await button.click()
+    await expect(long(page).get_by_role("button", name="Show less")).to_have_attribute("aria-expanded", "true")
+    whole = await long(page).bounding_box()
+    assert cut
+    assert whole
+    assert whole["height"] > 2 * cut["height"]
+    await long(page).get_by_role("button", name="Show less").click()
+    await expect(button).to_have_attribute("aria-expanded", "false")
+    await expect(button).to_be_in_viewport()
+
+
+async def test_a_long_message_opens_for_what_has_the_focus_in_its_hidden_part(desk: Desk) -> None:
+    await seed(desk.server, LONG)
+    page = await desk.sit_down("ana")
+    await expect(long(page).get_by_role("button", name="Show more")).to_be_visible()
+    await long(page).focus()
+    await page.keyboard.press("Tab")
+    await expect(long(page).get_by_role("link")).to_be_focused()
+    await expect(long(page).get_by_role("button", name="Show less")).to_be_visible()
+    await expect(long(page).get_by_role("link")).to_be_in_viewport()
+    # It stays open when something about the message changes.
+    async with Person(desk.server.url, "profe") as profe:
+        socket = await profe.enter()
+        await socket.send({"type": "react", "id": "r", "target": 1, "emoji": "👍", "on": True})
+    await expect(long(page).locator(".chip")).to_be_visible()
+    await expect(long(page).get_by_role("button", name="Show less")).to_be_visible()
+
+
+async def test_a_block_of_code_names_its_language_and_can_be_copied(desk: Desk) -> None:
+    page = await desk.sit_down("ana")
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await say(page, CODE)
+    heads = page.locator("#chat .message:not(.pending) .code-head")
+    await expect(heads.locator("span")).to_have_text(["python", ""])
+    await heads.nth(0).get_by_role("button", name="Copy").click()
+    await expect(heads.nth(0).get_by_role("button")).to_have_text("Copied")
+    assert await page.evaluate("navigator.clipboard.readText()") == "x = 1\nprint(x)"
+    head, code = await heads.nth(0).bounding_box(), await page.locator("#chat .message pre code").nth(0).bounding_box()
+    assert head
+    assert code
+    assert head["y"] + head["height"] <= code["y"] + 1
+    # What is shown beside the code is no part of the message.
+    await expect(page.locator("#chat .message .body")).to_have_text("look:x = 1\nprint(x)plain")
