@@ -133,6 +133,7 @@ def _route(app: web.Application, settings: Settings, identity: Identity) -> None
             web.get("/", pages.home),
             web.get("/chat/", pages.home),
             web.get("/chat/room/{course}/", pages.room),
+            web.post("/chat/room/{course}/reload/", pages.room),
             web.get("/chat/room/{course}/audit/", audit.page),
             web.get("/chat/room/{course}/audit.csv", audit.file),
             web.get("/chat/room/{course}/reports/", reports.queue),

@@ -422,5 +422,6 @@ def _explanations(translations: NullTranslations, length: int) -> dict[ErrorCode
         ErrorCode.ARCHIVED: _("This course is archived. You can read the room, but not change anything."),
         ErrorCode.FORBIDDEN: _("You don't have permission to do this."),
         ErrorCode.NO_SUCH_MESSAGE: _("That message doesn't exist."),
+        ErrorCode.CHANGED: _("The message was changed elsewhere. Check your text, then send it again."),
         ErrorCode.UNAVAILABLE: _("The message couldn't be saved. Please try again."),
     }

@@ -25,6 +25,7 @@ class ErrorCode(StrEnum):
     ARCHIVED = "archived"
     FORBIDDEN = "forbidden"
     NO_SUCH_MESSAGE = "no_such_message"
+    CHANGED = "changed"
     UNAVAILABLE = "unavailable"
 
 
@@ -152,6 +153,8 @@ class Me(msgspec.Struct):
     user: str
     name: str
     role: str
+    id: int | msgspec.UnsetType = msgspec.UNSET
+    """Stays the same if the user gets another username."""
 
 
 class Limits(msgspec.Struct):
@@ -182,6 +185,8 @@ class Welcome(msgspec.Struct, tag="welcome"):
     epoch: str
     limits: Limits
     state: State
+    datetime: str | msgspec.UnsetType = msgspec.UNSET
+    """The server's time, so that clients needn't rely on their own clocks."""
 
 
 class RoomSignal(Room, tag="room"):

@@ -82,9 +82,10 @@ def assert_harmless(html: str) -> None:
         ("```py\nx = 1  # y\n```",
         '<pre><code>x <span class="o">=</span> <span class="m">1</span>  <span class="c"># y</span></code></pre>'),
         ("```hello there\nx\n```", "<pre><code>hello there\nx</code></pre>"),
-        ("$a^2$", '<p><math display="inline"><mrow><msup><mi>a</mi><mn>2</mn></msup></mrow></math></p>'),
-        ("$$\na\n+ b\n$$", '<p><math display="block"><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow></math></p>'),
-        ("is $$x$$ so?", '<p>is <math display="block"><mrow><mi>x</mi></mrow></math> so?</p>'),
+        ("$a^2$", '<p><math display="inline" alttext="a^2"><mrow><msup><mi>a</mi><mn>2</mn></msup></mrow></math></p>'),
+        ("$$\na\n+ b\n$$",
+        '<p><math display="block" alttext="a\n+ b"><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow></math></p>'),
+        ("is $$x$$ so?", '<p>is <math display="block" alttext="x"><mrow><mi>x</mi></mrow></math> so?</p>'),
     ],
 )  # fmt: skip
 def test_what_is_markdown_is_shown_as_such(text: str, html: str) -> None:

@@ -81,6 +81,8 @@ def ordinary_variants(message: StoredMessage) -> tuple[bytes, bytes]:
 
 class Edit(WithText, frozen=True, kw_only=True):
     target: Seq
+    as_of: Seq | None = None
+    """Refused if the message has been edited after this seq. None: not checked."""
 
 
 class Edited(msgspec.Struct, tag="edited"):
@@ -131,7 +133,14 @@ def _send(command: SendMessage, sender: Sender, html: str) -> Entry:
 
 def _edit(command: Edit, sender: Sender, html: str) -> Entry:
     edited = Edited(user=sender.username, target=command.target, message=command.message, html=html)
-    return sender.entry_on_message(EDITED, edited, body=command.message, html=html, target=command.target)
+    return sender.entry_on_message(
+        EDITED,
+        edited,
+        body=command.message,
+        html=html,
+        target=command.target,
+        argument=None if command.as_of is None else {"as_of": command.as_of},
+    )
 
 
 def _delete(command: Delete, sender: Sender, _: str) -> Entry:

@@ -1,8 +1,11 @@
 """The pages: the list of courses, a course, and its room."""
 
+from datetime import UTC, datetime
+
 from aiohttp import web
 
 from educa_chat.handlers.access import course_id, membership_of, page_visitor
+from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.keys import DATABASE, MARKERS, SETTINGS
 from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, render
 from educa_chat.protocol import json_id
@@ -58,9 +61,15 @@ async def course(request: web.Request) -> web.Response:
 
 
 async def room(request: web.Request) -> web.Response:
+    """The room. A page whose scripts were not loaded posts the text in its composer, to find it in the new page."""
     course = course_id(request)
     visitor = await page_visitor(request)
     membership = await membership_of(request, visitor, course)
+    written = ""
+    if request.method == "POST":
+        if not await is_own_form(request):
+            raise web.HTTPForbidden
+        written = (await posted_form(request)).get("message", "").replace("\r\n", "\n")
     courses = await courses_of(request.app[DATABASE], visitor.user_id)
     return await render(
         request,
@@ -75,4 +84,7 @@ async def room(request: web.Request) -> web.Response:
         ],
         sign_in_url=request.app[SETTINGS].auth.sign_in_url,
         message_length=request.app[SETTINGS].limits.message_length,
+        room_url=room_url(course),
+        written=written,
+        now=datetime.now(UTC).isoformat(),
     )

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 
 from aiohttp import web
 from msgspec import UNSET
@@ -61,7 +61,7 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         reports = len(await reported_messages(request.app[DATABASE], course)) if membership.role.is_staff else UNSET
         welcome = Welcome(
             room=WelcomeRoom(id=json_id(course), title=membership.title, archived=membership.is_archived),
-            me=Me(user=visitor.username, name=visitor.name, role=membership.role),
+            me=Me(id=visitor.user_id, user=visitor.username, name=visitor.name, role=membership.role),
             head=head,
             epoch=request.app[HUB].epoch,
             limits=Limits(
@@ -76,6 +76,7 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
                 read=marker,
                 reports=reports,
             ),
+            datetime=datetime.now(UTC).isoformat(timespec="microseconds"),
         )
 
         handshake = check_handshake(request, SUBPROTOCOL)

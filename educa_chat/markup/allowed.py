@@ -29,7 +29,7 @@ HTML: dict[str, set[str]] = {
 }
 
 MATHML: dict[str, set[str]] = {
-    "math": {"display"},
+    "math": {"alttext", "display"},
     "menclose": {"notation"},
     "mfrac": {"linethickness"},
     "mi": {"mathvariant"},

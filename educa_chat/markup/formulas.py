@@ -42,6 +42,8 @@ def to_mathml(latex: str, *, display: bool) -> str | None:
                 # References stand for the converter's characters here. All else is text, whatever it looks like, which
                 # the converter's own serialisation would let out unescaped.
                 element.text = _REFERENCE.sub(lambda found: chr(int(found[1], 16)), element.text)
+        # For those who listen, who copy, and for excerpts.
+        math.set("alttext", latex)
         return tostring(math, encoding="unicode")
     except _MISTAKES:
         return None

@@ -4,10 +4,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from educa_chat.handlers.access import find_visitor
-from educa_chat.handlers.csrf import is_own_form
+from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.keys import SETTINGS
 from educa_chat.handlers.rendering import redirect, render_anonymous
 from educa_chat.people.identity import Identity
+
+SIGNED_OUT_COOKIE = "educa_chat_signed_out"
+"""Names the user who signed out before the page's scripts were loaded. The next page removes what the browser keeps."""
+SIGNED_OUT_COOKIE_S = 86400
 
 
 def sign_out_with(identity: Identity) -> Handler:
@@ -29,6 +33,15 @@ def sign_out_with(identity: Identity) -> Handler:
             response = render_anonymous(request, "signed_out.html", issuer=elsewhere.name, url=elsewhere.url)
             response.headers["Refresh"] = f"0; url={elsewhere.url}"
         await identity.forget(request, response)
+        is_page = request.headers.get("Sec-Fetch-Mode") == "navigate"
+        if visitor is not None and is_page and "forgotten" not in await posted_form(request):
+            response.set_cookie(
+                SIGNED_OUT_COOKIE,
+                str(visitor.user_id),
+                max_age=SIGNED_OUT_COOKIE_S,
+                samesite="Lax",
+                secure=request.app[SETTINGS].session.secure,
+            )
         return response
 
     return sign_out

@@ -60,9 +60,10 @@ async def test_a_message_is_not_given_up_however_often_it_could_not_be_stored(de
     await expect(status).to_have_attribute("data-key", "connected")
     await database.execute(REFUSE.replace("3", "1"))
     await ana.evaluate(
-        """() => localStorage.setItem('educa-chat:outbox:ana:1:often', JSON.stringify({
+        """id => localStorage.setItem(`educa-chat:outbox:${id}:1:often`, JSON.stringify({
             id: 'often', command: {type: 'message', message: 'at last'}, datetime: new Date().toISOString(), tries: 40,
-        }))"""
+        }))""",
+        await database.fetchval("select id from auth_user where username = 'ana'"),
     )
     await ana.reload()
     await expect(status).to_have_text(

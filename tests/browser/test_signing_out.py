@@ -25,10 +25,15 @@ async def expect_connected(page: Page) -> None:
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
 
 
-async def keys_of(page: Page, user: str) -> list[str]:
-    """What the browser keeps that has to do with `user`."""
+async def keys_of(page: Page) -> list[str]:
+    """What the browser keeps of the user, whoever that is."""
     keys: list[str] = await page.evaluate("Object.keys(localStorage)")
-    return sorted(key for key in keys if user in key.split(":"))
+    return sorted(key for key in keys if key.startswith("educa-chat:"))
+
+
+async def user_id(desk: Desk, username: str) -> int:
+    found: int = await desk.server.app[DATABASE].fetchval("select id from auth_user where username = $1", username)
+    return found
 
 
 def question_in(page: Page) -> Locator:
@@ -116,7 +121,7 @@ async def test_signing_out_asks_first_if_anything_is_unsent_in_whatever_room(
     await expect(question.get_by_role("link", name=text)).to_have_attribute("href", ROOM_PATH)
     await question.get_by_role("button", name="Cancel").click()
     await expect(question).to_be_hidden()
-    assert await keys_of(page, "ana")
+    assert await keys_of(page)
     await page.context.set_offline(False)
     assert (await page.context.request.get(desk.server.url + "/api/rooms")).status == 200
     await click_sign_out(page)
@@ -124,7 +129,7 @@ async def test_signing_out_asks_first_if_anything_is_unsent_in_whatever_room(
     if await question.is_visible():
         await question.get_by_role("button", name="Sign out and delete").click()
     await page.wait_for_url(FORM)
-    assert await keys_of(page, "ana") == []
+    assert await keys_of(page) == []
 
 
 async def test_signing_out_does_not_ask_if_nothing_is_unsent_and_removes_all_the_same(desk: Desk) -> None:
@@ -135,19 +140,20 @@ async def test_signing_out_does_not_ask_if_nothing_is_unsent_and_removes_all_the
     await act(page, "sent", "Reply")
     await page.type("#chat-message-input", "  ")
     await page.evaluate(
-        """() => {
-            localStorage.setItem('educa-chat:anonymous:ana:1', 'yes');
-            localStorage.setItem('educa-chat:notifications:ana', 'on');
-            localStorage.setItem('educa-chat:outbox:ana:1:broken', '{');
-            localStorage.setItem('educa-chat:draft:anabel:1', 'of another user');
-            localStorage.setItem('of-another-program:ana', 'kept');
-        }"""
+        """id => {
+            localStorage.setItem(`educa-chat:anonymous:${id}:1`, 'yes');
+            localStorage.setItem(`educa-chat:notifications:${id}`, 'on');
+            localStorage.setItem(`educa-chat:outbox:${id}:1:broken`, '{');
+            localStorage.setItem(`educa-chat:draft:${id}0:1:x`, 'of another user');
+            localStorage.setItem(`of-another-program:${id}`, 'kept');
+        }""",
+        (id := await user_id(desk, "ana")),
     )
     await click_sign_out(page)
     await page.wait_for_url(FORM)
     assert await page.evaluate("Object.keys(localStorage).sort()") == [
-        "educa-chat:draft:anabel:1",
-        "of-another-program:ana",
+        f"educa-chat:draft:{id}0:1:x",
+        f"of-another-program:{id}",
     ]
 
 
@@ -272,7 +278,7 @@ async def test_signing_out_in_another_window_leaves_nothing_in_any_window(desk: 
     await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
     await expect_nothing_of_the_room(page)
     await expect(page.locator(".room textarea")).to_have_count(0)
-    assert await keys_of(page, "ana") == []
+    assert await keys_of(page) == []
 
 
 async def test_who_signs_in_next_is_shown_nothing_of_the_user_before(desk: Desk) -> None:
@@ -321,7 +327,8 @@ async def test_a_page_whose_browser_has_another_user_now_shows_nothing_of_the_on
 async def test_nothing_is_written_for_a_user_whose_session_has_ended(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     await page.context.grant_permissions(["notifications"])
-    await page.evaluate("localStorage.setItem('educa-chat:notifications:ana', 'on')")
+    key = f"educa-chat:notifications:{await user_id(desk, 'ana')}"
+    await page.evaluate("key => localStorage.setItem(key, 'on')", key)
     await page.reload()
     await expect_connected(page)
     quiet = page.get_by_role("switch", name="Pause notifications")
@@ -329,7 +336,7 @@ async def test_nothing_is_written_for_a_user_whose_session_has_ended(desk: Desk)
     await end_session(page)
     await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
     await quiet.click()
-    assert await page.evaluate("localStorage.getItem('educa-chat:notifications:ana')") == "on"
+    assert await page.evaluate("key => localStorage.getItem(key)", key) == "on"
     await click_sign_out(page)
     await page.wait_for_url(FORM)
     await expect(page.locator("[name=username]")).to_be_visible()

@@ -1,24 +1,25 @@
+import { serverNow } from './clock.js';
 import { byId } from './dom.js';
-import { excerptOf } from './log/message-element.js';
+import { excerptOf } from './excerpt.js';
 import * as storage from './storage.js';
 import { plural, text } from './strings.js';
+import { WindowDraft } from './window-draft.js';
 
 const NEAR_LIMIT = 0.9;
 const touch = matchMedia('(pointer: coarse)');
 
-/**
- * @typedef {{seq: number, name: string, excerpt: string}} Quoted  what is replied to
- * @typedef {{seq: number, before: string, message: string}} Edit  the former text and the new one
- */
-
 /** The field where the user writes. It keeps a text that was not sent as a draft, with what it replies to, and an edit too. */
 export class Composer {
   #limit = 0;
+  /** The text of a new message, which waits while another one is edited. */
+  #draft = '';
   /** @type {Quoted | null} */
   #reply;
   /** @type {Edit | null} */
   #edit;
-  /** When the next message may be sent. */
+  /** @type {Set<number>} the messages that were edited here */
+  #edited = new Set();
+  /** When the next message may be sent, by the server's clock. */
   #heldUntil = 0;
   /** @type {number | undefined} */
   #tick;
@@ -35,21 +36,30 @@ export class Composer {
   #wait = byId('composer-wait');
   #closed = byId('composer-closed');
   #storageKey;
+  #stored;
   #onMessage;
   #onEdit;
+  #onEditOpen;
   #onEditLast;
   #onTyping;
 
   /** @param {ComposerCallbacks} callbacks */
-  constructor({ storageKey, onMessage, onEdit, onEditLast, onTyping }) {
+  constructor({ storageKey, onMessage, onEdit, onEditOpen, onEditLast, onTyping }) {
     this.#storageKey = storageKey;
     this.#onMessage = onMessage;
     this.#onEdit = onEdit;
+    this.#onEditOpen = onEditOpen;
     this.#onEditLast = onEditLast;
     this.#onTyping = onTyping;
-    this.#reply = storage.readObject(`reply:${storageKey}`);
-    this.#edit = storage.readObject(`edit:${storageKey}`);
-    this.#input.value ||= this.#edit?.message ?? this.#draft;
+    this.#stored = new WindowDraft(storageKey, () => this.#forget());
+    const { draft = '', reply = null, edit = null, isQuestion = false } = this.#stored.restore(this.#input.value);
+    this.#draft = draft;
+    this.#reply = reply;
+    this.#edit = edit;
+    this.#askIs(isQuestion);
+    const written = edit?.message ?? draft;
+    if (this.#input.value !== written) this.#input.value = written;
+    this.#form.dataset.ready = '';
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault();
       this.#send();
@@ -60,7 +70,8 @@ export class Composer {
       if (this.#input.value.trim() && !this.#edit && !this.#isAnonymous) this.#onTyping();
     });
     this.#ask.addEventListener('click', () => {
-      this.#askIs(this.#ask.ariaPressed !== 'true');
+      this.#askIs(!this.#isQuestion);
+      this.#save();
       this.#input.focus();
     });
     this.#anonymous.addEventListener('click', () => {
@@ -71,6 +82,8 @@ export class Composer {
     this.#mayBeAnonymous = storage.read(`anonymous:${storageKey}`) !== null;
     this.#beAnonymous(this.#mayBeAnonymous);
     this.#showAbout();
+    const risk = byId('composer-risk');
+    storage.watchRisk((isAtRisk) => (risk.hidden = !isAtRisk));
     // On a phone the focus would open a keyboard over the messages.
     if (!touch.matches) this.#input.focus();
   }
@@ -81,9 +94,10 @@ export class Composer {
     this.#show();
   }
 
-  /** @param {boolean} isOpen  whether anything can be written */
+  /** @param {boolean} isOpen  whether anything can be written; what was written can be copied in any case */
   open(isOpen) {
-    this.#form.inert = !isOpen;
+    this.#input.readOnly = !isOpen;
+    for (const button of this.#form.querySelectorAll('button')) button.disabled = !isOpen;
   }
 
   /** @param {string} reason  why the user may not write, '' if they may; their text is kept */
@@ -104,26 +118,84 @@ export class Composer {
     this.#showAnonymity();
   }
 
-  /** @param {number} time  before which no message is sent */
+  /** @param {number} time  before which no message is sent, by the server's clock */
   holdUntil(time) {
     this.#heldUntil = time;
     this.#showWait();
   }
 
   /** @param {ShownMessage} message */
-  reply({ seq, name, message, own, anonymous }) {
+  reply(message) {
+    if (this.#hasChanges) return this.#onEditOpen(() => this.#leaveThen(() => this.reply(message)));
     if (this.#edit) this.#leave();
-    if (own && anonymous) this.#beAnonymous(true);
-    this.#reply = { seq, name, excerpt: excerptOf(message) };
-    storage.write(`reply:${this.#storageKey}`, JSON.stringify(this.#reply));
+    if (message.own && message.anonymous) this.#beAnonymous(true);
+    this.#reply = { seq: message.seq, name: message.name, excerpt: excerptOf(message) };
+    this.#save();
     this.#showAbout();
     this.#input.focus();
   }
 
-  /** @param {ShownMessage} message  one of the reader's own */
-  edit({ seq, message }) {
-    this.#edit = { seq, before: message, message };
-    this.#fill(message);
+  /**
+   * @param {ShownMessage} message  one of the reader's own
+   * @param {string} [written]  the new text as far as it is written
+   */
+  edit(message, written = message.message) {
+    const { seq, message: before, asOf = seq } = message;
+    if (this.#hasChanges && this.#edit?.seq === seq) return this.#input.focus();
+    if (this.#hasChanges) return this.#onEditOpen(() => this.#leaveThen(() => this.edit(message, written)));
+    this.#edit = { seq, before, message: written, asOf, excerpt: excerptOf(message) };
+    this.#fill(written);
+  }
+
+  /**
+   * Goes on with an edit that was refused, unless the user is editing something else.
+   *
+   * @param {ShownMessage} message  as it is now
+   * @param {string} written
+   */
+  resume(message, written) {
+    if (this.#hasChanges) return false;
+    this.edit(message, written);
+    return true;
+  }
+
+  /**
+   * @param {number} seq
+   * @returns {boolean} whether a message is quoted or edited
+   */
+  isAbout(seq) {
+    return this.#reply?.seq === seq || this.#edit?.seq === seq;
+  }
+
+  /**
+   * Shows what a message says now, where the composer quotes or edits it.
+   *
+   * @param {ShownMessage} message  that has been edited or deleted
+   */
+  follow(message) {
+    const { seq, message: current, asOf = seq } = message;
+    if (this.#reply?.seq === seq) this.#reply.excerpt = excerptOf(message);
+    if (this.#edit?.seq === seq) {
+      const isUntouched = this.#edit.message === this.#edit.before && !message.deleted;
+      Object.assign(this.#edit, { before: current, excerpt: excerptOf(message) });
+      // Otherwise, the server finds out that the text was written for another one.
+      if (isUntouched) Object.assign(this.#edit, { message: current, asOf });
+      if (isUntouched) this.#input.value = current;
+    }
+    this.#save();
+    this.#showAbout();
+  }
+
+  /**
+   * An edit was stored.
+   *
+   * @param {number} target
+   * @param {number} seq  of its event
+   */
+  stored(target, seq) {
+    if (!this.#edited.has(target) || this.#edit?.seq !== target) return;
+    this.#edit.asOf = seq;
+    this.#save();
   }
 
   /** @param {KeyboardEvent} event */
@@ -144,45 +216,59 @@ export class Composer {
   #send() {
     const message = trimmed(this.#input.value);
     this.#input.focus();
-    if (!message || lengthOf(message) > this.#limit) return;
+    if (!message || lengthOf(message) > this.#limit || this.#input.readOnly || this.#closed.textContent) return;
     if (this.#edit) {
-      const { seq, before } = this.#edit;
+      const { seq, before, asOf } = this.#edit;
       this.#leave();
-      if (message !== before) this.#onEdit(seq, message);
+      this.#edited.add(seq);
+      if (message !== before) this.#onEdit(seq, message, asOf);
       return;
     }
-    if (this.#heldUntil > Date.now()) return;
+    if (this.#heldUntil > serverNow()) return;
     this.#onMessage({
       message,
       ...(this.#reply && { reply_to: this.#reply.seq }),
-      ...(this.#ask.ariaPressed === 'true' && { question: true }),
+      ...(this.#isQuestion && { question: true }),
       ...(this.#isAnonymous && { anonymous: true }),
     });
     this.#askIs(false);
-    this.#forgetReply();
+    this.#reply = null;
     this.#fill('');
+  }
+
+  /** Whether an edit is open with changes that would be lost. */
+  get #hasChanges() {
+    return this.#edit !== null && this.#edit.message !== this.#edit.before;
+  }
+
+  /** @param {() => void} next  what the user wanted to do instead of going on with their edit */
+  #leaveThen(next) {
+    if (this.#edit) this.#leave();
+    next();
   }
 
   /** Goes back from an edit to the draft, or makes a reply an ordinary message. */
   #leave() {
     if (this.#edit) {
       this.#edit = null;
-      storage.remove(`edit:${this.#storageKey}`);
       this.#fill(this.#draft);
     } else {
-      this.#forgetReply();
+      this.#reply = null;
+      this.#save();
       this.#showAbout();
       this.#input.focus();
     }
   }
 
-  #forgetReply() {
+  /** The text is no longer this window's. */
+  #forget() {
+    this.#edit = null;
     this.#reply = null;
-    storage.remove(`reply:${this.#storageKey}`);
-  }
-
-  get #draft() {
-    return storage.read(`draft:${this.#storageKey}`) ?? '';
+    this.#draft = '';
+    this.#input.value = '';
+    this.#askIs(false);
+    this.#showAbout();
+    this.#show();
   }
 
   /** @param {string} value */
@@ -196,11 +282,18 @@ export class Composer {
 
   #changed() {
     const { value } = this.#input;
-    const draft = `draft:${this.#storageKey}`;
-    if (this.#edit) storage.write(`edit:${this.#storageKey}`, JSON.stringify({ ...this.#edit, message: value }));
-    else if (value) storage.write(draft, value);
-    else storage.remove(draft);
+    if (this.#edit) this.#edit.message = value;
+    else this.#draft = value;
+    this.#save();
     this.#show();
+  }
+
+  #save() {
+    this.#stored.save({ draft: this.#draft, reply: this.#reply, edit: this.#edit, isQuestion: this.#isQuestion });
+  }
+
+  get #isQuestion() {
+    return this.#ask.ariaPressed === 'true';
   }
 
   /** @param {boolean} isQuestion */
@@ -235,13 +328,13 @@ export class Composer {
     this.#showAnonymity();
     const [title, excerpt] = /** @type {NodeListOf<HTMLElement>} */ (this.#about.querySelectorAll('bdi'));
     title.textContent = this.#edit ? text('composer.edit') : text('composer.reply', { name: this.#reply?.name ?? '' });
-    excerpt.textContent = this.#edit ? excerptOf(this.#edit.before) : this.#reply?.excerpt ?? '';
+    excerpt.textContent = this.#edit ? this.#edit.excerpt : this.#reply?.excerpt ?? '';
     this.#showWait();
   }
 
   #showWait() {
     clearTimeout(this.#tick);
-    const left = Math.ceil((this.#heldUntil - Date.now()) / 1000);
+    const left = Math.ceil((this.#heldUntil - serverNow()) / 1000);
     const waits = left > 0 && !this.#edit;
     this.#submit.ariaDisabled = waits ? 'true' : null;
     this.#wait.textContent = waits ? plural('composer.wait', left) : '';

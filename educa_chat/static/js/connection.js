@@ -31,6 +31,8 @@ export class Connection {
     addEventListener('online', () => this.wake());
     addEventListener('offline', () => this.#verify());
     document.addEventListener('visibilitychange', () => document.hidden || this.wake());
+    // A page that the browser has kept has lost its socket, and has not noticed.
+    addEventListener('pageshow', ({ persisted }) => persisted && this.connect({ ask: true }));
     for (const use of ['focus', 'pointerdown', 'keydown']) {
       addEventListener(use, () => this.#state === 'elsewhere' && this.connect());
     }
@@ -151,7 +153,9 @@ export class Connection {
 
   /** Scripts don't see the server's pings, so a long silence may mean an idle room or a dead network. */
   #lookAtSilence() {
-    if (!document.hidden && Date.now() - this.#heardAt > SILENCE) this.#verify();
+    const silence = Date.now() - this.#heardAt;
+    // Less than nothing if the clock was set back.
+    if (!document.hidden && (silence > SILENCE || silence < 0)) this.#verify();
   }
 
   async #verify() {

@@ -30,7 +30,7 @@ const ELEMENTS = {
     ul: [],
   },
   'http://www.w3.org/1998/Math/MathML': {
-    math: ['display'],
+    math: ['alttext', 'display'],
     menclose: ['notation'],
     mfrac: ['linethickness'],
     mi: ['mathvariant'],
@@ -110,6 +110,10 @@ function emptyCopy({ namespaceURI, localName, attributes }) {
   for (const { name, value } of attributes) {
     if (elements[localName].includes(name) && (name !== 'class' || CLASSES.has(value))) element.setAttribute(name, value);
   }
+  // Neither a translator nor a screen reader may take them apart.
+  if (['code', 'math', 'pre'].includes(localName)) element.setAttribute('translate', 'no');
+  const tex = element.getAttribute('alttext');
+  if (tex) element.setAttribute('aria-label', tex);
   return element instanceof HTMLAnchorElement ? asLink(element) : element;
 }
 

@@ -1,6 +1,7 @@
 /** Times in the reader's time zone and language. */
 
 import { isSameDay } from './calendar.js';
+import { calendarNow } from './clock.js';
 import { locale, text } from './strings.js';
 
 const timeFormat = new Intl.DateTimeFormat(locale, { timeStyle: 'short' });
@@ -22,7 +23,7 @@ export function timeOf(datetime) {
  * @returns {string} with the day, unless that is today
  */
 export function momentOf(datetime) {
-  return isSameDay(datetime, new Date().toISOString()) ? timeOf(datetime) : momentFormat.format(new Date(datetime));
+  return isSameDay(datetime, calendarNow()) ? timeOf(datetime) : momentFormat.format(new Date(datetime));
 }
 
 /** @param {number} seconds */
@@ -39,9 +40,9 @@ export function exactTimeOf(datetime) {
 /** @param {string} datetime */
 export function dayOf(datetime) {
   const date = new Date(datetime);
-  const today = new Date();
+  const today = calendarNow();
   const yesterday = new Date(today.getFullYear(), today.getMonth(), today.getDate() - 1);
-  if (date.toDateString() === today.toDateString()) return text('day.today');
-  if (date.toDateString() === yesterday.toDateString()) return text('day.yesterday');
+  if (isSameDay(date, today)) return text('day.today');
+  if (isSameDay(date, yesterday)) return text('day.yesterday');
   return (date.getFullYear() === today.getFullYear() ? dayFormat : dayOfOtherYearFormat).format(date);
 }

@@ -1,3 +1,4 @@
+import { serverNow } from './clock.js';
 import * as storage from './storage.js';
 
 const ACK_TIMEOUT_MS = 10_000;
@@ -15,8 +16,10 @@ export class Outbox {
   #entries = new Map();
   /** @type {string | null} the id that waits for its ack */
   #sent = null;
-  /** @type {number | undefined} until the ack is overdue, or until the next try */
+  /** @type {number | undefined} until the ack is overdue */
   #timer;
+  /** @type {Map<string, number>} the timers of those that must wait, by id */
+  #pauses = new Map();
 
   #storageKey;
   #send;
@@ -45,6 +48,7 @@ export class Outbox {
   restore() {
     const entries = storage.keysOf(this.#storageKey).map((key) => storage.readObject(key));
     for (const entry of entries.filter((entry) => entry?.command).sort(byTime)) {
+      delete entry.dueAt;
       this.#entries.set(entry.id, entry);
     }
     this.#reportHeldUp();
@@ -67,7 +71,7 @@ export class Outbox {
   /** @param {Command} command */
   add(command) {
     /** @type {Entry} */
-    const entry = { id: newId(), command, datetime: new Date().toISOString(), tries: 0 };
+    const entry = { id: newId(), command, datetime: this.#now(), tries: 0 };
     this.#entries.set(entry.id, entry);
     this.#changed(entry);
     this.#sendNext();
@@ -84,14 +88,19 @@ export class Outbox {
 
   /**
    * @param {string} id  of a command that is stored
+   * @param {number} [seq]  of its event, if that is known
    * @returns {Entry | undefined} its command, if it was here
    */
-  stored(id) {
+  stored(id, seq) {
     const entry = this.#entries.get(id);
     if (!entry) return undefined;
     this.#entries.delete(id);
     storage.remove(this.#storageKey + id);
     this.#reportHeldUp();
+    const { type, target } = entry.command;
+    // The author of a later edit that waits here has seen this one.
+    const later = [...this.#entries.values()].filter(({ command }) => type === 'edit' && command.type === type && command.target === target);
+    for (const { command } of later) command.as_of = seq;
     if (this.#sent === id) this.#sendAfterAck();
     return entry;
   }
@@ -105,7 +114,7 @@ export class Outbox {
     entry.isHeldUp = code === 'unavailable';
     // A server that can't store anything says nothing about the command: it is sent until it is stored.
     if (entry.isHeldUp || (TEMPORARY.has(code) && entry.tries < MAX_TRIES)) {
-      entry.dueAt = Date.now() + (seconds ?? Math.min(2 ** entry.tries, MAX_WAIT_S)) * 1000;
+      this.#pause(entry, (seconds ?? Math.min(2 ** entry.tries, MAX_WAIT_S)) * 1000);
     } else {
       entry.failure = refusal;
     }
@@ -118,7 +127,7 @@ export class Outbox {
     const entry = this.#entries.get(id);
     if (!entry) return;
     delete entry.failure;
-    delete entry.dueAt;
+    this.#endPause(entry);
     entry.tries = 0;
     this.#changed(entry);
     this.#sendNext();
@@ -138,6 +147,12 @@ export class Outbox {
     this.#onRemoved(id);
   }
 
+  /** @returns {string} a time after that of each entry, so that they keep their order when they are restored */
+  #now() {
+    const last = Math.max(0, ...[...this.#entries.values()].map(({ datetime }) => Date.parse(datetime)));
+    return new Date(Math.max(serverNow(), last + 1)).toISOString();
+  }
+
   /** Nothing waits for its ack any more. */
   #sendAfterAck() {
     this.#sent = null;
@@ -150,15 +165,33 @@ export class Outbox {
     const waiting = [...this.#entries.values()].filter(({ failure }) => !failure);
     // Messages keep their order, and so do the other commands; but these need not wait until another message is allowed.
     const firsts = [waiting.find(isMessage), waiting.find((entry) => !isMessage(entry))].filter((one) => one !== undefined);
-    const next = firsts.sort(byDue)[0];
-    if (!next) return;
-    const wait = (next.dueAt ?? 0) - Date.now();
-    if (wait > 0) {
-      this.#timer = setTimeout(() => this.#sendNext(), wait);
-    } else if (this.#send({ ...next.command, id: next.id })) {
+    const next = firsts.filter(({ id }) => !this.#pauses.has(id)).sort(byTime)[0];
+    if (next && this.#send({ ...next.command, id: next.id })) {
       this.#sent = next.id;
       this.#timer = setTimeout(this.#onOverdue, ACK_TIMEOUT_MS);
     }
+  }
+
+  /**
+   * Sends a command later. This measures how long, because the browser's clock may be set in the meantime.
+   *
+   * @param {Entry} entry
+   * @param {number} ms
+   */
+  #pause(entry, ms) {
+    this.#endPause(entry);
+    entry.dueAt = Date.now() + ms;
+    this.#pauses.set(entry.id, setTimeout(() => {
+      this.#pauses.delete(entry.id);
+      this.#sendNext();
+    }, ms));
+  }
+
+  /** @param {Entry} entry */
+  #endPause(entry) {
+    clearTimeout(this.#pauses.get(entry.id));
+    this.#pauses.delete(entry.id);
+    delete entry.dueAt;
   }
 
   /** @param {Entry} entry */
@@ -193,13 +226,5 @@ function hex(byte) {
  * @param {Entry} other
  */
 function byTime(one, other) {
-  return one.datetime < other.datetime ? -1 : 1;
-}
-
-/**
- * @param {Entry} one
- * @param {Entry} other
- */
-function byDue(one, other) {
-  return (one.dueAt ?? 0) - (other.dueAt ?? 0) || byTime(one, other);
+  return one.datetime === other.datetime ? 0 : one.datetime < other.datetime ? -1 : 1;
 }

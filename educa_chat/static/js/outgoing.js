@@ -15,15 +15,17 @@ export class Outgoing {
   #toast;
   #onAccepted;
   #onFailed;
+  #onStaleEdit;
 
   /** @param {OutgoingCallbacks} callbacks */
-  constructor({ storageKey, user, author, log, toast, send, onOverdue, onAccepted, onFailed, onHeldUp }) {
+  constructor({ storageKey, user, author, log, toast, send, onOverdue, onAccepted, onFailed, onStaleEdit, onHeldUp }) {
     this.#user = user;
     this.#author = author;
     this.#log = log;
     this.#toast = toast;
     this.#onAccepted = onAccepted;
     this.#onFailed = onFailed;
+    this.#onStaleEdit = onStaleEdit;
     this.#outbox = new Outbox(storageKey, {
       send,
       onOverdue,
@@ -85,10 +87,10 @@ export class Outgoing {
    * @param {boolean} isShown  whether its event has come already; usually it comes next
    * @returns {boolean} whether it is about a message
    */
-  acknowledged({ id, datetime }, isShown) {
-    const entry = this.#outbox.stored(id);
+  acknowledged({ id, seq, datetime }, isShown) {
+    const entry = this.#outbox.stored(id, seq);
     if (!entry) return false;
-    this.#onAccepted(entry.command);
+    this.#onAccepted(entry.command, seq);
     if (!isMessage(entry)) {
       if (isShown) this.#log.change(entry.command.target ?? 0);
       return false;
@@ -114,6 +116,7 @@ export class Outgoing {
     this.#log.change(command.target ?? 0);
     this.#onFailed();
     const written = command.message ?? command.reason;
+    if (failure.code === 'changed' && this.#onStaleEdit(command.target ?? 0, written)) return this.#toast.show(failure.message);
     const action = written ? { label: text('notice.copy'), onClick: () => copyText(written) } : undefined;
     this.#toast.show(failure.message, action);
   }

@@ -1,3 +1,4 @@
+import { serverNow } from './clock.js';
 import { momentOf } from './dates.js';
 import { text } from './strings.js';
 
@@ -29,6 +30,8 @@ export class RoomRules {
   constructor(isInstructor, onChange) {
     this.isInstructor = isInstructor;
     this.#onChange = onChange;
+    // The timer may have stood still while the computer slept.
+    document.addEventListener('visibilitychange', () => this.#changed());
   }
 
   /** @param {Frame} welcome */
@@ -63,22 +66,21 @@ export class RoomRules {
 
   /**
    * @param {string | undefined} datetime  when the reader's last message was stored, by the server's clock
-   * @returns {number} when they may send the next one, by this browser's clock
+   * @returns {number} when they may send the next one, by the server's clock
    */
   nextMessageAt(datetime) {
     if (this.isInstructor || !this.slowSeconds || !datetime) return 0;
-    // A wrong clock must not make them wait for longer than the room requires.
-    return Math.min(Date.parse(datetime), Date.now()) + this.slowSeconds * 1000;
+    return Date.parse(datetime) + this.slowSeconds * 1000;
   }
 
   get #isMuted() {
-    return this.mutedUntil !== null && Date.parse(this.mutedUntil) > Date.now();
+    return this.mutedUntil !== null && Date.parse(this.mutedUntil) > serverNow();
   }
 
   #changed() {
     clearTimeout(this.#timer);
     if (this.#isMuted) {
-      const left = Date.parse(this.mutedUntil ?? '') - Date.now();
+      const left = Date.parse(this.mutedUntil ?? '') - serverNow();
       this.#timer = setTimeout(() => this.#changed(), Math.min(left + 500, MAX_TIMER_MS));
     }
     this.#onChange();

@@ -1,6 +1,7 @@
 /** The room page: makes its parts and connects them. */
 
 import { Actions } from './actions.js';
+import { serverNow, synchronise } from './clock.js';
 import { Composer } from './composer.js';
 import { Connection } from './connection.js';
 import { byId, pageData } from './dom.js';
@@ -34,10 +35,15 @@ const CATCH_UP_WITHIN_MS = 2000;
 const room = pageData('course-id');
 /** @type {string} */
 const user = pageData('request-user');
-/** @type {{name: string, role: Role}} */
-let author = pageData('reader');
-const pageRole = author.role;
-const storageKey = `${user}:${room}`;
+/** @type {{id: number, name: string, role: Role}} */
+const reader = pageData('reader');
+/** The reader as messages that are not stored yet name them. */
+let author = { name: reader.name, role: reader.role };
+// A username may pass to somebody else.
+const storageKey = `${reader.id}:${room}`;
+
+const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType('navigation'));
+synchronise(pageData('now'), navigation ? performance.now() - navigation.responseStart : 0);
 
 /** Whether the session has ended, so that the page no longer shows the room. */
 let hasEnded = false;
@@ -111,8 +117,12 @@ const outgoing = new Outgoing({
   toast,
   send: (frame) => connection.send(frame),
   onOverdue: () => connection.reconnect(),
-  onAccepted: (command) => kindOfCommand(command)?.accepted?.(page),
+  onAccepted: (command, seq) => kindOfCommand(command)?.accepted?.(page, command, seq),
   onFailed: () => classPanel.opened?.showRules(),
+  onStaleEdit: (target, written) => {
+    const message = log.messageAt(target);
+    return message !== undefined && composer.resume(message, written);
+  },
   onHeldUp: (isHeldUp) => status.holdUp(isHeldUp),
 });
 
@@ -128,10 +138,11 @@ const composer = new Composer({
     outgoing.add({ type: 'message', ...message });
     historyWindow.showNewest();
   },
-  onEdit: (target, message) => outgoing.add({ type: 'edit', target, message }),
+  onEdit: (target, message, asOf) => outgoing.add({ type: 'edit', target, message, as_of: asOf }),
+  onEditOpen: (discard) => toast.show(text('composer.edit_open'), { label: text('composer.discard'), onClick: discard }),
   onEditLast: () => {
     const last = log.lastOwn;
-    if (last && actions.isOffered('edit', last)) composer.edit(last);
+    if (last && actions.isOffered('edit', last)) actions.run('edit', last, log.element);
   },
   onTyping: typingReporter(() => connection.send({ type: 'typing' })),
 });
@@ -167,6 +178,7 @@ const notifications = new Part({
     new Notifications({
       room,
       user,
+      userId: reader.id,
       isOwn: async (seq) => Boolean((await findMessage(seq))?.own),
       onChoice: (seq) => historyWindow.show(seq),
     }),
@@ -214,10 +226,11 @@ const page = {
   notifications,
   muted,
   reports,
+  find: findMessage,
   isLive: (seq) => stream.isLive(seq),
 };
 
-const reader = {
+const permissions = {
   get isInstructor() {
     return rules.isInstructor;
   },
@@ -229,7 +242,7 @@ const reader = {
   },
   isOwn: (/** @type {number} */ seq) => Boolean((log.messageAt(seq) ?? originalOf(seq))?.own),
 };
-const actions = new Actions(reader, page);
+const actions = new Actions(permissions, page);
 const menu = new MessageMenu(actions, {
   messageOf: (element) => log.messageOf(element),
   onAction: (name, message, anchor) => actions.run(name, message, anchor),
@@ -260,7 +273,7 @@ const signals = {
   },
   ack: (ack) => outgoing.acknowledged(ack, ack.seq <= stream.seq) && stream.markSent(/** @type {any} */ (ack)),
   error: (refusal) => {
-    if (refusal.code === 'slow_mode') composer.holdUntil(Date.now() + (refusal.retry_after ?? 0) * 1000);
+    if (refusal.code === 'slow_mode') composer.holdUntil(serverNow() + (refusal.retry_after ?? 0) * 1000);
     outgoing.refused(/** @type {any} */ (refusal));
   },
   room: ({ title, archived }) => {
@@ -276,6 +289,8 @@ const signals = {
   },
 };
 
+// The page has another address if it was posted to keep a text, and loading it again must not post it again.
+history.replaceState(history.state, '', `/chat/room/${room}/${location.search}${location.hash}`);
 new Rooms();
 connectButtons();
 addEventListener('hashchange', showLinked);
@@ -293,18 +308,18 @@ function connectButtons() {
   const notificationsButton = byId('notifications-ask');
   notifications.prefetchFor(notificationsButton);
   notificationsButton.addEventListener('click', () => notifications.open((opened) => opened.ask()));
-  if (storage.read(`notifications:${user}`)) notifications.open(() => {});
+  if (storage.read(`notifications:${reader.id}`)) notifications.open(() => {});
 
   const field = /** @type {HTMLTextAreaElement} */ (byId('chat-message-input'));
   field.addEventListener('input', () => {
     if (!completion.isWanted && field.value.includes('@')) completion.open((opened) => opened.look());
   });
 
-  if (pageRole === 'instructor') {
+  if (reader.role === 'instructor') {
     classPanel.prefetchFor(byId('class-button'));
     byId('class-bar').addEventListener('toggle', () => classPanel.open(() => {}));
   }
-  if (pageRole !== 'student') {
+  if (reader.role !== 'student') {
     muted.prefetchFor(byId('moderation-button'));
     byId('moderation').addEventListener('toggle', () => muted.open((opened) => opened.load()));
   }
@@ -392,9 +407,10 @@ function receive(frame) {
 function welcome(frame) {
   const { me, limits, state } = frame;
   // Another user has signed in with this browser: what waits here is not theirs.
-  if (me.user !== user) return connection.stop('other-user');
-  // Only the pages of instructors have what instructors need.
-  if (me.role !== pageRole) return location.reload();
+  if (me.id !== reader.id) return connection.stop('other-user');
+  // Only the pages of instructors have what instructors need, and all of this page goes by the username.
+  if (me.role !== reader.role || me.user !== user) return location.reload();
+  synchronise(frame.datetime);
   author = { name: me.name, role: me.role };
   composer.limitTo(limits.message_length);
   rules.begin(frame);
@@ -405,7 +421,7 @@ function welcome(frame) {
   unread.welcomed(state.read);
   if (rules.isInstructor) {
     byId('moderation-button').hidden = false;
-    if (pageRole === 'instructor') byId('class-button').hidden = false;
+    if (reader.role === 'instructor') byId('class-button').hidden = false;
     reports.open((opened) => opened.begin(state.reports ?? 0));
   }
   showLinked();

@@ -3,6 +3,8 @@
  * Without a connection it asks as well, so this is loaded with the page.
  */
 
+import './forget.js';
+import { cut } from './graphemes.js';
 import { ask } from './popover.js';
 import * as storage from './storage.js';
 
@@ -21,6 +23,10 @@ form.addEventListener('submit', async (event) => {
   if (unsent.length && !(await ask(dialog))) return;
   for (const key of storage.keysOfUser(user)) storage.remove(key);
   storage.close();
+  // So the server need not have it done on the next page.
+  const forgotten = document.createElement('input');
+  Object.assign(forgotten, { type: 'hidden', name: 'forgotten', value: 'yes' });
+  form.append(forgotten);
   form.submit();
 });
 
@@ -37,9 +43,8 @@ addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
 function unsentIn(key) {
   const [kind] = key.split(':', 1);
   const [room] = key.slice(`${kind}:${user}:`.length).split(':', 1);
-  if (kind === 'draft') return written(room, storage.read(key));
   const kept = storage.readObject(key);
-  if (kind === 'edit') return written(room, kept?.message);
+  if (kind === 'draft') return [...written(room, kept?.draft), ...written(room, kept?.edit?.message)];
   if (kind !== 'outbox' || !kept?.command) return [];
   const { message, reason, emoji } = kept.command;
   return [{ room, text: message ?? reason ?? emoji ?? '' }];
@@ -59,7 +64,7 @@ function itemOf({ room, text }) {
   const link = document.createElement('a');
   link.href = `/chat/room/${room}/`;
   link.dir = 'auto';
-  link.textContent = [...text].slice(0, EXCERPT).join('');
+  link.textContent = cut(text, EXCERPT);
   const item = document.createElement('li');
   item.append(link);
   return item;

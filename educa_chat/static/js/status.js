@@ -1,4 +1,5 @@
 import { byId, el } from './dom.js';
+import { isAtRisk } from './storage.js';
 import { text } from './strings.js';
 
 const SHORT = 2000;
@@ -22,6 +23,8 @@ export class Status {
   /** @param {string} signInUrl */
   constructor(signInUrl) {
     this.#signInUrl = signInUrl;
+    // All scripts are here.
+    this.#tell('quiet', 'connecting');
     for (const change of ['online', 'offline']) addEventListener(change, () => this.#tellInterruption());
   }
 
@@ -87,7 +90,7 @@ export class Status {
     if (this.#line.dataset.key === key) return;
     this.#line.dataset.key = key;
     this.#line.dataset.look = look;
-    this.#line.textContent = text(`status.${key}`);
+    this.#line.textContent = text(`status.${key === 'signed-out' && isAtRisk() ? 'signed-out-unsaved' : key}`);
     if (!label || !url) return;
     const link = el('a', '', label);
     link.href = url;

@@ -1,9 +1,19 @@
-/** The browser's storage. If it is full or switched off, this page keeps the values, so the chat works without it. */
+/**
+ * The browser's storage. A value that doesn't fit into the lasting one is kept in that of this window, which survives a reload,
+ * or else in this page. So the chat works without any storage.
+ */
 
 const PREFIX = 'educa-chat:';
 
-/** @type {Map<string, string>} what the browser didn't store */
+/** What the user has written: losing it has to be announced. */
+const WRITTEN = /^(?:draft|outbox):/;
+
+/** @type {Map<string, string>} what neither storage has taken */
 const unstored = new Map();
+/** @type {Set<string>} the keys that only this window has */
+const atRisk = new Set();
+/** @type {((isAtRisk: boolean) => void) | undefined} */
+let onRisk;
 /** Whether nothing is written any more, because the session has ended. */
 let isClosed = false;
 
@@ -12,11 +22,7 @@ let isClosed = false;
  * @returns {string | null}
  */
 export function read(key) {
-  try {
-    return unstored.get(key) ?? localStorage.getItem(PREFIX + key);
-  } catch {
-    return null;
-  }
+  return unstored.get(key) ?? attempt(() => sessionStorage.getItem(PREFIX + key)) ?? attempt(() => localStorage.getItem(PREFIX + key));
 }
 
 /**
@@ -24,11 +30,7 @@ export function read(key) {
  * @returns {any} what was written as JSON; null if there is none, or it is no JSON
  */
 export function readObject(key) {
-  try {
-    return JSON.parse(read(key) ?? 'null');
-  } catch {
-    return null;
-  }
+  return attempt(() => JSON.parse(read(key) ?? 'null'));
 }
 
 /**
@@ -37,23 +39,34 @@ export function readObject(key) {
  */
 export function write(key, value) {
   if (isClosed) return;
-  unstored.set(key, value);
-  try {
-    localStorage.setItem(PREFIX + key, value);
-    unstored.delete(key);
-  } catch {
-    // Only this page has it.
-  }
+  const isLasting = put(() => localStorage, key, value);
+  if (isLasting) attempt(() => sessionStorage.removeItem(PREFIX + key));
+  if (isLasting || put(() => sessionStorage, key, value)) unstored.delete(key);
+  else unstored.set(key, value);
+  if (isLasting || !WRITTEN.test(key)) atRisk.delete(key);
+  else atRisk.add(key);
+  onRisk?.(atRisk.size > 0);
 }
 
 /** @param {string} key */
 export function remove(key) {
   unstored.delete(key);
-  try {
-    localStorage.removeItem(PREFIX + key);
-  } catch {
-    // There is nothing to remove then.
-  }
+  atRisk.delete(key);
+  attempt(() => sessionStorage.removeItem(PREFIX + key));
+  attempt(() => localStorage.removeItem(PREFIX + key));
+  onRisk?.(atRisk.size > 0);
+}
+
+/** Whether something that the user wrote would be lost with this window. */
+export function isAtRisk() {
+  return atRisk.size > 0;
+}
+
+/** @param {(isAtRisk: boolean) => void} listener  called on each change of what is stored */
+export function watchRisk(listener) {
+  onRisk = listener;
+  for (const key of keys()) if (WRITTEN.test(key) && attempt(() => localStorage.getItem(PREFIX + key)) !== read(key)) atRisk.add(key);
+  listener(isAtRisk());
 }
 
 /**
@@ -65,7 +78,7 @@ export function keysOf(start) {
 }
 
 /**
- * @param {string} user
+ * @param {string} user  their id
  * @returns {string[]} the keys of everything that is stored for them: the user comes second in each
  */
 export function keysOfUser(user) {
@@ -88,13 +101,34 @@ export function onChangedElsewhere(listener) {
   });
 }
 
+/** @returns {string[]} */
 function keys() {
-  /** @type {string[]} */
-  let stored = [];
+  const stored = [() => localStorage, () => sessionStorage].flatMap((storage) => attempt(() => Object.keys(storage())) ?? []);
+  const own = stored.filter((key) => key.startsWith(PREFIX)).map((key) => key.slice(PREFIX.length));
+  return [...new Set([...own, ...unstored.keys()])];
+}
+
+/**
+ * @param {() => Storage} storage
+ * @param {string} key
+ * @param {string} value
+ */
+function put(storage, key, value) {
+  return attempt(() => {
+    storage().setItem(PREFIX + key, value);
+    return true;
+  }) === true;
+}
+
+/**
+ * @template Value
+ * @param {() => Value} use  of a storage, which is full, switched off or missing if this raises
+ * @returns {Value | null}
+ */
+function attempt(use) {
   try {
-    stored = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
+    return use();
   } catch {
-    // There is none.
+    return null;
   }
-  return [...new Set([...stored.map((key) => key.slice(PREFIX.length)), ...unstored.keys()])];
 }

@@ -101,6 +101,33 @@ interface Refusal {
   retry_after?: number;
 }
 
+/** What a message in the composer replies to. */
+interface Quoted {
+  seq: number;
+  name: string;
+  excerpt: string;
+}
+
+/** A message that is being edited. */
+interface Edit {
+  seq: number;
+  /** the text that the room shows */
+  before: string;
+  /** the text in the composer */
+  message: string;
+  excerpt: string;
+  /** the newest event that the author's view of the message took into account */
+  asOf: number;
+}
+
+/** What the user is writing. */
+interface Written {
+  draft?: string;
+  reply?: Quoted | null;
+  edit?: Edit | null;
+  isQuestion?: boolean;
+}
+
 /** A message and its elements in the log. */
 interface Row {
   message: ShownMessage;
@@ -219,16 +246,22 @@ interface OutgoingCallbacks {
   send: OutboxCallbacks['send'];
   onOverdue: OutboxCallbacks['onOverdue'];
   onHeldUp: OutboxCallbacks['onHeldUp'];
-  onAccepted: (command: Command) => void;
+  /** `seq` is that of its event. */
+  onAccepted: (command: Command, seq: number) => void;
   /** A command was refused that is no message, so the page shows the former state again. */
   onFailed: () => void;
+  /** An edit was refused, because its message has changed in another window. Returns whether the user can go on with it. */
+  onStaleEdit: (target: number, message: string) => boolean;
 }
 
 interface ComposerCallbacks {
   /** of the user and the room */
   storageKey: string;
   onMessage: (message: { message: string; reply_to?: number; question?: true; anonymous?: true }) => void;
-  onEdit: (target: number, message: string) => void;
+  /** `asOf` is the newest event that the author's view of the message took into account. */
+  onEdit: (target: number, message: string, asOf: number) => void;
+  /** Another edit is open, and its changes are not sent: the new one has not been begun. */
+  onEditOpen: (discard: () => void) => void;
   /** The user wants to edit their last message. */
   onEditLast: () => void;
   onTyping: () => void;

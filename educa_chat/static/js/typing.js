@@ -13,8 +13,8 @@ const SHOWN_FOR_MS = 5000;
 export function typingReporter(report) {
   let reportedAt = -Infinity;
   return () => {
-    if (Date.now() - reportedAt < REPORT_EVERY_MS) return;
-    reportedAt = Date.now();
+    if (performance.now() - reportedAt < REPORT_EVERY_MS) return;
+    reportedAt = performance.now();
     report();
   };
 }

@@ -9,7 +9,7 @@ export class Unread {
   /** @type {number[]} the seqs of the messages that came while the page was hidden */
   #missed = [];
   #title = document.title;
-  #reportedAt = 0;
+  #reportedAt = -Infinity;
   /** @type {number | undefined} until the next report */
   #timer;
   #log;
@@ -73,10 +73,15 @@ export class Unread {
     }
   }
 
+  /** @param {number} seq  of a message that was deleted: nobody has to read it any more */
+  removed(seq) {
+    this.#miss(this.#missed.filter((missed) => missed !== seq));
+  }
+
   /** Reports soon, if the reader sees the newest message. */
   look() {
     if (this.#timer !== undefined || document.hidden || !this.#isNews()) return;
-    this.#timer = setTimeout(() => this.#reportNow(), Math.max(0, this.#reportedAt + REPORT_EVERY_MS - Date.now()));
+    this.#timer = setTimeout(() => this.#reportNow(), Math.max(0, this.#reportedAt + REPORT_EVERY_MS - performance.now()));
   }
 
   #isNews() {
@@ -88,7 +93,7 @@ export class Unread {
     this.#timer = undefined;
     if (!this.#isNews() || !this.#report(this.#newest())) return;
     this.#marker = this.#newest();
-    this.#reportedAt = Date.now();
+    this.#reportedAt = performance.now();
   }
 
   #leave() {

@@ -39,8 +39,10 @@ function textsIn(storageKey) {
       .filter((entry) => entry?.command)
       .sort((one, other) => (one.datetime < other.datetime ? -1 : 1))
       .map(({ command }) => command.message ?? command.reason),
-    storage.read(`draft:${storageKey}`),
-    storage.readObject(`edit:${storageKey}`)?.message,
+    ...storage.keysOf(`draft:${storageKey}:`).flatMap((key) => {
+      const { draft, edit } = storage.readObject(key) ?? {};
+      return [draft, edit?.message];
+    }),
   ].filter((text) => text);
 }
 

@@ -1,3 +1,4 @@
+import { serverNow } from '../clock.js';
 import { buttonEl, byId, el } from '../dom.js';
 import { momentOf } from '../dates.js';
 import { load as loadJson } from '../history.js';
@@ -50,7 +51,7 @@ export class Muted {
     // The button that had the focus is gone. Without this the focus would move to the top of the page.
     if (hadFocus) (this.#list.querySelector('button') ?? this.#panel.querySelector('a'))?.focus();
     if (!muted.length) return;
-    const left = Date.parse(muted[0].until) - Date.now();
+    const left = Date.parse(muted[0].until) - serverNow();
     this.#timer = setTimeout(() => this.load(), Math.min(Math.max(left, 0) + 500, MAX_TIMER_MS));
   }
 

@@ -20,8 +20,8 @@ interface EventKind {
   systemMessage?: (event: Frame, people: { user: string; nameOf: (user: string) => string }) => string;
   /** Changes whatever else it changes in the page. */
   receive?: (event: Frame, page: RoomPage) => void;
-  /** Called when the server has stored the reader's own command. */
-  accepted?: (page: RoomPage) => void;
+  /** Called when the server has stored the reader's own command; `seq` is that of its event. */
+  accepted?: (page: RoomPage, command: Command, seq: number) => void;
   /** how the reader gives the command */
   action?: MessageAction;
 }
@@ -68,6 +68,8 @@ interface RoomPage {
   notifications: import('../part.js').Part<any, import('../notifications/notifications.js').Notifications>;
   muted: import('../part.js').Part<any, import('../class/muted.js').Muted>;
   reports: import('../part.js').Part<any, import('../class/reports.js').Reports>;
+  /** Returns a message, which may have to be loaded. */
+  find: (seq: number) => Promise<ShownMessage | undefined>;
   /** Returns whether an event came after the socket was opened, and not in a replay. */
   isLive: (seq: number) => boolean;
 }

@@ -1,5 +1,6 @@
 /** Messages: sending one, changing its text, deleting it. */
 
+import { serverNow } from '../clock.js';
 import { ask, dialogById } from '../popover.js';
 
 const EDITABLE_FOR_MS = 24 * 3600_000;
@@ -20,7 +21,7 @@ const edit = {
   icon: 'M4 20h4L19 9l-4-4L4 16v4ZM13 7l4 4',
   rank: 30,
   may: isEditable,
-  run: (message, { composer }) => composer.edit(message),
+  run: (message, { composer, outgoing }) => composer.edit(outgoing.optimistic(message)),
 };
 
 /** @type {MessageAction} */
@@ -58,7 +59,8 @@ export const KINDS = [
     action: edit,
     looksPending: true,
     change: (_, { message, html, mentions, mentions_all }) => ({ message, html, mentions, mentions_all, edited: true }),
-    receive: ({ target }, { pins }) => pins.whenOpened((opened) => opened.refresh(target)),
+    receive: ({ target }, page) => follow(target, page),
+    accepted: ({ composer }, { target = 0 }, seq) => composer.stored(target, seq),
   },
   {
     name: 'deleted',
@@ -66,7 +68,10 @@ export const KINDS = [
     action: remove,
     changesAnswers: true,
     change: () => ({ message: '', html: '', deleted: true, reactions: [], ...UNMARKED }),
-    receive: ({ target }, { pins, reports, notifications }) => {
+    receive: ({ target }, page) => {
+      const { pins, reports, notifications, unread } = page;
+      follow(target, page);
+      unread.removed(target);
       pins.whenOpened((opened) => opened.set(target, false));
       reports.whenOpened((opened) => opened.set(target, false));
       notifications.whenOpened((opened) => opened.forget(target));
@@ -75,9 +80,22 @@ export const KINDS = [
 ];
 
 /**
+ * Shows what a message says now wherever its text is quoted.
+ *
+ * @param {number} target
+ * @param {RoomPage} page
+ */
+async function follow(target, { pins, composer, find }) {
+  pins.whenOpened((opened) => opened.refresh(target));
+  if (!composer.isAbout(target)) return;
+  const message = await find(target).catch(() => undefined);
+  if (message) composer.follow(message);
+}
+
+/**
  * @param {ShownMessage} message
  * @param {Reader} reader
  */
 function isEditable({ own, datetime, deleted }, { mayWrite }) {
-  return !deleted && own && mayWrite && Date.now() - Date.parse(datetime) < EDITABLE_FOR_MS;
+  return !deleted && own && mayWrite && serverNow() - Date.parse(datetime) < EDITABLE_FOR_MS;
 }

@@ -1,4 +1,4 @@
-import { atEachMidnight } from '../calendar.js';
+import { onNewDay } from '../calendar.js';
 import { byId } from '../dom.js';
 import { text } from '../strings.js';
 import { Announcer } from './announcer.js';
@@ -70,7 +70,11 @@ export class LogView {
   constructor(callbacks) {
     this.#callbacks = callbacks;
     this.#log.addEventListener('click', (event) => this.#click(event));
-    atEachMidnight(() => this.#rows.renameDays());
+    onNewDay(() => this.#rows.renameDays());
+  }
+
+  get element() {
+    return this.#log;
   }
 
   /** The seq of the oldest message that is shown. */

@@ -2,10 +2,9 @@ import { el } from '../dom.js';
 import { avatar } from '../names.js';
 import { contentOf } from '../content.js';
 import { exactTimeOf, timeOf } from '../dates.js';
+import { excerptOf } from '../excerpt.js';
 import { chipsOf } from '../reactions/chips.js';
 import { text } from '../strings.js';
-
-const EXCERPT = 120;
 
 let made = 0;
 
@@ -106,13 +105,8 @@ function quoteOf(seq, target) {
   quote.append(el('span', 'unseen', text('message.reply', { name: target.name })));
   const name = el('bdi', 'quote-name', target.name);
   name.ariaHidden = 'true';
-  quote.append(name, ' ', el('bdi', '', target.deleted ? text('message.deleted') : excerptOf(target.message)));
+  quote.append(name, ' ', el('bdi', '', excerptOf(target)));
   return quote;
-}
-
-/** @param {string} message */
-export function excerptOf(message) {
-  return [...message.slice(0, 2 * EXCERPT)].slice(0, EXCERPT).join('').replace(/\s+/g, ' ');
 }
 
 /**

@@ -1,5 +1,6 @@
+import { serverNow } from '../clock.js';
 import { byId } from '../dom.js';
-import { excerptOf } from '../log/message-element.js';
+import { excerptOf } from '../excerpt.js';
 import * as storage from '../storage.js';
 import { text } from '../strings.js';
 
@@ -37,11 +38,12 @@ export class Notifications {
    * @param {object} how
    * @param {number | string} how.room
    * @param {string} how.user
+   * @param {number} how.userId
    * @param {(seq: number) => Promise<boolean>} how.isOwn  whether a message is the reader's
    * @param {(seq: number) => void} how.onChoice  leads to the message
    */
-  constructor({ room, user, isOwn, onChoice }) {
-    this.#key = `notifications:${user}`;
+  constructor({ room, user, userId, isOwn, onChoice }) {
+    this.#key = `notifications:${userId}`;
     this.#room = room;
     this.#user = user;
     this.#isOwn = isOwn;
@@ -74,7 +76,7 @@ export class Notifications {
     const { seq, own, datetime, mentions, mentions_all: mentionsAll, reply_to: target } = message;
     const reason = mentions?.includes(this.#user) ? 'mention' : mentionsAll ? 'mention_all' : target ? 'reply' : '';
     if (this.#state !== 'on' || !reason || own || isHere()) return;
-    if (!isLive && Date.now() - Date.parse(datetime) > FRESH) return;
+    if (!isLive && serverNow() - Date.parse(datetime) > FRESH) return;
     this.#waiting.set(seq, setTimeout(() => this.#tell(message, reason), TOLD_AFTER));
   }
 
@@ -103,7 +105,7 @@ export class Notifications {
     const room = document.querySelector('h1')?.textContent ?? '';
     try {
       const shown = new Notification(text(`notifications.${reason}`, { name, room }), {
-        body: excerptOf(message.message),
+        body: excerptOf(message),
         dir: 'auto',
         // The windows of one browser show it once.
         tag: `educa-chat:${this.#room}:${seq}`,

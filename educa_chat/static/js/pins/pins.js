@@ -1,6 +1,6 @@
 import { buttonEl, byId, el } from '../dom.js';
+import { excerptOf } from '../excerpt.js';
 import { PIN, icon } from '../icons.js';
-import { excerptOf } from '../log/message-element.js';
 
 /** The bar with the pinned messages, the newest first. Each leads to its message in the log. */
 export class Pins {
@@ -57,10 +57,10 @@ export class Pins {
 
   #show() {
     const known = [...this.#seqs].sort((one, other) => other - one).flatMap((seq) => this.#messages.get(seq) ?? []);
-    const pins = known.filter(({ deleted }) => !deleted).map(({ seq, name, message }) => {
+    const pins = known.filter(({ deleted }) => !deleted).map((message) => {
       const pin = buttonEl();
-      pin.append(icon(PIN), el('strong', '', name), ' ', el('bdi', '', excerptOf(message)));
-      pin.addEventListener('click', () => this.#onShow(seq));
+      pin.append(icon(PIN), el('strong', '', message.name), ' ', el('bdi', '', excerptOf(message)));
+      pin.addEventListener('click', () => this.#onShow(message.seq));
       const item = el('li');
       item.append(pin);
       return item;
