@@ -17,7 +17,7 @@ from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
 from educa_chat.chat_socket import SocketServices
 from educa_chat.errors import SettingsInvalid
-from educa_chat.handlers import api, audit, health, keys, pages, reports, static, websocket
+from educa_chat.handlers import api, audit, health, keys, pages, reports, roster, static, websocket
 from educa_chat.handlers.access import end_turns
 from educa_chat.handlers.connections import Connections, check_requests
 from educa_chat.handlers.middleware import (
@@ -138,6 +138,8 @@ def _route(app: web.Application, settings: Settings, identity: Identity) -> None
             web.get("/chat/room/{course}/audit.csv", audit.file),
             web.get("/chat/room/{course}/reports/", reports.queue),
             web.post("/chat/room/{course}/reports/", reports.deal),
+            web.get("/chat/course/{course}/roster/", roster.page),
+            web.post("/chat/course/{course}/roster/", roster.change),
             web.get("/ws/chat/room/{course}/", websocket.room_socket, allow_head=False),
             web.get("/health/live", health.live),
             web.get("/health/ready", health.ready),

@@ -225,6 +225,20 @@ def _build_parser() -> _Parser:
         "let a deactivated user sign in again",
         "educa-chat user reactivate ana",
     )
+    promote = command(
+        user,
+        "promote",
+        _on_own_database(_promote),
+        "make a user an administrator, who also teaches every course",
+        "educa-chat user promote alba",
+    )
+    demote = command(
+        user,
+        "demote",
+        _on_own_database(_demote),
+        "make an administrator an ordinary user",
+        "educa-chat user demote alba",
+    )
     rename = command(
         user,
         "rename",
@@ -241,7 +255,7 @@ def _build_parser() -> _Parser:
         "print a link with which a user can choose a password and sign in, once within a day",
         "educa-chat user link ana",
     )
-    for added in (add, password, link, deactivate, reactivate, rename):
+    for added in (add, password, link, deactivate, reactivate, rename, promote, demote):
         added.add_argument("username")
     list_users = command(user, "list", _on_database(_list_users), "list the users", "educa-chat user list --json")
 
@@ -479,6 +493,20 @@ async def _reactivate(database: Database, _: Settings, arguments: argparse.Names
 
     await reactivate(database, arguments.username)
     print(f"reactivated {arguments.username}")
+
+
+async def _promote(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.accounts import promote
+
+    await promote(database, arguments.username)
+    print(f"{arguments.username} is an administrator now")
+
+
+async def _demote(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.accounts import demote
+
+    await demote(database, arguments.username)
+    print(f"{arguments.username} is no longer an administrator")
 
 
 async def _rename_user(database: Database, _: Settings, arguments: argparse.Namespace) -> None:

@@ -65,6 +65,14 @@ class OwnerFixed(EducaChatError):
     """The owner of a course teaches it as long as they own it."""
 
 
+class LastAdministrator(EducaChatError):
+    """The only active administrator can't be deactivated or lose their rights."""
+
+
+class SessionStale(EducaChatError):
+    """The user has to sign in again before they may do this."""
+
+
 class PlatformOwned(EducaChatError):
     """The tables belong to a learning platform, and only the platform may write to them."""
 

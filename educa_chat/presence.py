@@ -125,6 +125,13 @@ class Presence:
             self._conceals_students = conceals
             self._schedule_broadcast()
 
+    @property
+    def online(self) -> frozenset[int]:
+        """The ids of the people in the room, as far as this process knows them."""
+        return frozenset(person.id for person in self._sockets_of).union(
+            *(received.roster.people for received in self._received.values())
+        )
+
     def join(self, member: Member) -> None:
         """Count `member`, and soon send them who is online."""
         self._members[member] = None
@@ -232,8 +239,7 @@ class Presence:
 
     def _signal(self) -> PresenceSignal:
         rosters = [received.roster for received in self._received.values()]
-        ids = {person.id for person in self._sockets_of}.union(*(roster.people for roster in rosters))
-        count = len(ids) + sum(roster.others for roster in rosters)
+        count = len(self.online) + sum(roster.others for roster in rosters)
         if count > NAMED_PEOPLE:
             return PresenceSignal(count=count)
         named = {person.user: person.name for roster in rosters for person in roster.named}

@@ -136,7 +136,7 @@ async def found_messages(request: web.Request) -> web.Response:
     visitor = await api_visitor(request)
     membership = await membership_of(request, visitor, course)
     words = request.query.get("q", "")
-    if not words.strip() or len(words) > MAX_QUERY or not _is_storable(words):
+    if not words.strip() or len(words) > MAX_QUERY or not is_storable(words):
         raise web.HTTPBadRequest
     take(request.app[SEARCHES], visitor)
     reader = Reader(visitor.user_id, membership.role.is_staff)
@@ -150,7 +150,7 @@ async def members(request: web.Request) -> web.Response:
     visitor = await api_visitor(request)
     await membership_of(request, visitor, course)
     prefix = request.query.get("q", "").strip()
-    if len(prefix) > MAX_PREFIX or not _is_storable(prefix):
+    if len(prefix) > MAX_PREFIX or not is_storable(prefix):
         raise web.HTTPBadRequest
     take(request.app[MEMBER_LOOKUPS], visitor)
     found = await find_members(request.app[DATABASE], course, prefix)
@@ -207,6 +207,6 @@ def _time_zone(name: str) -> tzinfo:
         return UTC
 
 
-def _is_storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
     """Return whether Postgres accepts the text: it refuses NUL and lone surrogates."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

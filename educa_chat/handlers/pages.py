@@ -9,6 +9,7 @@ from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.keys import DATABASE, MARKERS, SETTINGS
 from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, render
 from educa_chat.protocol import json_id
+from educa_chat.storage.administration import is_administrator
 from educa_chat.storage.courses import course_page, courses_of
 
 
@@ -39,6 +40,9 @@ async def my_courses(request: web.Request) -> web.Response:
         request,
         "courses.html",
         courses=[course for course in shown if not course["is_archived"]],
+        # Beside a Django site, users and courses are administered there.
+        may_administer=not request.app[SETTINGS].auth.django_secret_key
+        and await is_administrator(request.app[DATABASE], visitor.user_id),
         archived=[course for course in shown if course["is_archived"]],
     )
 

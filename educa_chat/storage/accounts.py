@@ -6,13 +6,15 @@ from typing import NamedTuple
 
 import asyncpg
 
-from educa_chat.errors import PlatformOwned, RecordExists, RecordMissing
+from educa_chat.errors import LastAdministrator, PlatformOwned, RecordExists, RecordMissing
 from educa_chat.storage.access_changes import notify
+from educa_chat.storage.admin_log import record
 from educa_chat.storage.names import USERNAME_CHARACTERS, require_name
 from educa_chat.storage.pool import Database, Queries
 
 DISPLAY_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
 """The full name of the row `u` of auth_user, or the username if there is none."""
+_ADMINISTRATORS = "select id from auth_user where is_superuser and is_active order by id"
 
 
 class Account(NamedTuple):
@@ -83,52 +85,59 @@ async def add_user(
     first_name: str = "",
     last_name: str = "",
     is_superuser: bool = False,
+    by: int | None = None,
 ) -> int:
     """Add a user with an already hashed `password` and return the id. Raises RecordExists, NameRefused."""
     require_name(first_name)
     require_name(last_name)
     try:
-        user_id: int = await database.fetchval(
-            "insert into auth_user (username, password, first_name, last_name, email,"
-            " is_superuser, is_staff, is_active, date_joined)"
-            " values ($1, $2, $3, $4, '', $5, $5, true, now()) returning id",
-            username,
-            password,
-            first_name,
-            last_name,
-            is_superuser,
-        )
+        async with database.connection() as connection, connection.transaction():
+            user_id: int = await connection.fetchval(
+                "insert into auth_user (username, password, first_name, last_name, email,"
+                " is_superuser, is_staff, is_active, date_joined)"
+                " values ($1, $2, $3, $4, '', $5, $5, true, now()) returning id",
+                username,
+                password,
+                first_name,
+                last_name,
+                is_superuser,
+            )
+            await record(connection, by, "user.added", user_id=user_id)
     except asyncpg.UniqueViolationError:
         raise RecordExists(f"the user {username} exists already") from None
     return user_id
 
 
-async def set_password(database: Database, username: str, password: str) -> None:
+async def set_password(database: Database, username: str, password: str, *, by: int | None = None) -> None:
     """Store an already hashed `password`, which ends the user's sessions. Raises RecordMissing."""
-    await _change(database, username, "update auth_user set password = $2 where id = $1", password)
+    await _change(database, by, "user.password_set", username, "password = $2", password)
 
 
-async def deactivate(database: Database, username: str) -> None:
-    """Deactivate a user and close their connections in every process. Raises RecordMissing."""
-    await _change(database, username, "update auth_user set is_active = false where id = $1")
+async def deactivate(database: Database, username: str, *, by: int | None = None) -> None:
+    """Deactivate a user and close their connections in every process. Raises RecordMissing, LastAdministrator."""
+    await _change(database, by, "user.deactivated", username, "is_active = false", may_end_rights=True)
 
 
-async def reactivate(database: Database, username: str) -> None:
+async def reactivate(database: Database, username: str, *, by: int | None = None) -> None:
     """Let a deactivated user sign in again. Raises RecordMissing."""
-    await _change(database, username, "update auth_user set is_active = true where id = $1")
+    await _change(database, by, "user.reactivated", username, "is_active = true")
 
 
-async def rename(database: Database, username: str, first_name: str, last_name: str) -> None:
+async def promote(database: Database, username: str, *, by: int | None = None) -> None:
+    """Make a user an administrator, who also teaches every course. Raises RecordMissing."""
+    await _change(database, by, "user.promoted", username, "is_superuser = true, is_staff = true")
+
+
+async def demote(database: Database, username: str, *, by: int | None = None) -> None:
+    """Make an administrator an ordinary user. Raises RecordMissing, LastAdministrator."""
+    await _change(database, by, "user.demoted", username, "is_superuser = false, is_staff = false", may_end_rights=True)
+
+
+async def rename(database: Database, username: str, first_name: str, last_name: str, *, by: int | None = None) -> None:
     """Give a user another name, which they have in messages from now on. Raises RecordMissing, NameRefused."""
     require_name(first_name)
     require_name(last_name)
-    await _change(
-        database,
-        username,
-        "update auth_user set first_name = $2, last_name = $3 where id = $1",
-        first_name,
-        last_name,
-    )
+    await _change(database, by, "user.renamed", username, "first_name = $2, last_name = $3", first_name, last_name)
 
 
 async def find_user_id(database: Database, username: str) -> int:
@@ -182,7 +191,25 @@ async def change_profile(database: Database, user_id: int, first_name: str, last
     await notify(database, "user", str(user_id))
 
 
-async def _change(database: Database, username: str, sql: str, *arguments: str) -> None:
+async def _change(
+    database: Database,
+    by: int | None,
+    action: str,
+    username: str,
+    assignments: str,
+    *arguments: str,
+    may_end_rights: bool = False,
+) -> None:
+    """Change a user, record that the user `by` did it (None: the command line), and notify every process.
+
+    Raises RecordMissing, and LastAdministrator if nobody would be one any more.
+    """
     user_id = await find_user_id(database, username)
-    await database.execute(sql, user_id, *arguments)
-    await notify(database, "user", str(user_id))
+    async with database.connection() as connection, connection.transaction():
+        # Of two administrators who take each other's rights at the same time, the second waits here.
+        had_administrators = may_end_rights and await connection.fetch(f"{_ADMINISTRATORS} for update")
+        await connection.execute(f"update auth_user set {assignments} where id = $1", user_id, *arguments)
+        if had_administrators and not await connection.fetch(_ADMINISTRATORS):
+            raise LastAdministrator(f"{username} is the only active administrator: make somebody else one first")
+        await record(connection, by, action, user_id=user_id)
+        await notify(connection, "user", str(user_id))

@@ -1,17 +1,39 @@
 """What an administrator lists and changes: the users, the courses, and who is in a course."""
 
-from typing import NamedTuple
+import json
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from educa_chat.errors import RecordMissing
 from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id, refuse_platform
 from educa_chat.storage.admin_log import record
-from educa_chat.storage.courses import MAX_COURSE_ID, Member
+from educa_chat.storage.courses import MAX_COURSE_ID, Member, word_pattern
 from educa_chat.storage.names import require_title
 from educa_chat.storage.pool import Database
+from educa_chat.storage.sessions import end_sessions
 
 REMOVAL_TIMEOUT_S = 600.0
+
+
+class AdminEntry(NamedTuple):
+    """One action of an administrator or a teacher. Users have their current names, or none if they are deleted."""
+
+    id: int
+    at: datetime
+    action: str
+    """Such as `course.archived`."""
+    actor: int | None
+    """The id of the user who did it; None: it was done on the command line."""
+    actor_name: str
+    username: str
+    """Whom it was about; empty if nobody."""
+    user_name: str
+    course: int | None
+    title: str
+    """The course's current title, or the one it had before it was removed."""
+    details: dict[str, Any]
 
 
 class ListedUser(NamedTuple):
@@ -35,6 +57,15 @@ class ListedCourse(NamedTuple):
     is_archived: bool
 
 
+_COURSES = (
+    "select c.id, c.title, u.username,"
+    " (select count(*) from educa_chat.staff s where s.course = c.id),"
+    " (select count(*) from courses_course_students s where s.course_id = c.id),"
+    " exists (select from educa_chat.room r where r.course = c.id and r.archived) as is_archived"
+    " from courses_course c join auth_user u on u.id = c.owner_id"
+)
+
+
 async def list_users(database: Database) -> list[ListedUser]:
     """Return all users, by username."""
     rows = await database.fetch(
@@ -45,13 +76,7 @@ async def list_users(database: Database) -> list[ListedUser]:
 
 async def list_courses(database: Database) -> list[ListedCourse]:
     """Return all courses, by title."""
-    rows = await database.fetch(
-        "select c.id, c.title, u.username,"
-        " (select count(*) from educa_chat.staff s where s.course = c.id),"
-        " (select count(*) from courses_course_students s where s.course_id = c.id),"
-        " exists (select from educa_chat.room r where r.course = c.id and r.archived)"
-        " from courses_course c join auth_user u on u.id = c.owner_id order by c.title, c.id"
-    )
+    rows = await database.fetch(f"{_COURSES} order by c.title, c.id")
     return [ListedCourse(*row) for row in rows]
 
 
@@ -170,3 +195,117 @@ async def remove_course(database: Database, course: int, *, by: int | None = Non
         # A trigger deletes what belongs to the room. A long history takes a while.
         await connection.execute("delete from courses_course where id = $1", course, timeout=REMOVAL_TIMEOUT_S)
         await notify(connection, "course", str(course))
+
+
+async def read_admin_log(database: Database, *, before: int | None, limit: int) -> list[AdminEntry]:
+    """Return the newest `limit` entries with an id < `before`, newest first."""
+    rows = await database.fetch(
+        "select e.id, e.at, e.action, e.actor,"
+        f" coalesce((select {DISPLAY_NAME} from auth_user u where u.id = e.actor), '') as actor_name,"
+        " coalesce((select username from auth_user where id = e.user_id), e.details ->> 'username', '') as username,"
+        f" coalesce((select {DISPLAY_NAME} from auth_user u where u.id = e.user_id), '') as user_name,"
+        " e.course,"
+        " coalesce((select title from courses_course where id = e.course), e.details ->> 'title', '') as title,"
+        " e.details from educa_chat.admin_entry e where e.id < $1 order by e.id desc limit $2",
+        before if before is not None else 2**63 - 1,
+        limit,
+    )
+    return [AdminEntry(**dict(row) | {"details": json.loads(row["details"])}) for row in rows]
+
+
+# The administration pages.
+
+
+class Person(NamedTuple):
+    """A user, as an administrator sees them."""
+
+    id: int
+    username: str
+    name: str
+    first_name: str
+    last_name: str
+    is_active: bool
+    is_superuser: bool
+
+
+class NamedCourse(NamedTuple):
+    """A course that names a user, and their role in it."""
+
+    id: int
+    title: str
+    role: Role
+    is_archived: bool
+
+
+_PERSON = f"u.id, u.username, {DISPLAY_NAME}, u.first_name, u.last_name, u.is_active, u.is_superuser"
+
+
+async def is_administrator(database: Database, user_id: int) -> bool:
+    """Return whether the user is an active superuser."""
+    return bool(await database.fetchval("select is_superuser and is_active from auth_user where id = $1", user_id))
+
+
+async def search_people(database: Database, words: str, *, offset: int, limit: int) -> tuple[list[Person], int]:
+    """Return a part of the users by username, and how many there are in all.
+
+    Only those whose username or e-mail address, or a word of whose name, begins with `words`; accents and case make no
+    difference.
+    """
+    condition = "(u.username || ' ' || u.first_name || ' ' || u.last_name || ' ' || u.email) ~ $1"
+    rows = await database.fetch(
+        f"select {_PERSON} from auth_user u where {condition} order by u.username limit $2 offset $3",
+        word_pattern(words),
+        limit,
+        offset,
+    )
+    total: int = await database.fetchval(f"select count(*) from auth_user u where {condition}", word_pattern(words))
+    return [Person(*row) for row in rows], total
+
+
+async def read_person(database: Database, user_id: int) -> Person | None:
+    """Return a user, or None if there is none."""
+    row = await database.fetchrow(f"select {_PERSON} from auth_user u where u.id = $1", user_id)
+    return Person(*row) if row else None
+
+
+async def courses_naming(database: Database, user_id: int) -> list[NamedCourse]:
+    """Return the courses that name an active user, by title."""
+    rows = await database.fetch(
+        "select c.id, c.title, max(m.role)::text,"
+        " coalesce((select archived from educa_chat.room where course = c.id), false)"
+        " from educa_chat.membership() m join courses_course c on c.id = m.course"
+        " where m.user_id = $1 and m.is_named group by c.id, c.title order by c.title, c.id",
+        user_id,
+    )
+    return [NamedCourse(id, title, Role(role), is_archived) for id, title, role, is_archived in rows]
+
+
+async def end_all_sessions(database: Database, username: str, *, by: int | None = None) -> None:
+    """Sign a user out everywhere. Raises RecordMissing."""
+    user_id = await find_user_id(database, username)
+    async with database.connection() as connection, connection.transaction():
+        await end_sessions(connection, user_id)
+        await record(connection, by, "user.signed_out", user_id=user_id)
+
+
+async def search_courses(database: Database, words: str, *, offset: int, limit: int) -> tuple[list[ListedCourse], int]:
+    """Return a part of the courses by title, the archived ones last, and how many there are in all.
+
+    Only those with a word in their title that begins with `words`; accents and case make no difference.
+    """
+    rows = await database.fetch(
+        f"{_COURSES} where c.title ~ $1 order by is_archived, c.title, c.id limit $2 offset $3",
+        word_pattern(words),
+        limit,
+        offset,
+    )
+    total: int = await database.fetchval(
+        "select count(*) from courses_course c where c.title ~ $1", word_pattern(words)
+    )
+    return [ListedCourse(*row) for row in rows], total
+
+
+async def read_course(database: Database, course: int) -> ListedCourse | None:
+    """Return a course, or None if there is none."""
+    row = await database.fetchrow(f"{_COURSES} where c.id = $1", course)
+    return ListedCourse(*row) if row else None

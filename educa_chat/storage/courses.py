@@ -105,13 +105,50 @@ async def find_members(database: Database, course: int, prefix: str) -> list[Mem
         f" ) named group by user_id) found join auth_user u on u.id = found.user_id where {matches}"
         f" order by found.role desc, u.username = $3 desc, u.id limit {FOUND_MEMBERS}",
         course,
-        _word_pattern(prefix),
+        word_pattern(prefix),
         prefix,
     )
     return [Member(username, name, Role(role)) for username, name, role in rows]
 
 
-def _word_pattern(prefix: str) -> str:
+class RosterMember(NamedTuple):
+    """A member of a course, as its staff see them."""
+
+    id: int
+    username: str
+    name: str
+    role: Role
+    is_owner: bool
+
+
+async def search_roster(
+    database: Database, course: int, words: str, *, offset: int, limit: int
+) -> tuple[list[RosterMember], int]:
+    """Return a part of everybody whom `course` names, the highest roles first, and how many there are in all.
+
+    Only those whose username, or a word of whose name, begins with `words`; accents and case make no difference.
+    """
+    found = (
+        " from (select user_id, max(role) as role from educa_chat.membership() where course = $1 and is_named"
+        "  group by user_id) m join auth_user u on u.id = m.user_id"
+        " where (u.username || ' ' || u.first_name || ' ' || u.last_name) ~ $2"
+    )
+    rows = await database.fetch(
+        f"select u.id, u.username, {DISPLAY_NAME} as name, m.role::text,"
+        f" u.id = (select owner_id from courses_course where id = $1) as is_owner {found}"
+        " order by m.role desc, is_owner desc, name, u.username limit $3 offset $4",
+        course,
+        word_pattern(words),
+        limit,
+        offset,
+    )
+    total: int = await database.fetchval(f"select count(*) {found}", course, word_pattern(words))
+    return [
+        RosterMember(id, username, name, Role(role), is_owner) for id, username, name, role, is_owner in rows
+    ], total
+
+
+def word_pattern(prefix: str) -> str:
     """Return a Postgres regular expression for texts with a word that begins with `prefix`, in any case and accents.
 
     This is far cheaper than removing the accents from every name.

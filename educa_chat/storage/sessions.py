@@ -12,7 +12,7 @@ import msgspec
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.storage.access_changes import CHANNEL, notify
 from educa_chat.storage.accounts import DISPLAY_NAME
-from educa_chat.storage.pool import Database
+from educa_chat.storage.pool import Database, Queries
 
 
 class Visitor(msgspec.Struct, frozen=True):
@@ -79,6 +79,23 @@ async def end_session(database: Database, visitor: Visitor) -> None:
     """Delete a session, and notify every process."""
     await database.execute("delete from educa_chat.session where digest = sha256($1)", visitor.session_id.encode())
     await notify(database, "user", str(visitor.user_id))
+
+
+async def end_sessions(connection: Queries, user_id: int) -> None:
+    """Delete all sessions of a user, and notify every process."""
+    await connection.execute("delete from educa_chat.session where user_id = $1", user_id)
+    await notify(connection, "user", str(user_id))
+
+
+async def signed_in_within(database: Database, visitor: Visitor, minutes: int) -> bool:
+    """Return whether the visitor's session began within the last `minutes`."""
+    return bool(
+        await database.fetchval(
+            "select created_at > now() - make_interval(mins => $2) from educa_chat.session where digest = sha256($1)",
+            visitor.session_id.encode(),
+            minutes,
+        )
+    )
 
 
 async def find_visitors(database: Database, session_ids: Collection[str]) -> list[Visitor]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from educa_chat.errors import RecordMissing
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id
+from educa_chat.storage.admin_log import record
 from educa_chat.storage.pool import Connection, Database
 
 PATH = "/chat/sign-in/link/"
@@ -40,13 +41,14 @@ def link_url(site_url: str, token: str) -> str:
     return f"{site_url}{PATH}?token={token}"
 
 
-async def make_link(database: Database, username: str) -> str:
+async def make_link(database: Database, username: str, *, by: int | None = None) -> str:
     """Make a new link for an active user and return its token. The user's earlier link ends. Raises RecordMissing."""
     user_id = await find_user_id(database, username)
-    async with database.connection() as connection:
+    async with database.connection() as connection, connection.transaction():
         tokens = await make_links(connection, [user_id])
-    if user_id not in tokens:
-        raise RecordMissing(f"{username} is deactivated: reactivate them first")
+        if user_id not in tokens:
+            raise RecordMissing(f"{username} is deactivated: reactivate them first")
+        await record(connection, by, "user.link_made", user_id=user_id)
     return tokens[user_id]
 
 

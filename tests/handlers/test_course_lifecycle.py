@@ -10,8 +10,14 @@ import pytest_asyncio
 from educa_chat.errors import PlatformOwned, RecordMissing
 from educa_chat.events.registry import BY_COMMAND_NAME
 from educa_chat.handlers.keys import DATABASE
-from educa_chat.storage.admin_log import read_admin_log
-from educa_chat.storage.administration import archive_course, list_courses, remove_course, rename_course, restore_course
+from educa_chat.storage.administration import (
+    archive_course,
+    list_courses,
+    read_admin_log,
+    remove_course,
+    rename_course,
+    restore_course,
+)
 from educa_chat.storage.courses import add_course
 from tests.serving import Chatter, Classroom, Person, Server, add_classroom, add_person
 

@@ -1,0 +1,46 @@
+"""Long lists on pages without scripts: a search, and a part of what it found."""
+
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from educa_chat.handlers.api import is_storable, query_number
+
+ROWS_A_PAGE = 50
+MAX_WORDS = 100
+_MAX_PAGE = 10**6
+
+
+class Listing(NamedTuple):
+    """Which part of a list a page shows."""
+
+    words: str
+    """What the list was searched for; empty: it is shown whole."""
+    number: int
+    """The number of the page, from 1 on."""
+
+    @classmethod
+    def of(cls, request: web.Request) -> "Listing":
+        """Read `q` and `page` from the query. Raises HTTPBadRequest."""
+        words = request.query.get("q", "").strip()
+        number = query_number(request, "page")
+        if len(words) > MAX_WORDS or not is_storable(words):
+            raise web.HTTPBadRequest
+        return cls(words, min(max(1, number or 1), _MAX_PAGE))
+
+    @property
+    def offset(self) -> int:
+        return (self.number - 1) * ROWS_A_PAGE
+
+    def context(self, total: int) -> dict[str, Any]:
+        """Return what templates show of it, if the whole list has `total` rows."""
+        return {
+            "words": self.words,
+            "total": total,
+            "earlier": self._link(self.number - 1) if self.number > 1 else None,
+            "later": self._link(self.number + 1) if self.offset + ROWS_A_PAGE < total else None,
+        }
+
+    def _link(self, number: int) -> str:
+        return "?" + urlencode(({"q": self.words} if self.words else {}) | {"page": str(number)})

@@ -1,0 +1,90 @@
+"""The people of a course: its instructors may change them, and its assistants see them. It works without scripts."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import web
+
+from educa_chat.handlers.access import course_id, instructor_of, page_visitor, staff_of
+from educa_chat.handlers.changes import failure_of, see_other
+from educa_chat.handlers.csrf import is_own_form, posted_form
+from educa_chat.handlers.keys import DATABASE, HUB
+from educa_chat.handlers.listing import ROWS_A_PAGE, Listing
+from educa_chat.handlers.pages import course_url, room_url
+from educa_chat.handlers.rendering import COURSES_PATH, render
+from educa_chat.protocol import Role
+from educa_chat.storage.accounts import is_platform_owned, normalise_username
+from educa_chat.storage.courses import Membership, enrol, search_roster, unenrol
+from educa_chat.storage.sessions import Visitor
+
+
+def roster_url(course: int) -> str:
+    return f"{course_url(course)}roster/"
+
+
+async def page(request: web.Request) -> web.Response:
+    course = course_id(request)
+    visitor = await page_visitor(request)
+    return await _show(request, visitor, await staff_of(request, visitor, course))
+
+
+async def change(request: web.Request) -> web.Response:
+    """Add somebody, change their role, or remove them, as the form says."""
+    course = course_id(request)
+    visitor = await page_visitor(request)
+    membership = await instructor_of(request, visitor, course)
+    if not await is_own_form(request):
+        raise web.HTTPForbidden
+    form = await posted_form(request)
+    act = form.get("act", "")
+    if act not in _CHANGES:
+        raise web.HTTPBadRequest
+    username = normalise_username(form.get("username", ""))
+    if failure := await failure_of(_CHANGES[act](request, visitor, course, username, form)):
+        return await _show(request, visitor, membership, failure=failure, named=username)
+    if username == visitor.username:
+        # They may have lost their access to this page.
+        return see_other(COURSES_PATH)
+    return see_other(f"{request.path}?done={act}")
+
+
+async def _enrol(request: web.Request, visitor: Visitor, course: int, username: str, form: Mapping[str, str]) -> None:
+    role = form.get("role", "")
+    if role not in list(Role):
+        raise web.HTTPBadRequest
+    await enrol(request.app[DATABASE], username, course, Role(role), by=visitor.user_id)
+
+
+async def _unenrol(request: web.Request, visitor: Visitor, course: int, username: str, _: Mapping[str, str]) -> None:
+    await unenrol(request.app[DATABASE], username, course, by=visitor.user_id)
+
+
+_CHANGES: dict[str, Callable[[web.Request, Visitor, int, str, Mapping[str, str]], Awaitable[None]]] = {
+    "add": _enrol,
+    "role": _enrol,
+    "remove": _unenrol,
+}
+
+
+async def _show(
+    request: web.Request, visitor: Visitor, membership: Membership, *, failure: str = "", named: str = ""
+) -> web.Response:
+    course, database = membership.course, request.app[DATABASE]
+    listing = Listing.of(request)
+    members, total = await search_roster(database, course, listing.words, offset=listing.offset, limit=ROWS_A_PAGE)
+    room = await request.app[HUB].enter(course)
+    return await render(
+        request,
+        "roster.html",
+        status=422 if failure else 200,
+        title=membership.title,
+        course_url=course_url(course),
+        room_url=room_url(course),
+        members=members,
+        online=room.presence.online if room is not None else frozenset(),
+        may_change=membership.role is Role.INSTRUCTOR,
+        is_site=await is_platform_owned(database),
+        failure=failure,
+        named=named,
+        done=request.query.get("done", ""),
+        **listing.context(total),
+    )

@@ -1,0 +1,411 @@
+"""The pages under /admin/, where the administrators of a stand-alone chat manage its users and courses.
+
+They work without scripts. Administrators are the superusers. Beside a Django site, these pages don't exist.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from aiohttp import web
+
+from educa_chat.errors import NameRefused, SessionStale
+from educa_chat.handlers.access import course_id, page_visitor, sign_in_url
+from educa_chat.handlers.api import query_number
+from educa_chat.handlers.changes import failure_of, see_other
+from educa_chat.handlers.csrf import is_own_form, posted_form
+from educa_chat.handlers.keys import DATABASE, SETTINGS
+from educa_chat.handlers.listing import ROWS_A_PAGE, Listing
+from educa_chat.handlers.rendering import COURSES_PATH, render
+from educa_chat.handlers.roster import roster_url
+from educa_chat.people.passwords import make_unusable_password
+from educa_chat.protocol import Role
+from educa_chat.storage import accounts, administration, courses
+from educa_chat.storage.names import require_username
+from educa_chat.storage.pool import Database
+from educa_chat.storage.sessions import Visitor, signed_in_within
+from educa_chat.storage.sign_in_links import LIFE_HOURS, link_url, make_link
+
+PATH = "/admin/"
+FRESH_MINUTES = 10
+"""How long after signing in an administrator may do what can't be undone, or what gives somebody their own rights."""
+
+
+class _Change(NamedTuple):
+    """What the post of a form may change, with everything that the change needs."""
+
+    request: web.Request
+    database: Database
+    by: Visitor
+    form: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        return self.form.get(name, "").strip()
+
+    async def require_fresh_session(self) -> None:
+        """Raise SessionStale unless the administrator has signed in within FRESH_MINUTES."""
+        if not await signed_in_within(self.database, self.by, FRESH_MINUTES):
+            raise SessionStale
+
+
+def set_up(app: web.Application) -> None:
+    """Add the routes of the pages."""
+    app.router.add_get(PATH, _home)
+    app.router.add_get(f"{PATH}people/", _people)
+    app.router.add_get(f"{PATH}people/add/", _new_person)
+    app.router.add_post(f"{PATH}people/add/", _add_person)
+    app.router.add_get(f"{PATH}people/{{user}}/", _person)
+    app.router.add_post(f"{PATH}people/{{user}}/", _change_person)
+    app.router.add_get(f"{PATH}courses/", _courses)
+    app.router.add_get(f"{PATH}courses/add/", _new_course)
+    app.router.add_post(f"{PATH}courses/add/", _add_course)
+    app.router.add_get(f"{PATH}courses/{{course}}/", _course)
+    app.router.add_post(f"{PATH}courses/{{course}}/", _change_course)
+    app.router.add_get(f"{PATH}courses/{{course}}/remove/", _removal)
+    app.router.add_post(f"{PATH}courses/{{course}}/remove/", _remove_course)
+    app.router.add_get(f"{PATH}log/", _log)
+
+
+async def _administrator(request: web.Request) -> Visitor:
+    """Return the visitor of a page. Raises HTTPFound to the sign-in form, and HTTPForbidden unless they administer."""
+    visitor = await page_visitor(request)
+    if not await administration.is_administrator(request.app[DATABASE], visitor.user_id):
+        raise web.HTTPForbidden
+    return visitor
+
+
+async def _posted(request: web.Request) -> _Change:
+    """Return what an administrator has posted. Raises like `_administrator`, and HTTPForbidden for another's form."""
+    visitor = await _administrator(request)
+    if not await is_own_form(request):
+        raise web.HTTPForbidden
+    return _Change(request, request.app[DATABASE], visitor, await posted_form(request))
+
+
+def _done(path: str, done: str) -> web.Response:
+    """Return a redirect to a page that says what was done."""
+    return see_other(f"{path}?done={done}")
+
+
+async def _show(
+    request: web.Request, template: str, section: str, *, failure: str = "", **context: Any
+) -> web.Response:
+    return await render(
+        request,
+        template,
+        status=422 if failure else 200,
+        section=section,
+        failure=failure,
+        done=request.query.get("done", ""),
+        fresh_minutes=FRESH_MINUTES,
+        sign_in_again=sign_in_url(request, request.rel_url.raw_path),
+        **context,
+    )
+
+
+async def _home(request: web.Request) -> web.Response:
+    return web.Response(status=302, headers={"Location": f"{PATH}people/"})
+
+
+# People
+
+
+async def _people(request: web.Request) -> web.Response:
+    await _administrator(request)
+    listing = Listing.of(request)
+    people, total = await administration.search_people(
+        request.app[DATABASE], listing.words, offset=listing.offset, limit=ROWS_A_PAGE
+    )
+    return await _show(request, "admin_people.html", "people", people=people, **listing.context(total))
+
+
+async def _new_person(request: web.Request) -> web.Response:
+    await _administrator(request)
+    return await _show(request, "admin_person_new.html", "people", form={})
+
+
+async def _add_person(request: web.Request) -> web.Response:
+    change = await _posted(request)
+    username = accounts.normalise_username(change.text("username"))
+    try:
+        require_username(username)
+    except NameRefused:
+        return await _show(request, "admin_person_new.html", "people", form=change.form, failure="username")
+    failure = await failure_of(
+        accounts.add_user(
+            change.database,
+            username,
+            make_unusable_password(),
+            first_name=change.text("first_name"),
+            last_name=change.text("last_name"),
+            by=change.by.user_id,
+        )
+    )
+    if failure:
+        failure = "taken" if failure == "exists" else failure
+        return await _show(request, "admin_person_new.html", "people", form=change.form, failure=failure)
+    return _done(f"{PATH}people/{await accounts.find_user_id(change.database, username)}/", "person_added")
+
+
+async def _read_person(request: web.Request) -> administration.Person:
+    text = request.match_info["user"]
+    if not re.fullmatch(r"[1-9][0-9]{0,9}", text, re.ASCII) or int(text) >= 2**31:
+        raise web.HTTPNotFound
+    person = await administration.read_person(request.app[DATABASE], int(text))
+    if person is None:
+        raise web.HTTPNotFound
+    return person
+
+
+async def _person(request: web.Request) -> web.Response:
+    visitor = await _administrator(request)
+    return await _show_person(request, visitor, await _read_person(request))
+
+
+async def _show_person(
+    request: web.Request, visitor: Visitor, person: administration.Person, *, failure: str = "", link: str = ""
+) -> web.Response:
+    database = request.app[DATABASE]
+    response = await _show(
+        request,
+        "admin_person.html",
+        "people",
+        failure=failure,
+        person=person,
+        is_self=person.id == visitor.user_id,
+        courses=await administration.courses_naming(database, person.id),
+        roster_url=roster_url,
+        link=link,
+        link_hours=LIFE_HOURS,
+    )
+    if link:
+        # The link is shown once. No other page learns it.
+        response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+async def _rename(change: _Change, person: administration.Person) -> None:
+    await accounts.rename(
+        change.database, person.username, change.text("first_name"), change.text("last_name"), by=change.by.user_id
+    )
+
+
+async def _deactivate(change: _Change, person: administration.Person) -> None:
+    await accounts.deactivate(change.database, person.username, by=change.by.user_id)
+
+
+async def _reactivate(change: _Change, person: administration.Person) -> None:
+    await accounts.reactivate(change.database, person.username, by=change.by.user_id)
+
+
+async def _sign_out(change: _Change, person: administration.Person) -> None:
+    await administration.end_all_sessions(change.database, person.username, by=change.by.user_id)
+
+
+async def _promote(change: _Change, person: administration.Person) -> None:
+    await change.require_fresh_session()
+    await accounts.promote(change.database, person.username, by=change.by.user_id)
+
+
+async def _demote(change: _Change, person: administration.Person) -> None:
+    await accounts.demote(change.database, person.username, by=change.by.user_id)
+
+
+async def _enrol(change: _Change, person: administration.Person) -> None:
+    course = await administration.find_course(change.database, change.text("course"))
+    role = change.text("role")
+    if role not in list(Role):
+        raise web.HTTPBadRequest
+    await courses.enrol(change.database, person.username, course, Role(role), by=change.by.user_id)
+
+
+_PERSON_CHANGES: dict[str, Callable[[_Change, administration.Person], Awaitable[None]]] = {
+    "rename": _rename,
+    "deactivate": _deactivate,
+    "reactivate": _reactivate,
+    "sign_out": _sign_out,
+    "promote": _promote,
+    "demote": _demote,
+    "enrol": _enrol,
+}
+
+
+async def _change_person(request: web.Request) -> web.Response:
+    change = await _posted(request)
+    person = await _read_person(request)
+    act = change.text("act")
+    if act == "link":
+        return await _make_link(change, person)
+    if act not in _PERSON_CHANGES:
+        raise web.HTTPBadRequest
+    if failure := await failure_of(_PERSON_CHANGES[act](change, person)):
+        if act == "enrol" and failure == "missing":
+            failure = "course_missing"
+        return await _show_person(request, change.by, person, failure=failure)
+    if act == "demote" and person.id == change.by.user_id:
+        return see_other(COURSES_PATH)
+    return _done(request.path, act)
+
+
+async def _make_link(change: _Change, person: administration.Person) -> web.Response:
+    """Show a new sign-in link, in the answer to the post itself: it must not be in an address or be stored."""
+    token = ""
+
+    async def make() -> None:
+        nonlocal token
+        if person.is_superuser:
+            await change.require_fresh_session()
+        token = await make_link(change.database, person.username, by=change.by.user_id)
+
+    failure = await failure_of(make())
+    settings = change.request.app[SETTINGS].server
+    site_url = settings.public_url or f"{change.request.scheme}://{change.request.host}"
+    link = link_url(site_url.rstrip("/"), token) if token else ""
+    return await _show_person(change.request, change.by, person, failure=failure, link=link)
+
+
+# Courses
+
+
+async def _courses(request: web.Request) -> web.Response:
+    await _administrator(request)
+    listing = Listing.of(request)
+    found, total = await administration.search_courses(
+        request.app[DATABASE], listing.words, offset=listing.offset, limit=ROWS_A_PAGE
+    )
+    return await _show(request, "admin_courses.html", "courses", courses=found, **listing.context(total))
+
+
+async def _new_course(request: web.Request) -> web.Response:
+    await _administrator(request)
+    return await _show(request, "admin_course_new.html", "courses", form={})
+
+
+async def _add_course(request: web.Request) -> web.Response:
+    change = await _posted(request)
+    course = 0
+
+    async def add() -> None:
+        nonlocal course
+        course = await courses.add_course(
+            change.database,
+            change.text("title"),
+            change.text("owner"),
+            subject=change.text("subject"),
+            overview=change.text("overview"),
+            by=change.by.user_id,
+        )
+
+    if failure := await failure_of(add()):
+        return await _show(request, "admin_course_new.html", "courses", form=change.form, failure=failure)
+    return _done(f"{PATH}courses/{course}/", "course_added")
+
+
+async def _read_course(request: web.Request) -> administration.ListedCourse:
+    course = await administration.read_course(request.app[DATABASE], course_id(request))
+    if course is None:
+        raise web.HTTPNotFound
+    return course
+
+
+async def _course(request: web.Request) -> web.Response:
+    await _administrator(request)
+    return await _show_course(request, await _read_course(request))
+
+
+async def _show_course(request: web.Request, course: administration.ListedCourse, *, failure: str = "") -> web.Response:
+    return await _show(
+        request,
+        "admin_course.html",
+        "courses",
+        failure=failure,
+        course=course,
+        course_url=f"{PATH}courses/{course.id}/",
+        roster_url=roster_url(course.id),
+    )
+
+
+async def _rename_course(change: _Change, course: int) -> None:
+    await administration.rename_course(change.database, course, change.text("title"), by=change.by.user_id)
+
+
+async def _change_owner(change: _Change, course: int) -> None:
+    await administration.change_owner(change.database, course, change.text("owner"), by=change.by.user_id)
+
+
+async def _archive_course(change: _Change, course: int) -> None:
+    await administration.archive_course(change.database, course, by=change.by.user_id)
+
+
+async def _restore_course(change: _Change, course: int) -> None:
+    await administration.restore_course(change.database, course, by=change.by.user_id)
+
+
+_COURSE_CHANGES: dict[str, Callable[[_Change, int], Awaitable[None]]] = {
+    "rename": _rename_course,
+    "owner": _change_owner,
+    "archive": _archive_course,
+    "restore": _restore_course,
+}
+
+
+async def _change_course(request: web.Request) -> web.Response:
+    change = await _posted(request)
+    course = await _read_course(request)
+    act = change.text("act")
+    if act not in _COURSE_CHANGES:
+        raise web.HTTPBadRequest
+    if failure := await failure_of(_COURSE_CHANGES[act](change, course.id)):
+        return await _show_course(request, course, failure=failure)
+    return _done(request.path, f"course_{act}")
+
+
+async def _removal(request: web.Request) -> web.Response:
+    """Ask for the title of the course, or first for signing in again."""
+    visitor = await _administrator(request)
+    is_fresh = await signed_in_within(request.app[DATABASE], visitor, FRESH_MINUTES)
+    return await _show_removal(request, await _read_course(request), failure="" if is_fresh else "stale")
+
+
+async def _show_removal(
+    request: web.Request, course: administration.ListedCourse, *, failure: str = ""
+) -> web.Response:
+    return await _show(
+        request,
+        "admin_course_remove.html",
+        "courses",
+        failure=failure,
+        course=course,
+        course_url=f"{PATH}courses/{course.id}/",
+    )
+
+
+async def _remove_course(request: web.Request) -> web.Response:
+    change = await _posted(request)
+    course = await _read_course(request)
+
+    async def remove() -> None:
+        await change.require_fresh_session()
+        await administration.remove_course(change.database, course.id, by=change.by.user_id)
+
+    failure = "not_confirmed" if change.text("title") != course.title.strip() else await failure_of(remove())
+    if failure:
+        return await _show_removal(request, course, failure=failure)
+    return _done(f"{PATH}courses/", "course_removed")
+
+
+# The log
+
+
+async def _log(request: web.Request) -> web.Response:
+    await _administrator(request)
+    entries = await administration.read_admin_log(
+        request.app[DATABASE], before=query_number(request, "before"), limit=ROWS_A_PAGE + 1
+    )
+    return await _show(
+        request,
+        "admin_log.html",
+        "log",
+        entries=entries[:ROWS_A_PAGE],
+        before=entries[ROWS_A_PAGE - 1].id if len(entries) > ROWS_A_PAGE else None,
+    )
