@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
+from educa_chat.cli_lti import add_lti_commands
 from educa_chat.errors import (
     ConfirmationMissing,
     DatabaseUnavailable,
@@ -309,6 +310,10 @@ def _build_parser() -> _Parser:
     owner.add_argument("username")
     for added in (list_users, list_courses, roster):
         added.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    lti = group("lti", "connect a stand-alone chat to learning platforms with LTI 1.3")
+    add_lti_commands(
+        lambda name, work, summary, examples: command(lti, name, _on_own_database(work), summary, examples), _print_list
+    )
     add_course = command(
         course,
         "add",

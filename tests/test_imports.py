@@ -32,7 +32,7 @@ LAYERS = [
     {"handlers"},
     {"people"},
     {"app"},
-    {"cli", "serve", "check", "demo", "__main__"},
+    {"cli", "cli_lti", "serve", "check", "demo", "__main__"},
 ]
 MODULES = sorted(path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py"))
 

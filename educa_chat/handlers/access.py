@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from educa_chat.handlers.embedding import ENDED_PATH, embedded_session
 from educa_chat.handlers.keys import MEMBERSHIPS, READING_TURNS, READS, SESSION_ID, SETTINGS, VISITORS
 from educa_chat.limits import RateLimit
 from educa_chat.log_lines import log_also
@@ -116,7 +117,9 @@ async def _membership_as(role: Role, request: web.Request, visitor: Visitor, cou
 
 
 def sign_in_url(request: web.Request, next_path: str) -> str:
-    """Return the address of the sign-in form that then leads to `next_path`."""
+    """Return the address of the sign-in form that then leads to `next_path`; in an embedded page, of what to do."""
+    if embedded_session(request) is not None:
+        return ENDED_PATH
     url = request.app[SETTINGS].auth.sign_in_url
     return f"{url}{'&' if '?' in url else '?'}next={quote(next_path, safe='/')}"
 
@@ -135,13 +138,18 @@ def origin_is_allowed(request: web.Request) -> bool:
     origins = request.headers.getall("Origin", [])
     if not origins:
         return True
+    return len(origins) == 1 and is_own_url(request, origins[0])
+
+
+def is_own_url(request: web.Request, url: str) -> bool:
+    """Return whether `url` has an allowed origin, and so leads to this site."""
     allowed = request.app[SETTINGS].server.origins or (f"{request.scheme}://{request.host}",)
-    origin = _origin(origins[0]) if len(origins) == 1 else None
+    origin = _origin(url)
     return origin is not None and any(_origin(one) == origin for one in allowed)
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:
-    """Return scheme, host and port, or None if `origin` isn't an origin, such as `null`."""
+    """Return scheme, host and port, or None if `url` has no origin, such as `null`."""
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)

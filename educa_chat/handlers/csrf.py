@@ -13,9 +13,12 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from educa_chat.handlers.access import origin_is_allowed
+from educa_chat.handlers.embedding import embedded_session, read_credential, use_session
 from educa_chat.handlers.keys import CSRF_KEYS, SESSION_ID, SETTINGS
 
 COOKIE = "educa_chat_csrf"
+EMBEDDED_SEED = "-" * 32
+"""The seed in embedded pages, which keep no cookies: their session alone, which is secret, makes a token theirs."""
 MAX_FIELDS = 16
 """Our forms have at most half as many."""
 BODY_TIMEOUT_S = 10.0
@@ -83,7 +86,20 @@ async def is_own_form(request: web.Request) -> bool:
     )
 
 
+async def use_posted_session(request: web.Request) -> bool:
+    """Let a form be posted by the embedded session that it contains. Return whether it contains one.
+
+    Only a page that keeps its session has it in its forms. Raises HTTPBadRequest.
+    """
+    session = read_credential((await posted_form(request)).get("session", ""), is_token=True)
+    if session is not None:
+        use_session(request, session)
+    return session is not None
+
+
 def _seed(request: web.Request) -> str | None:
+    if embedded_session(request) is not None:
+        return EMBEDDED_SEED
     seed = request.cookies.get(COOKIE, "")
     return seed if re.fullmatch(r"[A-Za-z0-9_-]{32}", seed) else None
 

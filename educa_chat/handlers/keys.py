@@ -60,6 +60,8 @@ SESSION_ID: web.AppKey[Callable[[web.Request], Awaitable[str | None]]] = web.App
 """Reads the session id of a request."""
 CSRF_KEYS: web.AppKey[Sequence[bytes]] = web.AppKey("CSRF_KEYS")
 """The first key signs, and signatures by any of them are accepted, as with the other keys."""
+FRAME_ANCESTORS: web.AppKey[Callable[[], Awaitable[str]]] = web.AppKey("FRAME_ANCESTORS")
+"""Returns the sites that may embed pages of sessions that a learning platform has started."""
 BUS_KEYS: web.AppKey[Sequence[bytes]] = web.AppKey("BUS_KEYS")
 PAGES = {language: web.AppKey(f"PAGES_{language}", jinja2.Environment) for language in LANGUAGES}
 """The templates, by language."""

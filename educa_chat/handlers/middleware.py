@@ -11,8 +11,10 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from educa_chat.errors import DatabaseUnavailable
+from educa_chat.handlers import embedding
 from educa_chat.handlers.addresses import find_client, list_elements, membership_test, parse_address
-from educa_chat.handlers.keys import SETTINGS
+from educa_chat.handlers.embedding import FORM_ACTION, FRAME_ANCESTOR
+from educa_chat.handlers.keys import FRAME_ANCESTORS, SETTINGS
 from educa_chat.handlers.rendering import render_anonymous, render_forbidden, translations_for
 from educa_chat.log_lines import logging_request
 
@@ -22,12 +24,12 @@ _ID: web.RequestKey[str] = web.RequestKey("ID")
 
 RETRY_AFTER_S = 2
 
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action {form_action}; base-uri 'none'; frame-ancestors {frame_ancestors}; "
+    "require-trusted-types-for 'script'; trusted-types educa-chat"
+)
 _HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'; "
-        "require-trusted-types-for 'script'; trusted-types educa-chat"
-    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -61,9 +63,24 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         response.headers["X-Request-ID"] = request[_ID]
     if response.status == 101:
         return
+    policy = _POLICY.format(
+        form_action=response.get(FORM_ACTION, "'self'"),
+        frame_ancestors=response.get(FRAME_ANCESTOR) or await _frame_ancestors(request),
+    )
+    response.headers.setdefault("Content-Security-Policy", policy)
     is_document = response.content_type == "text/html"
     for name, value in (_HEADERS | _DOCUMENT_HEADERS if is_document else _HEADERS).items():
         response.headers.setdefault(name, value)
+
+
+async def _frame_ancestors(request: web.Request) -> str:
+    """Return which sites may embed the answer: learning platforms, if it belongs to a session that one has started."""
+    if not request.path.startswith(embedding.PATH) and embedding.embedded_session(request) is None:
+        return "'self'"
+    try:
+        return await request.app[FRAME_ANCESTORS]() if FRAME_ANCESTORS in request.app else "'none'"
+    except DatabaseUnavailable:
+        return "'none'"
 
 
 def identify_requests(networks: Sequence[str]) -> Middleware:
@@ -189,7 +206,8 @@ def _json_answer(request: web.Request, status: int) -> web.Response:
         "message": explanations.get(status, _("Something went wrong.")),
     }
     if status == 401:
-        error["sign_in_url"] = request.app[SETTINGS].auth.sign_in_url
+        is_embedded = embedding.embedded_session(request) is not None
+        error["sign_in_url"] = embedding.ENDED_PATH if is_embedded else request.app[SETTINGS].auth.sign_in_url
     return web.json_response(
         {"error": error}, status=status, headers={"Cache-Control": "no-store"}, dumps=_compact_json
     )

@@ -4,13 +4,15 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from educa_chat.handlers.access import course_id, membership_of, page_visitor
+from educa_chat.handlers.access import course_id, membership_of, page_visitor, sign_in_url
 from educa_chat.handlers.csrf import is_own_form, posted_form
+from educa_chat.handlers.embedding import embedded_session
 from educa_chat.handlers.keys import DATABASE, MARKERS, SETTINGS
 from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, render
-from educa_chat.protocol import json_id
+from educa_chat.protocol import Role, json_id
 from educa_chat.storage.administration import is_administrator
 from educa_chat.storage.courses import course_page, courses_of
+from educa_chat.storage.lti_courses import find_roster
 
 
 def course_url(course: int) -> str:
@@ -64,17 +66,28 @@ async def course(request: web.Request) -> web.Response:
     )
 
 
+def embedded_room_url(course: int) -> str:
+    """Return the address of the room in a page that keeps its session itself, and posts it."""
+    return f"/lti/room/{course}/"
+
+
 async def room(request: web.Request) -> web.Response:
     """The room. A page whose scripts were not loaded posts the text in its composer, to find it in the new page."""
+    return await room_page(request, needs_token=request.method == "POST")
+
+
+async def room_page(request: web.Request, *, needs_token: bool) -> web.Response:
+    """Return the room for the visitor. With `needs_token`, the request is a form and has to have the form token."""
     course = course_id(request)
     visitor = await page_visitor(request)
     membership = await membership_of(request, visitor, course)
     written = ""
-    if request.method == "POST":
+    if needs_token:
         if not await is_own_form(request):
             raise web.HTTPForbidden
         written = (await posted_form(request)).get("message", "").replace("\r\n", "\n")
     courses = await courses_of(request.app[DATABASE], visitor.user_id)
+    session = embedded_session(request)
     return await render(
         request,
         "room.html",
@@ -86,9 +99,10 @@ async def room(request: web.Request) -> web.Response:
             for one in courses
             if not one.is_archived or one.id == course
         ],
-        sign_in_url=request.app[SETTINGS].auth.sign_in_url,
+        sign_in_url=sign_in_url(request, request.path),
+        has_roster=membership.role is Role.INSTRUCTOR and await find_roster(request.app[DATABASE], course) is not None,
         message_length=request.app[SETTINGS].limits.message_length,
-        room_url=room_url(course),
+        reload_url=embedded_room_url(course) if session and session.is_token else f"{room_url(course)}reload/",
         written=written,
         now=datetime.now(UTC).isoformat(),
     )

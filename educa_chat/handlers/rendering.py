@@ -12,6 +12,7 @@ from aiohttp import web
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.handlers.access import find_visitor, known_visitor
 from educa_chat.handlers.csrf import csrf_token, set_csrf_cookie
+from educa_chat.handlers.embedding import embedded_session
 from educa_chat.handlers.keys import PAGES, RENDERING, SETTINGS, STATIC_FILES, TRANSLATIONS
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.translations import negotiate_language
@@ -31,9 +32,16 @@ def translations_for(request: web.Request) -> NullTranslations:
 
 
 def language_of(request: web.Request) -> str:
-    """Return the language that the visitor has chosen if they are known already, or else the best for the browser."""
-    visitor = known_visitor(request)
-    return (visitor and visitor.language) or negotiate_language(request.headers.get("Accept-Language", ""))
+    """Return the language of the answer.
+
+    It is the one that the visitor has chosen if they are known already, or else the one that a platform has asked for
+    in a launch, or else the best for the browser.
+    """
+    if (visitor := known_visitor(request)) is not None and visitor.language:
+        return visitor.language
+    if (session := embedded_session(request)) is not None:
+        return session.language
+    return negotiate_language(request.headers.get("Accept-Language", ""))
 
 
 def render_strings(environments: Mapping[str, jinja2.Environment]) -> dict[str, bytes]:
@@ -91,6 +99,7 @@ def render_anonymous(request: web.Request, template: str, *, status: int = 200, 
             "courses_path": COURSES_PATH,
             "account_path": ACCOUNT_PATH,
             "sign_out_path": SIGN_OUT_PATH,
+            "embedded": embedded_session(request),
         },
         app_key=PAGES[language],
         status=status,
@@ -103,6 +112,6 @@ def render_anonymous(request: web.Request, template: str, *, status: int = 200, 
     return response
 
 
-def redirect(path: str) -> web.Response:
+def redirect(path: str, *, status: int = 302) -> web.Response:
     """Return a redirect to `path`."""
-    return web.Response(status=302, headers={"Location": path, "Cache-Control": "no-store"})
+    return web.Response(status=status, headers={"Location": path, "Cache-Control": "no-store"})

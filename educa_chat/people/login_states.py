@@ -19,6 +19,7 @@ from aiohttp import web
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from educa_chat.errors import TokenRefused
+from educa_chat.handlers.embedding import set_partitioned_cookie
 from educa_chat.storage.nonces import use_nonce
 from educa_chat.storage.pool import Database
 
@@ -60,8 +61,8 @@ class LoginStates:
     ) -> None:
         self._cookie = f"educa_chat_{purpose}"
         self._fernet = MultiFernet([Fernet(urlsafe_b64encode(key)) for key in keys])
-        self._same_site = same_site
-        self._is_secure = is_secure or same_site == "None"
+        self._is_embedded = same_site == "None"
+        self._is_secure = is_secure
         self._now = now
 
     def begin(self, data: Mapping[str, str]) -> tuple[str, Login, str]:
@@ -73,27 +74,18 @@ class LoginStates:
 
     def remember(self, response: web.StreamResponse, login: Login, secret: str) -> None:
         """Let the browser keep the secret in a cookie, which is partitioned if other sites may embed our pages."""
-        response.set_cookie(
-            self._cookie + login.cookie_name,
-            secret,
-            max_age=STATE_LIFE_S,
-            httponly=True,
-            secure=self._is_secure,
-            samesite=self._same_site,
-            partitioned=True if self._same_site == "None" else None,
-        )
+        self._set_cookie(response, login, secret, STATE_LIFE_S)
 
     def forget(self, response: web.StreamResponse, login: Login) -> None:
         """Delete the cookie of a login that has ended."""
-        response.set_cookie(
-            self._cookie + login.cookie_name,
-            "",
-            max_age=0,
-            httponly=True,
-            secure=self._is_secure,
-            samesite=self._same_site,
-            partitioned=True if self._same_site == "None" else None,
-        )
+        self._set_cookie(response, login, "", 0)
+
+    def _set_cookie(self, response: web.StreamResponse, login: Login, value: str, max_age_s: int) -> None:
+        name = self._cookie + login.cookie_name
+        if self._is_embedded:
+            set_partitioned_cookie(response, name, value, max_age_s)
+        else:
+            response.set_cookie(name, value, max_age=max_age_s, httponly=True, secure=self._is_secure, samesite="Lax")
 
     def read(self, state: str) -> Login:
         """Return the login of `state`. Raises TokenRefused if we didn't make it, or not within STATE_LIFE_S."""

@@ -6,6 +6,7 @@ that a name can't resolve to another address after the check, redirects are refu
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -135,7 +136,13 @@ class Outbound:
             host, _ = parts.hostname, parts.port
         except ValueError:
             host = None
-        if not host or parts.username is not None or not url.isascii() or any(character <= " " for character in url):
+        # The host also becomes part of a Content-Security-Policy.
+        if (
+            not host
+            or not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host)
+            or not re.fullmatch(r"[!-~]+", url)
+            or "@" in parts.netloc
+        ):
             raise OutboundFailed("an address isn't a valid URL")
         if parts.scheme == "https" or (parts.scheme == "http" and self._is_allowed_loopback(host)):
             return host

@@ -16,6 +16,7 @@ from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, r
 from educa_chat.people import admin_pages
 from educa_chat.people.account_page import AccountPage
 from educa_chat.people.link_page import LinkPage
+from educa_chat.people.lti.lti import Lti
 from educa_chat.people.openid_pages import OpenIdPages, SignOutPage, issuer_buttons
 from educa_chat.people.outbound import Outbound
 from educa_chat.people.own_accounts import BUSY_RETRY_AFTER_S, SIGN_IN_PATH, OwnAccounts, account_key
@@ -41,6 +42,7 @@ class OwnIdentity(OwnAccounts):
         self._outbound = Outbound(settings.outbound.private_networks)
         self._openid = OpenIdPages(settings, self, self._outbound)
         self._portals = PortalPages(settings, self)
+        self._lti = Lti(settings, self._outbound)
 
     def set_up(self, app: web.Application) -> None:
         for path in (SIGN_IN_PATH, PLATFORM_SIGN_IN_PATH):
@@ -51,6 +53,7 @@ class OwnIdentity(OwnAccounts):
         self._openid.set_up(app)
         self._portals.set_up(app)
         admin_pages.set_up(app)
+        self._lti.set_up(app)
         aiohttp_session.setup(
             app,
             EncryptedCookieStorage(
@@ -71,7 +74,7 @@ class OwnIdentity(OwnAccounts):
                 "issuers, portals: the users of this database belong to a Django site. Connect the site to the "
                 "provider, and set auth.django_secret_key"
             )
-        async with self._outbound.open(), super().connect(database):
+        async with self._outbound.open(), super().connect(database), self._lti.connect(database):
             yield
 
     async def sign_out_elsewhere(self, request: web.Request, visitor: Visitor) -> SignOutPage | None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import aiohttp_session
 from aiohttp import web
 
+from educa_chat.handlers import embedding
 from educa_chat.handlers.access import find_visitor
 from educa_chat.people.browsers import describe_browser
 from educa_chat.people.devices import Devices
@@ -52,6 +53,8 @@ class OwnAccounts:
             yield
 
     async def read_session_id(self, request: web.Request) -> str | None:
+        if (embedded := embedding.embedded_session(request)) is not None:
+            return embedded.session_id
         session_id = (await aiohttp_session.get_session(request)).get(SESSION_KEY)
         return session_id if isinstance(session_id, str) else None
 
@@ -88,6 +91,8 @@ class OwnAccounts:
             await self.sign_out(visitor)
         session = await aiohttp_session.new_session(request)
         session[SESSION_KEY] = session_id
+        if embedding.embedded_session(request) is not None:
+            embedding.forget(response)
         self.devices.remember(request, response, account_key(username), form_path or self._form_path)
         return session_id
 
@@ -95,4 +100,6 @@ class OwnAccounts:
         await sessions.end_session(self.database, visitor)
 
     async def forget(self, request: web.Request, response: web.Response) -> None:
+        if embedding.embedded_session(request) is not None:
+            embedding.forget(response)
         (await aiohttp_session.get_session(request)).invalidate()

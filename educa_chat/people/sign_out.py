@@ -4,7 +4,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from educa_chat.handlers.access import find_visitor
-from educa_chat.handlers.csrf import is_own_form, posted_form
+from educa_chat.handlers.csrf import is_own_form, posted_form, use_posted_session
+from educa_chat.handlers.embedding import ENDED_PATH, embedded_session
 from educa_chat.handlers.keys import SETTINGS
 from educa_chat.handlers.rendering import redirect, render_anonymous
 from educa_chat.people.identity import Identity
@@ -18,6 +19,7 @@ def sign_out_with(identity: Identity) -> Handler:
     """Return a handler that ends the visitor's session in every process."""
 
     async def sign_out(request: web.Request) -> web.Response:
+        await use_posted_session(request)
         is_own = await is_own_form(request)
         elsewhere = None
         if (visitor := await find_visitor(request)) is not None:
@@ -26,7 +28,9 @@ def sign_out_with(identity: Identity) -> Handler:
                 raise web.HTTPForbidden
             elsewhere = await identity.sign_out_elsewhere(request, visitor)
             await identity.sign_out(visitor)
-        if elsewhere is None:
+        if embedded_session(request) is not None:
+            response = redirect(ENDED_PATH)
+        elif elsewhere is None:
             response = redirect(request.app[SETTINGS].auth.sign_out_url)
         else:
             # No redirect: the policy of our pages lets a form lead only to this site (`form-action`).

@@ -116,7 +116,10 @@ async def _add_user(connection: Connection, username: str, first_name: str, last
         user_id: int | None = await connection.fetchval(
             "insert into auth_user (username, password, first_name, last_name, email,"
             " is_superuser, is_staff, is_active, date_joined)"
-            " values ($1, $2, $3, $4, '', false, false, true, now()) on conflict (username) do nothing returning id",
+            " select $1::text, $2, $3, $4, '', false, false, true, now()"
+            # Names that differ only in their case would be confused.
+            " where not exists (select from auth_user where lower(username) = lower($1::text))"
+            " on conflict (username) do nothing returning id",
             name,
             UNUSABLE_PASSWORD + secrets.token_urlsafe(24),
             first_name,

@@ -1,4 +1,5 @@
-import { Close, SUBPROTOCOL } from './protocol.js';
+import { subprotocols } from './embedded.js';
+import { Close } from './protocol.js';
 import { ApiRefusal } from './history.js';
 
 const SHORTEST_PAUSE = 500;
@@ -90,7 +91,7 @@ export class Connection {
   }
 
   #open() {
-    const socket = new WebSocket(this.#callbacks.url(), SUBPROTOCOL);
+    const socket = new WebSocket(this.#callbacks.url(), subprotocols());
     this.#socket = socket;
     this.#heardAt = Date.now();
     this.#deadline = setTimeout(() => this.reconnect(), WELCOME_WITHIN);

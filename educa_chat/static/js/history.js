@@ -1,3 +1,5 @@
+import { sessionHeaders } from './embedded.js';
+
 const TIMEOUT_MS = 15_000;
 
 /** An answer of the API other than 200. */
@@ -53,7 +55,7 @@ export async function loadPage(path, signal) {
 export async function load(path, signal) {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const response = await fetch(path, {
-    headers: { Accept: 'application/json' },
+    headers: { Accept: 'application/json', ...sessionHeaders() },
     cache: 'no-store',
     signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
   });

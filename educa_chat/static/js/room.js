@@ -5,6 +5,7 @@ import { serverNow, synchronise } from './clock.js';
 import { Composer } from './composer.js';
 import { Connection } from './connection.js';
 import { byId, pageData } from './dom.js';
+import { reload } from './embedded.js';
 import { EventStream } from './event-stream.js';
 import { kindOf, kindOfCommand } from './events/registry.js';
 import { loadMessages } from './history.js';
@@ -351,7 +352,7 @@ async function prepare(asksApi) {
   if (!stream.hasBegun) begin(await loadMessages(room, { limit: PAGE_SIZE }));
   else if (asksApi) await loadMessages(room, { limit: 1 });
   // Somebody has signed in again, and may be another user.
-  if (hasEnded) await new Promise(() => location.reload());
+  if (hasEnded) await new Promise(reload);
 }
 
 /** @param {Page} newest  of a history of which nothing is known yet */
@@ -409,7 +410,7 @@ function welcome(frame) {
   // Another user has signed in with this browser: what waits here is not theirs.
   if (me.id !== reader.id) return connection.stop('other-user');
   // Only the pages of instructors have what instructors need, and all of this page goes by the username.
-  if (me.role !== reader.role || me.user !== user) return location.reload();
+  if (me.role !== reader.role || me.user !== user) return reload();
   synchronise(frame.datetime);
   author = { name: me.name, role: me.role };
   composer.limitTo(limits.message_length);

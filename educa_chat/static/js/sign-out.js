@@ -3,6 +3,7 @@
  * Without a connection it asks as well, so this is loaded with the page.
  */
 
+import { reload } from './embedded.js';
 import './forget.js';
 import { cut } from './graphemes.js';
 import { ask } from './popover.js';
@@ -32,7 +33,7 @@ form.addEventListener('submit', async (event) => {
 
 // A page that the browser kept may show what its user may no longer see: it must not be seen before it is loaded anew.
 addEventListener('pagehide', ({ persisted }) => (document.documentElement.hidden = persisted));
-addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
+addEventListener('pageshow', ({ persisted }) => persisted && reload());
 
 /** @typedef {{room: string, text: string}} Unsent */
 

@@ -1,0 +1,259 @@
+"""The courses of learning platforms, and who is in them because a platform said so."""
+
+import hashlib
+from collections.abc import Collection
+from typing import NamedTuple
+
+import asyncpg
+
+from educa_chat.protocol import Role
+from educa_chat.storage.access_changes import CHANNEL
+from educa_chat.storage.external_people import tidy_name
+from educa_chat.storage.lti_platforms import Platform
+from educa_chat.storage.names import TITLE_CHARACTERS
+from educa_chat.storage.pool import Database
+
+ROSTER_EVERY_S = 3600
+ROSTER_LEASE_S = 300
+"""How long a process may take to fetch a roster before another one tries."""
+LAUNCH_DAYS = 7
+"""How long the roster can't lower a role that a launch has set."""
+
+_Connection = asyncpg.pool.PoolConnectionProxy
+
+
+class Roster(NamedTuple):
+    """The roster of a course that is due."""
+
+    course: int
+    platform: int
+    url: str
+
+
+class KnownMember(NamedTuple):
+    """A member of a course who is there because the platform said so."""
+
+    user_id: int
+    subject: str
+    name: tuple[str, str]
+    role: Role | None
+    """None if somebody has removed them here."""
+
+
+async def find_or_add_course(
+    database: Database, platform: Platform, deployment: str, context: str, *, title: str, roster_url: str | None
+) -> int:
+    """Return the course of a platform's course, with the title that it has there now. Adds it if there is none."""
+    title = tidy_name(title)[:TITLE_CHARACTERS].strip() or platform.name
+    digest = hashlib.sha256(f"{deployment}\0{context}".encode(errors="replace")).hexdigest()
+    key = (platform.id, deployment, context)
+    async with database.connection() as connection, connection.transaction():
+        row = await connection.fetchrow(
+            "select course, title, roster_url from educa_chat.lti_context x join courses_course c on c.id = x.course"
+            " where platform = $1 and deployment = $2 and context = $3",
+            *key,
+        )
+        if row is None:
+            await _add_course(connection, platform, f"lti-{platform.id}-{digest[:32]}", title)
+            row = await connection.fetchrow(
+                "insert into educa_chat.lti_context (course, platform, deployment, context, roster_url)"
+                " select id, $1, $2, $3, $5 from courses_course where slug = $4"
+                " on conflict (platform, deployment, context) do update set context = excluded.context"
+                " returning course, $6::text as title, roster_url",
+                *key,
+                f"lti-{platform.id}-{digest[:32]}",
+                roster_url,
+                title,
+            )
+        assert row is not None
+        course: int = row["course"]
+        if row["title"] != title:
+            await connection.execute("update courses_course set title = $2 where id = $1", course, title)
+            await connection.execute("select pg_notify($1, $2)", CHANNEL, f"course {course}")
+        if roster_url is not None and row["roster_url"] != roster_url:
+            await connection.execute(
+                "update educa_chat.lti_context set roster_url = $2 where course = $1", course, roster_url
+            )
+    return course
+
+
+async def _add_course(connection: "_Connection[asyncpg.Record]", platform: Platform, slug: str, title: str) -> None:
+    subject_id = await connection.fetchval(
+        "insert into courses_subject (title, slug) values ($1, $2)"
+        " on conflict (slug) do update set title = excluded.title returning id",
+        platform.name,
+        f"lti-{platform.id}",
+    )
+    # The slug is made from the platform's course, so two launches at once add one course.
+    await connection.execute(
+        "insert into courses_course (title, slug, overview, created, owner_id, subject_id)"
+        " values ($1, $2, '', now(), $3, $4) on conflict (slug) do nothing",
+        title,
+        slug,
+        platform.owner_id,
+        subject_id,
+    )
+
+
+async def note_launch(database: Database, course: int, user_id: int, role: Role) -> None:
+    """Let the user into `course` after a launch with `role`, which raises the role that they have, but never lowers it.
+
+    The first launch by an instructor makes the roster due.
+    """
+    async with database.connection() as connection, connection.transaction():
+        # Two launches of one person, or a launch and the roster, must not overtake each other.
+        await _lock_member(connection, course, user_id)
+        held = await _role_of(connection, course, user_id)
+        if held is None or not held.includes(role):
+            await _set_role(connection, course, user_id, role)
+        if held is None or role.includes(held):
+            await connection.execute(
+                "insert into educa_chat.lti_member values ($1, $2, now())"
+                " on conflict (course, user_id) do update set launched_at = excluded.launched_at",
+                course,
+                user_id,
+            )
+        if role is Role.INSTRUCTOR:
+            await connection.execute(
+                "update educa_chat.lti_context set roster_due_at = now()"
+                " where course = $1 and roster_due_at is null and roster_url is not null",
+                course,
+            )
+
+
+async def claim_roster(database: Database) -> Roster | None:
+    """Return a roster that is due, or None. For ROSTER_LEASE_S, no other process gets it."""
+    row = await database.fetchrow(
+        "update educa_chat.lti_context set roster_due_at = now() + make_interval(secs => $1) where course = ("
+        "  select course from educa_chat.lti_context x join educa_chat.lti_platform p on p.id = x.platform"
+        "  where roster_due_at <= now() and roster_url is not null and p.is_active"
+        "  order by roster_due_at limit 1 for update of x skip locked)"
+        " returning course, platform, roster_url",
+        ROSTER_LEASE_S,
+    )
+    return Roster(*row) if row else None
+
+
+async def find_roster(database: Database, course: int) -> Roster | None:
+    """Return the roster of `course`, or None if it has none that can be fetched."""
+    row = await database.fetchrow(
+        "select course, platform, roster_url from educa_chat.lti_context x"
+        " join educa_chat.lti_platform p on p.id = x.platform"
+        " where course = $1 and roster_url is not null and p.is_active",
+        course,
+    )
+    return Roster(*row) if row else None
+
+
+async def finish_roster(database: Database, course: int, *, is_fetched: bool) -> None:
+    """Note that the roster of `course` was fetched, or that this failed; it is due again in an hour."""
+    await database.execute(
+        "update educa_chat.lti_context set roster_due_at = now() + make_interval(secs => $2),"
+        " roster_fetched_at = case when $3 then now() else roster_fetched_at end where course = $1",
+        course,
+        ROSTER_EVERY_S,
+        is_fetched,
+    )
+
+
+async def known_members(database: Database, course: int, issuer: str) -> list[KnownMember]:
+    """Return the members of `course` whom the platform `issuer` has named."""
+    rows = await database.fetch(
+        "select m.user_id, p.subject, u.first_name, u.last_name,"
+        " (select max(role)::text from educa_chat.membership() where course = $1 and user_id = m.user_id and is_named)"
+        " from educa_chat.lti_member m join educa_chat.external_person p on p.user_id = m.user_id and p.issuer = $2"
+        " join auth_user u on u.id = m.user_id where m.course = $1",
+        course,
+        issuer,
+    )
+    return [
+        KnownMember(user_id, subject, (first, last), Role(role) if role else None)
+        for user_id, subject, first, last, role in rows
+    ]
+
+
+async def note_listed(database: Database, course: int, user_id: int, role: Role) -> None:
+    """Let a person of the roster into `course`. Lowers their role unless a launch has set it within LAUNCH_DAYS."""
+    async with database.connection() as connection, connection.transaction():
+        await _lock_member(connection, course, user_id)
+        held = await _role_of(connection, course, user_id)
+        is_recent = await connection.fetchval(
+            "select launched_at > now() - make_interval(days => $3) from educa_chat.lti_member"
+            " where course = $1 and user_id = $2",
+            course,
+            user_id,
+            LAUNCH_DAYS,
+        )
+        await connection.execute(
+            "insert into educa_chat.lti_member values ($1, $2, null) on conflict do nothing", course, user_id
+        )
+        if held is not role and not (held is not None and held.includes(role) and is_recent):
+            await _set_role(connection, course, user_id, role)
+
+
+async def remove_missing(database: Database, course: int, user_ids: Collection[int], since: float) -> int:
+    """Remove those of `user_ids` from `course` who haven't launched it after `since` (Unix time). Return how many.
+
+    Their open sockets are closed at once.
+    """
+    removed = 0
+    for user_id in user_ids:
+        async with database.connection() as connection, connection.transaction():
+            await _lock_member(connection, course, user_id)
+            if not await connection.fetchval(
+                "delete from educa_chat.lti_member where course = $1 and user_id = $2"
+                " and (launched_at is null or launched_at < to_timestamp($3)) returning true",
+                course,
+                user_id,
+                since,
+            ):
+                continue
+            await connection.execute("delete from educa_chat.staff where course = $1 and user_id = $2", course, user_id)
+            await connection.execute(
+                "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
+            )
+            await connection.execute("select pg_notify($1, $2)", CHANNEL, f"user {user_id}")
+            removed += 1
+    return removed
+
+
+async def _lock_member(connection: "_Connection[asyncpg.Record]", course: int, user_id: int) -> None:
+    await connection.execute("select pg_advisory_xact_lock(hashint8($1), $2)", course, user_id)
+
+
+async def _role_of(connection: "_Connection[asyncpg.Record]", course: int, user_id: int) -> Role | None:
+    role = await connection.fetchval(
+        "select max(role)::text from educa_chat.membership() where course = $1 and user_id = $2 and is_named",
+        course,
+        user_id,
+    )
+    return Role(role) if role else None
+
+
+async def _set_role(connection: "_Connection[asyncpg.Record]", course: int, user_id: int, role: Role) -> None:
+    """Give the user this role and no other, and let their sockets know."""
+    if role is Role.STUDENT:
+        await connection.execute("delete from educa_chat.staff where course = $1 and user_id = $2", course, user_id)
+        await connection.execute(
+            "insert into courses_course_students (course_id, user_id) values ($1, $2) on conflict do nothing",
+            course,
+            user_id,
+        )
+    else:
+        await connection.execute(
+            "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
+        )
+        await connection.execute(
+            "insert into educa_chat.staff (course, user_id, role) values ($1, $2, $3::text::educa_chat.role)"
+            " on conflict (course, user_id) do update set role = excluded.role",
+            course,
+            user_id,
+            role,
+        )
+    await connection.execute("select pg_notify($1, $2)", CHANNEL, f"user {user_id}")
+
+
+async def database_time(database: Database) -> float:
+    """Return the time of the database's clock (Unix time)."""
+    now: float = await database.fetchval("select extract(epoch from clock_timestamp())::float8")
+    return now

@@ -1,0 +1,300 @@
+"""The roster of a learning platform: who may enter, who may no longer, and what never empties a room."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from joserfc import jwk, jwt
+
+from educa_chat.people.lti import rosters
+from educa_chat.people.lti.rosters import Rosters
+from educa_chat.people.lti.tool import Tool
+from educa_chat.people.outbound import Outbound
+from educa_chat.settings import Settings
+from educa_chat.storage.administration import read_roster
+from educa_chat.storage.courses import enrol
+from educa_chat.storage.lti_courses import claim_roster, find_roster
+from educa_chat.storage.pool import Database, open_database
+from tests.conftest import Postgres
+from tests.lti_platform import LTI, MEMBERSHIP, ROSTER, FakePlatform, LtiUser, open_platform
+from tests.outside import LOOPBACK
+from tests.serving import TIMEOUT_S, Server, add_person, open_server, settings_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TEACHER = {"sub": "1", "given_name": "Clara", "family_name": "Benítez", LTI + "roles": [MEMBERSHIP + "Instructor"]}
+
+
+def member(id: str, role: str = "Learner", **others: Any) -> dict[str, Any]:
+    """A member as Moodle lists them, with short names of roles."""
+    return {"user_id": id, "roles": [role], "status": "Active", "name": f"Member {id}", **others}
+
+
+ALL = [member("1", "Instructor"), member("17"), member("18")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(postgres: Postgres) -> str:
+    return await postgres.create_chat_database()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def settings(url: str) -> Settings:
+    return settings_for(url, outbound_private_networks=",".join(LOOPBACK))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def database(url: str) -> AsyncIterator[Database]:
+    async with open_database(url, 4) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(settings: Settings) -> AsyncIterator[Server]:
+    async with open_server(settings) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fetcher(settings: Settings, database: Database) -> AsyncIterator[Rosters]:
+    async with Outbound(LOOPBACK).open() as outbound:
+        tool = Tool(settings, outbound)
+        async with tool.connect(database):
+            yield Rosters(tool)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def platform(database: Database) -> AsyncIterator[FakePlatform]:
+    async with open_platform() as opened:
+        await opened.register(database)
+        opened.pages = [ALL]
+        yield opened
+
+
+async def launch(user: LtiUser, platform: FakePlatform, **changes: Any) -> int:
+    status, path = await user.launch(platform, **changes)
+    assert status == 303, path
+    return int(path.split("/")[3])
+
+
+async def update(fetcher: Rosters, database: Database, course: int) -> bool:
+    roster = await find_roster(database, course)
+    assert roster is not None
+    return await fetcher.update(roster)
+
+
+async def members(database: Database, course: int) -> dict[str, str]:
+    """The members of the course, by their names."""
+    return {one.name: one.role for one in await read_roster(database, course)}
+
+
+async def test_the_first_launch_by_an_instructor_fetches_the_roster(
+    server: Server, platform: FakePlatform, database: Database
+) -> None:
+    platform.pages = [ALL[:2], ALL[2:]]
+    async with LtiUser(server.url) as ana, LtiUser(server.url) as clara:
+        course = await launch(ana, platform)
+        assert (
+            await database.fetchval("select roster_due_at from educa_chat.lti_context where course = $1", course)
+            is None
+        )
+        socket = await clara.enter(await launch(clara, platform, **TEACHER))
+        await socket.receive_until("welcome")
+        fetched = "select roster_fetched_at from educa_chat.lti_context where course = $1"
+        async with asyncio.timeout(TIMEOUT_S):
+            while not await database.fetchval(fetched, course):
+                await asyncio.sleep(0.02)
+    assert await members(database, course) == {
+        "Member 1": "instructor", "Member 17": "student", "Member 18": "student"
+    }  # fmt: skip
+    # It is due again in an hour.
+    assert await claim_roster(database) is None
+    minutes = "select extract(epoch from roster_due_at - now()) / 60 from educa_chat.lti_context where course = $1"
+    assert 55 < await database.fetchval(minutes, course) <= 60
+
+
+async def test_the_platform_can_verify_who_asks_for_the_roster(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
+) -> None:
+    async with LtiUser(server.url) as ana:
+        assert await update(fetcher, database, await launch(ana, platform))
+        async with ana.http.get(f"{server.url}/lti/jwks") as response:
+            keys = jwk.KeySet.import_key_set(await response.json())
+    form = platform.tokens[-1]
+    assert form["grant_type"] == "client_credentials" and "nrps" in form["scope"]
+    claims = jwt.decode(form["client_assertion"], keys, ["RS256"]).claims
+    assert claims["iss"] == claims["sub"] == "client" and claims["aud"] == f"{platform.url}/token"
+    assert claims["exp"] - claims["iat"] <= 60 and claims["jti"]
+
+
+async def test_people_who_have_left_or_are_suspended_are_out_at_once(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
+) -> None:
+    async with LtiUser(server.url) as ana, LtiUser(server.url) as luis, LtiUser(server.url) as clara:
+        course = await launch(ana, platform)
+        await launch(luis, platform, sub="18")
+        await launch(clara, platform, **TEACHER)
+        sockets = [await user.enter(course) for user in (ana, luis, clara)]
+        for socket in sockets:
+            await socket.receive_until("welcome")
+        platform.pages = [[member("1", "Instructor"), member("18", status="Inactive")]]
+        assert await update(fetcher, database, course)
+        assert [await socket.close_code() for socket in sockets[:2]] == [4003, 4003]
+        assert await members(database, course) == {"Member 1": "instructor"}
+        # Whoever comes back is in again.
+        assert await launch(ana, platform) == course
+        assert await members(database, course) == {"Member 1": "instructor", "Ana Morales": "student"}
+
+
+async def test_somebody_who_launches_while_the_roster_is_fetched_stays(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
+) -> None:
+    async with LtiUser(server.url) as ana, LtiUser(server.url) as luis:
+        course = await launch(luis, platform, sub="18")
+        platform.pages = [[member("18")]]
+        platform.before_roster = lambda: launch(ana, platform)
+        assert await update(fetcher, database, course)
+    assert "Ana Morales" in await members(database, course)
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [[]],
+        [ALL[:1], []],
+        [lambda: web.Response(status=500)],
+        [ALL[:1], lambda: web.Response(status=403)],
+        [ALL[:1], lambda: web.Response(text="<html>")],
+        [lambda: web.Response(text='{"members": null}')],
+        [lambda: web.Response(text="[" * 100_000)],
+        [lambda: web.Response(status=302, headers={"Location": "/roster/2"})],
+    ],
+)
+async def test_an_error_or_an_empty_page_never_empties_a_room(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database, pages: list[Any]
+) -> None:
+    async with LtiUser(server.url) as ana, LtiUser(server.url) as clara:
+        course = await launch(ana, platform)
+        await launch(clara, platform, **TEACHER)
+        platform.pages = pages
+        await update(fetcher, database, course)
+        assert len(await members(database, course)) >= 2
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://evil.example/roster",
+        "http://localhost:1/roster",
+        "http://127.0.0.1:1/roster",
+        "http://169.254.169.254/",
+        "https://10.0.0.1/",
+        "file:///etc/passwd",
+    ],
+)
+async def test_a_link_to_another_place_is_not_followed(
+    server: Server,
+    platform: FakePlatform,
+    fetcher: Rosters,
+    database: Database,
+    link: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    headers = {"Link": f'<{link}>; rel="next"'}
+    platform.pages = [lambda: web.json_response({"members": ALL[:1]}, headers=headers)]
+    async with LtiUser(server.url) as ana:
+        course = await launch(ana, platform)
+        assert not await update(fetcher, database, course)
+        assert "Ana Morales" in await members(database, course)
+    assert any(record.levelno == logging.WARNING and "roster" in record.getMessage() for record in caplog.records)
+
+
+async def test_a_roster_at_another_site_than_the_platforms_is_not_asked_for(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with LtiUser(server.url) as ana:
+        elsewhere = {"context_memberships_url": platform.roster_url.replace("127.0.0.1", "localhost")}
+        course = await launch(ana, platform, **{ROSTER: elsewhere})
+        assert not await update(fetcher, database, course)
+    assert "--origin https://localhost" in caplog.text and not platform.tokens
+
+
+async def test_pages_without_an_end_are_given_up(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
+) -> None:
+    link = f'<{platform.roster_url}?page=0>; rel="next"'
+    platform.pages = [lambda: web.json_response({"members": ALL}, headers={"Link": link})]
+    async with LtiUser(server.url) as ana:
+        assert not await update(fetcher, database, await launch(ana, platform))
+
+
+async def test_the_roster_alone_lowers_no_role_that_a_launch_has_set_this_week(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
+) -> None:
+    """Moodle lists a teacher who may not edit as a learner."""
+    platform.pages = [[member("1"), member("17", "Instructor")]]
+    async with LtiUser(server.url) as clara:
+        course = await launch(clara, platform, **TEACHER)
+        await update(fetcher, database, course)
+        assert await members(database, course) == {"Member 1": "instructor", "Member 17": "instructor"}
+        platform.pages = [[member("1"), member("17")]]
+        await update(fetcher, database, course)
+        assert await members(database, course) == {"Member 1": "instructor", "Member 17": "student"}
+        await database.execute("update educa_chat.lti_member set launched_at = launched_at - interval '8 days'")
+        await update(fetcher, database, course)
+        assert await members(database, course) == {"Member 1": "student", "Member 17": "student"}
+
+
+async def test_withheld_names_are_no_error_and_change_no_name(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
+) -> None:
+    platform.pages = [[{"user_id": "17"}, {"user_id": 18, "roles": ["Learner"]}]]
+    async with LtiUser(server.url) as ana:
+        course = await launch(ana, platform)
+        assert await update(fetcher, database, course)
+    names = await members(database, course)
+    assert len(names) == 2 and "Ana Morales" in names
+
+
+async def test_people_whom_others_have_enrolled_are_left_alone(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
+) -> None:
+    async with LtiUser(server.url) as ana:
+        course = await launch(ana, platform)
+        username = await add_person(database)
+        await enrol(database, username, course)
+        await update(fetcher, database, course)
+    assert username in await members(database, course)
+
+
+async def test_an_unchanged_roster_changes_no_row(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with LtiUser(server.url) as ana:
+        course = await launch(ana, platform)
+        await update(fetcher, database, course)
+
+        async def changed(*_: object) -> None:
+            raise AssertionError("changed")
+
+        monkeypatch.setattr(rosters, "find_or_add_person", changed)
+        await update(fetcher, database, course)
+
+
+async def test_an_instructor_can_ask_for_the_roster(server: Server, platform: FakePlatform, database: Database) -> None:
+    async with LtiUser(server.url) as ana, LtiUser(server.url) as clara:
+        course = await launch(ana, platform)
+        await launch(clara, platform, **TEACHER)
+        platform.pages = [[*ALL, member("19")]]
+        for user, status in ((ana, 403), (clara, 303)):
+            path = f"/chat/room/{course}/"
+            form = {"csrf_token": await user.token(path)}
+            address = f"{server.url}/lti/roster/{course}/"
+            assert ("/lti/roster/" in (await user.get(path))[1]) is (user is clara)
+            async with user.http.post(address, data=form, allow_redirects=False) as response:
+                assert response.status == status
+        assert "Member 19" in await members(database, course)

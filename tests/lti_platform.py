@@ -1,0 +1,192 @@
+"""A learning platform of the tests: its keys, its rosters, and the forms that it posts."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from aiohttp import web
+
+from educa_chat.storage.lti_platforms import Registration, add_platform
+from educa_chat.storage.pool import Database
+from tests.outside import Signer, claims_for, open_elsewhere
+from tests.serving import Person
+
+LTI = "https://purl.imsglobal.org/spec/lti/claim/"
+MEMBERSHIP = "http://purl.imsglobal.org/vocab/lis/v2/membership#"
+ROSTER = "https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice"
+CLIENT_ID = "client"
+DEPLOYMENT = "1"
+
+
+class FakePlatform:
+    """Signs launches like Moodle 4.5, with the claims that it was seen to send, and answers the tool's requests."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.signer = Signer()
+        self.pages: list[Any] = []
+        """The pages of the roster, or functions that make the answers in their places."""
+        self.before_roster: Callable[[], Awaitable[object]] | None = None
+        self.tokens: list[dict[str, str]] = []
+        """The forms that were posted to get access tokens."""
+        self.registration: dict[str, Any] = {}
+        self.configuration: dict[str, Any] = {}
+        self.registered: list[tuple[str | None, Any]] = []
+        self.key_fetches = 0
+
+    @property
+    def issuer(self) -> str:
+        return self.url
+
+    @property
+    def roster_url(self) -> str:
+        return f"{self.url}/roster/2"
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        match request.path:
+            case "/keys":
+                self.key_fetches += 1
+                return web.json_response(self.signer.public())
+            case "/token":
+                self.tokens.append({name: str(value) for name, value in (await request.post()).items()})
+                # Moodle's token.php says text/html.
+                return web.Response(text='{"access_token": "t", "expires_in": 3600}', content_type="text/html")
+            case "/roster/2":
+                assert request.headers["Authorization"] == "Bearer t"
+                number = int(request.query.get("page", 0))
+                page = self.pages[number]
+                if self.before_roster is not None:
+                    await self.before_roster()
+                if callable(page):
+                    made: web.Response = page()
+                    return made
+                response = web.json_response({"id": "x", "context": {"id": "2"}, "members": page})
+                if number + 1 < len(self.pages):
+                    response.headers["Link"] = f'<{self.roster_url}?page={number + 1}>; rel="next"'
+                return response
+            case "/configuration":
+                return web.json_response(self.own_configuration() | self.configuration)
+            case "/register":
+                self.registered.append((request.headers.get("Authorization"), await request.json()))
+                return web.json_response({"client_id": CLIENT_ID, **self.registration})
+        raise web.HTTPNotFound
+
+    def own_configuration(self) -> dict[str, Any]:
+        return {
+            "issuer": self.issuer,
+            "authorization_endpoint": f"{self.url}/auth",
+            "registration_endpoint": f"{self.url}/register",
+            "jwks_uri": f"{self.url}/keys",
+            "token_endpoint": f"{self.url}/token",
+            "https://purl.imsglobal.org/spec/lti-platform-configuration": {"product_family_code": "moodle"},
+        }
+
+    def claims(self, nonce: str, tool: str, /, **changes: Any) -> dict[str, Any]:
+        """The claims of a launch by the student Ana; None removes one."""
+        claims = claims_for(
+            self.issuer,
+            CLIENT_ID,
+            nonce=nonce,
+            sub="17",
+            name="Ana Morales",
+            given_name="Ana",
+            family_name="Morales",
+            email="ana@school.example",
+            **{
+                LTI + "deployment_id": DEPLOYMENT,
+                LTI + "message_type": "LtiResourceLinkRequest",
+                LTI + "version": "1.3.0",
+                LTI + "target_link_uri": f"{tool}/lti/launch",
+                LTI + "roles": [MEMBERSHIP + "Learner"],
+                LTI + "context": {"id": "2", "label": "alg", "title": "Álgebra", "type": ["CourseSection"]},
+                LTI + "resource_link": {"id": "1", "title": "Chat", "description": ""},
+                LTI + "launch_presentation": {"locale": "es", "document_target": "iframe", "return_url": self.url},
+                LTI + "ext": {"user_username": "ana", "lms": "moodle-2"},
+                LTI + "lis": {"person_sourcedid": "", "course_section_sourcedid": ""},
+                LTI + "tool_platform": {"product_family_code": "moodle", "version": "2024100705"},
+                ROSTER: {"context_memberships_url": self.roster_url, "service_versions": ["1.0", "2.0"]},
+            },
+        )
+        return {name: value for name, value in (claims | changes).items() if value is not None}
+
+    async def register(self, database: Database, *, deployments: tuple[str, ...] = (DEPLOYMENT,), **others: Any) -> int:
+        """Add this platform to the chat; its id."""
+        registration = Registration(
+            "School", self.issuer, CLIENT_ID, f"{self.url}/auth", f"{self.url}/token", f"{self.url}/keys"
+        )
+        return await add_platform(database, registration, deployments, **{"is_active": True} | others)
+
+
+@asynccontextmanager
+async def open_platform() -> AsyncIterator[FakePlatform]:
+    platform = FakePlatform()
+    async with open_elsewhere(platform.answer) as platform.url:
+        yield platform
+
+
+class LtiUser(Person):
+    """Somebody whose browser a platform sends to the chat."""
+
+    async def begin(self, platform: FakePlatform, **changes: str | None) -> dict[str, str]:
+        """The login; the parameters that the tool sends the browser to the platform with."""
+        parameters = {
+            "iss": platform.issuer,
+            "login_hint": "17",
+            "target_link_uri": f"{self.url}/lti/launch",
+            "lti_message_hint": '{"cmid":2}',
+            "client_id": CLIENT_ID,
+            "lti_deployment_id": DEPLOYMENT,
+            **changes,
+        }
+        query = {name: value for name, value in parameters.items() if value is not None}
+        async with self.http.get(f"{self.url}/lti/login", params=query, allow_redirects=False) as response:
+            text = await response.text()
+            assert response.status == 302, (response.status, text)
+            address = urlsplit(response.headers["Location"])
+        # The test's client drops a Secure cookie of an address with http, which browsers keep for localhost.
+        self.keep_cookies(response.headers.getall("Set-Cookie", []))
+        return dict(parse_qsl(address.query))
+
+    def keep_cookies(self, headers: list[str]) -> None:
+        for header in headers:
+            pair, _, attributes = header.partition(";")
+            name, _, value = pair.partition("=")
+            assert "Secure" in attributes and "Partitioned" in attributes and "SameSite=None" in attributes
+            self.http.cookie_jar.update_cookies({name: value})
+
+    async def launch(
+        self,
+        platform: FakePlatform,
+        begun: Mapping[str, str] | None = None,
+        /,
+        *,
+        token: Any = None,
+        **changes: Any,
+    ) -> tuple[int, str]:
+        """Begin a login unless it has `begun`, and launch with `token`, or one whose claims have `changes`.
+
+        Returns the status, and the address of the redirect or the page.
+        """
+        begun = begun or await self.begin(platform)
+        signed = platform.signer.sign(platform.claims(begun["nonce"], self.url, **changes))
+        form = {"id_token": token or signed, "state": begun["state"]}
+        async with self.http.post(f"{self.url}/lti/launch", data=form, allow_redirects=False) as response:
+            if response.status == 303:
+                self.keep_cookies(response.headers.getall("Set-Cookie", []))
+            return response.status, response.headers.get("Location") or await response.text()
+
+
+def kind_of(page: str) -> str | None:
+    """Which of the texts a page shows that says why a launch didn't lead to a room."""
+
+    class Finder(HTMLParser):
+        kind: str | None = None
+
+        def handle_starttag(self, _: str, attributes: list[tuple[str, str | None]]) -> None:
+            self.kind = self.kind or dict(attributes).get("data-kind")
+
+    finder = Finder()
+    finder.feed(page)
+    return finder.kind
