@@ -30,7 +30,7 @@ class Source(NamedTuple):
     """Who says who somebody is."""
 
     key: str
-    """Identifies it together with the `subject` of a person, for ever."""
+    """Identifies it permanently, such as the issuer's URL. People are known by it and their `subject`."""
     name: str
     """As users know it."""
     retry_path: str

@@ -17,6 +17,8 @@ from joserfc.jwk import OctKey, OKPKey, RSAKey
 from educa_chat.errors import SettingsInvalid
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.settings import CourseRule
+from educa_chat.storage.pool import open_database
+from tests.conftest import Postgres
 from tests.outside import signed_with_secret, unsigned
 from tests.serving import Person, Server, open_server, settings_for
 
@@ -218,6 +220,16 @@ async def test_the_example_in_the_guide_makes_a_link_that_works(portals: Portals
     assert url.startswith(f"{AUDIENCE}/chat/sign-in/from/")
     status, text, _ = await person.get("/chat/sign-in/from/portal/" + url[url.index("?") :])
     assert status == 302, text
+
+
+async def test_a_site_s_users_cannot_sign_in_past_the_site(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database()
+    async with open_database(url, 1) as database:
+        await database.execute("create table django_migrations (id int)")
+    portal = {"portals_p_name": "P", "portals_p_audience": AUDIENCE, "portals_p_secret": SECRET}
+    with pytest.raises(SettingsInvalid, match="belong to a Django site"):
+        async with open_server(settings_for(url, **portal)):
+            pass
 
 
 @pytest.mark.parametrize(
