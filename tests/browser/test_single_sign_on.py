@@ -11,6 +11,8 @@ from playwright.async_api import Browser, expect
 
 from educa_chat.settings import CourseRule, Settings
 from tests.browser.conftest import TIMEOUT_MS, Desk, open_desk, say
+from tests.browser.test_barriers import axe as axe
+from tests.browser.test_barriers import barriers
 from tests.conftest import Postgres
 from tests.openid import CLIENT_ID, CLIENT_SECRET, new_key, open_provider
 from tests.ports import free_port
@@ -50,6 +52,20 @@ async def open_school(postgres: Postgres, chromium: Browser, folder: Path) -> As
     ):
         yield desk
         assert desk.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_no_barrier_on_a_sign_in_page_with_issuers(
+    postgres: Postgres, chromium: Browser, axe: str, scheme: str
+) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    async with (
+        open_server(settings_with_issuers(url, "https://login.school.example")) as server,
+        open_desk(chromium, server) as desk,
+    ):
+        page = await desk.open("/chat/sign-in/", color_scheme=scheme)
+        await expect(page.get_by_role("link", name="Colegio Sur")).to_be_visible()
+        assert await barriers(page, axe) == []
 
 
 async def test_a_user_signs_in_at_the_provider_talks_and_signs_out_of_both(

@@ -16,6 +16,7 @@ from joserfc.jwk import OctKey, OKPKey, RSAKey
 
 from educa_chat.errors import SettingsInvalid
 from educa_chat.handlers.keys import DATABASE
+from educa_chat.handlers.rendering import ACCOUNT_PATH
 from educa_chat.settings import CourseRule
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
@@ -194,14 +195,14 @@ async def test_a_user_who_is_signed_in_is_asked_before_a_link_makes_them_somebod
         path = "/chat/sign-in/from/portal/"
         status, text, _ = await ana.get(f"{path}?token={token}&next=/chat/room/1/")
         assert (status, "Sign in as somebody else?" in text) == (200, True)
-        assert 'data-user="ana"' in (await ana.get("/chat/courses/"))[1]
+        assert "<bdi>ana</bdi>" in (await ana.get(ACCOUNT_PATH))[1]
         # A form of another site can't agree for them.
         async with ana.http.post(ana.url + path, data={"token": token}, allow_redirects=False) as response:
             assert response.status == 403
         data = {"token": token, "next": "/chat/course/1/", "csrf_token": await ana.token("/chat/courses/")}
         async with ana.http.post(ana.url + path, data=data, allow_redirects=False) as response:
             assert (response.status, response.headers["Location"]) == (302, "/chat/course/1/")
-        assert 'data-user="ana"' not in (await ana.get("/chat/courses/"))[1]
+        assert "<bdi>ana</bdi>" not in (await ana.get(ACCOUNT_PATH))[1]
 
 
 async def test_a_user_who_comes_from_the_portal_again_is_not_asked(portals: Portals, person: Person) -> None:
