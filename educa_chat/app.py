@@ -158,6 +158,7 @@ def _route(app: web.Application, settings: Settings, identity: Identity) -> None
         app.router.add_get(f"{prefix}/{{course}}/muted", api.muted)
         app.router.add_get(f"{prefix}/{{course}}/reports", api.reported)
         app.router.add_get(f"{prefix}/{{course}}/members", api.members)
+        app.router.add_get(f"{prefix}/{{course}}/roster", api.roster)
     sign_out = sign_out_with(identity)
     for path in (SIGN_OUT_PATH, PLATFORM_SIGN_OUT_PATH):
         app.router.add_post(path, sign_out)

@@ -12,7 +12,7 @@ from educa_chat.handlers.access import api_visitor, course_id, membership_of, st
 from educa_chat.handlers.keys import DATABASE, HUB, MARKERS, MEMBER_LOOKUPS, READS, SEARCHES
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.protocol import MAX_SEQ, json_id
-from educa_chat.storage.courses import courses_of, find_members
+from educa_chat.storage.courses import courses_of, find_members, search_roster
 from educa_chat.storage.messages import Message, Page, Reader, read_messages, read_page
 from educa_chat.storage.mutes import MutedStudent, read_muted
 from educa_chat.storage.reports import reported_messages
@@ -25,6 +25,8 @@ MAX_SEQS = 50
 MAX_QUERY = 200
 SEARCHES_PER_SECOND = 2
 SEARCHES_BURST = 10
+ROSTER_PAGE = 100
+MAX_ROSTER_PAGE = 10**6
 MAX_PREFIX = 50
 MEMBER_LOOKUPS_PER_SECOND = 5
 MEMBER_LOOKUPS_BURST = 20
@@ -61,6 +63,22 @@ class FoundMember(msgspec.Struct):
 
 class MembersAnswer(msgspec.Struct):
     members: Sequence[FoundMember]
+
+
+class RosterMember(msgspec.Struct, omit_defaults=True):
+    user: str
+    name: str
+    role: str
+    online: bool | None = None
+    """None: the reader may not see who is online."""
+
+
+class RosterAnswer(msgspec.Struct):
+    """A page of the members of a course, or of those that were searched for; `total` counts those of all pages."""
+
+    members: Sequence[RosterMember]
+    total: int
+    more: bool
 
 
 class Room(msgspec.Struct):
@@ -158,6 +176,31 @@ async def members(request: web.Request) -> web.Response:
         request,
         MembersAnswer([FoundMember(one.username, one.name, one.role) for one in found]),
     )
+
+
+async def roster(request: web.Request) -> web.Response:
+    """The members of a room with their roles, and who is online unless that is concealed from the visitor."""
+    course = course_id(request)
+    visitor = await api_visitor(request)
+    membership = await membership_of(request, visitor, course)
+    words = request.query.get("q", "").strip()
+    page = query_number(request, "page") or 1
+    if len(words) > MAX_QUERY or not is_storable(words) or page > MAX_ROSTER_PAGE:
+        raise web.HTTPBadRequest
+    take(request.app[MEMBER_LOOKUPS], visitor)
+    room = await request.app[HUB].enter(course)
+    if room is None:
+        raise web.HTTPForbidden
+    is_concealed = room.presence.conceals_students and not membership.role.is_staff
+    online: frozenset[int] = frozenset() if is_concealed else room.presence.online
+    offset = (page - 1) * ROSTER_PAGE
+    found, total = await search_roster(
+        request.app[DATABASE], course, words, online=online, offset=offset, limit=ROSTER_PAGE
+    )
+    members = [
+        RosterMember(one.username, one.name, one.role, None if is_concealed else one.id in online) for one in found
+    ]
+    return _answer(request, RosterAnswer(members, total, offset + len(found) < total))
 
 
 def _page_answer(request: web.Request, page: Page | Found, lines: Sequence[bytes] = ()) -> web.Response:

@@ -70,8 +70,11 @@ async def _show(
 ) -> web.Response:
     course, database = membership.course, request.app[DATABASE]
     listing = Listing.of(request)
-    members, total = await search_roster(database, course, listing.words, offset=listing.offset, limit=ROWS_A_PAGE)
     room = await request.app[HUB].enter(course)
+    online = room.presence.online if room is not None else frozenset()
+    members, total = await search_roster(
+        database, course, listing.words, online=online, offset=listing.offset, limit=ROWS_A_PAGE
+    )
     return await render(
         request,
         "roster.html",
@@ -80,7 +83,7 @@ async def _show(
         course_url=course_url(course),
         room_url=room_url(course),
         members=members,
-        online=room.presence.online if room is not None else frozenset(),
+        online=online,
         may_change=membership.role is Role.INSTRUCTOR,
         is_site=await is_platform_owned(database),
         failure=failure,

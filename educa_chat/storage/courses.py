@@ -119,32 +119,37 @@ class RosterMember(NamedTuple):
     name: str
     role: Role
     is_owner: bool
+    is_named: bool
+    """Whether the course names them. Superusers teach every course, but are listed only while they are online."""
 
 
 async def search_roster(
-    database: Database, course: int, words: str, *, offset: int, limit: int
+    database: Database, course: int, words: str, *, online: Collection[int], offset: int, limit: int
 ) -> tuple[list[RosterMember], int]:
-    """Return a part of everybody whom `course` names, the highest roles first, and how many there are in all.
+    """Return a part of the members of `course`, and how many there are in all.
 
-    Only those whose username, or a word of whose name, begins with `words`; accents and case make no difference.
+    The highest roles come first, and then those who are online, by their user ids. Only those are listed whose
+    username, or a word of whose name, begins with `words`; accents and case make no difference.
     """
     found = (
-        " from (select user_id, max(role) as role from educa_chat.membership() where course = $1 and is_named"
-        "  group by user_id) m join auth_user u on u.id = m.user_id"
+        " from (select user_id, max(role) as role, bool_or(is_named) as is_named from educa_chat.membership()"
+        "  where course = $1 and (is_named or user_id = any ($3::integer[])) group by user_id) m"
+        " join auth_user u on u.id = m.user_id"
         " where (u.username || ' ' || u.first_name || ' ' || u.last_name) ~ $2"
     )
+    arguments = (course, word_pattern(words), list(online))
     rows = await database.fetch(
         f"select u.id, u.username, {DISPLAY_NAME} as name, m.role::text,"
-        f" u.id = (select owner_id from courses_course where id = $1) as is_owner {found}"
-        " order by m.role desc, is_owner desc, name, u.username limit $3 offset $4",
-        course,
-        word_pattern(words),
+        f" u.id = (select owner_id from courses_course where id = $1) as is_owner, m.is_named {found}"
+        " order by m.role desc, is_owner desc, u.id = any ($3) desc, name, u.username limit $4 offset $5",
+        *arguments,
         limit,
         offset,
     )
-    total: int = await database.fetchval(f"select count(*) {found}", course, word_pattern(words))
+    total: int = await database.fetchval(f"select count(*) {found}", *arguments)
     return [
-        RosterMember(id, username, name, Role(role), is_owner) for id, username, name, role, is_owner in rows
+        RosterMember(id, username, name, Role(role), is_owner, is_named)
+        for id, username, name, role, is_owner, is_named in rows
     ], total
 
 

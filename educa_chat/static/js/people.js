@@ -4,7 +4,7 @@ import { byId, el } from './dom.js';
 import { avatar } from './names.js';
 import { plural, text } from './strings.js';
 
-/** The server names nobody in a room with more people. */
+/** The server names nobody in a room where more are online. The list of members does. */
 const MAX_NAMED = 100;
 
 /** The list of the people who are in the room now. */
@@ -12,7 +12,7 @@ export class People {
   #button = byId('people-button');
   #title = byId('people-title');
   #list = byId('people-list');
-  #tooMany = byId('people-too-many');
+  #concealed = byId('people-concealed');
 
   #reader;
   #names;
@@ -35,8 +35,7 @@ export class People {
     this.#button.title = here;
     /** @type {HTMLElement} */ (this.#button.querySelector('span')).textContent = String(count);
     this.#title.textContent = here;
-    this.#tooMany.hidden = users.length > 0;
-    this.#tooMany.textContent = text(count > MAX_NAMED ? 'people.too_many' : 'people.concealed');
+    this.#concealed.hidden = users.length > 0 || count > MAX_NAMED;
     this.#list.replaceChildren(...users.map((/** @type {string} */ user) => this.#itemOf(user)));
   }
 

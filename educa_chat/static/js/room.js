@@ -186,6 +186,13 @@ const notifications = new Part({
   onFailure: partFailed,
 });
 
+const members = new Part({
+  module: () => import('./members/members.js'),
+  strings: 'members',
+  make: ({ Members }) => new Members({ room, reader: user, names }),
+  onFailure: partFailed,
+});
+
 const classPanel = new Part({
   module: () => import('./class/class-panel.js'),
   make: ({ ClassPanel }) => new ClassPanel(rules, (command) => outgoing.add(command)),
@@ -282,7 +289,10 @@ const signals = {
     rules.change({ isArchived: archived });
   },
   own: ({ seq }) => stream.markOwn(seq),
-  presence: (signal) => people.show(signal),
+  presence: (signal) => {
+    people.show(signal);
+    members.whenOpened((opened) => opened.showPresence(signal));
+  },
   typing: (signal) => signal.user !== user && typing.show(signal),
   read: ({ seq }) => {
     unread.moved(seq);
@@ -310,6 +320,10 @@ function connectButtons() {
   notifications.prefetchFor(notificationsButton);
   notificationsButton.addEventListener('click', () => notifications.open((opened) => opened.ask()));
   if (storage.read(`notifications:${reader.id}`)) notifications.open(() => {});
+
+  const membersButton = byId('members-button');
+  members.prefetchFor(membersButton);
+  membersButton.addEventListener('click', () => members.open(() => {}));
 
   const field = /** @type {HTMLTextAreaElement} */ (byId('chat-message-input'));
   field.addEventListener('input', () => {
