@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -31,6 +31,7 @@ from educa_chat.log_lines import configure_logging
 from educa_chat.protocol import Role
 from educa_chat.settings import Settings, load_settings
 from educa_chat.storage.pool import Database, open_database
+from educa_chat.storage.sign_in_links import NewLink
 
 logger = logging.getLogger(__name__)
 
@@ -325,6 +326,28 @@ def _build_parser() -> _Parser:
     add_course.add_argument("--owner", required=True, metavar="USERNAME", help="the teacher of the course")
     add_course.add_argument("--subject", default="General")
     add_course.add_argument("--overview", default="", help="a short description of the course")
+    import_people = command(
+        commands,
+        "import",
+        _on_own_database(_import_people),
+        "add, change and enrol the people of a CSV file",
+        """
+        educa-chat import people.csv --dry-run
+        educa-chat import people.csv --links links.csv
+        educa-chat import class.csv --course 1 --sync
+        """,
+    )
+    import_people.add_argument("file", type=Path, help="with columns such as username, email, first name, role, course")
+    import_people.add_argument("--course", help=f"for rows that name no course: {_COURSE_HELP}")
+    import_people.add_argument("--dry-run", action="store_true", help="only print what would happen")
+    import_people.add_argument(
+        "--sync",
+        action="store_true",
+        help="also remove the students whom the file lacks from the courses that it names",
+    )
+    import_people.add_argument(
+        "--links", type=Path, metavar="FILE", help="write sign-in links to a new CSV file, for those without a password"
+    )
     enrol = command(
         commands,
         "enrol",
@@ -605,6 +628,64 @@ async def _add_course(database: Database, _: Settings, arguments: argparse.Names
         database, arguments.title, arguments.owner, subject=arguments.subject, overview=arguments.overview
     )
     print(course)
+
+
+async def _import_people(database: Database, settings: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.handlers.import_texts import describe_outcome, summarise
+    from educa_chat.roster_file import FILE_BYTES, read_roster_file
+    from educa_chat.storage.administration import find_course
+    from educa_chat.storage.roster_import import Terms, import_roster
+
+    with arguments.file.open("rb") as file:
+        roster = read_roster_file(file.read(FILE_BYTES + 1))
+    terms = Terms(
+        course=await find_course(database, arguments.course) if arguments.course else None,
+        removes_missing=arguments.sync,
+    )
+    with_links = arguments.links is not None and not arguments.dry_run
+    if with_links:
+        # Before anything is changed: is there an address for the links, and can the file be made?
+        _ = settings.server.site_url
+        _create_private_file(arguments.links)
+    try:
+        result = await import_roster(database, roster.rows, terms, dry_run=arguments.dry_run, with_links=with_links)
+    except BaseException:
+        if with_links:
+            arguments.links.unlink()
+        raise
+    if with_links:
+        _write_links(arguments.links, settings, result.links)
+    if roster.ignored:
+        print(f"ignored columns: {_printable(', '.join(roster.ignored))}")
+    for outcome in result.outcomes:
+        line = f"line {outcome.line}" if outcome.line else "not in the file"
+        refused = "refused: " if outcome.refusal else ""
+        print(_printable(f"{line}: {outcome.username}: {refused}{describe_outcome(outcome, str)}"))
+    print(f"{'would be ' if arguments.dry_run else ''}{summarise(result, str)}")
+    if result.keeps_missing:
+        print("nobody is removed while rows are refused")
+    if with_links:
+        print(f"wrote {len(result.links)} sign-in links to {arguments.links}; they are valid for a day")
+
+
+def _create_private_file(path: Path) -> None:
+    """Create `path` for its owner only. Raises FileExistsError."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _write_links(path: Path, settings: Settings, links: Sequence[NewLink]) -> None:
+    from educa_chat.spreadsheet import BYTE_ORDER_MARK, csv_row
+    from educa_chat.storage.sign_in_links import link_url
+
+    rows = [csv_row(("username", "name", "email", "link"))]
+    site_url = settings.server.site_url
+    rows += [csv_row((link.username, link.name, link.email, link_url(site_url, link.token))) for link in links]
+    path.write_text(BYTE_ORDER_MARK + "".join(rows), encoding="utf-8", newline="")
+
+
+def _printable(text: str) -> str:
+    """Return `text` with escapes for characters that could change what a terminal shows."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 async def _enrol(database: Database, _: Settings, arguments: argparse.Namespace) -> None:

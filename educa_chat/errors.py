@@ -128,3 +128,15 @@ class SignInRefused(EducaChatError):
     def __init__(self, message: str, advice: Literal["cancelled", "expired", "inactive", "other_browser"]) -> None:
         super().__init__(message)
         self.advice = advice
+
+
+class RosterFileRefused(EducaChatError, ValueError):
+    """A file with people can't be read as a whole. The message says why.
+
+    `reason` says it in one word, for a page that explains it in the reader's language. `line` is 0 if it concerns none.
+    """
+
+    def __init__(self, reason: str, message: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.line = line

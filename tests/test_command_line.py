@@ -166,6 +166,42 @@ async def test_a_printed_link_lets_a_user_choose_a_password(postgres: Postgres) 
     assert (code, "server.public_url: missing" in output) == (1, True)
 
 
+async def test_a_file_of_people_is_imported_and_they_sign_in_with_their_links(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    people, links = tmp_path / "people.csv", tmp_path / "links.csv"
+    content = (
+        "Usuario;Nombre;Apellidos;Correo electrónico;Grupo\r\nzoe;Zoë;Núñez;zoe@x.es;A\r\nana;;;;B\r\n\x1b;X;;;\r\n"
+    )
+    people.write_bytes(content.encode("cp1252"))
+    code, output = await run(url, "import", str(people), "--course", "1", "--dry-run", "--links", str(links))
+    assert (code, links.exists()) == (0, False)
+    assert output.splitlines() == [
+        "ignored columns: Grupo",
+        "line 2: zoe: new account, enrolled in Introducción a la programación as a student",
+        "line 3: ana: unchanged",
+        "line 4: \\x1b: refused: the username is missing, or has characters other than letters, digits and @.+-_",
+        "would be 1 added, 1 enrolled, 1 refused",
+    ]
+    async with open_node(url) as node, Person(node.url) as zoe:
+        environment = {"EDUCA_CHAT_SERVER_PUBLIC_URL": node.url}
+        arguments = ("import", str(people), "--course", "1", "--links", str(links))
+        code, output = await run(url, *arguments, environment=environment)
+        assert (code, "1 sign-in links" in output) == (0, True), output
+        assert links.stat().st_mode & 0o777 == 0o600
+        heading, row = links.read_text(encoding="utf-8-sig").splitlines()
+        assert heading == "username,name,email,link"
+        assert row.startswith("zoe,Zoë Núñez,zoe@x.es,")
+        assert "Zoë Núñez" in (await zoe.get(row.rpartition(",")[2].removeprefix(node.url)))[1]
+    assert "File exists" in (await run(url, *arguments))[1]
+    for garbage, said in ((b"\0" * 100, "no text"), (b"x" * 2**23, "too large"), (b"username\n", "contains nobody")):
+        people.write_bytes(garbage)
+        code, output = await run(url, "import", str(people))
+        assert (code, said in output) == (1, True), output
+    assert "No such file" in (await run(url, "import", str(tmp_path / "none.csv")))[1]
+
+
 async def test_a_title_of_several_courses_is_refused_with_their_ids(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     added = (await run(url, "course", "add", "Álgebra lineal", "--owner", "profe"))[1].strip()

@@ -22,6 +22,7 @@ LAYERS = [
         "log_lines",
         "mentions",
         "presence",
+        "roster_file",
         "spreadsheet",
         "tasks",
     },

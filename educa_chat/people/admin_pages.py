@@ -18,7 +18,6 @@ from educa_chat.handlers.keys import DATABASE, SETTINGS
 from educa_chat.handlers.listing import ROWS_A_PAGE, Listing
 from educa_chat.handlers.rendering import COURSES_PATH, render
 from educa_chat.handlers.roster import roster_url
-from educa_chat.people.passwords import make_unusable_password
 from educa_chat.protocol import Role
 from educa_chat.storage import accounts, administration, courses
 from educa_chat.storage.names import require_username
@@ -135,7 +134,7 @@ async def _add_person(request: web.Request) -> web.Response:
         accounts.add_user(
             change.database,
             username,
-            make_unusable_password(),
+            accounts.make_unusable_password(),
             first_name=change.text("first_name"),
             last_name=change.text("last_name"),
             by=change.by.user_id,

@@ -45,7 +45,6 @@ _NICE = 5
 _STORED_LENGTH = 128  # the width of the column
 _ITERATIONS = 1_000_000
 _SALT_LENGTH = 22
-_UNUSABLE_LENGTH = 40
 _SALT_CHARACTERS = string.ascii_letters + string.digits
 _DECOY_SALT = b"." * 22
 _DECOY_BYTES = 32
@@ -75,11 +74,6 @@ def make_password(password: str, username: str = "") -> str:
     salt = "".join(secrets.choice(_SALT_CHARACTERS) for _ in range(_SALT_LENGTH))
     digest = hashlib.pbkdf2_hmac("sha256", secret, salt.encode(), _ITERATIONS)
     return f"pbkdf2_sha256${_ITERATIONS}${salt}${b64encode(digest).decode()}"
-
-
-def make_unusable_password() -> str:
-    """Return what Django stores for a user who has no password: no password matches it, and each is different."""
-    return "!" + "".join(secrets.choice(_SALT_CHARACTERS) for _ in range(_UNUSABLE_LENGTH))
 
 
 def verify_password(password: str, stored: str) -> bool:

@@ -1,5 +1,6 @@
 """The users: the learning platform's table `auth_user`. Only a stand-alone chat may write to it."""
 
+import secrets
 import unicodedata
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -29,6 +30,11 @@ class Account(NamedTuple):
 def normalise_username(username: str) -> str:
     """Return `username` as Django's form would normalise it: trimmed and NFKC."""
     return unicodedata.normalize("NFKC", username.strip())
+
+
+def make_unusable_password() -> str:
+    """Return what Django stores for a user who has no password: no password matches it, and each is different."""
+    return f"!{secrets.token_urlsafe(30)}"
 
 
 async def find_account(database: Database, username: str) -> Account | None:

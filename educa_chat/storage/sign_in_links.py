@@ -33,6 +33,15 @@ class LinkedUser(NamedTuple):
     name: str
 
 
+class NewLink(NamedTuple):
+    """A sign-in link of somebody who has no password yet."""
+
+    username: str
+    name: str
+    email: str
+    token: str
+
+
 def link_url(site_url: str, token: str) -> str:
     """Return the address of the page of a link.
 
