@@ -147,6 +147,18 @@ class Hub:
             opening.add_done_callback(lambda _: self._opening.pop(course, None))
         return await asyncio.shield(opening)
 
+    async def presence_of(self, course: int) -> Presence | None:
+        """Return who is in the room of `course` in all processes, or None if there is no such course.
+
+        Waits for the rosters of the others if this process has just opened the room. Raises DatabaseUnavailable.
+        """
+        room = await self.enter(course)
+        if room is None:
+            return None
+        if self._bus.reaches_others and not len(room):
+            await asyncio.sleep(max(0.0, room.presence.complete_at - self._clock()))
+        return room.presence
+
     async def _open(self, course: int) -> Room | None:
         found = await self._log.open_room(course)
         if found is None:

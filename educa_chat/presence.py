@@ -22,6 +22,7 @@ GATHER_S = 0.25
 MIN_PUBLISH_INTERVAL_S = 0.5
 MIN_BROADCAST_INTERVAL_S = 1.0
 MAX_PUBLISH_INTERVAL_S = 10.0
+COMPLETE_AFTER_S = 1.5
 FORGET_AFTER_S = 25.0
 """A process that has published nothing for this long counts as gone: its people disappear 30 seconds after a crash."""
 SIGNAL_BUFFER_BYTES = 64 * 1024
@@ -99,6 +100,8 @@ class Presence:
     def __init__(self, process: bytes, clock: Callable[[], float] = time.monotonic) -> None:
         self._process = process
         self._clock = clock
+        self.complete_at = clock() + COMPLETE_AFTER_S
+        """When the rosters of the other processes have arrived, after this one has opened the room."""
         self._members: dict[Member, None] = {}
         self._sockets_of: dict[Person, int] = {}
         self._received: dict[bytes, _ReceivedRoster] = {}
@@ -157,8 +160,7 @@ class Presence:
     def request_rosters(self) -> None:
         """Request the rosters of the other processes: earlier ones may have been missed."""
         self._requests_rosters = True
-        if self._members:
-            self._schedule_publish()
+        self._schedule_publish()
 
     def receive(self, roster: Roster) -> None:
         """Take the roster of any process, this one included."""

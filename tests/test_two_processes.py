@@ -1,6 +1,7 @@
 """Two processes on one Redis and one Postgres are one room."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -242,3 +243,13 @@ async def test_workers_whose_parent_was_killed_send_their_people_away_and_end(
         assert await node.ended() == -signal.SIGKILL
     assert node.output.count("the parent process has ended") == 2
     assert "Traceback" not in node.output
+
+
+async def test_the_list_of_members_marks_who_is_online_on_a_process_where_nobody_has_opened_the_room(
+    nodes: tuple[Process, Process], room: Classroom
+) -> None:
+    one, two = nodes
+    async with Person(one.url, room.ana) as ana, Person(two.url, room.teacher) as teacher:
+        await (await ana.enter(room.course)).receive()
+        members = json.loads((await teacher.get(f"/api/rooms/{room.course}/roster"))[1])["members"]
+        assert [member["user"] for member in members if member["online"]] == [room.ana]

@@ -188,11 +188,11 @@ async def roster(request: web.Request) -> web.Response:
     if len(words) > MAX_QUERY or not is_storable(words) or page > MAX_ROSTER_PAGE:
         raise web.HTTPBadRequest
     take(request.app[MEMBER_LOOKUPS], visitor)
-    room = await request.app[HUB].enter(course)
-    if room is None:
+    presence = await request.app[HUB].presence_of(course)
+    if presence is None:
         raise web.HTTPForbidden
-    is_concealed = room.presence.conceals_students and not membership.role.is_staff
-    online: frozenset[int] = frozenset() if is_concealed else room.presence.online
+    is_concealed = presence.conceals_students and not membership.role.is_staff
+    online: frozenset[int] = frozenset() if is_concealed else presence.online
     offset = (page - 1) * ROSTER_PAGE
     found, total = await search_roster(
         request.app[DATABASE], course, words, online=online, offset=offset, limit=ROSTER_PAGE

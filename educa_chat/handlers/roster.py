@@ -70,8 +70,8 @@ async def _show(
 ) -> web.Response:
     course, database = membership.course, request.app[DATABASE]
     listing = Listing.of(request)
-    room = await request.app[HUB].enter(course)
-    online = room.presence.online if room is not None else frozenset()
+    presence = await request.app[HUB].presence_of(course)
+    online = presence.online if presence is not None else frozenset()
     members, total = await search_roster(
         database, course, listing.words, online=online, offset=listing.offset, limit=ROWS_A_PAGE
     )

@@ -1,0 +1,176 @@
+"""Who may do what: the four roles and strangers, and every command and page."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import pytest
+import pytest_asyncio
+
+from educa_chat.events.registry import BY_COMMAND_NAME
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.protocol import Role
+from educa_chat.storage.courses import enrol
+from tests.serving import Chatter, Classroom, Person, Server, add_classroom, add_person, open_server, settings_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ROLES = ("stranger", "student", "assistant", "instructor", "superuser")
+
+NOBODY = (403, 403, 403, 403, 403)
+MEMBERS = (403, 200, 200, 200, 200)
+STAFF = (403, 403, 200, 200, 200)
+INSTRUCTORS = (403, 403, 403, 200, 200)
+SUPERUSERS = (403, 403, 403, 403, 200)
+EVERYBODY = (200, 200, 200, 200, 200)
+
+PAGES = {
+    "/chat/courses/": EVERYBODY,
+    "/students/courses/": EVERYBODY,
+    "/chat/account/": EVERYBODY,
+    "/chat/course/{}/": MEMBERS,
+    "/students/course/{}/": MEMBERS,
+    "/chat/course/{}/roster/": STAFF,
+    "/chat/room/{}/": MEMBERS,
+    "/chat/room/{}/audit/": INSTRUCTORS,
+    "/chat/room/{}/audit.csv": INSTRUCTORS,
+    "/chat/room/{}/reports/": STAFF,
+    "/chat/api/rooms": EVERYBODY,
+    "/chat/api/rooms/{}/messages": MEMBERS,
+    "/chat/api/rooms/{}/search?q=x": MEMBERS,
+    "/chat/api/rooms/{}/members": MEMBERS,
+    "/chat/api/rooms/{}/roster": MEMBERS,
+    "/chat/api/rooms/{}/muted": STAFF,
+    "/chat/api/rooms/{}/reports": STAFF,
+    "/admin/people/": SUPERUSERS,
+    "/admin/people/add/": SUPERUSERS,
+    "/admin/people/1/": SUPERUSERS,
+    "/admin/courses/": SUPERUSERS,
+    "/admin/courses/add/": SUPERUSERS,
+    "/admin/courses/{}/": SUPERUSERS,
+    "/admin/courses/{}/remove/": SUPERUSERS,
+    "/admin/log/": SUPERUSERS,
+}
+"""The status of a page for each of ROLES."""
+
+FORMS = {
+    "/chat/room/{}/reload/": ({"message": "draft"}, (403, 200, 200, 200, 200)),
+    "/chat/room/{}/reports/": ({"act": "settle", "target": "99"}, (403, 403, 303, 303, 303)),
+    "/chat/course/{}/roster/": ({"act": "remove", "username": "nobody"}, (403, 403, 403, 422, 422)),
+    "/admin/people/add/": ({"username": "not allowed"}, (403, 403, 403, 403, 422)),
+    "/admin/people/1/": ({"act": "none"}, (403, 403, 403, 403, 400)),
+    "/admin/courses/add/": ({"title": ""}, (403, 403, 403, 403, 422)),
+    "/admin/courses/{}/": ({"act": "none"}, (403, 403, 403, 403, 400)),
+    "/admin/courses/{}/remove/": ({"title": "wrong"}, (403, 403, 403, 403, 422)),
+}
+"""What is posted to a page, and the status for each of ROLES. None of it changes anything."""
+
+OTHERS: dict[str, object] = {"target": "other"}
+COMMANDS: dict[str, tuple[dict[str, object], tuple[str, str, str, str]]] = {
+    "message": ({"message": "hi"}, ("ack", "ack", "ack", "ack")),
+    "edit": ({**OTHERS, "message": "x"}, ("forbidden", "forbidden", "forbidden", "forbidden")),
+    "delete": (OTHERS, ("forbidden", "ack", "ack", "ack")),
+    "react": ({**OTHERS, "emoji": "🎉", "on": True}, ("ack", "ack", "ack", "ack")),
+    "pin": ({**OTHERS, "on": True}, ("forbidden", "ack", "ack", "ack")),
+    "question": ({**OTHERS, "on": True}, ("forbidden", "ack", "ack", "ack")),
+    "answer": ({"target": "reply", "on": True}, ("forbidden", "ack", "ack", "ack")),
+    "endorse": ({**OTHERS, "on": True}, ("forbidden", "ack", "ack", "ack")),
+    "mute": ({"user": "luis", "minutes": 0}, ("forbidden", "ack", "ack", "ack")),
+    "slow": ({"seconds": 0}, ("forbidden", "forbidden", "ack", "ack")),
+    "close": ({"on": False}, ("forbidden", "forbidden", "ack", "ack")),
+    "anonymity": ({"on": False}, ("forbidden", "forbidden", "ack", "ack")),
+    "report": ({**OTHERS, "reason": ""}, ("ack", "ack", "ack", "ack")),
+    "settle": (OTHERS, ("forbidden", "ack", "ack", "ack")),
+}
+"""A command, and its answer for a student, an assistant, an instructor and a superuser."""
+
+
+class School(NamedTuple):
+    """A course, and somebody signed in for each of ROLES."""
+
+    classroom: Classroom
+    people: tuple[Person, ...]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(url: str) -> AsyncIterator[Server]:
+    """A server without the rate limit, because one student writes many messages here."""
+    async with open_server(settings_for(url, limits_messages_per_second=0)) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def school(server: Server) -> AsyncIterator[School]:
+    database = server.app[DATABASE]
+    classroom = await add_classroom(database)
+    assistant, stranger = await add_person(database), await add_person(database)
+    superuser = await add_person(database, is_superuser=True)
+    await enrol(database, assistant, classroom.course, Role.ASSISTANT)
+    usernames = (stranger, classroom.ana, assistant, classroom.teacher, superuser)
+    people = [Person(server.url, username) for username in usernames]
+    for person in people:
+        await person.__aenter__()
+    yield School(classroom, tuple(people))
+    for person in people:
+        await person.__aexit__()
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_is_open_to_its_roles_and_to_nobody_else(server: Server, school: School, path: str) -> None:
+    path_here = path.format(school.classroom.course)
+    statuses = [(await person.get(path_here))[0] for person in school.people]
+    assert dict(zip(ROLES, statuses, strict=True)) == dict(zip(ROLES, PAGES[path], strict=True))
+    async with Person(server.url) as anonymous:
+        assert (await anonymous.get(path_here))[0] == (401 if "/api/" in path else 302)
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_a_form_is_open_to_its_roles_and_to_nobody_else(school: School, path: str) -> None:
+    fields, expected = FORMS[path]
+    statuses = []
+    for person in school.people:
+        data = {"csrf_token": await person.token("/chat/courses/"), **fields}
+        url = person.url + path.format(school.classroom.course)
+        async with person.http.post(url, data=data, allow_redirects=False) as response:
+            statuses.append(response.status)
+    assert dict(zip(ROLES, statuses, strict=True)) == dict(zip(ROLES, expected, strict=True))
+
+
+async def answer_to(socket: Chatter, command: dict[str, object]) -> dict[str, object]:
+    await socket.send(command)
+    while (frame := await socket.receive())["type"] not in ("ack", "error") or frame.get("id") != command["id"]:
+        pass
+    return frame
+
+
+@pytest.mark.parametrize("name", BY_COMMAND_NAME)
+async def test_a_command_is_accepted_from_its_roles_and_from_nobody_else(
+    server: Server, school: School, name: str
+) -> None:
+    fields, expected = COMMANDS[name]
+    course, luis_name = school.classroom.course, school.classroom.luis
+    answers = []
+    async with Person(server.url, luis_name) as person:
+        luis = await person.enter(course)
+        for actor in school.people[1:]:
+            mark = f"{name}-{actor.username}"
+            other = (await answer_to(luis, {"type": "message", "id": f"o-{mark}", "message": "other"}))["seq"]
+            reply = {"type": "message", "id": f"r-{mark}", "message": "reply", "reply_to": other}
+            targets = {"other": other, "reply": (await answer_to(luis, reply))["seq"]}
+            given = {
+                field: targets.get(str(value), value) if field == "target" else luis_name if field == "user" else value
+                for field, value in fields.items()
+            }
+            socket = await actor.enter(course)
+            answer = await answer_to(socket, {"type": name, "id": mark, **given})
+            answers.append(str(answer.get("code", "ack")))
+            await socket.socket.close()
+    assert dict(zip(ROLES[1:], answers, strict=True)) == dict(zip(ROLES[1:], expected, strict=True))
+
+
+async def test_every_page_of_a_course_or_for_administrators_is_in_the_table(server: Server) -> None:
+    """A new page without a line above has no test of who may see it."""
+    known = {path.partition("?")[0].format("{course}").replace("/1/", "/{user}/") for path in {**PAGES, **FORMS}}
+    known |= {path.replace("/chat/api/", "/api/") for path in known} | {"/admin/"}
+    paths = {resource.canonical for resource in server.app.router.resources()}
+    assert {path for path in paths if re.match("/(chat/|students/)?(api/|room/|courses?/|admin/)", path)} <= known
