@@ -410,6 +410,8 @@ def _verify_ways_to_sign_in(settings: Settings) -> None:
             raise SettingsInvalid(f"issuers.{name}.issuer: production requires https")
         if "openid" not in issuer.scopes:
             raise SettingsInvalid(f"issuers.{name}.scopes: must contain openid")
+        if issuer.logo:
+            read_logo(f"issuers.{name}.logo", Path(issuer.logo))
         if issuers.count(issuer.issuer) > 1:
             raise SettingsInvalid(f"issuers.{name}.issuer: another section has the same issuer")
     for name, portal in settings.portals.items():

@@ -70,6 +70,7 @@ NOW = int(time.time())
         ({"aud": ["us", "others"]}, "no authorized party"),
         ({"aud": ["us", "others"], "azp": "others"}, "authorized party"),
         ({"azp": "others"}, "authorized party"),
+        ({"sub": "a\0b"}, "sub"),
         ({"exp": NOW - 120}, "expired"),
         ({"iat": NOW - 2 * 3600}, "too old"),
         ({"iat": NOW + 600}, "future"),

@@ -22,9 +22,6 @@ from educa_chat.storage.pool import Database
 
 logger = logging.getLogger(__name__)
 
-SUBJECT_CHARACTERS = 255
-"""The most that a `sub` may have (OpenID Connect Core 1.0 §2)."""
-
 
 class Source(NamedTuple):
     """Who says who somebody is."""
@@ -46,8 +43,6 @@ async def sign_in_person(
 
     Their courses and roles become what the rules of `source` say. Raises SignInRefused, DatabaseUnavailable.
     """
-    if not subject or len(subject) > SUBJECT_CHARACTERS or not subject.isprintable():
-        raise TokenRefused("it names the user (sub) in a way that can't be stored")
     first_name, last_name = first_and_last_name(claims)
     person = await find_or_add_person(
         accounts.database,

@@ -21,6 +21,7 @@ LEEWAY_S = 60.0
 MAX_AGE_S = 3600.0
 """The age at which a token is refused even if it has not expired."""
 MAX_TOKEN_CHARACTERS = 48 * 1024
+IDENTIFIER_CHARACTERS = 255
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -112,6 +113,14 @@ def require_registered(claims: Claims, issuer: str, client_id: str, now: float) 
         raise TokenRefused("it is from the future: check the clocks of both servers")
     if not claims.iat >= now - MAX_AGE_S - LEEWAY_S:
         raise TokenRefused("it is too old", is_stale=True)
+    if not claims.sub.isprintable():
+        raise TokenRefused("its sub contains control characters")
+
+
+def require_identifier(claim: str, value: str) -> None:
+    """Raise TokenRefused unless `value` of `claim` can be stored as an identifier (OpenID Connect Core 1.0 §2)."""
+    if not value or len(value) > IDENTIFIER_CHARACTERS or not value.isprintable():
+        raise TokenRefused(f"its {claim} is missing, too long, or contains control characters")
 
 
 def _unpadded(text: str) -> bytes:

@@ -16,7 +16,7 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 
 from educa_chat.errors import OutboundFailed, TokenRefused
-from educa_chat.people.id_tokens import ALGORITHMS, Claims, read_unverified, verify_token
+from educa_chat.people.id_tokens import ALGORITHMS, Claims, read_unverified, require_identifier, verify_token
 from educa_chat.people.key_sets import KeySets
 from educa_chat.people.outbound import Outbound
 from educa_chat.settings import Issuer
@@ -160,6 +160,9 @@ class OpenIdProvider:
                 raise TokenRefused(f"the code is not accepted, or we are not: {error}") from error
             raise
         token: IdToken = await self._verify(answer.id_token, IdToken, metadata)
+        require_identifier("sub", token.sub)
+        if token.sid is not None:
+            require_identifier("sid", token.sid)
         claims = read_unverified(answer.id_token, dict[str, Any])
         if metadata.userinfo_endpoint and answer.access_token and not claims.keys() >= set(wanted):
             authorization = {"Authorization": f"Bearer {answer.access_token}"}
@@ -178,6 +181,8 @@ class OpenIdProvider:
             raise TokenRefused("a logout token has no nonce")
         if not token.sub and not token.sid:
             raise TokenRefused("it names neither a user (sub) nor a session (sid)")
+        if token.sid is not None:
+            require_identifier("sid", token.sid)
         return token
 
     async def sign_out_url(self, id_token: str, return_url: str) -> str | None:

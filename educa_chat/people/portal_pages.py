@@ -15,7 +15,14 @@ from educa_chat.handlers.access import find_visitor
 from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.rendering import render
 from educa_chat.people.external_sign_in import Source, explain_failure, sign_in_person
-from educa_chat.people.id_tokens import Claims, read_header, read_signed, read_unverified, require_registered
+from educa_chat.people.id_tokens import (
+    Claims,
+    read_header,
+    read_signed,
+    read_unverified,
+    require_identifier,
+    require_registered,
+)
 from educa_chat.people.own_accounts import OwnAccounts
 from educa_chat.settings import Portal, Settings
 from educa_chat.storage.external_people import find_person
@@ -38,12 +45,42 @@ class LinkToken(Claims, frozen=True, kw_only=True):
     jti: str
 
 
+class SigningPortal:
+    """One portal, with the key that verifies its links. Raises SettingsInvalid for a key that can't be used."""
+
+    def __init__(self, name: str, portal: Portal) -> None:
+        self.source = Source(f"portal:{name}", portal.name, "", portal.email_domains, portal.courses)
+        self._issuer = name
+        self._audience = portal.audience
+        # RFC 9864 calls EdDSA with this kind of key Ed25519.
+        self.algorithms = ("HS256",) if portal.secret else ("EdDSA", "Ed25519")
+        self._key = _read_secret(name, portal.secret) if portal.secret else _read_key(name, portal.public_key)
+
+    def verify(self, text: str) -> LinkToken:
+        """Return the claims of the token `text`, which the caller must use once. Raises TokenRefused."""
+        algorithm = read_header(text).alg
+        if algorithm not in self.algorithms:
+            raise TokenRefused(f"the algorithm is not {self.algorithms[0]}")
+        token, now = read_signed(text, LinkToken, self._key, algorithm), time.time()
+        require_registered(token, self._issuer, self._audience, now)
+        if token.exp - token.iat > LIFE_S:
+            raise TokenRefused(f"it is valid for more than {LIFE_S} s (exp - iat)")
+        if token.exp <= now:
+            raise TokenRefused("it has expired", is_stale=True)
+        if token.iat > now + LEEWAY_S:
+            raise TokenRefused("it is from the future: check the clocks of both servers")
+        if not token.jti:
+            raise TokenRefused("it has no id (jti)")
+        require_identifier("sub", token.sub)
+        return token
+
+
 class PortalPages:
     """The portals of the settings, and where their links lead. Raises SettingsInvalid for a key that can't be used."""
 
     def __init__(self, settings: Settings, accounts: OwnAccounts) -> None:
         self._accounts = accounts
-        self._portals = {name: _Portal(name, portal) for name, portal in settings.portals.items()}
+        self._portals = {name: SigningPortal(name, portal) for name, portal in settings.portals.items()}
 
     def set_up(self, app: web.Application) -> None:
         """Add the routes to `app`."""
@@ -51,7 +88,7 @@ class PortalPages:
             app.router.add_get(f"{PATH}{name}/", partial(self._open, portal), allow_head=False)
             app.router.add_post(f"{PATH}{name}/", partial(self._confirm, portal))
 
-    async def _open(self, portal: "_Portal", request: web.Request) -> web.Response:
+    async def _open(self, portal: SigningPortal, request: web.Request) -> web.Response:
         """Sign in the user of a link. If somebody else is signed in, ask first, because the link may be an attack."""
 
         async def open_link() -> web.Response:
@@ -73,7 +110,7 @@ class PortalPages:
 
         return await explain_failure(self._accounts, request, portal.source, open_link)
 
-    async def _confirm(self, portal: "_Portal", request: web.Request) -> web.Response:
+    async def _confirm(self, portal: SigningPortal, request: web.Request) -> web.Response:
         """Sign in the user of a link instead of the one who is signed in, and who agrees."""
 
         async def confirm() -> web.Response:
@@ -86,7 +123,7 @@ class PortalPages:
         return await explain_failure(self._accounts, request, portal.source, confirm)
 
     async def _sign_in(
-        self, portal: "_Portal", request: web.Request, text: str, token: LinkToken, next_path: str
+        self, portal: SigningPortal, request: web.Request, text: str, token: LinkToken, next_path: str
     ) -> web.Response:
         if not await use_nonce(self._accounts.database, f"{portal.source.key} {token.jti}", token.exp):
             raise TokenRefused("it has been used before", is_stale=True)
@@ -96,33 +133,12 @@ class PortalPages:
         return response
 
 
-class _Portal:
-    """One portal, with the key that verifies its links."""
-
-    def __init__(self, name: str, portal: Portal) -> None:
-        self.source = Source(f"portal:{name}", portal.name, "", portal.email_domains, portal.courses)
-        self._issuer = name
-        self._audience = portal.audience
-        # RFC 9864 calls EdDSA with this kind of key Ed25519.
-        self._algorithms = ("HS256",) if portal.secret else ("EdDSA", "Ed25519")
-        self._key = jwk.import_key(portal.secret, "oct") if portal.secret else _read_key(name, portal.public_key)
-
-    def verify(self, text: str) -> LinkToken:
-        """Return the claims of the token `text`, which the caller must use once. Raises TokenRefused."""
-        algorithm = read_header(text).alg
-        if algorithm not in self._algorithms:
-            raise TokenRefused(f"the algorithm is not {self._algorithms[0]}")
-        token, now = read_signed(text, LinkToken, self._key, algorithm), time.time()
-        require_registered(token, self._issuer, self._audience, now)
-        if token.exp - token.iat > LIFE_S:
-            raise TokenRefused(f"it is valid for more than {LIFE_S} s (exp - iat)")
-        if token.exp <= now:
-            raise TokenRefused("it has expired", is_stale=True)
-        if token.iat > now + LEEWAY_S:
-            raise TokenRefused("it is from the future: check the clocks of both servers")
-        if not token.jti:
-            raise TokenRefused("it has no id (jti)")
-        return token
+def _read_secret(name: str, secret: str) -> jwk.OctKey:
+    """Return the key that is a secret. Raises SettingsInvalid."""
+    try:
+        return jwk.OctKey.import_key(secret)
+    except ValueError as error:
+        raise SettingsInvalid(f"portals.{name}.secret: a public key is no secret") from error
 
 
 def _read_key(name: str, file: str) -> jwk.OKPKey:

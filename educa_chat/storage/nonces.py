@@ -1,5 +1,7 @@
 """The values of valid tokens that must not be accepted a second time."""
 
+import hashlib
+
 from educa_chat.storage.pool import Database
 
 
@@ -9,8 +11,8 @@ async def use_nonce(database: Database, nonce: str, expires_at: float) -> bool:
     return bool(
         await database.fetchval(
             "insert into educa_chat.used_nonce (digest, expires_at)"
-            " values (sha256(convert_to($1, 'utf8')), to_timestamp($2)) on conflict do nothing returning true",
-            nonce,
+            " values ($1, to_timestamp($2)) on conflict do nothing returning true",
+            hashlib.sha256(nonce.encode()).digest(),
             expires_at,
         )
     )

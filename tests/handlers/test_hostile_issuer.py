@@ -152,6 +152,8 @@ def with_public_key_as_secret(liar: Liar) -> Callable[[dict[str, Any]], str]:
         ({"sub": "a\0b"}, "sub"),
         ({"sub": 17}, "can't be used"),
         ({"sub": 300 * "x"}, "sub"),
+        ({"sid": "a\0b"}, "sid"),
+        ({"sid": ""}, "sid"),
     ],
 )
 async def test_a_token_with_wrong_claims_signs_nobody_in(

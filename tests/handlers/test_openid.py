@@ -514,6 +514,8 @@ async def test_the_provider_ends_one_session_by_its_id_and_all_sessions_by_the_u
         ({"events": {LOGOUT_EVENT: "x"}}, "events"),
         ({"nonce": "n"}, "nonce"),
         ({"sid": None, "sub": None}, "neither"),
+        ({"sid": "a\0b"}, "sid"),
+        ({"sub": "a\0b"}, "sub"),
     ],
 )
 async def test_a_forged_logout_ends_nothing(school: School, person: Person, claims: Any, reason: str) -> None:

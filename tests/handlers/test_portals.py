@@ -14,10 +14,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from joserfc import jwt
 from joserfc.jwk import OctKey, OKPKey, RSAKey
 
+from educa_chat.check import check
 from educa_chat.errors import SettingsInvalid
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.handlers.rendering import ACCOUNT_PATH
-from educa_chat.settings import CourseRule
+from educa_chat.people.portal_pages import SigningPortal
+from educa_chat.settings import CourseRule, Portal
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
 from tests.outside import signed_with_secret, unsigned
@@ -103,6 +105,12 @@ async def test_a_link_signs_its_user_in_and_leads_to_a_page_of_ours(
     assert issuer == f"portal:{portal}"
 
 
+async def test_any_id_of_a_token_is_used_up(portals: Portals, person: Person) -> None:
+    for jti in ("a\0b", "ñ", 1000 * "x"):
+        path = f"/chat/sign-in/from/portal/?token={portals.token(jti=jti, sub='17')}"
+        assert [(await person.get(path))[0] for _ in range(2)] == [302, 403]
+
+
 async def test_a_link_leads_to_no_other_site(portals: Portals, person: Person) -> None:
     _, _, headers = await person.get(f"/chat/sign-in/from/portal/?token={portals.token()}&next=//evil.example/")
     assert headers["Location"] == "/chat/courses/"
@@ -144,6 +152,7 @@ async def test_a_head_request_does_not_use_a_link_up(portals: Portals, person: P
         ({"sub": None}, "can't be used"),
         ({"sub": ""}, "sub"),
         ({"sub": 17}, "can't be used"),
+        ({"sub": "a\0b"}, "sub"),
     ],
 )
 async def test_a_token_with_wrong_claims_signs_nobody_in(
@@ -223,6 +232,11 @@ async def test_the_example_in_the_guide_makes_a_link_that_works(portals: Portals
     assert status == 302, text
 
 
+async def test_a_public_key_is_no_secret(portals: Portals) -> None:
+    with pytest.raises(SettingsInvalid, match=r"^portals\.p\.secret: "):
+        SigningPortal("p", Portal(name="P", audience=AUDIENCE, secret=portals.pem.decode()))
+
+
 async def test_a_site_s_users_cannot_sign_in_past_the_site(postgres: Postgres) -> None:
     url = await postgres.create_chat_database()
     async with open_database(url, 1) as database:
@@ -246,6 +260,8 @@ async def test_a_key_that_cannot_be_used_is_named_at_the_start(
     elif isinstance(content, bytes):
         file.write_bytes(content)
     settings = settings_for(url, portals_p_name="P", portals_p_audience=AUDIENCE, portals_p_public_key=file)
+    results = {part: (works, details) async for part, works, details in check(settings)}
+    assert (results["portal p"][0], reason in results["portal p"][1]) == (False, True)
     with pytest.raises(SettingsInvalid, match=rf"^portals\.p\.public_key: .*{reason}"):
         async with open_server(settings):
             pass
