@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -31,7 +31,6 @@ from educa_chat.log_lines import configure_logging
 from educa_chat.protocol import Role
 from educa_chat.settings import Settings, load_settings
 from educa_chat.storage.pool import Database, open_database
-from educa_chat.storage.sign_in_links import NewLink
 
 logger = logging.getLogger(__name__)
 
@@ -635,6 +634,7 @@ async def _import_people(database: Database, settings: Settings, arguments: argp
     from educa_chat.roster_file import FILE_BYTES, read_roster_file
     from educa_chat.storage.administration import find_course
     from educa_chat.storage.roster_import import Terms, import_roster
+    from educa_chat.storage.sign_in_links import links_csv
 
     with arguments.file.open("rb") as file:
         roster = read_roster_file(file.read(FILE_BYTES + 1))
@@ -654,7 +654,7 @@ async def _import_people(database: Database, settings: Settings, arguments: argp
             arguments.links.unlink()
         raise
     if with_links:
-        _write_links(arguments.links, settings, result.links)
+        arguments.links.write_bytes(links_csv(settings.server.site_url, result.links))
     if roster.ignored:
         print(f"ignored columns: {_printable(', '.join(roster.ignored))}")
     for outcome in result.outcomes:
@@ -671,16 +671,6 @@ async def _import_people(database: Database, settings: Settings, arguments: argp
 def _create_private_file(path: Path) -> None:
     """Create `path` for its owner only. Raises FileExistsError."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def _write_links(path: Path, settings: Settings, links: Sequence[NewLink]) -> None:
-    from educa_chat.spreadsheet import BYTE_ORDER_MARK, csv_row
-    from educa_chat.storage.sign_in_links import link_url
-
-    rows = [csv_row(("username", "name", "email", "link"))]
-    site_url = settings.server.site_url
-    rows += [csv_row((link.username, link.name, link.email, link_url(site_url, link.token))) for link in links]
-    path.write_text(BYTE_ORDER_MARK + "".join(rows), encoding="utf-8", newline="")
 
 
 def _printable(text: str) -> str:

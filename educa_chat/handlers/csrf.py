@@ -75,8 +75,12 @@ async def posted_form(request: web.Request) -> dict[str, str]:
 
 async def is_own_form(request: web.Request) -> bool:
     """Return whether the form has a valid token and comes from an allowed origin. Raises HTTPBadRequest."""
+    return await is_own_token(request, (await posted_form(request)).get("csrf_token"))
+
+
+async def is_own_token(request: web.Request, given: str | None) -> bool:
+    """Return whether `given` is a valid token for a form that comes from an allowed origin."""
     seed = _seed(request)
-    given = (await posted_form(request)).get("csrf_token")
     if seed is None or given is None or not origin_is_allowed(request):
         return False
     salt, session_id = given[: 2 * _SALT_BYTES], await request.app[SESSION_ID](request)

@@ -13,7 +13,7 @@ from educa_chat.errors import SettingsInvalid, SignInBusy
 from educa_chat.handlers.access import is_site_path
 from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, redirect, render
-from educa_chat.people import admin_pages
+from educa_chat.people import admin_pages, import_page
 from educa_chat.people.account_page import AccountPage
 from educa_chat.people.link_page import LinkPage
 from educa_chat.people.lti.lti import Lti
@@ -53,6 +53,7 @@ class OwnIdentity(OwnAccounts):
         self._openid.set_up(app)
         self._portals.set_up(app)
         admin_pages.set_up(app)
+        import_page.set_up(app)
         self._lti.set_up(app)
         aiohttp_session.setup(
             app,

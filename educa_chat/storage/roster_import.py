@@ -199,21 +199,31 @@ class _Plan:
     people: list[_Person] = field(default_factory=list)
 
 
+def _keys(rows: Sequence[RosterRow]) -> tuple[list[str], list[str], list[str]]:
+    """Return the usernames, the e-mail addresses in lower case, and the courses in a file."""
+    return (
+        sorted({_username_of(row) for row in rows}),
+        sorted({row.email.lower() for row in rows if row.email}),
+        sorted({row.course for row in rows if row.course}),
+    )
+
+
 async def _read_known(connection: Connection, rows: Sequence[RosterRow], terms: Terms) -> _Known:
     known = _Known({}, {}, {}, {}, {}, {}, {})
-    for part in _parts(sorted({_username_of(row) for row in rows})):
+    usernames, emails, names = await asyncio.to_thread(_keys, rows)
+    for part in _parts(usernames):
         for found in await connection.fetch(
             "select n.name, u.id, u.username, u.first_name, u.last_name, u.email, u.is_active"
             " from unnest($1::text[]) n (name) join auth_user u on lower(u.username) = lower(n.name)",
             part,
         ):
             known.users.setdefault(found["name"], []).append(_User(*tuple(found)[1:]))
-    for part in _parts(sorted({row.email.lower() for row in rows if row.email})):
+    for part in _parts(emails):
         for found in await connection.fetch(
             "select lower(email), id from auth_user where lower(email) = any ($1::text[])", part
         ):
             known.emails[found[0]] = found[1]
-    for part in _parts(sorted({row.course for row in rows if row.course})):
+    for part in _parts(names):
         for name, courses in await connection.fetch(
             # A course named by its id is that one, whatever others are called.
             "select n.name, array_agg(c.id) from unnest($1::text[]) n (name) join lateral ("

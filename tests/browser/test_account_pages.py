@@ -73,3 +73,22 @@ async def test_a_password_is_changed_without_scripts(desk: Desk) -> None:
     await page.get_by_label("New password").fill("correct horse battery")
     await page.get_by_role("button", name="Change the password").click()
     await expect(page.get_by_role("status")).to_have_text("Saved.")
+
+
+@pytest.mark.parametrize("path", ["/admin/import/", "/chat/course/1/roster/import/"])
+async def test_a_file_is_imported_without_scripts_on_a_phone_and_axe_finds_no_barrier(
+    desk: Desk, axe: str, path: str
+) -> None:
+    database = desk.server.app[DATABASE]
+    username = await add_person(database, is_superuser=True)
+    content = f"username;first name\nnew.{path.count('/')};Zoë\na b;x\n".encode()
+    page = await desk.sit_down(username, path, **PHONE)
+    assert await barriers(page, axe) == []
+    await page.get_by_label("CSV file").set_input_files({"name": "p.csv", "mimeType": "text/csv", "buffer": content})
+    await page.get_by_role("button", name="Show what would happen").click()
+    await expect(page.get_by_role("heading", name="What the import does")).to_be_visible()
+    assert await barriers(page, axe) == []
+    assert await fits(page)
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name="Import and download the sign-in links").click()
+    assert (await download.value).suggested_filename == "sign-in-links.csv"

@@ -31,6 +31,7 @@ PAGES = {
     "/chat/course/{}/": MEMBERS,
     "/students/course/{}/": MEMBERS,
     "/chat/course/{}/roster/": STAFF,
+    "/chat/course/{}/roster/import/": INSTRUCTORS,
     "/chat/room/{}/": MEMBERS,
     "/chat/room/{}/audit/": INSTRUCTORS,
     "/chat/room/{}/audit.csv": INSTRUCTORS,
@@ -49,6 +50,7 @@ PAGES = {
     "/admin/courses/add/": SUPERUSERS,
     "/admin/courses/{}/": SUPERUSERS,
     "/admin/courses/{}/remove/": SUPERUSERS,
+    "/admin/import/": SUPERUSERS,
     "/admin/log/": SUPERUSERS,
 }
 """The status of a page for each of ROLES."""
@@ -57,6 +59,8 @@ FORMS = {
     "/chat/room/{}/reload/": ({"message": "draft"}, (403, 200, 200, 200, 200)),
     "/chat/room/{}/reports/": ({"act": "settle", "target": "99"}, (403, 403, 303, 303, 303)),
     "/chat/course/{}/roster/": ({"act": "remove", "username": "nobody"}, (403, 403, 403, 422, 422)),
+    "/chat/course/{}/roster/import/confirm/": ({"digest": "none"}, (403, 403, 403, 409, 409)),
+    "/admin/import/confirm/": ({"digest": "none"}, (403, 403, 403, 403, 409)),
     "/admin/people/add/": ({"username": "not allowed"}, (403, 403, 403, 403, 422)),
     "/admin/people/1/": ({"act": "none"}, (403, 403, 403, 403, 400)),
     "/admin/courses/add/": ({"title": ""}, (403, 403, 403, 403, 422)),

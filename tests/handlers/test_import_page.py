@@ -1,0 +1,149 @@
+"""The pages that import people: who may, what a preview says, and that only a confirmed file changes something."""
+
+import csv
+import io
+import re
+
+import aiohttp
+import pytest
+
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.roster_file import FILE_BYTES
+from educa_chat.storage.accounts import find_user_id
+from educa_chat.storage.administration import read_roster
+from educa_chat.storage.pool import Database
+from tests.serving import Classroom, Person, Server, add_classroom, add_person
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ADMIN = "/admin/import/"
+
+
+@pytest.fixture
+def database(server: Server) -> Database:
+    return server.app[DATABASE]
+
+
+def roster_path(room: Classroom) -> str:
+    return f"/chat/course/{room.course}/roster/import/"
+
+
+async def upload(person: Person, path: str, content: bytes, **fields: str) -> tuple[int, str]:
+    form = aiohttp.FormData()
+    for name, value in {"csrf_token": await person.token(path), **fields}.items():
+        form.add_field(name, value)
+    form.add_field("file", io.BytesIO(content), filename="people.csv", content_type="text/csv")
+    async with person.http.post(person.url + path, data=form) as response:
+        return response.status, await response.text()
+
+
+async def confirm(person: Person, path: str, html: str, **fields: str) -> tuple[int, str, str]:
+    digest = re.search(r'name="digest" value="([0-9a-f]{64})"', html)
+    data = {"csrf_token": await person.token(path), "digest": digest[1] if digest else "0" * 64, **fields}
+    async with person.http.post(f"{person.url}{path}confirm/", data=data) as response:
+        return response.status, await response.text(), response.headers["Content-Type"]
+
+
+async def test_an_administrator_sees_what_would_happen_confirms_it_and_gets_links(
+    server: Server, database: Database
+) -> None:
+    room = await add_classroom(database)
+    administrator = await add_person(database, is_superuser=True)
+    new = f"new{room.course}"
+    content = f"Usuario;Nombre;Curso;Rol\n{new};Zoë;{room.course};\n{room.ana};;{room.course};ayudante\na b;;;\n"
+    async with Person(server.url, administrator) as person, Person(server.url) as zoe:
+        status, html = await upload(person, ADMIN, content.encode("cp1252"))
+        assert status == 200
+        assert "1 added, 2 enrolled, 1 refused" in html
+        assert html.index("the username is missing") < html.index("as an assistant")
+        members = await read_roster(database, room.course)
+        assert new not in {member.username for member in members}
+        status, text, content_type = await confirm(person, ADMIN, html, links="1")
+        assert (status, content_type) == (200, "text/csv; charset=utf-8")
+        (row,) = csv.DictReader(text.removeprefix("\ufeff").splitlines())
+        assert (row["username"], row["name"]) == (new, "Zoë")
+        assert (await zoe.get(row["link"].partition("//")[2].partition("/")[2].join(["/", ""])))[0] == 200
+        members = await read_roster(database, room.course)
+        assert {member.username: str(member.role) for member in members}[room.ana] == "assistant"
+        status, html, _ = await confirm(person, ADMIN, html, links="1")
+        assert (status, "imported already" in html) == (409, True)
+        assert "imported a file with people: 1 added" in (await person.get("/admin/log/"))[1]
+
+
+async def test_a_teacher_imports_into_their_course_only(server: Server, database: Database) -> None:
+    room, other = await add_classroom(database), await add_classroom(database)
+    new = f"new{room.course}"
+    rows = f"username,first_name,course,role\n{new},New,,\n{room.ana},Mallory,,\n"
+    rows += f"{room.luis},,{other.course},\nx1,,,teacher\n"
+    async with Person(server.url, room.teacher) as teacher:
+        status, html = await upload(teacher, roster_path(room), rows.encode())
+        assert (status, "1 added, 1 enrolled, 2 refused" in html) == (200, True)
+        status, html, _ = await confirm(teacher, roster_path(room), html)
+        assert (status, "The file was imported:" in html) == (200, True)
+        for path in (ADMIN, roster_path(other)):
+            assert (await teacher.get(path))[0] == 403
+    assert new in {member.username for member in await read_roster(database, room.course)}
+    assert await database.fetchval("select first_name from auth_user where username = $1", room.ana) == ""
+
+
+async def test_students_and_assistants_import_nothing(server: Server, database: Database) -> None:
+    room = await add_classroom(database)
+    for username in (room.ana, "luis"):
+        async with Person(server.url, username) as person:
+            assert (await person.get(roster_path(room)))[0] == 403
+            assert (await person.get(ADMIN))[0] == 403
+    async with Person(server.url) as nobody:
+        assert (await nobody.get(ADMIN))[0] == 302
+
+
+async def test_a_file_previewed_for_one_course_is_not_imported_into_another(server: Server, database: Database) -> None:
+    room = await add_classroom(database)
+    administrator = await add_person(database, is_superuser=True)
+    async with Person(server.url, administrator) as person:
+        _, html = await upload(person, ADMIN, f"username\nnew{room.course}\n".encode())
+        assert (await confirm(person, roster_path(room), html))[0] == 409
+
+
+async def test_a_sync_on_the_page_removes_students(server: Server, database: Database) -> None:
+    room = await add_classroom(database)
+    async with Person(server.url, room.teacher) as teacher:
+        _, html = await upload(teacher, roster_path(room), f"username\n{room.ana}\n".encode(), sync="1")
+        assert "1 removed" in html
+        assert (await confirm(teacher, roster_path(room), html))[0] == 200
+    assert {member.username for member in await read_roster(database, room.course)} == {room.teacher, room.ana}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "The first line must name the columns"),
+        (b"\x89PNG\r\n\x1a\n\0", "This is no CSV file"),
+        (b"username\n" + b"x" * FILE_BYTES, "too large"),
+        (b"username\n" + b"x\n" * 30_000, "too long"),
+        (b'username\n"x', "Line 2 is no CSV"),
+    ],
+)
+async def test_a_file_that_is_something_else_is_refused(
+    server: Server, database: Database, content: bytes, said: str
+) -> None:
+    async with Person(server.url, await add_person(database, is_superuser=True)) as person:
+        status, html = await upload(person, ADMIN, content)
+        assert (status, said in html) == (422, True)
+
+
+async def test_a_form_of_another_site_and_a_malformed_one_are_refused(server: Server, database: Database) -> None:
+    async with Person(server.url, await add_person(database, is_superuser=True)) as person:
+        assert (await upload(person, ADMIN, b"username\nx1\n", csrf_token="0" * 80))[0] == 403
+        for content_type, body in (
+            ("text/csv", b"username\nx1\n"),
+            ("multipart/form-data", b"x"),
+            ("multipart/form-data; boundary=b", b"x" * 1000),
+            ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\nx'),
+            ("multipart/form-data; boundary=b", b"--b\r\n\r\nx\r\n--b--\r\n"),
+            ("multipart/mixed; boundary=b", b"--b--\r\n"),
+        ):
+            async with person.http.post(
+                server.url + ADMIN, data=body, headers={"Content-Type": content_type}
+            ) as answer:
+                assert answer.status in (400, 403), body
+        assert await find_user_id(database, "ana")
