@@ -399,6 +399,7 @@ function showLinked() {
 
 function showRules() {
   composer.close(rules.reason);
+  document.body.classList.toggle('archived', rules.isArchived);
   if (rules.anonymity !== null) composer.allowAnonymity(rules.anonymity && !rules.isInstructor);
   composer.holdUntil(rules.nextMessageAt(log.lastOwn?.datetime));
   classPanel.opened?.showRules();
