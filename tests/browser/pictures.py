@@ -1,4 +1,4 @@
-"""The pictures of the README and of the guides for teachers: `make pictures` takes them anew."""
+"""The pictures of the README and of the guides: `make pictures` takes them anew."""
 
 import asyncio
 import tempfile
@@ -9,11 +9,15 @@ from typing import NamedTuple
 
 from playwright.async_api import Page, ViewportSize, async_playwright
 
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.protocol import Role
+from educa_chat.storage.accounts import add_user
+from educa_chat.storage.courses import enrol
 from tests.browser.conftest import FLAGS, Desk, find_chromium, open_desk, say
 from tests.conftest import Postgres
 from tests.postgres_server import PostgresServer
 from tests.prepared import prepare
-from tests.serving import open_server, settings_for
+from tests.serving import open_server, quick_hash, settings_for
 
 DOCS = Path(__file__).parents[2] / "docs"
 ROOM: ViewportSize = {"width": 1180, "height": 760}
@@ -69,10 +73,11 @@ async def open_school(postgres: Postgres) -> AsyncIterator[Desk]:
         await browser.close()
 
 
-async def picture(page: Page, path: Path) -> None:
+async def picture(page: Page, path: Path, *, is_whole: bool = False) -> None:
+    """Take a picture of the window, or of the whole page."""
     path.parent.mkdir(parents=True, exist_ok=True)
     await page.evaluate("document.fonts.ready")
-    await page.screenshot(path=path, animations="disabled", caret="hide")
+    await page.screenshot(path=path, animations="disabled", caret="hide", full_page=is_whole)
 
 
 async def choose(page: Page, text: str, action: str) -> None:
@@ -141,6 +146,24 @@ async def take_guide(language: str, talk: Talk, postgres: Postgres) -> None:
         await picture(profe, folder / "reports.png")
 
 
+async def take_administration(language: str, talk: Talk, postgres: Postgres) -> None:
+    """Take the pictures of the guide for administrators in one language."""
+    folder = DOCS / "pictures" / language
+    async with open_school(postgres) as desk:
+        database = desk.server.app[DATABASE]
+        await add_user(database, "alba", quick_hash(), first_name="Alba", last_name="Ríos", is_superuser=True)
+        await enrol(database, "marta", 1, Role.ASSISTANT)
+        await desk.sit_down("luis")
+        page = await desk.sit_down("alba", "/admin/people/", locale=talk.locale, viewport=WIDE)
+        for path, name in (
+            ("/admin/people/", "admin-people"),
+            ("/admin/courses/1/", "admin-course"),
+            ("/chat/course/1/roster/", "roster"),
+        ):
+            await page.goto(desk.server.url + path)
+            await picture(page, folder / f"{name}.png", is_whole=True)
+
+
 async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="educa-chat-") as folder:
         with PostgresServer(await prepare(Path(folder))) as server:
@@ -148,6 +171,7 @@ async def main() -> None:
             await take_room(postgres)
             for language, talk in TALKS.items():
                 await take_guide(language, talk, postgres)
+                await take_administration(language, talk, postgres)
 
 
 if __name__ == "__main__":
