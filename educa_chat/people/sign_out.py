@@ -35,7 +35,6 @@ def sign_out_with(identity: Identity) -> Handler:
         else:
             # No redirect: the policy of our pages lets a form lead only to this site (`form-action`).
             response = render_anonymous(request, "signed_out.html", issuer=elsewhere.name, url=elsewhere.url)
-            response.headers["Refresh"] = f"0; url={elsewhere.url}"
         await identity.forget(request, response)
         is_page = request.headers.get("Sec-Fetch-Mode") == "navigate"
         if visitor is not None and is_page and "forgotten" not in await posted_form(request):

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from yarl import URL
 
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.people import outbound
@@ -128,6 +129,17 @@ async def test_the_request_is_bound_to_the_code_by_its_digest(liar: Liar, person
     await sign_in(liar, person)
     assert 43 <= len(liar.forms[-1]["code_verifier"]) <= 128
     assert liar.forms[-1]["redirect_uri"] == person.url + CALLBACK
+
+
+async def test_behind_a_proxy_the_user_comes_back_to_the_address_that_they_see(url: str, liar: Liar) -> None:
+    settings = liar_settings(url, liar.url, server_trusted_proxies="127.0.0.1/32", session_secure="true")
+    async with open_server(settings) as server, Person(server.url) as person:
+        forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "chat.school.example"}
+        status, _, headers = await person.get(BEGIN, **forwarded)
+    assert status == 302
+    assert URL(headers["Location"]).query["redirect_uri"] == f"https://chat.school.example{CALLBACK}"
+    cookie = headers["Set-Cookie"]
+    assert all(flag in cookie for flag in ("Secure", "HttpOnly", "SameSite=Lax")), cookie
 
 
 def with_public_key_as_secret(liar: Liar) -> Callable[[dict[str, Any]], str]:
