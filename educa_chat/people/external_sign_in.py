@@ -76,11 +76,10 @@ async def _apply_rules(database: Database, source: Source, user_id: int, usernam
     await apply_mapped_roles(database, user_id, username, source.key, wanted)
 
 
-Page = Callable[[], Awaitable[web.Response]]
-
-
-async def explain_failure(accounts: OwnAccounts, request: web.Request, source: Source, act: Page) -> web.Response:
-    """Return the answer of `act`; if it fails, a page that says what to do, after logging why.
+async def explain_failure(
+    accounts: OwnAccounts, request: web.Request, source: Source, answer: Callable[[], Awaitable[web.Response]]
+) -> web.Response:
+    """Return the response of `answer`; if it fails, a page that says what to do, after logging why.
 
     An address from which many sign-ins fail has to wait.
     """
@@ -88,7 +87,7 @@ async def explain_failure(accounts: OwnAccounts, request: web.Request, source: S
     if wait := wait_s(counts):
         return await _failure_page(request, source, "too_many", status=429, retry_after_s=math.ceil(wait))
     try:
-        return await act()
+        return await answer()
     except OutboundFailed as error:
         logger.warning("a sign-in through %s failed: %s", source.name, error)
         return await _failure_page(request, source, "unavailable", status=502)

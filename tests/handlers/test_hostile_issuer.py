@@ -280,6 +280,20 @@ async def test_metadata_that_cannot_be_right_are_refused(url: str, liar: Liar, m
         assert (await person.get(BEGIN))[0] == 502
 
 
+@pytest.mark.parametrize("endpoint", ["token_endpoint", "jwks_uri", "userinfo_endpoint"])
+@pytest.mark.parametrize(
+    "address", ["https://10.1.2.3/x", "https://169.254.169.254/x", "https://[::ffff:10.1.2.3]/x", "http://example.org/"]
+)
+async def test_an_issuer_cannot_send_the_chat_into_a_private_network(
+    url: str, liar: Liar, endpoint: str, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    liar.metadata = {endpoint: address}
+    async with open_server(liar_settings(url, liar.url)) as server, Person(server.url) as person:
+        assert (await sign_in(liar, person)).status == 502
+        assert not await has_session(person)
+    assert "private addresses are refused" in caplog.text or "only https is allowed" in caplog.text
+
+
 async def test_an_issuer_in_a_private_network_is_not_asked_unless_the_settings_allow_it(url: str, liar: Liar) -> None:
     async with (
         open_server(liar_settings(url, liar.url, outbound_private_networks="")) as server,
