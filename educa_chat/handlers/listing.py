@@ -42,5 +42,11 @@ class Listing(NamedTuple):
             "later": self._link(self.number + 1) if self.offset + ROWS_A_PAGE < total else None,
         }
 
+    def path(self, path: str, **query: str) -> str:
+        """Return the address of this part of the list at `path`, with `query` added."""
+        words = {"q": self.words} if self.words else {}
+        number = {"page": str(self.number)} if self.number > 1 else {}
+        return f"{path}?{urlencode(words | number | query)}"
+
     def _link(self, number: int) -> str:
-        return "?" + urlencode(({"q": self.words} if self.words else {}) | {"page": str(number)})
+        return self._replace(number=number).path("")

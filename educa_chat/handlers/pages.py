@@ -42,9 +42,7 @@ async def my_courses(request: web.Request) -> web.Response:
         request,
         "courses.html",
         courses=[course for course in shown if not course["is_archived"]],
-        # Beside a Django site, users and courses are administered there.
-        may_administer=not request.app[SETTINGS].auth.django_secret_key
-        and await is_administrator(request.app[DATABASE], visitor.user_id),
+        may_administer=await is_administrator(request.app[DATABASE], visitor.user_id),
         archived=[course for course in shown if course["is_archived"]],
     )
 

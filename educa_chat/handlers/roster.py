@@ -44,7 +44,7 @@ async def change(request: web.Request) -> web.Response:
     if username == visitor.username:
         # They may have lost their access to this page.
         return see_other(COURSES_PATH)
-    return see_other(f"{request.path}?done={act}")
+    return see_other(Listing.of(request).path(request.path, done=act))
 
 
 async def _enrol(request: web.Request, visitor: Visitor, course: int, username: str, form: Mapping[str, str]) -> None:

@@ -157,30 +157,26 @@ async def _read_person(request: web.Request) -> administration.Person:
 
 
 async def _person(request: web.Request) -> web.Response:
-    visitor = await _administrator(request)
-    return await _show_person(request, visitor, await _read_person(request))
+    await _administrator(request)
+    return await _show_person(request, await _read_person(request))
 
 
 async def _show_person(
-    request: web.Request, visitor: Visitor, person: administration.Person, *, failure: str = "", link: str = ""
+    request: web.Request, person: administration.Person, *, failure: str = "", link: str = ""
 ) -> web.Response:
     database = request.app[DATABASE]
-    response = await _show(
+    return await _show(
         request,
         "admin_person.html",
         "people",
         failure=failure,
         person=person,
-        is_self=person.id == visitor.user_id,
+        person_url=f"{PATH}people/{person.id}/",
         courses=await administration.courses_naming(database, person.id),
         roster_url=roster_url,
         link=link,
         link_hours=LIFE_HOURS,
     )
-    if link:
-        # The link is shown once. No other page learns it.
-        response.headers["Referrer-Policy"] = "no-referrer"
-    return response
 
 
 async def _rename(change: _Change, person: administration.Person) -> None:
@@ -240,7 +236,7 @@ async def _change_person(request: web.Request) -> web.Response:
     if failure := await failure_of(_PERSON_CHANGES[act](change, person)):
         if act == "enrol" and failure == "missing":
             failure = "course_missing"
-        return await _show_person(request, change.by, person, failure=failure)
+        return await _show_person(request, person, failure=failure)
     if act == "demote" and person.id == change.by.user_id:
         return see_other(COURSES_PATH)
     return _done(request.path, act)
@@ -260,7 +256,7 @@ async def _make_link(change: _Change, person: administration.Person) -> web.Resp
     settings = change.request.app[SETTINGS].server
     site_url = settings.public_url or f"{change.request.scheme}://{change.request.host}"
     link = link_url(site_url.rstrip("/"), token) if token else ""
-    return await _show_person(change.request, change.by, person, failure=failure, link=link)
+    return await _show_person(change.request, person, failure=failure, link=link)
 
 
 # Courses

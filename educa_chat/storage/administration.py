@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from educa_chat.errors import RecordMissing
 from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
-from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id, refuse_platform
+from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id, is_platform_owned, refuse_platform
 from educa_chat.storage.admin_log import record
 from educa_chat.storage.courses import MAX_COURSE_ID, Member, word_pattern
 from educa_chat.storage.names import require_title
@@ -241,8 +241,10 @@ _PERSON = f"u.id, u.username, {DISPLAY_NAME}, u.first_name, u.last_name, u.is_ac
 
 
 async def is_administrator(database: Database, user_id: int) -> bool:
-    """Return whether the user is an active superuser."""
-    return bool(await database.fetchval("select is_superuser and is_active from auth_user where id = $1", user_id))
+    """Return whether the user is an active superuser of a stand-alone chat. A site has its own administration."""
+    return not await is_platform_owned(database) and bool(
+        await database.fetchval("select is_superuser and is_active from auth_user where id = $1", user_id)
+    )
 
 
 async def search_people(database: Database, words: str, *, offset: int, limit: int) -> tuple[list[Person], int]:

@@ -57,6 +57,9 @@ async def test_a_school_is_set_up_without_scripts(desk: Desk) -> None:
     await expect(page.get_by_role("status")).to_contain_text("The person was added.")
     await page.get_by_role("button", name="Make a sign-in link").click()
     await expect(page.locator(".secret")).to_contain_text("/chat/sign-in/link/?token=")
+    await page.get_by_role("button", name="Sign out everywhere").click()
+    await expect(page.get_by_role("status")).to_contain_text("signed out everywhere")
+    await expect(page.locator(".secret")).to_have_count(0)
     await page.get_by_role("link", name="Courses", exact=True).click()
     await page.get_by_role("link", name="Add a course").click()
     for label, value in (("Title", "Geometry"), ("Subject", "Mathematics"), ("Owner", "nora")):

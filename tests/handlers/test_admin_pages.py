@@ -279,6 +279,19 @@ async def test_beside_a_django_site_there_are_no_administration_pages() -> None:
     assert not [path for path in paths["x" * 50] if path.startswith("/admin")]
 
 
+async def test_on_the_tables_of_a_site_nobody_administers_here(server: Server, admin: Person) -> None:
+    """A chat beside a site may sign users in by itself. The users and courses are still the site's."""
+    database = server.app[DATABASE]
+    path = await path_of(database, "profe")
+    await database.execute("create table django_migrations (id int)")
+    try:
+        assert (await admin.get(path))[0] == 403
+        assert (await post(admin, path, act="deactivate"))[0] == 403
+        assert "/admin/" not in await page(admin, "/chat/courses/")
+    finally:
+        await database.execute("drop table django_migrations")
+
+
 async def test_only_forms_of_our_own_pages_change_anything(server: Server, admin: Person) -> None:
     database = server.app[DATABASE]
     path = await path_of(database, "profe")

@@ -73,6 +73,15 @@ async def test_the_page_shows_roles_who_is_online_and_finds_people(
     assert classroom.luis not in await shown(teacher, f"{path_of(classroom)}?q={classroom.ana}")
 
 
+async def test_after_a_change_the_page_shows_the_same_part_of_the_list(classroom: Classroom, teacher: Person) -> None:
+    path = f"{path_of(classroom)}?q={classroom.ana}"
+    status, location = await post(teacher, path, act="role", username=classroom.ana, role="assistant")
+    assert (status, location) == (303, f"{path}&done=role")
+    page = await shown(teacher, location)
+    assert "The role was changed." in page
+    assert classroom.luis not in page
+
+
 async def test_assistants_see_the_page_and_change_nothing_and_students_do_not_see_it(
     server: Server, classroom: Classroom
 ) -> None:
