@@ -470,13 +470,18 @@ async def post_logout(school: School, token: str) -> tuple[int, str]:
             return response.status, await response.text()
 
 
-async def test_signing_out_at_the_provider_closes_the_sockets_here(school: School, person: Person) -> None:
+async def test_signing_out_at_the_provider_closes_the_sockets_on_every_node(
+    school: School, person: Person, url: str
+) -> None:
     await school.sign_in(person, school.enrol(name="Julia", groups=["algebra"]))
-    socket = await person.enter()
-    page = await walk(person.http, f"{school.issuer}/session/end")
-    await submit(person.http, page, logout="yes")
-    assert await socket.close_code() == CloseCode.SESSION_ENDED
-    assert not await has_session(person)
+    async with open_server(school.settings(url)) as other:
+        sockets = [await person.enter()]
+        person.url = other.url
+        sockets.append(await person.enter())
+        page = await walk(person.http, f"{school.issuer}/session/end")
+        await submit(person.http, page, logout="yes")
+        assert [await socket.close_code() for socket in sockets] == [CloseCode.SESSION_ENDED] * 2
+        assert not await has_session(person)
 
 
 async def test_the_provider_ends_one_session_by_its_id_and_all_sessions_by_the_user(school: School) -> None:
