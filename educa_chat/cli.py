@@ -613,10 +613,12 @@ async def _remove_course(database: Database, _: Settings, arguments: argparse.Na
 
 def _confirm_removal(title: str) -> None:
     """Ask for the title of the course on the terminal. Raises ConfirmationMissing."""
+    from educa_chat.storage.names import is_same_title
+
     if not sys.stdin.isatty():
         raise ConfirmationMissing("removing a course can't be undone: confirm it with --yes")
     print(f"This deletes the course {title!r} with all of its messages, and can't be undone.", file=sys.stderr)
-    if input("Type its title to confirm: ").strip() != title.strip():
+    if not is_same_title(input("Type its title to confirm: "), title):
         raise ConfirmationMissing("this is not the title of the course, so nothing was removed")
 
 

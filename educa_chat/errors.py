@@ -61,6 +61,14 @@ class NameRefused(EducaChatError, ValueError):
     """A username, a name or a title can't be used; the message says why."""
 
 
+class EmailRefused(EducaChatError, ValueError):
+    """A text is no e-mail address."""
+
+
+class EmailTaken(EducaChatError):
+    """Another user has this e-mail address."""
+
+
 class OwnerFixed(EducaChatError):
     """The owner of a course teaches it as long as they own it."""
 

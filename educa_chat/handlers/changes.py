@@ -6,6 +6,8 @@ from aiohttp import web
 
 from educa_chat.errors import (
     EducaChatError,
+    EmailRefused,
+    EmailTaken,
     LastAdministrator,
     NameRefused,
     OwnerFixed,
@@ -16,6 +18,8 @@ from educa_chat.errors import (
 )
 
 _FAILURES: dict[type[EducaChatError], str] = {
+    EmailRefused: "email",
+    EmailTaken: "email_taken",
     LastAdministrator: "last_administrator",
     NameRefused: "name",
     OwnerFixed: "owner",

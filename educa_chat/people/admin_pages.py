@@ -20,7 +20,7 @@ from educa_chat.handlers.rendering import COURSES_PATH, render
 from educa_chat.handlers.roster import roster_url
 from educa_chat.protocol import Role
 from educa_chat.storage import accounts, administration, courses
-from educa_chat.storage.names import require_username
+from educa_chat.storage.names import is_same_title, require_username
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor, signed_in_within
 from educa_chat.storage.sign_in_links import LIFE_HOURS, link_url, make_link
@@ -179,9 +179,14 @@ async def _show_person(
     )
 
 
-async def _rename(change: _Change, person: administration.Person) -> None:
-    await accounts.rename(
-        change.database, person.username, change.text("first_name"), change.text("last_name"), by=change.by.user_id
+async def _edit(change: _Change, person: administration.Person) -> None:
+    await administration.edit_person(
+        change.database,
+        person.id,
+        first_name=change.text("first_name"),
+        last_name=change.text("last_name"),
+        email=change.text("email"),
+        by=change.by.user_id,
     )
 
 
@@ -215,7 +220,7 @@ async def _enrol(change: _Change, person: administration.Person) -> None:
 
 
 _PERSON_CHANGES: dict[str, Callable[[_Change, administration.Person], Awaitable[None]]] = {
-    "rename": _rename,
+    "edit": _edit,
     "deactivate": _deactivate,
     "reactivate": _reactivate,
     "sign_out": _sign_out,
@@ -383,7 +388,7 @@ async def _remove_course(request: web.Request) -> web.Response:
         await change.require_fresh_session()
         await administration.remove_course(change.database, course.id, by=change.by.user_id)
 
-    failure = "not_confirmed" if change.text("title") != course.title.strip() else await failure_of(remove())
+    failure = "not_confirmed" if not is_same_title(change.text("title"), course.title) else await failure_of(remove())
     if failure:
         return await _show_removal(request, course, failure=failure)
     return _done(f"{PATH}courses/", "course_removed")

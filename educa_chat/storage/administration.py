@@ -4,13 +4,13 @@ import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from educa_chat.errors import RecordMissing
+from educa_chat.errors import EmailTaken, RecordMissing
 from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id, is_platform_owned, refuse_platform
 from educa_chat.storage.admin_log import record
 from educa_chat.storage.courses import MAX_COURSE_ID, Member, word_pattern
-from educa_chat.storage.names import require_title
+from educa_chat.storage.names import require_email, require_name, require_title
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import end_sessions
 
@@ -224,6 +224,7 @@ class Person(NamedTuple):
     name: str
     first_name: str
     last_name: str
+    email: str
     is_active: bool
     is_superuser: bool
 
@@ -237,7 +238,7 @@ class NamedCourse(NamedTuple):
     is_archived: bool
 
 
-_PERSON = f"u.id, u.username, {DISPLAY_NAME}, u.first_name, u.last_name, u.is_active, u.is_superuser"
+_PERSON = f"u.id, u.username, {DISPLAY_NAME}, u.first_name, u.last_name, u.email, u.is_active, u.is_superuser"
 
 
 async def is_administrator(database: Database, user_id: int) -> bool:
@@ -280,6 +281,40 @@ async def courses_naming(database: Database, user_id: int) -> list[NamedCourse]:
         user_id,
     )
     return [NamedCourse(id, title, Role(role), is_archived) for id, title, role, is_archived in rows]
+
+
+async def edit_person(
+    database: Database, user_id: int, *, first_name: str, last_name: str, email: str, by: int | None
+) -> None:
+    """Give a user another name and e-mail address, and record which of them has changed.
+
+    Raises NameRefused, EmailRefused, EmailTaken, and RecordMissing.
+    """
+    require_name(first_name)
+    require_name(last_name)
+    require_email(email)
+    async with database.connection() as connection, connection.transaction():
+        former = await connection.fetchrow(
+            "select first_name, last_name, email from auth_user where id = $1 for no key update", user_id
+        )
+        if former is None:
+            raise RecordMissing(f"there is no user with the id {user_id}")
+        if email and await connection.fetchval(
+            "select exists (select from auth_user where lower(email) = lower($2) and id <> $1)", user_id, email
+        ):
+            raise EmailTaken(f"another user has the address {email}")
+        await connection.execute(
+            "update auth_user set first_name = $2, last_name = $3, email = $4 where id = $1",
+            user_id,
+            first_name,
+            last_name,
+            email,
+        )
+        if (former["first_name"], former["last_name"]) != (first_name, last_name):
+            await record(connection, by, "user.renamed", user_id=user_id)
+        if former["email"] != email:
+            await record(connection, by, "user.email_changed", user_id=user_id)
+        await notify(connection, "user", str(user_id))
 
 
 async def end_all_sessions(database: Database, username: str, *, by: int | None = None) -> None:

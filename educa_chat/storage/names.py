@@ -1,13 +1,15 @@
-"""Which names people and courses may have."""
+"""Which names people and courses may have, and which e-mail addresses."""
 
 import re
 import unicodedata
 
-from educa_chat.errors import NameRefused
+from educa_chat.errors import EmailRefused, NameRefused
 
 USERNAME_CHARACTERS = 150
 NAME_CHARACTERS = 150
 TITLE_CHARACTERS = 200
+EMAIL_CHARACTERS = 254
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 def require_username(username: str) -> None:
@@ -36,3 +38,14 @@ def require_title(title: str) -> None:
     if not title.strip():
         raise NameRefused("the title of a course must not be empty")
     require_name(title, TITLE_CHARACTERS)
+
+
+def require_email(email: str) -> None:
+    """Raise EmailRefused unless `email` is empty or looks like an address."""
+    if email and not (_EMAIL.fullmatch(email) and email.isprintable() and len(email) <= EMAIL_CHARACTERS):
+        raise EmailRefused(f"{email!r} is no e-mail address")
+
+
+def is_same_title(one: str, other: str) -> bool:
+    """Return whether two titles look the same: a keyboard may compose accents otherwise than the stored title."""
+    return unicodedata.normalize("NFC", one.strip()) == unicodedata.normalize("NFC", other.strip())

@@ -1,31 +1,27 @@
 """The import of a file with people: what it would change, and the change itself, in one transaction."""
 
 import asyncio
-import re
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
-from educa_chat.errors import NameRefused, RecordExists
+from educa_chat.errors import EmailRefused, NameRefused, RecordExists
 from educa_chat.protocol import Role
 from educa_chat.roster_file import RosterRow, read_role
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import make_unusable_password, normalise_username, refuse_platform
 from educa_chat.storage.admin_log import record
-from educa_chat.storage.names import require_name, require_username
+from educa_chat.storage.names import require_email, require_name, require_username
 from educa_chat.storage.pool import Connection, Database
 from educa_chat.storage.sign_in_links import NewLink, make_links
-
-EMAIL_CHARACTERS = 254
 
 _AT_ONCE = 500
 """How many rows a statement takes, so that encoding its arguments doesn't keep the event loop for long."""
 _NOTIFICATIONS = 100
 """A look at everybody costs less than more notifications than these."""
 _LOCK = 0x494D504F
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 class Refusal(StrEnum):
@@ -390,9 +386,10 @@ def _refusal_of_texts(username: str, first_name: str, last_name: str, email: str
     try:
         require_name(first_name)
         require_name(last_name)
+        require_email(email)
     except NameRefused:
         return Refusal.NAME
-    if email and not (_EMAIL.fullmatch(email) and email.isprintable() and len(email) <= EMAIL_CHARACTERS):
+    except EmailRefused:
         return Refusal.EMAIL
     return None
 

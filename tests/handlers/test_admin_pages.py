@@ -130,7 +130,7 @@ async def test_each_change_of_an_account_takes_effect_at_once_and_is_recorded(
         assert (status, "deactivated" in answer) == (422, True)
         assert (await post(admin, path, act="reactivate"))[0] == 303
         assert (await ana.sign_in(classroom.ana))[0] == 302
-        assert (await post(admin, path, act="rename", first_name="Ana", last_name="Ruiz"))[0] == 303
+        assert (await post(admin, path, act="edit", first_name="Ana", last_name="Ruiz"))[0] == 303
         assert "Ana Ruiz" in await page(ana, "/chat/courses/")
         assert (await ana.get("/admin/people/"))[0] == 403
         assert (await post(admin, path, act="promote"))[0] == 303
@@ -146,8 +146,10 @@ async def test_each_change_of_an_account_takes_effect_at_once_and_is_recorded(
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"act": "rename", "first_name": "\u202egnat"}, "can’t be seen"),
-        ({"act": "rename", "first_name": "x" * 151}, "too long"),
+        ({"act": "edit", "first_name": "\u202egnat"}, "can’t be seen"),
+        ({"act": "edit", "first_name": "x" * 151}, "too long"),
+        ({"act": "edit", "email": "nowhere"}, "no e-mail address"),
+        ({"act": "edit", "email": "TAKEN@example.org"}, "Another person has this e-mail address"),
         ({"act": "enrol", "course": "999999", "role": "student"}, "no such course"),
         ({"act": "enrol", "course": "1", "role": "instructor"}, "The owner of a course always teaches it"),
     ],
@@ -155,7 +157,9 @@ async def test_each_change_of_an_account_takes_effect_at_once_and_is_recorded(
 async def test_the_page_of_a_person_says_why_a_change_is_refused(
     server: Server, admin: Person, fields: dict[str, str], said: str
 ) -> None:
-    status, answer = await post(admin, await path_of(server.app[DATABASE], "profe"), **fields)
+    database = server.app[DATABASE]
+    await database.execute("update auth_user set email = 'taken@example.org' where username = 'luis'")
+    status, answer = await post(admin, await path_of(database, "profe"), **fields)
     assert (status, said in answer) == (422, True)
 
 
