@@ -43,7 +43,7 @@ class Postgres:
         name = f"test_{uuid.uuid4().hex[:12]}"
         connection = await asyncpg.connect(self.url("postgres"))
         try:
-            await connection.execute(f'create database "{name}" template "{template}"')
+            await connection.execute(f'create database "{name}" template "{template}" strategy file_copy')
         finally:
             await connection.close()
         self._databases.append(name)

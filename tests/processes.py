@@ -3,13 +3,13 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 
 from educa_chat.settings import DEMO_SESSION_KEY
+from tests.forks import Fork, fork
 from tests.ports import free_port as free_port
 
 START_TIMEOUT_S = 60.0
@@ -18,7 +18,7 @@ START_TIMEOUT_S = 60.0
 class Process:
     """A running command, with what it has printed so far."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | Fork, url: str) -> None:
         self.url = url
         self.output = ""
         self._process = process
@@ -86,16 +86,7 @@ async def answers(port: int, process: asyncio.subprocess.Process) -> None:
 @asynccontextmanager
 async def open_process(*arguments: str, environment: Mapping[str, str], url: str = "") -> AsyncIterator[Process]:
     """Run `educa-chat` with `arguments`; it is killed when the context ends and it still runs."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "educa_chat",
-        *arguments,
-        env={**os.environ, **environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    process = await fork(*arguments, env={**os.environ, **environment})
     running = Process(process, url)
     try:
         yield running

@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 from cryptography.fernet import Fernet
@@ -21,6 +22,7 @@ from educa_chat.settings import DEMO_SESSION_KEY
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
+from tests.forks import fork
 from tests.processes import free_port, open_node, open_process
 from tests.redis_server import RedisCluster, RedisServer
 from tests.serving import Person
@@ -34,18 +36,15 @@ async def run(
     url: str, *arguments: str, input: str = "", environment: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
     """Run `educa-chat` to its end, in another directory; its exit code and its output but for the database's line."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "educa_chat", *arguments,
-        cwd="/",
-        env={**os.environ, "EDUCA_CHAT_DATABASE_URL": url, "EDUCA_CHAT_SESSION_KEY": KEY, **(environment or {})},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await asyncio.wait_for(process.communicate(input.encode("utf-8", "surrogateescape")), 60)
-    assert process.returncode is not None
-    assert b"Traceback" not in output, output.decode()
-    return process.returncode, re.sub(r"^educa-chat: the database is .*\n", "", output.decode(), count=1)
+    environment = {"EDUCA_CHAT_DATABASE_URL": url, "EDUCA_CHAT_SESSION_KEY": KEY, **(environment or {})}
+    async with asyncio.timeout(60):
+        process = await fork(
+            *arguments, env={**os.environ, **environment}, cwd="/", input=input.encode("utf-8", "surrogateescape")
+        )
+        output = (await process.stdout.read()).decode()
+        code = await process.wait()
+    assert "Traceback" not in output, output
+    return code, re.sub(r"^educa-chat: the database is .*\n", "", output, count=1)
 
 
 async def test_an_empty_database_becomes_a_chat_by_four_kinds_of_command(postgres: Postgres) -> None:
@@ -449,18 +448,16 @@ async def test_each_command_says_which_database_it_uses_and_no_password(argument
         "EDUCA_CHAT_DATABASE_URL": f"postgresql://educa:xyzzy@127.0.0.1:{port}/campus?password=plugh&host=127.0.0.1",
         "EDUCA_CHAT_SESSION_KEY": KEY,
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "educa_chat", *arguments,
-        env={**os.environ, **environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    stdout, stderr = await asyncio.wait_for(process.communicate(), 60)
+    with TemporaryFile() as stderr:
+        process = await fork(*arguments, env={**os.environ, **environment}, stderr=stderr)
+        printed = await process.stdout.read()
+        await process.wait()
+        stderr.seek(0)
+        said = stderr.read()
     line = f"the database is postgresql://educa@127.0.0.1:{port}/campus?host=127.0.0.1\n"
-    assert stderr.decode().splitlines(keepends=True)[0].endswith(line), stderr.decode()
-    assert b"the database is" not in stdout
-    assert not any(password in stdout + stderr for password in (b"xyzzy", b"plugh"))
+    assert said.decode().splitlines(keepends=True)[0].endswith(line), said.decode()
+    assert b"the database is" not in printed
+    assert not any(password in printed + said for password in (b"xyzzy", b"plugh"))
 
 
 @pytest.mark.parametrize(

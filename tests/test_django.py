@@ -37,6 +37,7 @@ TEXT = st.text(st.characters())
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
     lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=8,
 )
 SESSIONS = st.dictionaries(TEXT, JSON)
 

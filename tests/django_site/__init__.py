@@ -1,11 +1,15 @@
 """An 'educa' site made with Django itself: the learning platform that the tests stand beside."""
 
 import asyncio
+import atexit
 import json
 import os
+import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +21,39 @@ _MANAGE = Path(__file__).with_name("manage.py")
 _GRANTS = Path(__file__).parents[2] / "deploy" / "grants.sql"
 
 
+class _Django:
+    """A process that runs commands of `manage.py` one after another, because Django takes long to start."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, _MANAGE, "run_commands"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        atexit.register(self._stop)
+
+    def run(self, url: str, *arguments: str) -> str:
+        """Run one command on the database at `url`, and return what it printed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            print(json.dumps([url, *arguments]), file=self._process.stdin, flush=True)
+            answer = self._process.stdout.readline()
+        assert answer, f"manage.py {' '.join(arguments)} failed"
+        output: str = json.loads(answer)
+        return output
+
+    def _stop(self) -> None:
+        self._process.communicate()
+
+
+_django = cache(_Django)
+
+
 class DjangoSite:
-    """The site on the database at `url`. Each call runs Django in a process of its own."""
+    """The site on the database at `url`."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._environment = {**os.environ, "EDUCA_SITE_DATABASE_URL": url}
 
     async def migrate(self) -> None:
         """Create the site's tables."""
@@ -69,7 +100,9 @@ class DjangoSite:
         address = f"127.0.0.1:{port}"
         process = await asyncio.create_subprocess_exec(
             sys.executable, _MANAGE, "runserver", "--noreload", "--skip-checks", address,
-            env=self._environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, "EDUCA_SITE_DATABASE_URL": self._url},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:
             await answers(port, process)
@@ -80,9 +113,5 @@ class DjangoSite:
             await process.wait()
 
     async def _run(self, *arguments: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, _MANAGE, *arguments, env=self._environment, stdout=asyncio.subprocess.PIPE
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0, f"manage.py {' '.join(arguments)} failed"
-        return output.decode().strip()
+        output = await asyncio.to_thread(lambda: _django().run(self._url, *arguments))
+        return output.strip()

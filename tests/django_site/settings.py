@@ -1,19 +1,18 @@
-"""Django's defaults, on the database that EDUCA_SITE_DATABASE_URL names in any of libpq's forms."""
+"""Django's defaults, but with cheap hashers, on the database at EDUCA_SITE_DATABASE_URL, in any of libpq's forms."""
 
 import os
 from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict
 
-_connection = conninfo_to_dict(os.environ.get("EDUCA_SITE_DATABASE_URL", "dbname=educa"))
 
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": _connection.pop("dbname"),
-        "OPTIONS": _connection,
-    }
-}
+def database_at(url: str) -> dict[str, object]:
+    """Django's settings for the database at `url`."""
+    connection = conninfo_to_dict(url)
+    return {"ENGINE": "django.db.backends.postgresql", "NAME": connection.pop("dbname"), "OPTIONS": connection}
+
+
+DATABASES = {"default": database_at(os.environ.get("EDUCA_SITE_DATABASE_URL", "dbname=educa"))}
 SECRET_KEY = "clave-secreta-ñ-0123456789"
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -38,10 +37,10 @@ USE_X_FORWARDED_HOST = True
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
-    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
-    "django.contrib.auth.hashers.ScryptPasswordHasher",
+    "hashers.PBKDF2",
+    "hashers.Argon2",
+    "hashers.BCryptSHA256",
+    "hashers.Scrypt",
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True

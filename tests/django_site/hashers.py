@@ -1,0 +1,24 @@
+"""Django's password hashers with as little work as each allows: signing in costs a test nothing.
+
+`tests/test_passwords.py` verifies what the hashers make with their defaults.
+"""
+
+from django.contrib.auth import hashers
+
+
+class PBKDF2(hashers.PBKDF2PasswordHasher):
+    iterations = 2
+
+
+class Argon2(hashers.Argon2PasswordHasher):
+    time_cost = 1
+    memory_cost = 8
+    parallelism = 1
+
+
+class BCryptSHA256(hashers.BCryptSHA256PasswordHasher):
+    rounds = 4
+
+
+class Scrypt(hashers.ScryptPasswordHasher):
+    work_factor = 2

@@ -1,0 +1,167 @@
+"""Starts `educa-chat` by forking a process that has imported it, because the imports are most of the work of a start.
+
+Each fork does what `python -m educa_chat` does, as a process of its own that ends as any other does.
+"""
+
+import asyncio
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import IO, NoReturn
+
+from educa_chat.settings import DEMO_SESSION_KEY, load_settings
+
+PROJECT = Path(__file__).parent.parent
+NUMBER = struct.Struct("i")
+
+
+class Fork:
+    """A process that was forked. It has what the tests need of asyncio's `Process`."""
+
+    def __init__(self, pid: int, connection: socket.socket, stdout: asyncio.StreamReader) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self.stdout = stdout
+        self._ending = asyncio.create_task(self._end(connection))
+
+    async def _end(self, connection: socket.socket) -> None:
+        with connection:
+            answer = await asyncio.get_running_loop().sock_recv(connection, NUMBER.size)
+            (self.returncode,) = NUMBER.unpack(answer)
+
+    async def wait(self) -> int:
+        """Wait for its end, and return its exit code: a negative number is that of a signal."""
+        await asyncio.shield(self._ending)
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Raises ProcessLookupError when the process has ended."""
+        if self.returncode is not None:
+            raise ProcessLookupError
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Raises ProcessLookupError when the process has ended."""
+        self.send_signal(signal.SIGKILL)
+
+
+async def fork(
+    *arguments: str,
+    env: Mapping[str, str],
+    cwd: str | Path = PROJECT,
+    input: bytes = b"",
+    stderr: IO[bytes] | None = None,
+) -> Fork:
+    """Run `educa-chat` with `arguments`. It reads `input` from its stdin; without `stderr`, that goes to stdout too."""
+    loop = asyncio.get_running_loop()
+    output, printed = os.pipe()
+    with os.fdopen(printed, "wb") as stdout, tempfile.TemporaryFile() as stdin:
+        stdin.write(input)
+        stdin.seek(0)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(_start())
+        socket.send_fds(connection, [b"\0"], [file.fileno() for file in (stdin, stdout, stderr or stdout)])
+        request = {"arguments": arguments, "environment": dict(env), "folder": str(cwd)}
+        connection.sendall(json.dumps(request).encode() + b"\n")
+    connection.setblocking(False)
+    (pid,) = NUMBER.unpack(await loop.sock_recv(connection, NUMBER.size))
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb"))
+    return Fork(pid, connection, reader)
+
+
+@cache
+def _start() -> str:
+    """Start the process that forks the others, and return the address of its socket. It ends with this process."""
+    folder = tempfile.TemporaryDirectory(prefix="educa-chat-forks-")
+    address = f"{folder.name}/socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.forks", str(listener.fileno())],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+        )
+
+    def stop() -> None:
+        process.communicate()
+        folder.cleanup()
+
+    atexit.register(stop)
+    return address
+
+
+# In the process that forks the others.
+
+
+def main(listener: socket.socket) -> None:
+    # Without the terminal's Ctrl-C, and without zombies.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # The imports of a node, and what it keeps of the static files.
+    importlib.import_module("educa_chat.serve").build_app(
+        load_settings(None, {"EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY})
+    )
+    gc.collect()
+    gc.freeze()
+    while listener in select.select([listener, sys.stdin], [], [])[0]:
+        connection, _ = listener.accept()
+        with connection:
+            if os.fork() == 0:
+                listener.close()
+                _watch(connection)
+
+
+def _watch(connection: socket.socket) -> NoReturn:
+    """Fork what `connection` asks for, and send its pid, and its exit code when it has ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, fds, _, _ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile() as stream:
+        request = json.loads(stream.readline())
+    pid = os.fork()
+    if pid == 0:
+        connection.close()
+        _run(fds, **request)
+    for fd in fds:
+        os.close(fd)
+    connection.sendall(NUMBER.pack(pid))
+    _, status = os.waitpid(pid, 0)
+    with suppress(BrokenPipeError):
+        connection.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
+    os._exit(0)
+
+
+def _run(fds: Sequence[int], arguments: Sequence[str], environment: Mapping[str, str], folder: str) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, fd in enumerate(fds):
+        os.dup2(fd, number)
+        os.close(fd)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv[1:] = arguments
+    runpy.run_module("educa_chat", run_name="__main__", alter_sys=True)
+    raise AssertionError("`python -m educa_chat` exits")
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as listener:
+        main(listener)
