@@ -26,6 +26,9 @@ settings.load_profile("busy machine")
 
 SHARED_FOLDER = "TESTS_SHARED_FOLDER"
 """The environment variable that names a folder for all workers of this run."""
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 * 2**30
+"""How much all temporary files of a run may take."""
 
 
 class Postgres:
@@ -63,9 +66,17 @@ class Postgres:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        folder = tempfile.mkdtemp(prefix="educa-chat-tests-")
-        config.add_cleanup(lambda: shutil.rmtree(folder))
-        os.environ[SHARED_FOLDER] = folder  # workers inherit it
+        folder = tempfile.mkdtemp(prefix="educa-chat-tests-", dir=memory())
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        # The workers, and what they start, inherit these.
+        os.environ[SHARED_FOLDER] = os.environ["TMPDIR"] = tempfile.tempdir = folder
+
+
+def memory() -> Path | None:
+    """The file system in memory, where there is one with enough room: on a disk, databases wait for each commit."""
+    is_chosen = "TMPDIR" in os.environ
+    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES
+    return MEMORY if has_room and not is_chosen else None
 
 
 @pytest.fixture(scope="session", autouse=True)
