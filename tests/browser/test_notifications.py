@@ -6,12 +6,13 @@ The browser's `Notification` is wrapped to see what a page makes; whether the de
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from educa_chat.handlers.keys import SOCKETS
 from educa_chat.protocol import CloseCode
-from tests.browser.conftest import TIMEOUT_MS, Desk, until
+from tests.browser.conftest import TIMEOUT_MS, Desk, end_session, until
 from tests.browser.test_barriers import axe, barriers  # noqa: F401 a fixture
+from tests.browser.test_signing_out import FORM, click_sign_out, expect_connected, user_id
 from tests.browser.test_talking import PHONE, message
 from tests.browser.test_unread import turn
 from tests.handlers.test_class_commands import give
@@ -44,6 +45,11 @@ PHONE_BROWSER = """
 """
 ASK = "Notify me of mentions and replies"
 ROOM = "Introducción a la programación"
+
+
+@pytest.fixture(scope="session")
+def chromium(chromium_with_windows: Browser) -> Browser:
+    return chromium_with_windows
 
 
 async def sit_down(
@@ -293,6 +299,24 @@ async def test_one_that_is_refused_when_it_is_made_breaks_nothing(desk: Desk) ->
         await expect(ana.locator("#notifications-state")).to_have_text("not supported by this browser")
         await answer(luis, message="@ana again")
     await expect(message(ana, "@ana again")).to_be_attached()
+
+
+async def test_nothing_is_written_for_a_user_whose_session_has_ended(desk: Desk) -> None:
+    page = await desk.sit_down("ana")
+    await page.context.grant_permissions(["notifications"])
+    key = f"educa-chat:notifications:{await user_id(desk, 'ana')}"
+    await page.evaluate("key => localStorage.setItem(key, 'on')", key)
+    await page.reload()
+    await expect_connected(page)
+    quiet = page.get_by_role("switch", name="Pause notifications")
+    await expect(quiet).to_be_visible()
+    await end_session(page)
+    await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
+    await quiet.click()
+    assert await page.evaluate("key => localStorage.getItem(key)", key) == "on"
+    await click_sign_out(page)
+    await page.wait_for_url(FORM)
+    await expect(page.locator("[name=username]")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

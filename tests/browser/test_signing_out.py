@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-from playwright.async_api import Locator, Page, async_playwright, expect
+from playwright.async_api import Locator, Page, Playwright, expect
 
 from educa_chat.demo import PASSWORD
 from educa_chat.handlers.keys import DATABASE
@@ -324,24 +324,6 @@ async def test_a_page_whose_browser_has_another_user_now_shows_nothing_of_the_on
     await expect(page.locator("#chat-message-input")).to_have_value("")
 
 
-async def test_nothing_is_written_for_a_user_whose_session_has_ended(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
-    await page.context.grant_permissions(["notifications"])
-    key = f"educa-chat:notifications:{await user_id(desk, 'ana')}"
-    await page.evaluate("key => localStorage.setItem(key, 'on')", key)
-    await page.reload()
-    await expect_connected(page)
-    quiet = page.get_by_role("switch", name="Pause notifications")
-    await expect(quiet).to_be_visible()
-    await end_session(page)
-    await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
-    await quiet.click()
-    assert await page.evaluate("key => localStorage.getItem(key)", key) == "on"
-    await click_sign_out(page)
-    await page.wait_for_url(FORM)
-    await expect(page.locator("[name=username]")).to_be_visible()
-
-
 async def test_a_room_that_the_browser_brings_back_is_loaded_anew(desk: Desk) -> None:
     await talk(desk)
     page = await desk.sit_down("ana")
@@ -353,22 +335,19 @@ async def test_a_room_that_the_browser_brings_back_is_loaded_anew(desk: Desk) ->
     await page.wait_for_url(FORM)
 
 
-async def test_the_way_back_leads_to_no_page_of_who_has_signed_out(server: Server, chromium: object) -> None:
+async def test_the_way_back_leads_to_no_page_of_who_has_signed_out(server: Server, playwright: Playwright) -> None:
     """Chromium keeps pages for the way back, unless it is told not to, as playwright does."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=find_chromium(), args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
-        )
-        async with open_desk(browser, server) as desk:
-            page = await desk.sit_down("ana", COURSES_PATH)
-            await expect(page.get_by_role("link", name="Programación")).to_be_visible()
-            await page.goto(server.url + "/health/live")
-            async with Person(server.url) as other:
-                other.http.cookie_jar.update_cookies(
-                    {one["name"]: one["value"] for one in await page.context.cookies()}
-                )
-                assert await other.sign_out() == 302
-            await page.go_back()
-            await page.wait_for_url(FORM)
-            assert desk.complaints == []
-        await browser.close()
+    browser = await playwright.chromium.launch(
+        executable_path=find_chromium(), args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
+    )
+    async with open_desk(browser, server) as desk:
+        page = await desk.sit_down("ana", COURSES_PATH)
+        await expect(page.get_by_role("link", name="Programación")).to_be_visible()
+        await page.goto(server.url + "/health/live")
+        async with Person(server.url) as other:
+            other.http.cookie_jar.update_cookies({one["name"]: one["value"] for one in await page.context.cookies()})
+            assert await other.sign_out() == 302
+        await page.go_back()
+        await page.wait_for_url(FORM)
+        assert desk.complaints == []
+    await browser.close()
