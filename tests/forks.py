@@ -113,9 +113,7 @@ def _start() -> str:
 
 
 def main(listener: socket.socket) -> None:
-    # Without the terminal's Ctrl-C, and without zombies.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C
     # The imports of a node, and what it keeps of the static files.
     importlib.import_module("educa_chat.serve").build_app(
         load_settings(None, {"EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY})
@@ -128,11 +126,13 @@ def main(listener: socket.socket) -> None:
             if os.fork() == 0:
                 listener.close()
                 _watch(connection)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def _watch(connection: socket.socket) -> NoReturn:
     """Fork what `connection` asks for, and send its pid, and its exit code when it has ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, fds, _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile() as stream:
         request = json.loads(stream.readline())
