@@ -1,6 +1,6 @@
 """Starts `educa-chat` by forking a process that has imported it, because the imports are most of the work of a start.
 
-Each fork does what `python -m educa_chat` does, as a process of its own that ends as any other does.
+Each fork does what `python -m educa_chat` does, as a process of its own.
 """
 
 import asyncio
@@ -158,7 +158,14 @@ def _run(fds: Sequence[int], arguments: Sequence[str], environment: Mapping[str,
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv[1:] = arguments
-    runpy.run_module("educa_chat", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("educa_chat", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        # The interpreter's own end would free each object that the fork shares, and so copy all of their memory first.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(ended.code or 0))
     raise AssertionError("`python -m educa_chat` exits")
 
 
