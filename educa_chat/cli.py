@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from difflib import get_close_matches
@@ -31,6 +32,7 @@ from educa_chat.log_lines import configure_logging
 from educa_chat.protocol import Role
 from educa_chat.settings import Settings, load_settings
 from educa_chat.storage.pool import Database, open_database
+from educa_chat.translations import LANGUAGES
 
 logger = logging.getLogger(__name__)
 
@@ -347,6 +349,12 @@ def _build_parser() -> _Parser:
     import_people.add_argument(
         "--links", type=Path, metavar="FILE", help="write sign-in links to a new CSV file, for those without a password"
     )
+    import_people.add_argument(
+        "--mail",
+        metavar="LANGUAGE",
+        choices=LANGUAGES,
+        help="send the sign-in links by e-mail, in English (en) or Spanish (es)",
+    )
     enrol = command(
         commands,
         "enrol",
@@ -633,10 +641,13 @@ async def _add_course(database: Database, _: Settings, arguments: argparse.Names
 
 async def _import_people(database: Database, settings: Settings, arguments: argparse.Namespace) -> None:
     from educa_chat.handlers.import_texts import describe_outcome, summarise
+    from educa_chat.people.mailer import Mailer
+    from educa_chat.people.mails import invitations
     from educa_chat.roster_file import FILE_BYTES, read_roster_file
     from educa_chat.storage.administration import find_course
     from educa_chat.storage.roster_import import Terms, import_roster
     from educa_chat.storage.sign_in_links import links_csv
+    from educa_chat.translations import load_translations
 
     with arguments.file.open("rb") as file:
         roster = read_roster_file(file.read(FILE_BYTES + 1))
@@ -644,18 +655,24 @@ async def _import_people(database: Database, settings: Settings, arguments: argp
         course=await find_course(database, arguments.course) if arguments.course else None,
         removes_missing=arguments.sync,
     )
-    with_links = arguments.links is not None and not arguments.dry_run
-    if with_links:
+    writes_links = arguments.links is not None and not arguments.dry_run
+    mails_links = arguments.mail is not None and not arguments.dry_run
+    mailer = Mailer(settings.email)
+    if mails_links and not mailer.is_set_up:
+        raise SettingsInvalid("email.host: missing. It is needed to send mails")
+    if writes_links:
         # Before anything is changed: is there an address for the links, and can the file be made?
         _ = settings.server.site_url
         _create_private_file(arguments.links)
     try:
-        result = await import_roster(database, roster.rows, terms, dry_run=arguments.dry_run, with_links=with_links)
+        result = await import_roster(
+            database, roster.rows, terms, dry_run=arguments.dry_run, with_links=writes_links or mails_links
+        )
     except BaseException:
-        if with_links:
+        if writes_links:
             arguments.links.unlink()
         raise
-    if with_links:
+    if writes_links:
         arguments.links.write_bytes(links_csv(settings.server.site_url, result.links))
     if roster.ignored:
         print(f"ignored columns: {_printable(', '.join(roster.ignored))}")
@@ -666,8 +683,11 @@ async def _import_people(database: Database, settings: Settings, arguments: argp
     print(f"{'would be ' if arguments.dry_run else ''}{summarise(result, str)}")
     if result.keeps_missing:
         print("nobody is removed while rows are refused")
-    if with_links:
+    if writes_links:
         print(f"wrote {len(result.links)} sign-in links to {arguments.links}; they are valid for a day")
+    if mails_links:
+        mails = invitations(settings, load_translations()[arguments.mail], result.links)
+        print(f"sent {await mailer.send(deque(mails))} of {len(result.links)} sign-in links by e-mail")
 
 
 def _create_private_file(path: Path) -> None:

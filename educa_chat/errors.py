@@ -148,3 +148,7 @@ class RosterFileRefused(EducaChatError, ValueError):
         super().__init__(message)
         self.reason = reason
         self.line = line
+
+
+class MailRefused(EducaChatError):
+    """A mail can't be made or sent. The message says why, without the address."""

@@ -121,6 +121,19 @@ class Server(_Section, frozen=True):
         return f"http://{host}:{self.port}"
 
 
+class Email(_Section, frozen=True):
+    host: str = ""
+    """The mail server. Empty: no mails are sent."""
+    port: int = 587
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    """Whether the connection is encrypted after a greeting, from the beginning, or not at all."""
+    username: str = ""
+    """For signing in to the mail server. Empty: without signing in."""
+    password: str = ""
+    sender: str = ""
+    """The address that the mails come from, such as `Example School <chat@school.example>`."""
+
+
 class Outbound(_Section, frozen=True):
     private_networks: tuple[str, ...] = ()
     """Private networks in which a learning platform or an issuer may be. Others are refused, because their addresses
@@ -191,6 +204,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auth: Auth = Auth()
     server: Server = Server()
     outbound: Outbound = Outbound()
+    email: Email = Email()
     limits: Limits = Limits()
     issuers: dict[str, Issuer] = {}
     portals: dict[str, Portal] = {}
@@ -365,6 +379,8 @@ def verify(settings: Settings) -> None:
         _verify_key("session.key_fallbacks", key)
     if settings.session.days < 1:
         raise SettingsInvalid("session.days: must be at least 1")
+    if settings.email.host:
+        _verify_email(settings)
     for name in msgspec.structs.asdict(limits):
         if getattr(limits, name) < 0:
             raise SettingsInvalid(f"limits.{name}: must be 0 (no limit) or more")
@@ -422,6 +438,19 @@ def _verify_ways_to_sign_in(settings: Settings) -> None:
             raise SettingsInvalid(f"portals.{name}: expected either secret or public_key")
         if portal.secret and len(portal.secret) < SECRET_LENGTH:
             raise SettingsInvalid(f"portals.{name}.secret: must have at least {SECRET_LENGTH} characters")
+
+
+def _verify_email(settings: Settings) -> None:
+    email = settings.email
+    if not re.fullmatch(r"[^@\n\r]*[^@\s]@[^@\s]+", email.sender):
+        raise SettingsInvalid("email.sender: expected an address such as Example School <chat@school.example>")
+    if not 1 <= email.port <= 65535:
+        raise SettingsInvalid("email.port: must be between 1 and 65535")
+    if bool(email.username) != bool(email.password):
+        raise SettingsInvalid("email.username, email.password: set both or neither")
+    if email.username and email.tls == "none" and settings.server.mode == "production":
+        raise SettingsInvalid("email.tls: production refuses to send a password over an unencrypted connection")
+    _ = settings.server.site_url
 
 
 def _verify_url(name: str, url: str) -> None:

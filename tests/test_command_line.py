@@ -23,6 +23,7 @@ from educa_chat.storage.accounts import add_user
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
 from tests.forks import fork
+from tests.mail_server import open_mail_server
 from tests.processes import free_port, open_node, open_process
 from tests.redis_server import RedisCluster, RedisServer
 from tests.serving import Person
@@ -193,6 +194,17 @@ async def test_a_file_of_people_is_imported_and_they_sign_in_with_their_links(
         assert heading == "username,name,email,link"
         assert row.startswith("zoe,Zoë Núñez,zoe@x.es,")
         assert "Zoë Núñez" in (await zoe.get(row.rpartition(",")[2].removeprefix(node.url)))[1]
+    with open_mail_server() as mail_server:
+        environment = {
+            "EDUCA_CHAT_EMAIL_HOST": "127.0.0.1",
+            "EDUCA_CHAT_EMAIL_PORT": str(mail_server.port),
+            "EDUCA_CHAT_EMAIL_TLS": "none",
+            "EDUCA_CHAT_EMAIL_SENDER": "chat@school.example",
+        }
+        code, output = await run(url, "import", str(people), "--mail", "es", environment=environment)
+        assert (code, "sent 1 of 1 sign-in links" in output) == (0, True), output
+        assert (await mail_server.mail())["To"] == "zoe@x.es"
+    assert "email.host: missing" in (await run(url, "import", str(people), "--mail", "es"))[1]
     assert "File exists" in (await run(url, *arguments))[1]
     for garbage, said in ((b"\0" * 100, "no text"), (b"x" * 2**23, "too large"), (b"username\n", "contains nobody")):
         people.write_bytes(garbage)

@@ -136,6 +136,16 @@ def test_all_unknown_names_are_reported_at_once(tmp_path: Path) -> None:
         ({"EDUCA_CHAT_SERVER_WORKERS": "0"}, "server.workers"),
         ({"EDUCA_CHAT_SERVER_ORIGINS": "school.example"}, "server.origins"),
         ({"EDUCA_CHAT_SERVER_PUBLIC_URL": "school.example"}, "server.public_url"),
+        ({"EDUCA_CHAT_EMAIL_HOST": "mail.example"}, "email.sender"),
+        ({"EDUCA_CHAT_EMAIL_HOST": "mail.example", "EDUCA_CHAT_EMAIL_SENDER": "A\nB: <a@b.c>"}, "email.sender"),
+        (
+            {"EDUCA_CHAT_EMAIL_HOST": "x", "EDUCA_CHAT_EMAIL_SENDER": "a@b.c", "EDUCA_CHAT_EMAIL_PORT": "0"},
+            "email.port",
+        ),
+        (
+            {"EDUCA_CHAT_EMAIL_HOST": "x", "EDUCA_CHAT_EMAIL_SENDER": "a@b.c", "EDUCA_CHAT_EMAIL_USERNAME": "u"},
+            "email.username",
+        ),
         ({"EDUCA_CHAT_SERVER_PUBLIC_URL": "https://school.example/chat/"}, "server.public_url"),
         ({"EDUCA_CHAT_SERVER_TRUSTED_PROXIES": "nginx"}, "server.trusted_proxies"),
         ({"EDUCA_CHAT_SERVER_METRICS_NETWORKS": "10.0.0.9/8"}, "server.metrics_networks"),

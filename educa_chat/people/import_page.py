@@ -4,6 +4,8 @@ A form uploads the file, and a preview says what would happen about each row. A 
 """
 
 import asyncio
+from collections.abc import Sequence
+from email.message import EmailMessage
 
 from aiohttp import web
 
@@ -15,6 +17,8 @@ from educa_chat.handlers.keys import DATABASE, SETTINGS
 from educa_chat.handlers.rendering import render, translations_for
 from educa_chat.handlers.roster import roster_url
 from educa_chat.handlers.uploads import read_upload
+from educa_chat.people.mailer import MAILER
+from educa_chat.people.mails import invitations
 from educa_chat.roster_file import FILE_BYTES, RosterFile, read_roster_file
 from educa_chat.storage.administration import is_administrator
 from educa_chat.storage.courses import Membership
@@ -61,6 +65,9 @@ class _Importer:
             "ignored": (),
             "summary": "",
             "adds_people": False,
+            "mailed": 0,
+            "unmailed": 0,
+            "can_mail": self.request.app[MAILER].is_set_up,
         }
         return await render(
             self.request,
@@ -141,7 +148,8 @@ async def _confirm(request: web.Request) -> web.Response:
     if upload is None or upload.course != importer.course:
         failure = _("This file was imported already, or was uploaded too long ago. Upload it again.")
         return await importer.show(status=409, import_failure=failure)
-    with_links = "links" in form
+    mailer = request.app[MAILER]
+    with_links = "links" in form or ("mail" in form and mailer.is_set_up)
     # Before anything is changed: is there an address for the links?
     site_url = request.app[SETTINGS].server.site_url if with_links else ""
     file = await asyncio.to_thread(read_roster_file, upload.content)
@@ -152,9 +160,30 @@ async def _confirm(request: web.Request) -> web.Response:
             "Somebody else has added some of these people meanwhile. Nothing was changed. Upload the file again."
         )
         return await importer.show(status=409, import_failure=failure)
+    if "mail" in form:
+        return await _mail_links(importer, result)
     if with_links:
         return _links_file(await asyncio.to_thread(links_csv, site_url, result.links))
     return await importer.show(result=result, summary=summarise(result, _))
+
+
+async def _mail_links(importer: _Importer, result: Import) -> web.Response:
+    """Mail the links to those who have an address, in the background, and show the import's outcome."""
+    request = importer.request
+    translations = translations_for(request)
+    mails = await asyncio.to_thread(invitations, request.app[SETTINGS], translations, result.links)
+
+    async def made() -> Sequence[EmailMessage]:
+        return mails
+
+    if not request.app[MAILER].offer(made):
+        mails = []
+    return await importer.show(
+        result=result,
+        summary=summarise(result, translations.gettext),
+        mailed=len(mails),
+        unmailed=len(result.links) - len(mails),
+    )
 
 
 def _links_file(body: bytes) -> web.Response:

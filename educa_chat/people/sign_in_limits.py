@@ -49,6 +49,13 @@ class SignInLimits:
             for limit, network in zip(self._address_failures, networks_of(address), strict=True)
         ]
 
+    def forgotten(self, address: str | None) -> Counts:
+        """Return what asking for a new password counts under: the address, apart from its failed sign-ins."""
+        return [
+            (limit, ("forgotten", network))
+            for limit, network in zip(self._address_failures, networks_of(address), strict=True)
+        ]
+
     def successes(self, account: str, address: str | None) -> Counts:
         """Return what a success counts under: the account, wherever it is used, and the address."""
         return [

@@ -1,0 +1,81 @@
+"""The page for users who have forgotten their password, if mails can be sent."""
+
+import math
+from email.message import EmailMessage
+
+from aiohttp import web
+
+from educa_chat.errors import MailRefused
+from educa_chat.handlers.csrf import is_own_form, posted_form
+from educa_chat.handlers.keys import SETTINGS, TRANSLATIONS
+from educa_chat.handlers.rendering import language_of, render
+from educa_chat.limits import RateLimit
+from educa_chat.people.mailer import Mailer
+from educa_chat.people.mails import password_reset
+from educa_chat.people.own_accounts import SIGN_IN_PATH, OwnAccounts
+from educa_chat.people.sign_in_limits import wait_s
+from educa_chat.storage.names import EMAIL_CHARACTERS
+from educa_chat.storage.sign_in_links import make_links_for_email
+
+PATH = "/chat/sign-in/forgotten/"
+MAILS_PER_HOUR = 3
+"""To one address."""
+
+
+class ForgottenPage:
+    """Mails a sign-in link to an address, if a user has it. The answer never tells whether one has."""
+
+    def __init__(self, accounts: OwnAccounts, mailer: Mailer) -> None:
+        self._accounts = accounts
+        self._mailer = mailer
+        self._addresses = RateLimit(MAILS_PER_HOUR / 3600, MAILS_PER_HOUR)
+
+    def set_up(self, app: web.Application) -> None:
+        app.router.add_get(PATH, self._show)
+        app.router.add_post(PATH, self._send)
+
+    async def _show(self, request: web.Request) -> web.Response:
+        return await _page(request)
+
+    async def _send(self, request: web.Request) -> web.Response:
+        form = await posted_form(request)
+        if not await is_own_form(request):
+            return await _page(request, failure="form_expired", status=403)
+        counts = self._accounts.limits.forgotten(request.remote)
+        if wait := math.ceil(wait_s(counts)):
+            response = await _page(request, failure="too_many", status=429, retry_after_s=wait)
+            response.headers["Retry-After"] = str(wait)
+            return response
+        for limit, key in counts:
+            limit.count(key)
+        address, language = form.get("email", "").strip()[:EMAIL_CHARACTERS], language_of(request)
+
+        async def make_mails() -> list[EmailMessage]:
+            # In the background, so that the answer takes the same time for every address.
+            mails = []
+            for link, chosen in await make_links_for_email(self._accounts.database, address):
+                translations = request.app[TRANSLATIONS][chosen or language]
+                try:
+                    mails.append(password_reset(request.app[SETTINGS], translations, link))
+                except MailRefused:
+                    continue
+            return mails
+
+        if address and not self._addresses.take(address.lower()):
+            self._mailer.offer(make_mails)
+        return await _page(request, sent=True)
+
+
+async def _page(
+    request: web.Request, *, failure: str = "", sent: bool = False, status: int = 200, retry_after_s: int = 0
+) -> web.Response:
+    return await render(
+        request,
+        "forgotten.html",
+        status=status,
+        forgotten_path=PATH,
+        sign_in_path=SIGN_IN_PATH,
+        failure=failure,
+        sent=sent,
+        retry_after_s=retry_after_s,
+    )

@@ -1,0 +1,61 @@
+"""A real mail server of the test's own."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tests.processes import free_port
+
+
+class MailServer:
+    """Accepts mails; `received` has them. Addresses that begin with `full` or `gone` are refused."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.received: list[EmailMessage] = []
+        self.is_busy = False
+        self.put_off = 0
+        """How many mails were refused because the server was busy."""
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.is_busy and not address.startswith("first"):
+            self.put_off += 1
+            return "451 try again later"
+        if address.startswith("gone"):
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        assert isinstance(envelope.content, bytes)
+        mail = BytesParser(policy=default).parsebytes(envelope.content)
+        assert isinstance(mail, EmailMessage)
+        self.received.append(mail)
+        return "250 OK"
+
+    async def mail(self, count: int = 1, timeout_s: float = 30.0) -> EmailMessage:
+        """Wait until `count` mails have arrived, and return the last of them."""
+        async with asyncio.timeout(timeout_s):
+            while len(self.received) < count:
+                await asyncio.sleep(0.01)
+        return self.received[count - 1]
+
+
+@contextmanager
+def open_mail_server() -> Iterator[MailServer]:
+    handler = MailServer()
+    controller = Controller(handler, hostname="127.0.0.1", port=free_port())
+    controller.start()
+    handler.port = controller.port
+    try:
+        yield handler
+    finally:
+        controller.stop()
