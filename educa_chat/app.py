@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib import resources
@@ -49,6 +49,7 @@ from educa_chat.storage.search import keep_index
 from educa_chat.storage.sessions import Visitor
 from educa_chat.tasks import running, supervised
 from educa_chat.translations import load_translations
+from educa_chat.unread import UnreadFeed
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +160,7 @@ def _route(app: web.Application, settings: Settings, identity: Identity) -> None
         app.router.add_get(f"{prefix}/{{course}}/reports", api.reported)
         app.router.add_get(f"{prefix}/{{course}}/members", api.members)
         app.router.add_get(f"{prefix}/{{course}}/roster", api.roster)
+        app.router.add_get(f"{prefix}/{{course}}/unanswered", api.unanswered)
     sign_out = sign_out_with(identity)
     for path in (SIGN_OUT_PATH, PLATFORM_SIGN_OUT_PATH):
         app.router.add_post(path, sign_out)
@@ -189,7 +191,13 @@ async def _resources(identity: Identity, app: web.Application) -> AsyncIterator[
         app[keys.ROOM_STATES] = BatchLoader(partial(find_room_states, database), "loader of room states")
         renderer = await stack.enter_async_context(open_render_pool())
         app[keys.CHAT] = chat = Chat(appender, log, renderer, settings.limits, hub)
-        app[keys.MARKERS] = markers = Markers(database, hub.signal_read)
+
+        def publish_read(course: int, seqs: Mapping[int, int]) -> None:
+            hub.signal_read(course, seqs)
+            unread_feed.note_read(course, seqs)
+
+        app[keys.MARKERS] = markers = Markers(database, publish_read)
+        app[keys.UNREAD_FEED] = unread_feed = UnreadFeed(database, markers)
         app[keys.METRICS] = metrics
         app[keys.SOCKET_SERVICES] = socket_services = SocketServices(
             chat, log, markers, metrics, sockets, settings.limits
@@ -209,6 +217,7 @@ async def _resources(identity: Identity, app: web.Application) -> AsyncIterator[
         await stack.enter_async_context(running(metrics.measure_event_loop(), "measuring of the event loop"))
         await stack.enter_async_context(hub.open())
         await stack.enter_async_context(markers.open())
+        await stack.enter_async_context(unread_feed.open())
         await stack.enter_async_context(running(appender.run(), "appender"))
         await stack.enter_async_context(sockets.open())
         await stack.enter_async_context(supervised(partial(keep_index, database), "index of the search"))

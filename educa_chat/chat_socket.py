@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from educa_chat.chat import Chat
-from educa_chat.commands import Read, Typing, decode_command
+from educa_chat.commands import Read, ReadAll, Typing, decode_command
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
 from educa_chat.frames import Message, Ping, Text
 from educa_chat.limits import RateLimit, retry_after
@@ -264,6 +264,10 @@ class ChatSocket(WebSocket):
             if isinstance(command, Read):
                 self._move_marker(command.seq)
                 return
+            if isinstance(command, ReadAll):
+                self._start_work(self._read_all())
+                self._throttle()
+                return
             remaining = self._services.chat.handle(command, self.visitor, self.membership, self._on_outcome)
             if isinstance(command, Typing):
                 # No limit refuses it, so it is throttled like a refused command.
@@ -321,6 +325,11 @@ class ChatSocket(WebSocket):
             self._services.markers.move(self.visitor.user_id, self.membership.course, seq)
         # No limit refuses this either.
         self._throttle()
+
+    async def _read_all(self) -> None:
+        # A mark that is lost can be set again.
+        with suppress(DatabaseUnavailable):
+            await self._services.markers.move_to_heads(self.visitor.user_id)
 
     def _strike(self, weight: int) -> None:
         if self._services.strikes.take(self.visitor.user_id, weight):

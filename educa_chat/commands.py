@@ -22,11 +22,16 @@ class Read(msgspec.Struct, frozen=True):
     seq: Seq
 
 
-Command = Stored | Typing | Read
+class ReadAll(msgspec.Struct, frozen=True):
+    """The command `read_all`: the sender has read everything in all rooms. It is not an event and has no id."""
+
+
+Command = Stored | Typing | Read | ReadAll
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     **{kind.command_name: msgspec.json.Decoder(kind.command) for kind in KINDS},
     "typing": msgspec.json.Decoder(Typing),
     "read": msgspec.json.Decoder(Read),
+    "read_all": msgspec.json.Decoder(ReadAll),
 }
 
 

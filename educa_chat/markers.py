@@ -8,7 +8,15 @@ from functools import partial
 
 from educa_chat.batch_loader import BatchLoader
 from educa_chat.errors import DatabaseUnavailable
-from educa_chat.storage.markers import find_markers, unread_counts, write_markers
+from educa_chat.storage.markers import (
+    Unread,
+    find_markers,
+    find_unread,
+    read_heads,
+    read_named_courses,
+    unread_counts,
+    write_markers,
+)
 from educa_chat.storage.pool import Database
 from educa_chat.tasks import supervised
 
@@ -53,6 +61,16 @@ class Markers:
         """Return the number of unread messages of the user in each course. Raises DatabaseUnavailable."""
         here = {course: self._unwritten.get((user_id, course), 0) for course in courses}
         return await unread_counts(self._database, user_id, here)
+
+    async def unread(self, membership_keys: Collection[tuple[int, int]]) -> dict[tuple[int, int], Unread]:
+        """Return what is unread for each membership key (user, course). Raises DatabaseUnavailable."""
+        return await find_unread(self._database, {key: self._unwritten.get(key, 0) for key in membership_keys})
+
+    async def move_to_heads(self, user_id: int) -> None:
+        """Remember that the user has read everything in all of their rooms. Raises DatabaseUnavailable."""
+        courses = (await read_named_courses(self._database, [user_id]))[user_id]
+        for course, head in (await read_heads(self._database, courses)).items():
+            self.move(user_id, course, head)
 
     def publish(self) -> None:
         """Publish the markers that have moved since the last time."""

@@ -244,6 +244,20 @@ class ReadSignal(msgspec.Struct, tag="read"):
     seq: int
 
 
+class UnreadRoom(msgspec.Struct):
+    """How many messages are unread in a room, and how many of them mention the reader."""
+
+    id: int | str
+    unread: int
+    mentions: int
+
+
+class UnreadSignal(msgspec.Struct, tag="unread"):
+    """The counts of other rooms of the reader have changed."""
+
+    rooms: list[UnreadRoom]
+
+
 _ENCODER = msgspec.json.Encoder()
 _LENGTH_16 = Packer("!BBH")
 _LENGTH_64 = Packer("!BBQ")

@@ -27,7 +27,7 @@ BUS_KEYS = (hmac.digest(DEMO_SESSION_KEY.encode(), b"bus", "sha256"),)
 """The keys of servers whose settings come from `settings_for`."""
 TIMEOUT_S = 30.0
 """How long a test waits for what must come."""
-SIGNALS = ("presence", "typing", "read")
+SIGNALS = ("presence", "typing", "read", "unread")
 
 
 def settings_for(url: str, **overrides: object) -> Settings:

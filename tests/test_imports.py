@@ -28,7 +28,7 @@ LAYERS = [
     },
     {"events"},
     {"commands", "room", "storage", "bus", "payload", "websocket_protocol"},
-    {"chat", "hub", "markers", "sockets"},
+    {"chat", "hub", "markers", "sockets", "unread"},
     {"chat_socket"},
     {"handlers"},
     {"people"},

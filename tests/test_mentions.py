@@ -165,6 +165,14 @@ async def test_a_superuser_who_has_no_part_in_the_course_is_not_mentioned(room: 
         (["Ana.Morales", "x"], "@ana.morales.", ["Ana.Morales"]),
         (["ana", "luis"], "@ana @Ana @ana.", ["ana"]),
         (["-_+.@", "__init__"], "@-_+.@ and `x` @__init__", ["-_+.@", "__init__"]),
+        (["ana", "luis"], "hola @anaさん, gracias @luis.Nos vemos", ["ana", "luis"]),
+        (["ana", "ana.morales"], "@ana.morales.Gracias @ana.moralesito", ["ana.morales", "ana"]),
+        (["ana", "s03"], "@anabel @s037 @ana2", []),
+        (["王小明", "王"], "@王小明你好，@王老师", ["王小明", "王"]),
+        (["지수", "ana"], "@지수님 @ana는", ["지수", "ana"]),
+        (["สมชาย", "ana"], "@สมชายครับ @anaครับ", ["สมชาย", "ana"]),
+        (["ана", "ana"], "@анаana @anaана @анастасия", ["ана", "ana"]),
+        (["ana", "luis"], "@ana请看一下这个题目的答案是不是对的谢谢 @LUIS_", ["ana", "luis"]),
     ],
 )
 async def test_a_name_is_taken_as_people_mean_it(

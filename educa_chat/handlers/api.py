@@ -12,8 +12,9 @@ from educa_chat.handlers.access import api_visitor, course_id, membership_of, st
 from educa_chat.handlers.keys import DATABASE, HUB, MARKERS, MEMBER_LOOKUPS, READS, SEARCHES
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.protocol import MAX_SEQ, json_id
-from educa_chat.storage.courses import courses_of, find_members, search_roster
-from educa_chat.storage.messages import Message, Page, Reader, read_messages, read_page
+from educa_chat.storage.courses import courses_of, find_members, find_members_named, search_roster
+from educa_chat.storage.markers import Unread
+from educa_chat.storage.messages import Message, Page, Reader, count_unanswered, read_messages, read_page
 from educa_chat.storage.mutes import MutedStudent, read_muted
 from educa_chat.storage.reports import reported_messages
 from educa_chat.storage.search import Found, search
@@ -28,6 +29,7 @@ SEARCHES_BURST = 10
 ROSTER_PAGE = 100
 MAX_ROSTER_PAGE = 10**6
 MAX_PREFIX = 50
+MAX_NAMED = 50
 MEMBER_LOOKUPS_PER_SECOND = 5
 MEMBER_LOOKUPS_BURST = 20
 
@@ -41,6 +43,12 @@ class MessagesAnswer(msgspec.Struct):
     more: bool
     lines: Sequence[msgspec.Raw] = ()
     """The system messages among those of a history page: events in the reader's variant."""
+
+
+class UnansweredAnswer(msgspec.Struct):
+    """How many questions have no answer."""
+
+    count: int
 
 
 class MutedAnswer(msgspec.Struct):
@@ -81,12 +89,14 @@ class RosterAnswer(msgspec.Struct):
     more: bool
 
 
-class Room(msgspec.Struct):
+class Room(msgspec.Struct, omit_defaults=True):
     """A room of the user, and the number of unread messages in it."""
 
     id: int | str
     title: str
     unread: int
+    mentions: int = 0
+    """How many of them mention the user; left out if there are none."""
 
 
 class RoomsAnswer(msgspec.Struct):
@@ -98,10 +108,11 @@ class RoomsAnswer(msgspec.Struct):
 async def rooms(request: web.Request) -> web.Response:
     visitor = await api_visitor(request)
     courses = [one for one in await courses_of(request.app[DATABASE], visitor.user_id) if not one.is_archived]
-    unread = await request.app[MARKERS].unread_counts(visitor.user_id, [course.id for course in courses])
+    found = await request.app[MARKERS].unread([(visitor.user_id, course.id) for course in courses])
+    unread = {course.id: found.get((visitor.user_id, course.id), Unread(0, 0)) for course in courses}
     return _answer(
         request,
-        RoomsAnswer([Room(json_id(course.id), course.title, unread.get(course.id, 0)) for course in courses]),
+        RoomsAnswer([Room(json_id(course.id), course.title, *unread[course.id]) for course in courses]),
     )
 
 
@@ -135,6 +146,13 @@ async def messages(request: web.Request) -> web.Response:
     return _page_answer(request, page, lines)
 
 
+async def unanswered(request: web.Request) -> web.Response:
+    course = course_id(request)
+    visitor = await api_visitor(request)
+    await membership_of(request, visitor, course)
+    return _answer(request, UnansweredAnswer(await count_unanswered(request.app[DATABASE], course)))
+
+
 async def muted(request: web.Request) -> web.Response:
     course = course_id(request)
     visitor = await api_visitor(request)
@@ -163,7 +181,7 @@ async def found_messages(request: web.Request) -> web.Response:
 
 
 async def members(request: web.Request) -> web.Response:
-    """Members of a room whose names begin with a prefix, as suggestions for a mention."""
+    """Members of a room: those with the given usernames, or suggestions whose names begin with a prefix."""
     course = course_id(request)
     visitor = await api_visitor(request)
     await membership_of(request, visitor, course)
@@ -171,7 +189,13 @@ async def members(request: web.Request) -> web.Response:
     if len(prefix) > MAX_PREFIX or not is_storable(prefix):
         raise web.HTTPBadRequest
     take(request.app[MEMBER_LOOKUPS], visitor)
-    found = await find_members(request.app[DATABASE], course, prefix)
+    users = request.query.getall("user", [])
+    if len(users) > MAX_NAMED or not all(map(is_storable, users)):
+        raise web.HTTPBadRequest
+    if users:
+        found = await find_members_named(request.app[DATABASE], course, users)
+    else:
+        found = await find_members(request.app[DATABASE], course, prefix)
     return _answer(
         request,
         MembersAnswer([FoundMember(one.username, one.name, one.role) for one in found]),

@@ -101,6 +101,11 @@ async def use_posted_session(request: web.Request) -> bool:
     return session is not None
 
 
+def keeps_cookies(request: web.Request) -> bool:
+    """Return whether the browser has sent back the cookie of the form: without it, no form is accepted."""
+    return _seed(request) is not None
+
+
 def _seed(request: web.Request) -> str | None:
     if embedded_session(request) is not None:
         return EMBEDDED_SEED

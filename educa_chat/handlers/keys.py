@@ -25,6 +25,7 @@ from educa_chat.storage.pool import Database
 from educa_chat.storage.room_state import RoomState
 from educa_chat.storage.sessions import Visitor
 from educa_chat.translations import LANGUAGES
+from educa_chat.unread import UnreadFeed
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 DATABASE = web.AppKey("DATABASE", Database)
@@ -37,6 +38,7 @@ CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
 CHAT = web.AppKey("CHAT", Chat)
 MARKERS = web.AppKey("MARKERS", Markers)
 SOCKETS = web.AppKey("SOCKETS", Sockets)
+UNREAD_FEED = web.AppKey("UNREAD_FEED", UnreadFeed)
 SOCKET_SERVICES = web.AppKey("SOCKET_SERVICES", SocketServices)
 VISITORS: web.AppKey[BatchLoader[str, Visitor]] = web.AppKey("VISITORS")
 """Loads the visitor by session id."""

@@ -13,6 +13,7 @@ from educa_chat.protocol import Role, json_id
 from educa_chat.storage.administration import is_administrator
 from educa_chat.storage.courses import course_page, courses_of
 from educa_chat.storage.lti_courses import find_roster
+from educa_chat.storage.messages import count_unanswered
 
 
 def course_url(course: int) -> str:
@@ -102,5 +103,6 @@ async def room_page(request: web.Request, *, needs_token: bool) -> web.Response:
         message_length=request.app[SETTINGS].limits.message_length,
         reload_url=embedded_room_url(course) if session and session.is_token else f"{room_url(course)}reload/",
         written=written,
+        unanswered=await count_unanswered(request.app[DATABASE], course),
         now=datetime.now(UTC).isoformat(),
     )

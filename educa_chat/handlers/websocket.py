@@ -20,6 +20,7 @@ from educa_chat.handlers.keys import (
     SETTINGS,
     SOCKET_SERVICES,
     SOCKETS,
+    UNREAD_FEED,
 )
 from educa_chat.handlers.rendering import translations_for
 from educa_chat.handlers.upgrade import check_handshake, upgrade
@@ -93,6 +94,8 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         logger.info("the socket is open: %s, %s", request.remote, "full" if is_full else "basic")
         response = await upgrade(request, handshake, socket)
     await socket.serve(welcome, after, reset)
+    if is_full and request.query.get("unread") == "1":
+        request.app[UNREAD_FEED].add(socket)
     return response
 
 

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet, MultiFernet
 
 from educa_chat.errors import SettingsInvalid, SignInBusy
 from educa_chat.handlers.access import is_site_path
-from educa_chat.handlers.csrf import is_own_form, posted_form
+from educa_chat.handlers.csrf import is_own_form, keeps_cookies, posted_form
 from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, redirect, render
 from educa_chat.people import admin_pages, import_page
 from educa_chat.people.account_page import AccountPage
@@ -106,7 +106,13 @@ class OwnIdentity(OwnAccounts):
         form = await posted_form(request)
         next_path, username, password = (form.get(name, "") for name in ("next", "username", "password"))
         if not await is_own_form(request):
-            return await _form(request, next_path, username, failure="form_expired", status=403)
+            return await _form(
+                request,
+                next_path,
+                username,
+                failure="form_expired" if keeps_cookies(request) else "cookies",
+                status=403,
+            )
         account = account_key(username)
         failures = self.limits.failures(account, request.remote, self.devices.known(request, account))
         successes = self.limits.successes(account, request.remote)

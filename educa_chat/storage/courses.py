@@ -87,10 +87,17 @@ async def find_memberships(
 async def find_members(database: Database, course: int, prefix: str) -> list[Member]:
     """Return members of `course` whose username, or a word of whose name, begins with `prefix`.
 
-    At most FOUND_MEMBERS: the highest roles first, then an exact username. Accents and case make no difference.
-    `prefix` has neither NUL nor surrogates.
+    At most FOUND_MEMBERS: an exact username first, then those whose username or first name begins with `prefix`, then
+    the others; among these, the highest roles first. Accents and case make no difference. `prefix` has neither NUL nor
+    surrogates.
     """
     matches = "(u.username || ' ' || u.first_name || ' ' || u.last_name) ~ $2"
+    begins = "(u.username ~ $4 or u.first_name ~ $4)"
+    students = (
+        "(select m.user_id, m.role from educa_chat.membership() m"
+        " cross join lateral (select * from auth_user where id = m.user_id limit 1) u"
+        f" where m.course = $1 and m.role = 'student' and {{}} order by m.user_id limit {FOUND_MEMBERS})"
+    )
     rows = await database.fetch(
         f"select u.username, {DISPLAY_NAME} as name, found.role::text from ("
         " select user_id, max(role) as role from ("
@@ -98,15 +105,25 @@ async def find_members(database: Database, course: int, prefix: str) -> list[Mem
         "  union select user_id, role from educa_chat.membership() where course = $1 and is_named"
         "   and user_id = (select id from auth_user where username = $3)"
         # One by one in the order of an index until there are enough, however many users the course and the site have.
-        "  union (select m.user_id, m.role from educa_chat.membership() m"
-        "   cross join lateral (select * from auth_user where id = m.user_id limit 1) u"
-        f"  where m.course = $1 and m.role = 'student' and {matches}"
-        f"  order by m.user_id limit {FOUND_MEMBERS})"
+        f"  union {students.format(begins)} union {students.format(matches)}"
         f" ) named group by user_id) found join auth_user u on u.id = found.user_id where {matches}"
-        f" order by found.role desc, u.username = $3 desc, u.id limit {FOUND_MEMBERS}",
+        f" order by u.username = $3 desc, {begins} desc, found.role desc, u.id limit {FOUND_MEMBERS}",
         course,
         word_pattern(prefix),
         prefix,
+        f"^{_pattern(prefix)}",
+    )
+    return [Member(username, name, Role(role)) for username, name, role in rows]
+
+
+async def find_members_named(database: Database, course: int, usernames: Collection[str]) -> list[Member]:
+    """Return the members of `course` with these usernames."""
+    rows = await database.fetch(
+        f"select u.username, {DISPLAY_NAME} as name, max(m.role)::text from auth_user u"
+        " join educa_chat.membership() m on m.user_id = u.id and m.course = $1 and m.is_named"
+        " where u.username = any($2) group by u.id",
+        course,
+        list(usernames),
     )
     return [Member(username, name, Role(role)) for username, name, role in rows]
 
@@ -154,15 +171,19 @@ async def search_roster(
 
 
 def word_pattern(prefix: str) -> str:
-    """Return a Postgres regular expression for texts with a word that begins with `prefix`, in any case and accents.
+    """Return a Postgres regular expression for texts with a word that begins with `prefix`, in any case and accents."""
+    return rf"(?:^|\s){_pattern(prefix)}"
+
+
+def _pattern(prefix: str) -> str:
+    """Return a Postgres regular expression for `prefix` in any case and accents.
 
     This is far cheaper than removing the accents from every name.
     """
-    letters = (
+    return "".join(
         f"[{_LIKE_LETTER.get(letter, letter)}][\u0300-\u036f]*" if letter.isalnum() else f"\\{letter}"
         for letter in _plain(prefix)
     )
-    return rf"(?:^|\s){''.join(letters)}"
 
 
 def _plain(text: str) -> str:
@@ -316,6 +337,15 @@ async def enrol(
                 await connection.execute(
                     "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
                 )
+        if not is_student and staff_role is None:
+            # Nothing that was written before is unread for them.
+            await connection.execute(
+                "insert into educa_chat.marker (course, user_id, seq)"
+                " select course, $2, head from educa_chat.room where course = $1 and head > 0"
+                " on conflict (course, user_id) do update set seq = excluded.seq",
+                course,
+                user_id,
+            )
         await record(connection, by, "course.enrolled", course=course, user_id=user_id, role=role)
         await notify(connection, "user", str(user_id))
 

@@ -1,6 +1,7 @@
 """How far each user has read in each room, and how many messages are unread."""
 
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from educa_chat.storage.pool import Database
 
@@ -36,20 +37,61 @@ async def find_markers(database: Database, membership_keys: Collection[tuple[int
     return {(user_id, course): seq for user_id, course, seq in rows}
 
 
-async def unread_counts(database: Database, user_id: int, seqs: Mapping[int, int]) -> dict[int, int]:
-    """Return for each course how many messages come after the user's marker, or after the given seq if it is newer.
+class Unread(NamedTuple):
+    """How many messages of a room a user has not read, and how many of these mention them. Deleted ones don't count."""
+
+    messages: int
+    mentions: int
+
+
+async def find_unread(database: Database, seqs: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], Unread]:
+    """Return what is unread for each user and course after the user's marker, or after the given seq if it is newer.
 
     Without a marker, all messages are counted. Courses without messages may be omitted.
     """
+    users, courses = zip(*seqs, strict=True) if seqs else ((), ())
     rows = await database.fetch(
         # Each is an index lookup. Without `limit 1`, the planner may read all rooms instead.
-        "select known.course, r.said - coalesce(("
-        "  select e.said from educa_chat.event e where e.course = known.course and e.seq = greatest(known.seq, ("
-        "   select m.seq from educa_chat.marker m where m.course = known.course and m.user_id = $1))), 0) as unread"
-        " from unnest($2::bigint[], $3::bigint[]) known (course, seq)"
-        " cross join lateral (select said from educa_chat.room where course = known.course limit 1) r",
-        user_id,
-        list(seqs),
+        "select known.user_id, known.course,"
+        " r.said - coalesce((select said from educa_chat.event where course = known.course and seq = after.seq), 0)"
+        "  - (select count(*) from educa_chat.message where course = known.course and seq > after.seq and deleted),"
+        " (select count(*) from educa_chat.message"
+        "  where course = known.course and seq > after.seq and mentions is not null and author <> known.user_id"
+        "  and mentions && array['*', (select username from auth_user where id = known.user_id)]::text[])"
+        " from unnest($1::integer[], $2::bigint[], $3::bigint[]) known (user_id, course, seq)"
+        " cross join lateral (select said from educa_chat.room where course = known.course limit 1) r"
+        " cross join lateral (select greatest(known.seq, ("
+        "  select m.seq from educa_chat.marker m where m.course = known.course and m.user_id = known.user_id"
+        " )) as seq) after",
+        users,
+        courses,
         list(seqs.values()),
     )
-    return {row["course"]: row["unread"] for row in rows}
+    return {(user_id, course): Unread(messages, mentions) for user_id, course, messages, mentions in rows}
+
+
+async def unread_counts(database: Database, user_id: int, seqs: Mapping[int, int]) -> dict[int, int]:
+    """Return for each course how many messages `find_unread` finds for the user."""
+    found = await find_unread(database, {(user_id, course): seq for course, seq in seqs.items()})
+    return {course: unread.messages for (_, course), unread in found.items()}
+
+
+async def read_heads(database: Database, courses: Collection[int]) -> dict[int, int]:
+    """Return how far the log of each room reaches."""
+    rows = await database.fetch(
+        "select known.course, r.head from unnest($1::bigint[]) known (course)"
+        " cross join lateral (select head from educa_chat.room where course = known.course limit 1) r",
+        list(courses),
+    )
+    return {row["course"]: row["head"] for row in rows}
+
+
+async def read_named_courses(database: Database, users: Collection[int]) -> dict[int, frozenset[int]]:
+    """Return the courses of each user, without those that a superuser only sees."""
+    rows = await database.fetch(
+        "select known.user_id, array(select m.course from educa_chat.membership() m"
+        "  where m.user_id = known.user_id and m.is_named)"
+        " from unnest($1::integer[]) known (user_id)",
+        list(users),
+    )
+    return {user_id: frozenset(courses) for user_id, courses in rows}

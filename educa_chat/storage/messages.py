@@ -215,3 +215,11 @@ def message_of(
         mentions_all=EVERYBODY in (mentions or ()),
         reactions=[reaction.as_seen_by(reader) for reaction in _REACTIONS.decode(reactions or "[]")],
     )
+
+
+async def count_unanswered(database: Database, course: int) -> int:
+    """Return how many questions of a room have no reply that is marked as an answer."""
+    count: int = await database.fetchval(
+        "select count(*) from educa_chat.message where course = $1 and question and answers = 0 and not deleted", course
+    )
+    return count

@@ -3,6 +3,8 @@
 import { el } from './dom.js';
 
 const AVATAR_COLOURS = 8;
+const GATHER_MS = 200;
+const MAX_AT_ONCE = 50;
 
 /** The full names of everyone who was seen in this page. */
 export class Names {
@@ -11,11 +13,22 @@ export class Names {
   /** @type {Set<string>} the users who were shown by their username, because their name was not known */
   #nameless = new Set();
 
-  #onNamed;
+  /** @type {Set<string>} the users whose names are loaded soon */
+  #wanted = new Set();
+  /** @type {Set<string>} the users whose names have been asked for */
+  #asked = new Set();
 
-  /** @param {() => void} onNamed  called when a user who was shown by their username gets a name */
-  constructor(onNamed) {
+  #onNamed;
+  #load;
+
+  /**
+   * @param {object} callbacks
+   * @param {() => void} callbacks.onNamed  called when a user who was shown by their username gets a name
+   * @param {(users: string[]) => Promise<Iterable<{user: string, name: string}>>} callbacks.load
+   */
+  constructor({ onNamed, load }) {
     this.#onNamed = onNamed;
+    this.#load = load;
   }
 
   /** @param {Iterable<{user: string, name: string}>} people */
@@ -34,8 +47,27 @@ export class Names {
    */
   of(user) {
     const name = this.#names.get(user);
-    if (name === undefined) this.#nameless.add(user);
+    if (name === undefined) {
+      this.#nameless.add(user);
+      this.#want(user);
+    }
     return name ?? user;
+  }
+
+  /** @param {string} user */
+  #want(user) {
+    // A pseudonym has no name.
+    if (this.#asked.has(user) || user.startsWith('~')) return;
+    this.#asked.add(user);
+    if (!this.#wanted.size) setTimeout(() => this.#loadWanted(), GATHER_MS);
+    this.#wanted.add(user);
+  }
+
+  async #loadWanted() {
+    const users = [...this.#wanted].slice(0, MAX_AT_ONCE);
+    for (const user of users) this.#wanted.delete(user);
+    this.learn(await this.#load(users).catch(() => []));
+    if (this.#wanted.size) setTimeout(() => this.#loadWanted(), GATHER_MS);
   }
 }
 
@@ -54,7 +86,7 @@ export function avatar({ user, name }) {
 function initialsOf(name) {
   const words = name.split(/\s+/).filter(Boolean);
   const letters = words.length > 1 ? [words[0], words[words.length - 1]] : words;
-  return letters.map((word) => word.match(/[\p{L}\p{N}]/u)?.[0] ?? '').join('').toLocaleUpperCase() || '?';
+  return letters.map((word) => word.match(/[\p{L}\p{N}]\p{M}*/u)?.[0] ?? '').join('').toLocaleUpperCase() || '?';
 }
 
 /** @param {string} word */

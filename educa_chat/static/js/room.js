@@ -8,7 +8,7 @@ import { byId, pageData } from './dom.js';
 import { reload } from './embedded.js';
 import { EventStream } from './event-stream.js';
 import { kindOf, kindOfCommand } from './events/registry.js';
-import { loadMessages } from './history.js';
+import { load, loadMessages } from './history.js';
 import { HistoryWindow } from './history-window.js';
 import { LogView } from './log/log-view.js';
 import { MessageMenu } from './message-menu.js';
@@ -51,7 +51,10 @@ let hasEnded = false;
 
 const status = new Status(signInUrl());
 const toast = new Toast();
-const names = new Names(() => log.renderNames());
+const names = new Names({
+  onNamed: () => log.renderNames(),
+  load: async (users) => (await load(`/chat/api/rooms/${room}/members?${new URLSearchParams(users.map((one) => ['user', one]))}`)).members,
+});
 const people = new People(user, names);
 const typing = new TypingLine();
 const picker = new ReactionPicker();
@@ -148,6 +151,7 @@ const composer = new Composer({
   onTyping: typingReporter(() => connection.send({ type: 'typing' })),
 });
 
+const rooms = new Rooms(() => connection.send({ type: 'read_all' }));
 const rules = new RoomRules(author.role !== 'student', showRules);
 
 // Parts that are loaded when they are needed.
@@ -155,6 +159,12 @@ const rules = new RoomRules(author.role !== 'student', showRules);
 const pins = new Part({
   module: () => import('./pins/pins.js'),
   make: ({ Pins }) => new Pins({ find: findMessage, onShow: (seq) => historyWindow.show(seq) }),
+  onFailure: partFailed,
+});
+
+const questions = new Part({
+  module: () => import('./questions/count.js'),
+  make: ({ QuestionsCount }) => new QuestionsCount(room),
   onFailure: partFailed,
 });
 
@@ -294,6 +304,7 @@ const signals = {
     members.whenOpened((opened) => opened.showPresence(signal));
   },
   typing: (signal) => signal.user !== user && typing.show(signal),
+  unread: (signal) => rooms.change(signal.rooms),
   read: ({ seq }) => {
     unread.moved(seq);
     notifications.whenOpened((opened) => opened.read(seq));
@@ -302,7 +313,6 @@ const signals = {
 
 // The page has another address if it was posted to keep a text, and loading it again must not post it again.
 history.replaceState(history.state, '', `/chat/room/${room}/${location.search}${location.hash}`);
-new Rooms();
 connectButtons();
 addEventListener('hashchange', showLinked);
 followViewport();
@@ -413,6 +423,7 @@ function receive(frame) {
   if (!event) return;
   const kind = kindOf(event);
   historyWindow.take(event);
+  if (event.question || kind?.makesQuestions || kind?.changesAnswers) questions.get().then((opened) => opened?.update());
   search.whenOpened((opened) => opened.apply(event));
   kind?.receive?.(event, page);
   if (kind?.systemMessage) log.appendSystemMessage(event);
@@ -452,7 +463,7 @@ function signInUrl() {
 
 function socketUrl() {
   const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
-  return `${scheme}://${location.host}/ws/chat/room/${room}/?${stream.query()}`;
+  return `${scheme}://${location.host}/ws/chat/room/${room}/?${stream.query()}&unread=1`;
 }
 
 /** @returns {Promise<boolean>} whether the API knows of events that the socket has not brought */

@@ -2,20 +2,38 @@ import { byId, el } from './dom.js';
 import { load } from './history.js';
 import { locale, plural } from './strings.js';
 
-const LOOK_EVERY = 30_000;
+const LOOK_EVERY_MS = 30_000;
+
+/** @typedef {{id: number | string, unread: number, mentions?: number}} RoomCounts */
 
 /** The number of unread messages in the reader's other rooms, beside each in the list and at the button that opens it. */
 export class Rooms {
   #links = /** @type {HTMLElement[]} */ ([...document.querySelectorAll('[data-room]')]);
   #button = byId('menu-button');
   #label = this.#button.ariaLabel;
+  #markAll = byId('read-all');
+  /** @type {Map<string | undefined, RoomCounts>} */
+  #counts = new Map();
   #isLooking = false;
 
-  constructor() {
+  /** @param {() => void} onReadAll  the reader has read everything */
+  constructor(onReadAll) {
+    const current = document.querySelector('.sidebar-rooms [aria-current]');
+    const showCurrent = () => current?.scrollIntoView({ block: 'nearest' });
+    showCurrent();
+    byId('sidebar').addEventListener('toggle', showCurrent);
     if (!this.#links.length) return;
+    this.#markAll.addEventListener('click', onReadAll);
     document.addEventListener('visibilitychange', () => this.#look());
-    setInterval(() => this.#look(), LOOK_EVERY);
+    // The socket tells of most changes at once.
+    setInterval(() => this.#look(), LOOK_EVERY_MS);
     this.#look();
+  }
+
+  /** @param {RoomCounts[]} rooms  whose counts have changed */
+  change(rooms) {
+    for (const room of rooms) this.#counts.set(String(room.id), room);
+    this.#show();
   }
 
   async #look() {
@@ -23,28 +41,43 @@ export class Rooms {
     this.#isLooking = true;
     const answer = await load('/chat/api/rooms').catch(() => null);
     this.#isLooking = false;
-    if (answer) this.#show(new Map(answer.rooms.map((/** @type {{id: number | string, unread: number}} */ { id, unread }) => [String(id), unread])));
+    if (answer) this.change(answer.rooms);
   }
 
-  /** @param {Map<string | undefined, number>} unread  by room */
-  #show(unread) {
+  #show() {
     let all = 0;
+    let mentioned = 0;
     for (const link of this.#links) {
-      const count = unread.get(link.dataset.room) ?? 0;
-      all += count;
+      const { unread = 0, mentions = 0 } = this.#counts.get(link.dataset.room) ?? {};
+      all += unread;
+      mentioned += mentions;
       link.querySelector('.unread')?.remove();
-      if (count) link.append(' ', badgeOf(count));
+      if (unread) link.append(' ', badgeOf(unread, mentions));
     }
+    this.#markAll.hidden = !all;
     this.#button.classList.toggle('news', all > 0);
-    this.#button.ariaLabel = all ? `${this.#label} (${plural('rooms.unread', all)})` : this.#label;
+    this.#button.classList.toggle('mentions', mentioned > 0);
+    this.#button.ariaLabel = all ? `${this.#label} (${labelOf(all, mentioned)})` : this.#label;
   }
 }
 
-/** @param {number} count */
-function badgeOf(count) {
-  const number = el('span', '', count.toLocaleString(locale));
+/**
+ * @param {number} unread
+ * @param {number} mentions
+ */
+function badgeOf(unread, mentions) {
+  const number = el('span', '', (mentions ? '@ ' : '') + unread.toLocaleString(locale));
   number.ariaHidden = 'true';
-  const badge = el('span', 'badge unread');
-  badge.append(number, el('span', 'unseen', plural('rooms.unread', count)));
+  const badge = el('span', `badge unread${mentions ? ' mentions' : ''}`);
+  badge.append(number, el('span', 'unseen', labelOf(unread, mentions)));
   return badge;
+}
+
+/**
+ * @param {number} unread
+ * @param {number} mentions
+ */
+function labelOf(unread, mentions) {
+  const label = plural('rooms.unread', unread);
+  return mentions ? `${label}, ${plural('rooms.mentions', mentions)}` : label;
 }

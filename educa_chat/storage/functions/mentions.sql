@@ -1,33 +1,54 @@
+-- The name that is left when the last part of `written` is taken for the text after it; null: nothing is left. A part is
+-- punctuation, a character of a script without spaces, or letters of one script with the digits among them. So `anaさん`
+-- leaves `ana`, and `ana.Nos` does too, but `anabel` leaves nothing.
+create or replace function educa_chat.shorter_name(written text) returns text
+language sql immutable
+return nullif(regexp_replace(written, '(?:'
+    '[.@+_-]+'
+    '|[\u0E00-\u0EFF\u1000-\u109F\u1100-\u11FF\u1780-\u17FF\u2E80-\uA4CF\uA960-\uA97F\uAC00-\uD7FF\uF900-\uFAFF\uFF66-\uFFDC\U00020000-\U0003FFFF][0-9]*'
+    '|[A-Za-z0-9\u00AA-\u024F\u1E00-\u1EFF]+'
+    '|[^A-Za-z.@+_\u00AA-\u024F\u1E00-\u1EFF\u0E00-\u0EFF\u1000-\u109F\u1100-\u11FF\u1780-\u17FF\u2E80-\uA4CF\uA960-\uA97F\uAC00-\uD7FF\uF900-\uFAFF\uFF66-\uFFDC\U00020000-\U0003FFFF-]+'
+    ')$', ''), '');
+
+-- The member of a course whom `written` means; null: nobody. That is the longest part of it, from its beginning, that is
+-- a member's name: as it is written, or else in lower case, or else with capitals. No more than `attempts` parts are tried.
+create or replace function educa_chat.member_named(course bigint, written text, attempts integer) returns text
+language plpgsql stable as $$
+declare
+    found text;
+begin
+    for _ in 1 .. attempts loop
+        exit when written is null;
+        select u.username into found
+        from unnest(array[written, lower(written), initcap(written)]) with ordinality taken (name, rank)
+             join auth_user u on u.username = taken.name
+        -- A plain value, of which no hash table is ever made.
+        where (select true from educa_chat.member() m
+               where m.course = member_named.course and m.user_id = u.id and m.is_named limit 1)
+        order by rank limit 1;
+        exit when found is not null;
+        written := educa_chat.shorter_name(written);
+    end loop;
+    return found;
+end $$;
+
 -- The members of a course whom a text mentions, by the names that are written in it, and `*` for everybody as it is;
--- null: nobody. A name is taken as it is written, or else without the punctuation at its end; in that case, or else in
--- lower case, or else with capitals. A function of its own, so that a message without names does not pay for it.
+-- null: nobody. A function of its own, so that a message without names does not pay for it.
 create or replace function educa_chat.members_mentioned(course bigint, names text) returns text[]
 language plpgsql stable as $$
-#variable_conflict use_column
 begin
     return (
         select array_agg(username order by ordinal)
         from (
-            select found.username, min(ordinal) as ordinal
-            from unnest(string_to_array(names, ' ')) with ordinality written (name, ordinal)
-                 cross join lateral (
-                     select '*' as username where name = '*'
-                     union all (
-                         select u.username
-                         from unnest(array[
-                                 name, rtrim(name, '.@+-'),
-                                 lower(name), lower(rtrim(name, '.@+-')),
-                                 initcap(name), initcap(rtrim(name, '.@+-'))
-                              ]) with ordinality taken (name, rank)
-                              join auth_user u on u.username = taken.name
-                         -- A plain value, of which no hash table is ever made.
-                         where (select true from educa_chat.member() m
-                                where m.course = members_mentioned.course and m.user_id = u.id and m.is_named limit 1)
-                         order by rank limit 1
-                     )
-                 ) found
-            group by found.username
+            -- The append waits for this, so a text has a limited number of attempts.
+            select case when name = '*' then name
+                    else educa_chat.member_named(course, name, greatest(3, 200 / count::integer)) end as username,
+                min(ordinal) as ordinal
+            from unnest(string_to_array(names, ' ')) with ordinality written (name, ordinal),
+                cardinality(string_to_array(names, ' ')) count
+            group by 1
         ) mentioned
+        where username is not null
     );
 end $$;
 

@@ -59,7 +59,11 @@ export const KINDS = [
     action: edit,
     looksPending: true,
     change: (_, { message, html, mentions, mentions_all }) => ({ message, html, mentions, mentions_all, edited: true }),
-    receive: ({ target }, page) => follow(target, page),
+    receive: (event, page) => {
+      follow(event.target, page);
+      page.log.forgetText(event.target, false);
+      page.notifications.whenOpened((opened) => opened.edited(event));
+    },
     accepted: ({ composer }, { target = 0 }, seq) => composer.stored(target, seq),
   },
   {
@@ -72,6 +76,7 @@ export const KINDS = [
       const { pins, reports, notifications, unread } = page;
       follow(target, page);
       unread.removed(target);
+      page.log.forgetText(target, true);
       pins.whenOpened((opened) => opened.set(target, false));
       reports.whenOpened((opened) => opened.set(target, false));
       notifications.whenOpened((opened) => opened.forget(target));

@@ -1,4 +1,5 @@
 import { byId, el } from '../dom.js';
+import { plainOf } from '../excerpt.js';
 import { plural, text } from '../strings.js';
 
 const MAX_AT_ONCE = 3;
@@ -18,11 +19,21 @@ export class Announcer {
     this.#timer ??= setTimeout(() => this.#readOut(), DELAY_MS);
   }
 
+  /** @param {number} seq  of a message that was edited or deleted: its former text is not read any more */
+  forget(seq) {
+    this.#unread = this.#unread.filter((message) => message.seq !== seq);
+    this.#region.querySelector(`[data-seq="${seq}"]`)?.remove();
+  }
+
   #readOut() {
     const lines = this.#unread.length > MAX_AT_ONCE
-      ? [plural('log.new_messages', this.#unread.length)]
-      : this.#unread.map(({ name, message }) => text('log.announcement', { name, message }));
-    this.#region.replaceChildren(...lines.map((line) => el('p', '', line)));
+      ? [el('p', '', plural('log.new_messages', this.#unread.length))]
+      : this.#unread.map((message) => {
+          const line = el('p', '', text('log.announcement', { name: message.name, message: plainOf(message) }));
+          line.dataset.seq = String(message.seq);
+          return line;
+        });
+    this.#region.replaceChildren(...lines);
     this.#unread = [];
     this.#timer = undefined;
   }

@@ -207,7 +207,7 @@ export class LogView {
     }
     if (message.own) return;
     this.#announcer.announce(message);
-    if (!this.#anchor.isAtBottom) this.#newestButton.count();
+    if (!this.#anchor.isAtBottom) this.#newestButton.count(message.seq);
     this.#newestButton.show(this.#anchor.isAtBottom);
   }
 
@@ -244,6 +244,17 @@ export class LogView {
     });
   }
 
+  /**
+   * @param {number} seq  of a message whose text is another one from now on, or gone
+   * @param {boolean} isDeleted
+   */
+  forgetText(seq, isDeleted) {
+    this.#announcer.forget(seq);
+    if (!isDeleted) return;
+    this.#newestButton.uncount(seq);
+    this.#newestButton.show(this.#anchor.isAtBottom);
+  }
+
   /** @param {ShownMessage} message  is pending, or has failed */
   showPending(message) {
     if (this.#endsEarly || this.#ofQuestions) return;
@@ -271,7 +282,7 @@ export class LogView {
   /** Shows names that have become known. */
   renderNames() {
     this.#anchor.keep(() => {
-      this.#rows.renderWhere(({ reactions }) => reactions?.length);
+      this.#rows.renderWhere(({ reactions, mentions }) => reactions?.length || mentions?.length);
       this.#systemMessages.rename();
     });
   }

@@ -19,7 +19,7 @@ export function messageElement(message, context) {
   const body = bodyOf(message, context.target);
   if (message.mentions?.length || message.mentions_all) {
     // Only messages with mentions need this module.
-    import('../mentions/marks.js').then(({ markMentions }) => markMentions(body, message, context.reader), () => {});
+    import('../mentions/marks.js').then(({ markMentions }) => markMentions(body, message, context.reader, context.nameOf), () => {});
   }
   if (body.querySelector('pre')) {
     import('./code-blocks.js').then(({ addCodeHeads }) => addCodeHeads(element, body, message.message), () => {});
@@ -49,6 +49,11 @@ export function messageElement(message, context) {
  */
 export function setTabIndex(message, tabIndex) {
   message.tabIndex = tabIndex;
+  // What scrolls takes the focus by itself, also in messages far above.
+  for (const one of message.querySelectorAll('.body :is(pre, table, p, ul, ol)')) {
+    if (tabIndex) one.setAttribute('tabindex', '-1');
+    else one.removeAttribute('tabindex');
+  }
   for (const one of message.querySelectorAll('a, .quote, .chip, .expand, .code-head button')) /** @type {HTMLElement} */ (one).tabIndex = tabIndex;
 }
 

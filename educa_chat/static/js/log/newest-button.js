@@ -4,7 +4,8 @@ import { plural, text } from '../strings.js';
 /** The button that leads to the newest message, with the number of messages that came since the reader left it. */
 export class NewestButton {
   #button = byId('to-newest');
-  #unseen = 0;
+  /** @type {Set<number>} the seqs of the messages that came since the reader left the newest one */
+  #unseen = new Set();
 
   /** @param {() => void} onClick */
   constructor(onClick) {
@@ -15,20 +16,25 @@ export class NewestButton {
     return this.#button === document.activeElement;
   }
 
-  /** Another message has come that the reader does not see. */
-  count() {
-    this.#unseen += 1;
+  /** @param {number} seq  of a message that has come, and that the reader does not see */
+  count(seq) {
+    this.#unseen.add(seq);
+  }
+
+  /** @param {number} seq  of a message that was deleted */
+  uncount(seq) {
+    this.#unseen.delete(seq);
   }
 
   /** All messages have been read. */
   clear() {
-    this.#unseen = 0;
+    this.#unseen.clear();
   }
 
   /** @param {boolean} isAtBottom  whether the reader sees the newest message */
   show(isAtBottom) {
     if (isAtBottom) this.clear();
-    const label = this.#unseen ? plural('log.new_messages', this.#unseen) : '';
+    const label = this.#unseen.size ? plural('log.new_messages', this.#unseen.size) : '';
     this.#button.hidden = isAtBottom;
     this.#button.ariaLabel = label || text('log.to_newest');
     /** @type {HTMLElement} */ (this.#button.firstElementChild).textContent = label;

@@ -28,7 +28,7 @@ export class RovingFocus {
 
   /** @param {HTMLElement | undefined} element  which Tab leads to, unless the reader is in the log */
   reachUnlessFocused(element) {
-    if (!this.#log.contains(document.activeElement)) this.reach(element);
+    if (document.activeElement === this.#log || !this.#log.contains(document.activeElement)) this.reach(element);
   }
 
   /** @param {HTMLElement | undefined} element  which Tab leads to if the former one was removed */

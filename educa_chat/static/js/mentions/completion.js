@@ -95,11 +95,7 @@ export class Completion {
     if (asked.signal.aborted || !answer) return;
     const choices = answer.members.filter(({ user }) => user !== this.#user);
     const everybody = { user: EVERYBODY, name: text('mention.all'), role: /** @type {const} */ ('instructor') };
-    // At the end, so that nobody who means Alba mentions everybody by mistake.
-    if (this.#mayMentionAll() && EVERYBODY.startsWith(name.toLowerCase())) {
-      if (name.toLowerCase() === EVERYBODY) choices.unshift(everybody);
-      else choices.push(everybody);
-    }
+    if (this.#mayMentionAll() && EVERYBODY.startsWith(name.toLowerCase())) choices.unshift(everybody);
     this.#show(choices);
   }
 
@@ -120,7 +116,9 @@ export class Completion {
     else this.#input.removeAttribute('aria-controls');
     if (isOpen || wasOpen) this.#told.textContent = isOpen ? plural('mention.found', choices.length) : '';
     // After an `@` alone Enter sends, because nobody is meant yet.
-    const first = this.#written?.name ? 0 : -1;
+    const isEverybodyMeant = this.#written?.name.toLowerCase() === EVERYBODY || choices.length === 1;
+    // Enter never mentions everybody where somebody may be meant.
+    const first = !this.#written?.name ? -1 : choices[0]?.user === EVERYBODY && !isEverybodyMeant ? 1 : 0;
     this.#activate(isOpen ? Math.max(first, choices.findIndex(({ user }) => user === active)) : -1);
   }
 

@@ -10,8 +10,9 @@ const EXCLUDED = 'a, blockquote, button, code, math, pre';
  * @param {HTMLElement} body  of the message
  * @param {ShownMessage} message
  * @param {string} reader
+ * @param {(user: string) => string} nameOf
  */
-export function markMentions(body, message, reader) {
+export function markMentions(body, message, reader, nameOf) {
   const walker = document.createTreeWalker(body, NodeFilter.SHOW_TEXT);
   /** @type {Text[]} */
   const texts = [];
@@ -19,12 +20,17 @@ export function markMentions(body, message, reader) {
   for (const text of texts.filter(({ parentElement }) => !parentElement?.closest(EXCLUDED))) {
     const spans = mentionSpans(text.data, message, reader);
     if (spans.some((span) => typeof span !== 'string')) {
-      text.replaceWith(...spans.map((span) => (typeof span === 'string' ? span : mentionEl(span))));
+      text.replaceWith(...spans.map((span) => (typeof span === 'string' ? span : mentionEl(span, nameOf))));
     }
   }
 }
 
-/** @param {{name: string, isForReader: boolean}} mention */
-function mentionEl({ name, isForReader }) {
-  return el('span', isForReader ? 'mention mention-you' : 'mention', `@${name}`);
+/**
+ * @param {{name: string, user: string, isForReader: boolean}} mention
+ * @param {(user: string) => string} nameOf
+ */
+function mentionEl({ name, user, isForReader }, nameOf) {
+  const mention = el('span', isForReader ? 'mention mention-you' : 'mention', `@${user ? nameOf(user) : name}`);
+  if (user) mention.title = `@${user}`;
+  return mention;
 }

@@ -1,6 +1,6 @@
 /** Whom a text mentions, and where in it. */
 
-import { EVERYBODY, PUNCTUATION, WRITTEN } from './written.js';
+import { EVERYBODY, LAST_PART, PUNCTUATION, WRITTEN } from './written.js';
 
 /**
  * Splits a text at its mentions. The server has found out who is mentioned; other names behind an `@` are text.
@@ -8,18 +8,18 @@ import { EVERYBODY, PUNCTUATION, WRITTEN } from './written.js';
  * @param {string} text
  * @param {Pick<ShownMessage, 'mentions' | 'mentions_all'>} message
  * @param {string} reader
- * @returns {(string | {name: string, isForReader: boolean})[]} what follows each other; a name without its `@`
+ * @returns {(string | {name: string, user: string, isForReader: boolean})[]} what follows each other; a name without its `@`
  */
 export function mentionSpans(text, { mentions = [], mentions_all: mentionsAll }, reader) {
-  /** @type {(string | {name: string, isForReader: boolean})[]} */
+  /** @type {(string | {name: string, user: string, isForReader: boolean})[]} */
   const spans = [];
   let last = 0;
   for (const { 1: written, index } of text.matchAll(WRITTEN)) {
-    for (const name of new Set([written, written.replace(PUNCTUATION, '')])) {
-      const isEverybody = Boolean(mentionsAll) && name.toLowerCase() === EVERYBODY;
+    for (let name = written; name; name = name.replace(LAST_PART, '')) {
+      const isEverybody = Boolean(mentionsAll) && written.replace(PUNCTUATION, '') === name && name.toLowerCase() === EVERYBODY;
       const member = mentions.find((one) => one === name) ?? mentions.find((one) => folded(one) === folded(name));
       if (!isEverybody && member === undefined) continue;
-      spans.push(text.slice(last, index), { name, isForReader: isEverybody || member === reader });
+      spans.push(text.slice(last, index), { name, user: member ?? '', isForReader: isEverybody || member === reader });
       last = index + 1 + name.length;
       break;
     }

@@ -25,6 +25,8 @@ export class Notifications {
   #isRefused = false;
   /** @type {Map<number, number>} the timers of what is to be told, by seq */
   #waiting = new Map();
+  /** @type {Map<number, Message>} those that are told of now or soon */
+  #messages = new Map();
   /** @type {Map<number, Notification>} */
   #shown = new Map();
 
@@ -73,10 +75,11 @@ export class Notifications {
    * @param {boolean} isLive  and not in a resume
    */
   arrived(message, isLive) {
-    const { seq, own, datetime, mentions, mentions_all: mentionsAll, reply_to: target } = message;
-    const reason = mentions?.includes(this.#user) ? 'mention' : mentionsAll ? 'mention_all' : target ? 'reply' : '';
+    const { seq, own, datetime } = message;
+    const reason = this.#reasonOf(message);
     if (this.#state !== 'on' || !reason || own || isHere()) return;
     if (!isLive && serverNow() - Date.parse(datetime) > FRESH) return;
+    this.#messages.set(seq, message);
     this.#waiting.set(seq, setTimeout(() => this.#tell(message, reason), TOLD_AFTER));
   }
 
@@ -85,12 +88,27 @@ export class Notifications {
     for (const known of [...this.#waiting.keys(), ...this.#shown.keys()]) if (known <= seq) this.forget(known);
   }
 
+  /** @param {Frame} event  has given a message another text, and perhaps no mention of the reader any more */
+  edited({ target: seq, message, html, mentions, mentions_all: mentionsAll }) {
+    const known = this.#messages.get(seq);
+    if (!known) return;
+    const edited = { ...known, message, html, mentions, mentions_all: mentionsAll };
+    this.forget(seq);
+    this.arrived(edited, true);
+  }
+
+  /** @param {Message} message */
+  #reasonOf({ mentions, mentions_all: mentionsAll, reply_to: target }) {
+    return mentions?.includes(this.#user) ? 'mention' : mentionsAll ? 'mention_all' : target ? 'reply' : '';
+  }
+
   /** @param {number} seq  of a message of which nothing is to be told any more */
   forget(seq) {
     clearTimeout(this.#waiting.get(seq));
     this.#waiting.delete(seq);
     this.#shown.get(seq)?.close();
     this.#shown.delete(seq);
+    this.#messages.delete(seq);
   }
 
   /**

@@ -2,6 +2,8 @@ import { buttonEl, byId } from '../dom.js';
 import { openAt } from '../popover.js';
 
 const OFFERED = ['👍', '❤️', '😂', '🎉', '🙏', '👏', '💡', '🤔', '👀', '✅', '❓', '😮'];
+/** A character that is an emoji only with a variation selector after it (UTS #51). */
+const TEXT_BY_DEFAULT = /(?:[0-9#*](?=\u20E3)|(?![0-9#*]|\p{Emoji_Presentation}|\p{Emoji_Component})\p{Emoji})(?!\p{Emoji_Modifier})/gu;
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
 
 /** The panel where the reader picks an emoji: a dozen to choose from, and a field for any other. */
@@ -45,7 +47,8 @@ export class ReactionPicker {
   /** @param {string} emoji */
   #pick(emoji) {
     this.#panel.hidePopover();
-    this.#onPick?.(emoji);
+    // As the server writes it: ❤ and ❤️ are one.
+    this.#onPick?.(emoji.replace(/\uFE0F/g, '').replace(TEXT_BY_DEFAULT, '$&\uFE0F'));
   }
 }
 

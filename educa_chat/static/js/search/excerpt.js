@@ -6,6 +6,7 @@ const WORD = /[\p{L}\p{N}\p{M}]+/gu;
 const UNSPACED = '[\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Hangul}\\p{Script=Thai}ー]';
 const EXCLUDED = /(?<!\S)(?:-|(?:from|before|after|has|is):)\S+/gi;
 const OPERATOR = 'or';
+const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
 const MAX_LEAD = 60;
 const MAX_LENGTH = 400;
 const MIN_STEM = 3;
@@ -35,7 +36,8 @@ export function excerptAround(text, query) {
   });
   const first = matches[0]?.index ?? 0;
   const start = first > 2 * MAX_LEAD ? text.lastIndexOf(' ', first - MAX_LEAD) + 1 || first : 0;
-  const end = start + MAX_LENGTH;
+  // Not within a character of several code units.
+  const end = graphemes.segment(text).containing(start + MAX_LENGTH)?.index ?? text.length;
   /** @type {{text: string, isMatch: boolean}[]} */
   const parts = [];
   if (start) parts.push({ text: '… ', isMatch: false });

@@ -4,6 +4,7 @@ import { byId, el } from '../dom.js';
 import { dayOf, exactTimeOf, timeOf } from '../dates.js';
 import { ApiRefusal, loadPage } from '../history.js';
 import { changed } from '../message-state.js';
+import { plainOf } from '../excerpt.js';
 import { excerptAround } from './excerpt.js';
 import { locale, plural, text } from '../strings.js';
 
@@ -218,7 +219,8 @@ function buttonOf(target) {
  * @param {Message} message
  * @param {string} words
  */
-function resultOf({ seq, name, role, datetime, message }, words) {
+function resultOf(message, words) {
+  const { seq, name, role, datetime } = message;
   const author = el('strong');
   author.append(el('bdi', '', name));
   const time = el('time', 'date', `${dayOf(datetime)}, ${timeOf(datetime)}`);
@@ -230,7 +232,7 @@ function resultOf({ seq, name, role, datetime, message }, words) {
   head.append(time);
   const body = el('span', 'found-body');
   body.dir = 'auto';
-  body.append(...excerptAround(message, words).map(({ text: part, isMatch }) => (isMatch ? el('mark', '', part) : part)));
+  body.append(...excerptAround(plainOf(message), words).map(({ text: part, isMatch }) => (isMatch ? el('mark', '', part) : part)));
   const button = el('button', 'found');
   button.type = 'button';
   button.dataset.seq = String(seq);

@@ -1,0 +1,141 @@
+"""Tells open pages how many messages are unread in the other rooms of their users."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from educa_chat.errors import DatabaseUnavailable
+from educa_chat.markers import Markers
+from educa_chat.presence import SIGNAL_BUFFER_BYTES, Person
+from educa_chat.protocol import UnreadRoom, UnreadSignal, encode, json_id, text_frame
+from educa_chat.storage.courses import Membership
+from educa_chat.storage.markers import Unread, read_heads, read_named_courses
+from educa_chat.storage.pool import Database
+from educa_chat.tasks import supervised
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+READ_COURSES_EVERY_S = 30.0
+
+
+class Socket(Protocol):
+    """A socket in a room, whose client wants to know about the other rooms of its user."""
+
+    person: Person
+    membership: Membership
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be written any more."""
+
+    def write(self, data: bytes) -> None:
+        """Send whole frames, now or from a buffer."""
+
+    def buffer_size(self) -> int:
+        """Return how many bytes are written but not sent."""
+
+
+class UnreadFeed:
+    """Sends `unread` to the sockets that asked for it when the counts of another room of their user have changed.
+
+    Twice a second, it compares the heads of these users' rooms with those that it knows. So it needs no bus, and
+    doesn't depend on which node has stored an event. Only rooms that have changed are counted again.
+    """
+
+    def __init__(self, database: Database, markers: Markers) -> None:
+        self._database = database
+        self._markers = markers
+        self._sent: dict[Socket, dict[int, Unread]] = {}
+        """What each socket knows, by course."""
+        self._new: set[Socket] = set()
+        self._courses: dict[int, frozenset[int]] = {}
+        """The courses of each user."""
+        self._heads: dict[int, int] = {}
+        self._read: set[tuple[int, int]] = set()
+        """The markers that have moved, by user and course."""
+        self._courses_read_at = 0.0
+
+    def add(self, socket: Socket) -> None:
+        """Tell `socket` what is unread now, and whenever that changes, until it is closed."""
+        self._sent[socket] = {}
+        self._new.add(socket)
+
+    def note_read(self, course: int, user_ids: Collection[int]) -> None:
+        """Count again for users who have read further in `course`."""
+        self._read.update((user_id, course) for user_id in user_ids)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Look for changes while the context lasts."""
+        async with supervised(self._look_periodically, "unread counts"):
+            yield
+
+    async def _look_periodically(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                await self.look()
+            except DatabaseUnavailable as error:
+                logger.debug("the unread counts can't be read: %s", error)
+
+    async def look(self) -> None:
+        """Send what has changed since the last look. Raises DatabaseUnavailable."""
+        for socket in [one for one in self._sent if one.is_closed]:
+            del self._sent[socket]
+            self._new.discard(socket)
+        if not self._sent:
+            self._courses.clear()
+            self._heads.clear()
+            self._read.clear()
+            return
+        await self._read_courses()
+        new, self._new = self._new, set()
+        read, self._read = self._read, set()
+        try:
+            heads = await read_heads(self._database, set().union(*self._courses.values()))
+            changed = {course for course, head in heads.items() if self._heads.get(course, 0) != head}
+            wanted = {socket: self._wanted(socket, changed, read, is_new=socket in new) for socket in self._sent}
+            keys = {(socket.person.id, course) for socket, courses in wanted.items() for course in courses}
+            counts = await self._markers.unread(keys) if keys else {}
+        except DatabaseUnavailable:
+            self._new |= new & set(self._sent)
+            self._read |= read
+            raise
+        self._heads = heads
+        for socket, courses in wanted.items():
+            user_id = socket.person.id
+            self._send(socket, {course: counts.get((user_id, course), Unread(0, 0)) for course in courses})
+
+    async def _read_courses(self) -> None:
+        """Read the courses of new users, and of all once in a while, because they change."""
+        users = {socket.person.id for socket in self._sent}
+        now = asyncio.get_running_loop().time()
+        if now - self._courses_read_at > READ_COURSES_EVERY_S:
+            self._courses_read_at, missing = now, users
+        else:
+            missing = users - self._courses.keys()
+        known = {user_id: courses for user_id, courses in self._courses.items() if user_id in users}
+        self._courses = known | (await read_named_courses(self._database, missing) if missing else {})
+
+    def _wanted(
+        self, socket: Socket, changed: Collection[int], read: Collection[tuple[int, int]], *, is_new: bool
+    ) -> list[int]:
+        user_id, here = socket.person.id, socket.membership.course
+        return [
+            course
+            for course in self._courses.get(user_id, ())
+            if course != here and (is_new or course in changed or (user_id, course) in read)
+        ]
+
+    def _send(self, socket: Socket, counts: dict[int, Unread]) -> None:
+        sent = self._sent.get(socket)
+        if sent is None or socket.is_closed or socket.buffer_size() > SIGNAL_BUFFER_BYTES:
+            return
+        fresh = {course: count for course, count in counts.items() if sent.get(course) != count}
+        if fresh:
+            sent.update(fresh)
+            rooms = [UnreadRoom(json_id(course), count.messages, count.mentions) for course, count in fresh.items()]
+            socket.write(text_frame(encode(UnreadSignal(rooms))))

@@ -1,0 +1,113 @@
+"""What is unread: counted with mentions and without deleted messages, and told to pages in other rooms."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.storage.courses import enrol
+from tests.conftest import Postgres
+from tests.handlers.test_class_commands import give
+from tests.serving import TIMEOUT_S, Chatter, Person, Server, add_person, add_room, open_server, settings_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(postgres: Postgres) -> AsyncIterator[tuple[Server, Server]]:
+    """Two nodes that share no bus: what one stores reaches the other through the log alone."""
+    url = await postgres.create_chat_database(demo=True)
+    async with open_server(settings_for(url)) as one, open_server(settings_for(url)) as two:
+        yield one, two
+
+
+async def rooms_of(person: Person) -> dict[int, tuple[int, int]]:
+    """Unread messages and mentions by room, as the API says."""
+    _, body, _ = await person.get("/api/rooms")
+    return {one["id"]: (one["unread"], one.get("mentions", 0)) for one in json.loads(body)["rooms"]}
+
+
+async def receive_counts(chatter: Chatter, room: int, unread: int, mentions: int) -> None:
+    """Wait until the socket has been told so about `room`."""
+    wanted = {"id": room, "unread": unread, "mentions": mentions}
+    async with asyncio.timeout(TIMEOUT_S):
+        while wanted not in (await chatter.receive_until("unread"))["rooms"]:
+            pass
+
+
+async def test_counts_of_other_rooms_come_to_an_open_page_whichever_node_stores_the_events(
+    servers: tuple[Server, Server],
+) -> None:
+    here, there = servers
+    database = here.app[DATABASE]
+    shown, (ana,) = await add_room(database, 1)
+    other, (luis,) = await add_room(database, 1)
+    await enrol(database, ana, other)
+    async with Person(here.url, ana) as reader, Person(there.url, luis) as author:
+        page = await reader.enter(shown, query="?unread=1")
+        await receive_counts(page, other, 0, 0)
+        socket = await author.enter(other)
+        first = await give(socket, type="message", message="hello")
+        second = await give(socket, type="message", message=f"@{ana}: look")
+        await receive_counts(page, other, 2, 1)
+        assert (await rooms_of(reader))[other] == (2, 1)
+        await give(socket, type="edit", target=second, message="never mind")
+        await receive_counts(page, other, 2, 0)
+        await give(socket, type="delete", target=first)
+        await receive_counts(page, other, 1, 0)
+        assert (await rooms_of(reader))[other] == (1, 0)
+        # Read in another window, on this node.
+        window = await reader.enter(other)
+        await window.send({"type": "read", "seq": second})
+        await receive_counts(page, other, 0, 0)
+        await give(socket, type="message", message=f"@{ana}")
+        await receive_counts(page, other, 1, 1)
+        await page.send({"type": "read_all"})
+        await receive_counts(page, other, 0, 0)
+
+
+async def test_nothing_is_told_to_clients_that_do_not_ask(servers: tuple[Server, Server]) -> None:
+    here, _ = servers
+    database = here.app[DATABASE]
+    shown, (ana,) = await add_room(database, 1)
+    other, (luis,) = await add_room(database, 1)
+    await enrol(database, ana, other)
+    async with Person(here.url, ana) as reader, Person(here.url, luis) as author:
+        silent, basic = await reader.enter(shown), await reader.enter(shown, basic=True, query="?unread=1")
+        asking = await reader.enter(shown, query="?unread=1")
+        await give(await author.enter(other), type="message", message="hello")
+        await receive_counts(asking, other, 1, 0)
+        for socket in (silent, basic):
+            await socket.say("a word", id="w")
+        while (frame := await silent.receive_any())["type"] != "chat_message":
+            assert frame["type"] != "unread"
+        assert (await basic.receive_any())["type"] == "chat_message"
+
+
+async def test_a_new_member_has_nothing_unread_from_before(servers: tuple[Server, Server]) -> None:
+    here, _ = servers
+    database = here.app[DATABASE]
+    course, (luis,) = await add_room(database, 1)
+    async with Person(here.url, luis) as author:
+        socket = await author.enter(course)
+        await give(socket, type="message", message="before")
+        ana = await add_person(database, course)
+        async with Person(here.url, ana) as reader:
+            assert await rooms_of(reader) == {course: (0, 0)}
+            await give(socket, type="message", message="after")
+            assert await rooms_of(reader) == {course: (1, 0)}
+
+
+async def test_questions_without_an_answer_are_counted(servers: tuple[Server, Server]) -> None:
+    here, _ = servers
+    course, (ana,) = await add_room(here.app[DATABASE], 1)
+    async with Person(here.url, ana) as reader:
+        socket = await reader.enter(course)
+        asked = await give(socket, type="message", message="why?", question=True)
+        path = f"/api/rooms/{course}/unanswered"
+        assert json.loads((await reader.get(path))[1]) == {"count": 1}
+        await give(socket, type="delete", target=asked)
+        assert json.loads((await reader.get(path))[1]) == {"count": 0}
