@@ -138,8 +138,8 @@ async def test_a_click_leads_to_the_message_however_far_it_is(desk: Desk) -> Non
     await expect(message(ana, "number 79")).to_be_attached()
     await turn(ana, hidden=False)
     await ana.evaluate("made[0].click()")
-    await expect(message(ana, "@ana first")).to_be_focused()
-    await expect(message(ana, "@ana first")).to_be_in_viewport()
+    await expect(message(ana, "@Ana Morales first")).to_be_focused()
+    await expect(message(ana, "@Ana Morales first")).to_be_in_viewport()
     assert not (await made(ana))[0]["isOpen"]
 
 
@@ -212,7 +212,7 @@ async def test_after_a_loss_of_the_connection_what_is_new_is_told_once_and_what_
         # As if an hour had passed meanwhile.
         await ana.evaluate("(now => (Date.now = () => now() + 3600_000))(Date.now)")
         await ana.context.set_offline(False)
-        await expect(message(ana, "@ana long before she is back")).to_be_attached()
+        await expect(message(ana, "@Ana Morales long before she is back")).to_be_attached()
         await answer(luis, message="@ana three")
         await until_made(ana, *3 * [f"Luis Ortega mentioned you · {ROOM}"])
     assert [one["body"] for one in await made(ana)] == ["@ana one", "@ana two", "@ana three"]
@@ -242,7 +242,7 @@ async def test_the_quiet_switch_silences_every_window_of_hers_and_is_kept(desk: 
     async with Person(desk.server.url, "luis") as student:
         luis = await student.enter()
         await answer(luis, message="@ana in quiet")
-        await expect(message(ana, "@ana in quiet")).to_be_attached()
+        await expect(message(ana, "@Ana Morales in quiet")).to_be_attached()
         await ana.get_by_role("switch", name="Pause notifications").uncheck()
         await expect(ana.locator("#notifications-state")).to_have_text("on")
         await answer(luis, message="@ana again")
@@ -258,7 +258,7 @@ async def test_nobody_is_asked_or_told_who_has_not_asked(desk: Desk) -> None:
     await turn(ana, hidden=True)
     async with Person(desk.server.url, "luis") as student:
         await answer(await student.enter(), message="@ana")
-    await expect(message(ana, "@ana")).to_be_attached()
+    await expect(message(ana, "@Ana Morales")).to_be_attached()
     await expect(ana.locator("#notifications-state")).to_have_text("off")
     assert await ana.evaluate("[window.asked, made.length]") == [None, 0]
     await ana.get_by_role("button", name=ASK).click()
@@ -283,7 +283,7 @@ async def test_a_browser_that_can_not_show_them_says_so_and_the_room_goes_on(des
     await turn(ana, hidden=True)
     async with Person(desk.server.url, "luis") as student:
         await answer(await student.enter(), message="@ana")
-    await expect(message(ana, "@ana")).to_be_attached()
+    await expect(message(ana, "@Ana Morales")).to_be_attached()
 
 
 async def test_one_that_is_refused_when_it_is_made_breaks_nothing(desk: Desk) -> None:
@@ -298,7 +298,7 @@ async def test_one_that_is_refused_when_it_is_made_breaks_nothing(desk: Desk) ->
         await answer(luis, message="@ana")
         await expect(ana.locator("#notifications-state")).to_have_text("not supported by this browser")
         await answer(luis, message="@ana again")
-    await expect(message(ana, "@ana again")).to_be_attached()
+    await expect(message(ana, "@Ana Morales again")).to_be_attached()
 
 
 async def test_nothing_is_written_for_a_user_whose_session_has_ended(desk: Desk) -> None:

@@ -20,6 +20,12 @@ test('punctuation behind a name is part of it only if the member is called so', 
   assert.deepEqual(mentions('Hi @ana.', { mentions: ['ana.'] }), ['Hi ', '[ana.]']);
 });
 
+test('a name ends where another script, punctuation or text without spaces begins', () => {
+  const message = { mentions: ['ana', '王小明'] };
+  assert.deepEqual(mentions('@anaさん @ana.Nos @王小明你好', message), ['[ana!]', 'さん ', '[ana!]', '.Nos ', '[王小明]', '你好']);
+  assert.deepEqual(mentions('@anabel @ana2', message), ['@anabel @ana2']);
+});
+
 test('case makes no difference, unless another member has the very name', () => {
   assert.deepEqual(mentions('@Ana', { mentions: ['ana'] }), ['[Ana!]']);
   assert.deepEqual(mentions('@Ana', { mentions: ['ana', 'Ana'] }), ['[Ana]']);

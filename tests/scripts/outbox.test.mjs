@@ -155,3 +155,14 @@ test('what another window has sent or discarded is forgotten here', () => {
   assert.deepEqual(removed, [id]);
   assert.deepEqual([...outbox.entries()], []);
 });
+
+test('an edit that waits for an earlier one of the same message takes it into account', () => {
+  const outbox = openOutbox();
+  outbox.add({ type: 'edit', target: 3, message: 'b', as_of: 3 });
+  outbox.add({ type: 'edit', target: 3, message: 'c', as_of: 3 });
+  outbox.add({ type: 'edit', target: 4, message: 'd', as_of: 4 });
+  outbox.stored(last().id, 9);
+  assert.deepEqual(sent.map(({ as_of }) => as_of), [3, 9]);
+  outbox.stored(last().id, 10);
+  assert.equal(last().as_of, 4);
+});

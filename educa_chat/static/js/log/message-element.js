@@ -24,6 +24,8 @@ export function messageElement(message, context) {
   if (body.querySelector('pre')) {
     import('./code-blocks.js').then(({ addCodeHeads }) => addCodeHeads(element, body, message.message), () => {});
   }
+  // Only messages with formulas need this one.
+  if (body.querySelector('math')) import('../formulas/copy.js').catch(() => {});
   const foot = footOf(message, context);
   const element = el('article', `message ${isOwn ? 'me' : 'other'}`);
   if (message.state) element.classList.add(message.state);

@@ -1,4 +1,4 @@
-import { serverNow } from '../clock.js';
+import { calendarNow } from '../clock.js';
 import { byId } from '../dom.js';
 import { excerptOf } from '../excerpt.js';
 import * as storage from '../storage.js';
@@ -78,7 +78,7 @@ export class Notifications {
     const { seq, own, datetime } = message;
     const reason = this.#reasonOf(message);
     if (this.#state !== 'on' || !reason || own || isHere()) return;
-    if (!isLive && serverNow() - Date.parse(datetime) > FRESH) return;
+    if (!isLive && calendarNow().getTime() - Date.parse(datetime) > FRESH) return;
     this.#messages.set(seq, message);
     this.#waiting.set(seq, setTimeout(() => this.#tell(message, reason), TOLD_AFTER));
   }

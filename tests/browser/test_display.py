@@ -1,0 +1,174 @@
+"""What the page shows in print, in forced colours and to those who copy or listen, and whose clock decides."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.async_api import Page, expect
+
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.storage.courses import add_course, enrol
+from tests.browser.conftest import TIMEOUT_MS, Desk, say
+from tests.browser.test_talking import act, message, seed
+from tests.serving import Chatter, Person
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+expect.set_options(timeout=TIMEOUT_MS)
+
+FIELD = "#chat-message-input"
+
+
+def with_clock_off(ms: int) -> str:
+    """A script that sets the clock of a page forwards, or backwards."""
+    return f"""(() => {{
+        const now = Date.now.bind(Date);
+        const Real = Date;
+        globalThis.Date = class extends Real {{
+            constructor(...given) {{ given.length ? super(...given) : super(now() + {ms}); }}
+            static now() {{ return now() + {ms}; }}
+        }};
+    }})();"""
+
+
+async def give(socket: Chatter, **command: object) -> None:
+    await socket.send({"id": str(command), **command})
+    await socket.receive_until("ack", id=str(command))
+
+
+@pytest.mark.parametrize("hours", [-25, 25])
+async def test_the_servers_clock_decides(desk: Desk, hours: int) -> None:
+    async with Person(desk.server.url, "profe") as profe:
+        teacher = await profe.enter()
+        await teacher.say("a word", id="w")
+        await teacher.receive_until("ack", id="w")
+        ana = await desk.sit_down("ana", "/health/live")
+        await ana.add_init_script(with_clock_off(hours * 3600_000))
+        await ana.goto(desk.server.url + "/chat/room/1/")
+        await expect(ana.locator(".day")).to_have_text("Today")
+        await say(ana, "mine")
+        await expect(ana.locator("#chat .pending")).to_have_count(0)
+        await message(ana, "mine").locator(".body").hover()
+        await message(ana, "mine").get_by_role("button", name="More").click()
+        await expect(ana.get_by_role("menuitem", name="Edit")).to_be_visible()
+        await ana.keyboard.press("Escape")
+        await give(teacher, type="mute", user="ana", minutes=1)
+        await expect(ana.locator("#composer-closed")).to_contain_text("You’re muted")
+        # Shortly before its end, as after a reload.
+        soon = datetime.now(UTC) + timedelta(seconds=3)
+        await desk.server.app[DATABASE].execute("update educa_chat.mute set until = $1", soon)
+        await ana.reload()
+        await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
+        await expect(ana.locator(FIELD)).to_be_visible()
+        assert datetime.now(UTC) >= soon
+        await give(teacher, type="slow", seconds=60)
+        await say(ana, "again")
+        await expect(ana.locator("#composer-wait")).to_contain_text(re.compile(r"Slow mode: \d\d seconds left"))
+
+
+async def test_yesterday_is_not_today_after_the_computer_has_slept(desk: Desk) -> None:
+    await seed(desk.server, 1)
+    page = await desk.sit_down("ana")
+    await expect(page.locator(".day")).to_have_text("Today")
+    await page.evaluate(with_clock_off(24 * 3600_000))
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(page.locator(".day")).to_have_text("Yesterday")
+
+
+async def copied(page: Page, selector: str) -> str:
+    """What the clipboard gets if everything in an element is copied."""
+    text: str = await page.evaluate(
+        """selector => {
+            getSelection().selectAllChildren(document.querySelector(selector));
+            const data = new DataTransfer();
+            const event = new ClipboardEvent('copy', { clipboardData: data, bubbles: true, cancelable: true });
+            document.querySelector(selector).dispatchEvent(event);
+            return event.defaultPrevented ? data.getData('text/plain') : getSelection().toString();
+        }""",
+        selector,
+    )
+    return text
+
+
+async def test_messages_are_read_out_copied_quoted_and_printed_as_text(desk: Desk) -> None:
+    async with Person(desk.server.url, "luis") as luis:
+        socket = await luis.enter()
+        for number in range(60):
+            await socket.say(f"line {number}", id=str(number))
+        page = await desk.sit_down("ana")
+        await expect(page.locator("#chat .message")).to_have_count(50)
+        await socket.say("**so** $x^2 + 1$ is\n- `code`\n- two", id="formula")
+        await expect(page.locator("#chat .message")).to_have_count(51)
+        body = page.locator("#chat .message .body").last
+        await expect(body.locator("math")).to_have_accessible_name("x^2 + 1")
+        await expect(body.locator("code")).to_have_attribute("translate", "no")
+        await expect(page.locator("#announcer")).to_have_text("Luis Ortega says: so x^2 + 1 is\ncode\ntwo")
+        assert await copied(page, "#chat .message:last-child .body") == "so $x^2 + 1$ is\ncode\ntwo"
+        family = "\N{MAN}\u200d\N{WOMAN}\u200d\N{GIRL}\u200d\N{BOY}"
+        await socket.say(family * 130, id="family")
+        await expect(page.locator("#chat .message")).to_have_count(52)
+        await act(page, family, "Reply")
+        about = page.locator("#composer-about bdi").nth(1)
+        await expect(about).to_have_text(family * 120 + "…")
+        # Deleted text is gone from everywhere.
+        await give(socket, type="delete", target=62)
+        await expect(about).to_have_text("This message was deleted.")
+        await expect(page.locator("#announcer")).not_to_contain_text(family)
+        assert family not in await page.evaluate("JSON.stringify(localStorage)")
+        await page.emulate_media(media="print")
+        assert await page.evaluate(
+            """() => {
+                const last = [...document.querySelectorAll('#chat .message')].at(-1).getBoundingClientRect();
+                return last.bottom <= document.documentElement.scrollHeight + scrollY && last.height > 0
+                    && getComputedStyle(document.querySelector('#chat')).overflowY === 'visible';
+            }"""
+        )
+        await expect(page.locator(FIELD)).to_be_hidden()
+
+
+async def test_a_pressed_button_is_recognisable_in_forced_colours_and_reactions_are_one(desk: Desk) -> None:
+    await seed(desk.server, 1)
+    page = await desk.sit_down("ana", forced_colors="active")
+    ask = page.locator("#composer-ask")
+    colour = "one => getComputedStyle(one).backgroundColor"
+    before = await ask.evaluate(colour)
+    await ask.click()
+    await expect(ask).to_have_attribute("aria-pressed", "true")
+    assert await ask.evaluate(colour) != before
+    async with Person(desk.server.url, "luis") as luis, Person(desk.server.url, "profe") as profe:
+        await give(await luis.enter(), type="react", target=1, emoji="\u2764", on=True)
+        await give(await profe.enter(), type="react", target=1, emoji="\u2764\ufe0f", on=True)
+    await expect(page.locator(".chip")).to_have_text(["\u2764\ufe0f 2"])
+
+
+async def test_other_rooms_show_what_is_unread_and_all_can_be_marked_as_read(desk: Desk) -> None:
+    database = desk.server.app[DATABASE]
+    for number in range(40):
+        await enrol(database, "ana", await add_course(database, f"Course {number:02}", "profe"))
+    page = await desk.sit_down("ana", "/chat/room/32/")
+    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+    await expect(page.locator(".sidebar [aria-current]")).to_be_in_viewport()
+    async with Person(desk.server.url, "profe") as profe:
+        socket = await profe.enter(20)
+        await give(socket, type="message", message="hello")
+        badge = page.locator("[data-room='20'] .unread")
+        await expect(badge).to_have_text("11 unread message")
+        await give(socket, type="message", message="@ana: look")
+        await expect(badge).to_have_text("@ 22 unread messages, 1 mentions you")
+        await expect(badge).to_have_class(re.compile("mentions"))
+        await give(socket, type="delete", target=2)
+        await expect(badge).to_have_text("11 unread message")
+        await page.click("#read-all")
+        await expect(badge).to_have_count(0)
+        # Questions without an answer are counted at their button.
+        here = await profe.enter(32)
+        await give(here, type="message", message="why?", question=True)
+        await expect(page.locator("#unanswered")).to_have_accessible_name("Unanswered questions: 1 without an answer")
+    # After Send, Tab leads to the newest message, and not to a block of code far above.
+    await say(page, "```\n" + "long " * 100 + "\n```")
+    await expect(page.locator("#chat .pending")).to_have_count(0)
+    for number in range(3):
+        await say(page, f"more {number}")
+    await expect(page.locator("#chat .pending")).to_have_count(0)
+    await page.focus("#chat-message-submit")
+    await page.keyboard.press("Tab")
+    await expect(message(page, "more 2")).to_be_focused()

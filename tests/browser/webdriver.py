@@ -1,0 +1,215 @@
+"""Firefox and WebKitGTK as Debian ships them: the one over WebDriver BiDi, the other over classic WebDriver (W3C)."""
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+import aiohttp
+
+from tests.ports import free_port
+
+TIMEOUT_S = 30.0
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+ENTER, ESCAPE, UP = "\ue007", "\ue00c", "\ue013"
+"""Keys as WebDriver writes them."""
+
+
+class WebDriverError(Exception):
+    """The browser refused a command."""
+
+
+class Window(ABC):
+    """A window of a browser, in which somebody types and clicks."""
+
+    @abstractmethod
+    async def open(self, url: str) -> None:
+        """Open an address, and wait until it is loaded."""
+
+    @abstractmethod
+    async def run(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression: a number, a text, a truth value or null."""
+
+    @abstractmethod
+    async def press(self, keys: str) -> None:
+        """Press keys one after the other, in the element that has the focus."""
+
+    async def type(self, selector: str, keys: str) -> None:
+        """Put the focus on an element, and press keys there."""
+        await self.sees(f"document.querySelector({selector!r})")
+        await self.run(f"document.querySelector({selector!r}).focus()")
+        await self.press(keys)
+
+    async def click(self, selector: str) -> None:
+        await self.sees(f"document.querySelector({selector!r})")
+        await self.run(f"document.querySelector({selector!r}).click()")
+
+    async def sees(self, condition: str) -> None:
+        """Wait until an expression is true in the page."""
+        last: object = None
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                while True:
+                    # The page may just be loading.
+                    try:
+                        if last := await self.run(f"Boolean({condition})"):
+                            return
+                    except WebDriverError as error:
+                        last = error
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            text = await self.run("document.body.innerText")
+            raise AssertionError(f"not within {TIMEOUT_S} s: {condition} ({last}) in {text}") from None
+
+
+class _BidiWindow(Window):
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._ids = itertools.count(1)
+        self.context = ""
+
+    async def call(self, method: str, **parameters: object) -> Any:
+        """Give a command, and return its result. Raises WebDriverError."""
+        id = next(self._ids)
+        await self._socket.send_json({"id": id, "method": method, "params": parameters})
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                answer = await self._socket.receive_json()
+                if answer.get("id") == id:
+                    if answer["type"] == "error":
+                        raise WebDriverError(answer["message"])
+                    return answer["result"]
+
+    async def open(self, url: str) -> None:
+        await self.call("browsingContext.navigate", context=self.context, url=url, wait="complete")
+
+    async def run(self, expression: str) -> Any:
+        answer = await self.call(
+            "script.evaluate", expression=expression, target={"context": self.context}, awaitPromise=False
+        )
+        if answer["type"] == "exception":
+            raise WebDriverError(answer["exceptionDetails"]["text"])
+        return answer["result"].get("value")
+
+    async def press(self, keys: str) -> None:
+        actions = [{"type": type, "value": key} for key in keys for type in ("keyDown", "keyUp")]
+        await self.call(
+            "input.performActions",
+            context=self.context,
+            actions=[{"type": "key", "id": "keyboard", "actions": actions}],
+        )
+
+
+class _ClassicWindow(Window):
+    def __init__(self, http: aiohttp.ClientSession, session_url: str) -> None:
+        self._http = http
+        self._url = session_url
+
+    async def call(self, path: str, **body: object) -> Any:
+        """Give a command, and return its result. Raises WebDriverError."""
+        async with self._http.post(f"{self._url}{path}", json=body) as response:
+            answer = (await response.json())["value"]
+            if response.status != 200:
+                raise WebDriverError(answer)
+            return answer
+
+    async def open(self, url: str) -> None:
+        await self.call("/url", url=url)
+
+    async def run(self, expression: str) -> Any:
+        return await self.call("/execute/sync", script=f"return ({expression})", args=[])
+
+    async def press(self, keys: str) -> None:
+        focused = await self.call("/execute/sync", script="return document.activeElement", args=[])
+        await self.call(f"/element/{focused[ELEMENT]}/value", text=keys)
+
+
+def missing_for(browser: str) -> list[str]:
+    """The programs that `browser` needs and that are not on the PATH."""
+    needed = {"firefox": ["firefox-esr"], "webkit": ["WebKitWebDriver", "Xvfb"]}[browser]
+    return [program for program in needed if shutil.which(program) is None]
+
+
+@asynccontextmanager
+async def open_window(browser: str) -> AsyncIterator[Window]:
+    """Start `browser` (firefox or webkit), and open a window."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        port = free_port()
+        if browser == "firefox":
+            await stack.enter_async_context(
+                _running(
+                    "firefox-esr", "--headless", f"--remote-debugging-port={port}", "--profile", folder, HOME=folder
+                )
+            )
+            socket = await stack.enter_async_context(await _connect(http, f"ws://127.0.0.1:{port}/session"))
+            window = _BidiWindow(socket)
+            await window.call("session.new", capabilities={})
+            contexts = (await window.call("browsingContext.getTree"))["contexts"]
+            window.context = contexts[0]["context"]
+            # Otherwise, no element of it gets the focus.
+            await window.call("browsingContext.activate", context=window.context)
+            yield window
+        else:
+            display = f":{free_port()}"
+            await stack.enter_async_context(
+                _running("Xvfb", display, "-screen", "0", "1280x900x24", "-nolisten", "tcp")
+            )
+            await stack.enter_async_context(_running("WebKitWebDriver", f"--port={port}", DISPLAY=display, HOME=folder))
+            yield await _start_session(http, f"http://127.0.0.1:{port}", stack)
+
+
+@asynccontextmanager
+async def _running(program: str, *arguments: str, **environment: str) -> AsyncIterator[None]:
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "LANG": "en_GB.UTF-8",
+        "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1",
+        **environment,
+    }
+    process = await asyncio.create_subprocess_exec(
+        program, *arguments, env=env, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+async def _connect(http: aiohttp.ClientSession, url: str) -> Any:
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            try:
+                return await http.ws_connect(url, max_msg_size=0)
+            except (aiohttp.ClientConnectionError, aiohttp.WSServerHandshakeError):
+                # It is still starting.
+                await asyncio.sleep(0.1)
+
+
+async def _start_session(http: aiohttp.ClientSession, root: str, stack: AsyncExitStack) -> Window:
+    capabilities: Mapping[str, object] = {"capabilities": {}}
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            try:
+                async with http.post(f"{root}/session", json=capabilities) as response:
+                    answer = (await response.json())["value"]
+                    if response.status != 200:
+                        raise WebDriverError(answer)
+                    break
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.1)
+    url = f"{root}/session/{answer['sessionId']}"
+    stack.push_async_callback(_end_session, http, url)
+    return _ClassicWindow(http, url)
+
+
+async def _end_session(http: aiohttp.ClientSession, url: str) -> None:
+    async with http.delete(url):
+        pass
