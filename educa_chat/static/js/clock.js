@@ -3,15 +3,19 @@
  * user may set it.
  */
 
-/** @type {{server: number, elapsed: number, wall: number} | null} null: the server has not sent its time yet */
+/** @type {{server: number, elapsed: number} | null} null: the server has not sent its time yet */
 let known = null;
+/** How far the browser's clock was behind the server's when the page was loaded. */
+let lagMs = 0;
 
 /**
  * @param {string} datetime  what it showed
  * @param {number} agoMs  how long ago that was
  */
 export function synchronise(datetime, agoMs = 0) {
-  known = { server: Date.parse(datetime) + agoMs, elapsed: performance.now(), wall: Date.now() };
+  const server = Date.parse(datetime) + agoMs;
+  if (!known) lagMs = server - Date.now();
+  known = { server, elapsed: performance.now() };
 }
 
 /** @returns {number} what the server's clock shows, in milliseconds since 1970: the time by which mutes and edits end */
@@ -24,5 +28,5 @@ export function serverNow() {
  *   when `performance.now()` may stand still.
  */
 export function calendarNow() {
-  return new Date(known ? known.server + Math.max(Date.now() - known.wall, performance.now() - known.elapsed) : Date.now());
+  return new Date(Math.max(Date.now() + lagMs, serverNow()));
 }

@@ -19,7 +19,6 @@ import { People } from './people.js';
 import { ReactionPicker } from './reactions/picker.js';
 import { RecentEvents } from './recent-events.js';
 import { RoomRules } from './room-rules.js';
-import { Rooms } from './rooms.js';
 import { endSession } from './session-end.js';
 import { Status } from './status.js';
 import * as storage from './storage.js';
@@ -151,7 +150,6 @@ const composer = new Composer({
   onTyping: typingReporter(() => connection.send({ type: 'typing' })),
 });
 
-const rooms = new Rooms(() => connection.send({ type: 'read_all' }));
 const rules = new RoomRules(author.role !== 'student', showRules);
 
 // Parts that are loaded when they are needed.
@@ -159,6 +157,12 @@ const rules = new RoomRules(author.role !== 'student', showRules);
 const pins = new Part({
   module: () => import('./pins/pins.js'),
   make: ({ Pins }) => new Pins({ find: findMessage, onShow: (seq) => historyWindow.show(seq) }),
+  onFailure: partFailed,
+});
+
+const rooms = new Part({
+  module: () => import('./rooms.js'),
+  make: ({ Rooms }) => new Rooms(() => connection.send({ type: 'read_all' })),
   onFailure: partFailed,
 });
 
@@ -304,7 +308,7 @@ const signals = {
     members.whenOpened((opened) => opened.showPresence(signal));
   },
   typing: (signal) => signal.user !== user && typing.show(signal),
-  unread: (signal) => rooms.change(signal.rooms),
+  unread: (signal) => rooms.whenOpened((opened) => opened.change(signal.rooms)),
   read: ({ seq }) => {
     unread.moved(seq);
     notifications.whenOpened((opened) => opened.read(seq));
@@ -313,6 +317,7 @@ const signals = {
 
 // The page has another address if it was posted to keep a text, and loading it again must not post it again.
 history.replaceState(history.state, '', `/chat/room/${room}/${location.search}${location.hash}`);
+if (document.querySelector('[data-room]')) rooms.get();
 connectButtons();
 addEventListener('hashchange', showLinked);
 followViewport();

@@ -22,7 +22,6 @@ export class Rooms {
     const showCurrent = () => current?.scrollIntoView({ block: 'nearest' });
     showCurrent();
     byId('sidebar').addEventListener('toggle', showCurrent);
-    if (!this.#links.length) return;
     this.#markAll.addEventListener('click', onReadAll);
     document.addEventListener('visibilitychange', () => this.#look());
     // The socket tells of most changes at once.
