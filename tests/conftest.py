@@ -72,6 +72,22 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[SHARED_FOLDER] = os.environ["TMPDIR"] = tempfile.tempdir = folder
 
 
+WAITING = ("faults", "bus")
+COMPUTING = ("browser",)
+"""The folders whose tests mostly wait, and those whose tests mostly compute; files elsewhere take less time."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let files that wait run next to files that compute, and short ones last, so that no processor is idle."""
+    files = list(dict.fromkeys(item.path for item in items))
+    turns: dict[Path, float] = dict.fromkeys(files, 1.0)
+    for folders in (WAITING, COMPUTING):
+        found = [file for file in files if file.parent.name in folders]
+        turns |= {file: number / len(found) for number, file in enumerate(found)}
+    items.sort(key=lambda item: turns[item.path])
+
+
 def memory() -> Path | None:
     """The file system in memory, where there is one with enough room: on a disk, databases wait for each commit."""
     is_chosen = "TMPDIR" in os.environ

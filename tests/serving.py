@@ -25,7 +25,7 @@ from educa_chat.storage.pool import Database
 
 BUS_KEYS = (hmac.digest(DEMO_SESSION_KEY.encode(), b"bus", "sha256"),)
 """The keys of servers whose settings come from `settings_for`."""
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 """How long a test waits for what must come."""
 SIGNALS = ("presence", "typing", "read", "unread")
 

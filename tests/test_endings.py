@@ -107,7 +107,7 @@ async def test_a_worker_whose_component_ends_is_started_again(
                 # Each is with either worker, as the kernel will have it.
                 await socket.say("hello", id=str(number))
             await node.printed("ended with exit code 1; restarting it")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while node.output.count("the socket is open") < 13:
                     # While the worker goes away, or is yet to come, people are refused.
                     with suppress(aiohttp.ClientError):
@@ -130,7 +130,7 @@ async def test_supervised_work_that_fails_begins_anew_and_is_ended_with_its_cont
         has_begun_thrice.set()
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(10), supervised(work, "some work"):
+    async with asyncio.timeout(30), supervised(work, "some work"):
         await has_begun_thrice.wait()
     assert caplog.text.count("some work failed and is started again") == 2
     assert beginnings == 3

@@ -230,7 +230,7 @@ async def test_a_room_that_nobody_is_in_is_closed_after_a_while(server: Server, 
     assert len(hub) == 1
     await socket.socket.close()
     hub._clock = lambda: now + 2000
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(hub):
             await hub.sweep()
             await asyncio.sleep(0.01)

@@ -16,7 +16,7 @@ async def test_a_part_that_loses_a_cancellation_ends_all_the_same() -> None:
         lost.set()
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async with running(work(), "a part"):
             await started.wait()
     assert lost.is_set()

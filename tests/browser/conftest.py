@@ -42,7 +42,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-TIMEOUT_MS = 30_000
+TIMEOUT_MS = 60_000
 MOMENT = r"(\d+ \w+ \d{4} at )?\d\d:\d\d"
 """A moment as a page in English writes it: with its day, where that is not today."""
 

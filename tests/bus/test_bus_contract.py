@@ -22,13 +22,13 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def bus(url: str) -> AsyncIterator[MessageBus]:
+async def bus(url: str, patient_redis: None) -> AsyncIterator[MessageBus]:
     async with open_bus(url, f"test-{uuid.uuid4().hex}:") as opened:
         yield opened
 
 
 async def received(subscription: AsyncIterator[bytes], count: int) -> list[bytes]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return [await anext(subscription) for _ in range(count)]
 
 
@@ -113,7 +113,7 @@ class TestMessageBus:
 
     async def test_publish_never_waits_for_a_subscriber_who_does_not_read(self, bus: MessageBus) -> None:
         payload = bytes(MAX_PAYLOAD_BYTES)
-        async with bus.subscribe("room"), asyncio.timeout(10):
+        async with bus.subscribe("room"), asyncio.timeout(30):
             for _ in range(3 * INBOX_BYTES // MAX_PAYLOAD_BYTES):
                 await bus.publish("room", payload)
 

@@ -187,7 +187,7 @@ async def test_a_beat_whose_slot_moved_is_replaced(cluster: RedisCluster, bus: R
     await beating(bus)
     [beat] = [channel for channel in source.ask("PUBSUB", "SHARDCHANNELS") if b"beat:" in channel]
     await asyncio.to_thread(cluster.migrate_slot, key_slot(beat), source, target)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (beats := set(source.ask("PUBSUB", "SHARDCHANNELS")) - {beat}):
             await asyncio.sleep(0.01)
     assert len(beats) == 1
@@ -248,7 +248,7 @@ async def test_closing_is_prompt_and_leaves_nothing(cluster: RedisCluster, state
         await carries(bus, "room")
         subscribed = asyncio.Event()
         subscriber = asyncio.create_task(wait_for_loss(bus, subscribed))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await subscribed.wait()
         for master in cluster.masters:
             if state == "down":
@@ -257,7 +257,7 @@ async def test_closing_is_prompt_and_leaves_nothing(cluster: RedisCluster, state
                 master.freeze()
                 break
         stopwatch = Stopwatch()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await subscriber
     assert stopwatch.own_s < 0.2
     assert asyncio.all_tasks() == tasks_before

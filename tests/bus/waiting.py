@@ -9,13 +9,13 @@ from educa_chat.errors import BusUnavailable, SubscriptionLost
 
 
 async def received(subscription: AsyncIterator[bytes]) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await anext(subscription)
 
 
 async def carries(bus: MessageBus, topic: str = "probe") -> None:
     """Return when a new subscription to `topic` hears a new publish."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             with suppress(BusUnavailable, SubscriptionLost):
                 async with bus.subscribe(topic) as subscription:
@@ -26,7 +26,7 @@ async def carries(bus: MessageBus, topic: str = "probe") -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 

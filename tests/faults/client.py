@@ -217,7 +217,7 @@ async def open_clients(
         yield clients
 
 
-async def more_acks(clients: Sequence[Client], count: int, timeout_s: float = 30.0) -> None:
+async def more_acks(clients: Sequence[Client], count: int, timeout_s: float = 60.0) -> None:
     """Wait until `count` more commands of `clients` were acked."""
     goal = sum(len(client.acks) for client in clients) + count
     async with asyncio.timeout(timeout_s):
