@@ -495,7 +495,7 @@ async def test_the_queue_has_what_is_open_with_the_newest_report_first(room: Cla
     assert await queue(before=newest.newest) == both[1:], "none twice: a message stands at its newest report"
     assert await reported_messages(room.database, 1) == [second, first]
 
-    # Who says it again has changed her mind.
+    # Reporting again replaces the reason.
     await room.seq_of(STUDENT, Report(target=first, reason="rude indeed"))
     assert (await queue())[0][3] == [("user2", "rude indeed"), ("user3", "so it is")]
     await room.seq_of(TEACHER, Settle(target=first))

@@ -1,4 +1,4 @@
-"""How far each has read: her other windows know it at once, and the database soon."""
+"""Read markers: a user's other windows receive a change at once, and the database soon."""
 
 import asyncio
 import re
@@ -183,7 +183,7 @@ async def server(postgres: Postgres) -> AsyncIterator[Server]:
 
 
 async def greeted(person: Person, course: int = 1, *, query: str = "") -> tuple[Chatter, int]:
-    """A full socket of `person`, and how far the server says that she has read."""
+    """A full socket of `person`, and the marker in its welcome."""
     chatter = await person.enter(course, query=query)
     return chatter, (await chatter.receive_until("welcome"))["state"]["read"]
 
@@ -195,7 +195,7 @@ async def say(chatter: Chatter, count: int, start: int = 0) -> None:
 
 
 async def unread(person: Person) -> list[str]:
-    """The counts on the page of her courses, as they are read out."""
+    """The unread counts on the list of courses, as a screen reader reads them."""
     _, page, _ = await person.get("/students/courses/")
     return re.findall(r'<span class="unseen">(\d+ unread messages?)</span>', page)
 
@@ -294,7 +294,7 @@ async def test_how_far_she_has_read_outlives_the_server(postgres: Postgres) -> N
         assert await unread(ana) == ["3 unread messages"]
         await chatter.send({"type": "read", "seq": 2})
         _, read = await greeted(ana)
-        # What she has just read is known on her next page, though it is not written yet.
+        # The next page knows the newest marker, although it is not in the database yet.
         assert read == 2
         assert await unread(ana) == ["1 unread message"]
         assert await unread(luis) == ["3 unread messages"]

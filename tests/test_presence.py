@@ -284,7 +284,7 @@ async def test_people_of_two_servers_see_each_other_come_type_and_go(servers: tu
         await there.socket.close()
         await counted(here, 2)
         await counted(teacher, 2)
-        # Nobody sees herself typing: what comes to her next is the answer to what she says.
+        # Users don't see themselves typing: the next frame is the answer to their message.
         await here.say("there", id="1")
         assert (await here.receive_any())["type"] == "ack"
 
@@ -297,7 +297,7 @@ async def test_who_has_just_said_it_is_not_told_to_be_typing_behind_it(servers: 
         await here.send({"type": "typing"})
         await here.say("quickly typed", id="1")
         await there.receive_until("chat_message")
-        # What her own node tells of the teacher comes behind what it would tell of her.
+        # The user's own node sends the teacher's signal after the one that it must not send.
         await teacher.send({"type": "typing"})
         assert (await there.receive_until("typing"))["user"] == "profe"
 
@@ -312,7 +312,7 @@ async def test_nobody_is_told_that_somebody_types_who_is_muted(servers: tuple[Se
         await here.say("heard?", id="1")
         assert (await here.receive_until("error"))["code"] == "muted"
         await here.send({"type": "typing"})
-        # What her own node tells of the teacher comes behind what it would tell of her.
+        # The user's own node sends the teacher's signal after the one that it must not send.
         await here.send({"type": "anything"})
         await here.receive_until("error", code="unknown_type")
         await teacher.send({"type": "typing"})

@@ -1,4 +1,4 @@
-"""How the processes of one deployment reach each other: `MessageBus` and its implementations."""
+"""Carries messages between the processes of one deployment: `MessageBus` and its implementations."""
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 
@@ -8,15 +8,15 @@ from educa_chat.errors import SettingsInvalid
 
 
 def open_bus(url: str, prefix: str) -> AbstractAsyncContextManager[MessageBus]:
-    """Own the bus that `url` names while the context lasts.
+    """Open the bus at `url`, and close it when the context ends.
 
-    `url` is `memory:`, `redis://…` for one Redis, `redis+cluster://…` for a Redis Cluster, or one of the last two
-    with `rediss` for TLS. `prefix` stands before every topic on a broker, which need not be up: until it is, the bus
-    is silent. Raises SettingsInvalid for any other URL.
+    `url` is `memory:`, `redis://…` for one Redis, or `redis+cluster://…` for a Redis Cluster; `rediss` instead of
+    `redis` uses TLS. Every topic on the broker begins with `prefix`. The broker needn't be up: the bus connects as soon
+    as it can. Raises SettingsInvalid for any other URL.
     """
     if url == "memory:":
         return nullcontext(MemoryBus())
-    # A Redis client is a fifth of what a process loads, and the memory bus needs none.
+    # Import the Redis client only if it is needed: it is a fifth of what a process loads.
     if url.startswith(("redis://", "rediss://")):
         from educa_chat.bus.redis import open_redis_bus
 
@@ -25,6 +25,6 @@ def open_bus(url: str, prefix: str) -> AbstractAsyncContextManager[MessageBus]:
         from educa_chat.bus.redis_cluster import open_redis_cluster_bus
 
         return open_redis_cluster_bus(url, prefix)
-    # Not the whole URL, which may hold a password.
+    # Don't show the whole URL: it may contain a password.
     scheme = url.partition(":")[0]
     raise SettingsInvalid(f"bus.url: memory:, redis[s]://… or redis[s]+cluster://… is expected, not {scheme!r}")

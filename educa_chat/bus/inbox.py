@@ -7,17 +7,18 @@ from collections.abc import AsyncIterator
 from educa_chat.errors import SubscriptionLost
 
 INBOX_PAYLOADS = 4096
-"""How many payloads wait for one subscriber at most."""
+"""The most payloads that may wait for one subscriber."""
 
 INBOX_BYTES = 1024 * 1024
-"""How many bytes wait for one subscriber at most."""
+"""The most bytes that may wait for one subscriber."""
 
 
 class Inbox:
-    """What one subscriber has not read yet.
+    """The payloads that one subscriber has not read yet.
 
-    Iterating yields the payloads in the order of their offers. It raises SubscriptionLost once the inbox has
-    overflowed or was ended: what still waited is dropped, for its reader has to catch up elsewhere anyway.
+    Iterating yields them in the order in which they were offered. After the inbox has overflowed or was ended,
+    iterating raises SubscriptionLost. Payloads that are still waiting then are dropped, because the reader has to catch
+    up from the log anyway.
     """
 
     def __init__(self) -> None:
@@ -28,11 +29,11 @@ class Inbox:
 
     @property
     def ended(self) -> str | None:
-        """Why nothing comes any more; None as long as something may."""
+        """The reason why the inbox ended; None while it is open."""
         return self._ended
 
     def offer(self, payload: bytes) -> None:
-        """Put `payload` last. Over the bounds the inbox ends instead; ended, it takes nothing."""
+        """Append `payload`. If there is no room for it, end the inbox. Does nothing after the end."""
         if self._ended is not None:
             return
         if len(self._payloads) == INBOX_PAYLOADS or self._bytes + len(payload) > INBOX_BYTES:
@@ -43,7 +44,7 @@ class Inbox:
         self._changed.set()
 
     def end(self, reason: str) -> None:
-        """Drop what waits; from now on iterating raises SubscriptionLost. The first reason stays."""
+        """Drop all waiting payloads, and raise SubscriptionLost for the reader. Only the first `reason` counts."""
         if self._ended is None:
             self._ended = reason
             self._payloads.clear()

@@ -9,29 +9,28 @@ from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 
 
 class MemoryBus:
-    """A MessageBus whose deployment is one process. Never unavailable."""
+    """A MessageBus for a deployment of one process. It is always available."""
 
     silence_s = 0.0
-    """It can't fail."""
     reaches_others = False
 
     def __init__(self) -> None:
         self._inboxes: dict[str, set[Inbox]] = {}
 
     async def publish(self, topic: str, payload: bytes) -> None:
-        """Offer `payload` to every subscription to `topic`. Raises ValueError over MAX_PAYLOAD_BYTES."""
+        """Deliver `payload` to every subscription to `topic`. Raises ValueError if it is over MAX_PAYLOAD_BYTES."""
         if len(payload) > MAX_PAYLOAD_BYTES:
-            raise ValueError(f"a payload of {len(payload)} bytes, over {MAX_PAYLOAD_BYTES}")
+            raise ValueError(f"the payload has {len(payload)} bytes, but may have at most {MAX_PAYLOAD_BYTES}")
         for inbox in self._inboxes.get(topic, ()):
             inbox.offer(payload)
-        # The readers' turn: a publisher in a loop would otherwise fill their inboxes before they ever ran.
+        # Let the readers run. Otherwise a publisher in a loop would fill their inboxes before they read anything.
         await asyncio.sleep(0)
 
     @asynccontextmanager
     async def subscribe(self, topic: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Receive what is published to `topic` while the context lasts.
+        """Yield the payloads that are published to `topic` until the context ends.
 
-        Iterating raises SubscriptionLost when this reader fell too far behind, or the context was left.
+        Iterating raises SubscriptionLost if this reader was too slow, or after the context has ended.
         """
         inbox = Inbox()
         inboxes = self._inboxes.setdefault(topic, set())
@@ -42,4 +41,4 @@ class MemoryBus:
             inboxes.remove(inbox)
             if not inboxes:
                 del self._inboxes[topic]
-            inbox.end("the subscription was left")
+            inbox.end("the subscription has ended")

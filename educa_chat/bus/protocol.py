@@ -1,37 +1,37 @@
-"""The seam between a room and the wire that joins the processes of one deployment."""
+"""The interface between the rooms and the broker that connects the processes of one deployment."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 MAX_PAYLOAD_BYTES = 64 * 1024
-"""The largest payload that every implementation carries."""
+"""The largest payload that every implementation accepts."""
 
 
 class MessageBus(Protocol):
-    """Carries payloads between the processes of one deployment, by topic. A wire, not a store.
+    """Carries payloads between the processes of one deployment, by topic. It stores nothing.
 
-    At most once; a publisher receives its own payloads; publishes that one process awaits in turn keep their order;
-    payloads are opaque bytes of up to `MAX_PAYLOAD_BYTES`.
+    Each payload is delivered at most once, to its publisher too. Publishes that one process awaits one after another
+    keep their order. Payloads are opaque bytes, at most `MAX_PAYLOAD_BYTES`.
     """
 
     async def publish(self, topic: str, payload: bytes) -> None:
-        """Offer `payload` to every subscription to `topic` in every process, this one included.
+        """Deliver `payload` to every subscription to `topic` in every process, including this one.
 
-        Never waits for a subscriber. Gives up after a second. Raises BusUnavailable when the broker could not be
-        told, ValueError when the payload is over MAX_PAYLOAD_BYTES.
+        Never waits for a subscriber. Raises BusUnavailable if the broker doesn't accept the payload within a second,
+        and ValueError if the payload is over MAX_PAYLOAD_BYTES.
         """
 
     def subscribe(self, topic: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Receive what is published to `topic` while the context lasts; live once entered.
+        """Yield the payloads that are published to `topic` from when the context has been entered until it ends.
 
-        Entering raises BusUnavailable when the broker can't be reached. Iterating raises SubscriptionLost when
-        something may have been missed: the broker is gone, or this reader fell too far behind.
+        Entering raises BusUnavailable if the broker can't be reached. Iterating raises SubscriptionLost if payloads may
+        have been missed, because the connection was lost or this reader was too slow.
         """
 
     @property
     def silence_s(self) -> float:
-        """Seconds since the bus last proved that it carries; 0.0 where it can't fail."""
+        """Seconds since the bus last proved that it works; 0.0 for a bus that can't fail."""
 
     @property
     def reaches_others(self) -> bool:

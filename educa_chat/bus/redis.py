@@ -12,10 +12,10 @@ from educa_chat.bus.redis_link import PLAIN, Link, connection_options, open_link
 async def open_redis_bus(
     url: str, prefix: str, *, clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator["RedisBus"]:
-    """Own a bus over the Redis at `url` while the context lasts; `prefix` stands before every topic.
+    """Open a bus over the Redis at `url`, and close it with all subscriptions when the context ends.
 
-    Redis need not be up: the bus is silent then, and connects when it can. Leaving ends every subscription.
-    `clock` tells the seconds by which `silence_s` is measured. Raises ValueError for an impossible URL.
+    Every topic begins with `prefix`. Redis needn't be up: the bus connects as soon as it can. `clock` returns the
+    seconds by which `silence_s` is measured. Raises SettingsInvalid for an invalid URL.
     """
     beat_channel = f"{prefix}beat:{uuid.uuid4().hex}".encode()
     async with open_link(connection_options(url), PLAIN, beat_channel, clock) as link:
@@ -23,7 +23,7 @@ async def open_redis_bus(
 
 
 class RedisBus:
-    """A MessageBus of one link; `open_redis_bus` makes it."""
+    """A MessageBus with one link. Made by `open_redis_bus`."""
 
     reaches_others = True
 
@@ -33,15 +33,15 @@ class RedisBus:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since a beat of this process last came back; opening counts as one."""
+        """Seconds since a heartbeat of this process last came back, or since the start."""
         return self._link.silence_s
 
     async def publish(self, topic: str, payload: bytes) -> None:
-        """Offer `payload` to every subscription to `topic` in every process; raises what Link.publish raises."""
+        """Deliver `payload` to every subscription to `topic` in every process. Raises like Link.publish."""
         await self._link.publish(self._channel(topic), payload)
 
     def subscribe(self, topic: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Receive what is published to `topic` while the context lasts; raises what Link.subscribe raises."""
+        """Yield the payloads that are published to `topic` until the context ends. Raises like Link.subscribe."""
         return self._link.subscribe(self._channel(topic))
 
     def _channel(self, topic: str) -> bytes:

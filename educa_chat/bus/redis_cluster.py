@@ -1,9 +1,9 @@
 """A bus over the sharded pub/sub of a Redis Cluster, Redis 7 or later: a link to each master.
 
-A topic belongs to a slot, a slot to a master, and who publishes and who listens both go to that master. Which master
-has which slots is read when the bus opens, and again whenever one of the links has failed: a subscription that
-Redis took back, a MOVED, a lost connection. What was subscribed to there has ended by then, so nobody trusts what
-has moved.
+A topic belongs to a slot and a slot to a master, to which both publishers and subscribers connect. The bus reads which
+master has which slots when it opens, and again whenever a link has failed: Redis has ended a subscription, has
+answered MOVED, or the connection was lost. The subscriptions on that link have ended by then, so no room relies on a
+slot that has moved.
 """
 
 import asyncio
@@ -46,16 +46,16 @@ class Address(NamedTuple):
 async def open_redis_cluster_bus(
     url: str, prefix: str, *, clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator["RedisClusterBus"]:
-    """Own a bus over the cluster at `url` while the context lasts; `prefix` stands before every topic.
+    """Open a bus over the cluster at `url`, and close it with all subscriptions when the context ends.
 
-    `url` is `redis+cluster://[[user]:password@]host:port[,host:port…]`, or `rediss+cluster://…` for TLS, and names one
-    or more nodes; the others are asked for. The cluster need not be up: after a second without an answer the bus
-    opens silent, and connects when it can. Leaving ends every subscription. `clock` returns the seconds by which
-    `silence_s` is measured. Raises SettingsInvalid for an impossible URL or prefix.
+    `url` is `redis+cluster://[[user]:password@]host:port[,host:port…]`, or `rediss+cluster://…` for TLS. It names one
+    or more nodes, which know the others. Every topic begins with `prefix`. The cluster needn't be up: opening takes at
+    most a second, and the bus connects as soon as it can. `clock` returns the seconds by which `silence_s` is measured.
+    Raises SettingsInvalid for an invalid URL or prefix.
     """
     if "{" in prefix:
-        # Redis would take it for a hash tag.
-        raise SettingsInvalid("bus.prefix: with { every topic would be on the same shard of the cluster")
+        # Redis would read it as the beginning of a hash tag.
+        raise SettingsInvalid("bus.prefix: must not contain {, or every topic would be on the same shard")
     bus = RedisClusterBus(url, prefix, clock)
     async with running(bus._follow_topology(), "follower of the Redis Cluster"):
         with suppress(TimeoutError):
@@ -65,7 +65,7 @@ async def open_redis_cluster_bus(
 
 
 class RedisClusterBus:
-    """A MessageBus of one link to each master; `open_redis_cluster_bus` makes it."""
+    """A MessageBus with one link to each master. Made by `open_redis_cluster_bus`."""
 
     reaches_others = True
 
@@ -78,9 +78,9 @@ class RedisClusterBus:
         self._prefix = prefix
         self._clock = clock
         self._opened_at = clock()
-        # Set when a master could be asked for the first time, or in vain.
+        # Set after the first attempt to reach a node, whether or not it succeeded.
         self._opened = asyncio.Event()
-        # Set while what is known of the cluster may be wrong.
+        # Set while the known topology may be out of date.
         self._stale = asyncio.Event()
         self._stale.set()
         self._masters: dict[int, Address] = {}
@@ -88,27 +88,27 @@ class RedisClusterBus:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since the most silent of all masters let a beat of this process come back; opening counts as one.
+        """Seconds since the most silent master last returned a heartbeat of this process, or since the start.
 
-        All of them, whether or not somebody here listens there: what is published goes to any.
+        This includes masters without subscriptions of this process, because it may publish to any of them.
         """
         if not self._links:
             return self._clock() - self._opened_at
         return max(link.silence_s for link in self._links.values())
 
     async def publish(self, topic: str, payload: bytes) -> None:
-        """Offer `payload` to every subscription to `topic` in every process.
+        """Deliver `payload` to every subscription to `topic` in every process.
 
-        Raises what Link.publish raises, and BusUnavailable when the topic's slot has gone elsewhere, or nowhere.
+        Raises like Link.publish, and BusUnavailable if the topic's slot has moved or has no master.
         """
         channel = self._channel(topic)
         await self._link(channel).publish(channel, payload)
 
     @asynccontextmanager
     async def subscribe(self, topic: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Receive what is published to `topic` while the context lasts.
+        """Yield the payloads that are published to `topic` until the context ends.
 
-        Raises what Link.subscribe raises; a topic whose slot goes elsewhere is lost.
+        Raises like Link.subscribe. If the topic's slot moves, iterating raises SubscriptionLost.
         """
         channel = self._channel(topic)
         async with self._link(channel).subscribe(channel) as payloads:
@@ -118,17 +118,17 @@ class RedisClusterBus:
         return (self._prefix + topic).encode()
 
     def _link(self, channel: bytes) -> Link:
-        """The link to the master of `channel`; raises BusUnavailable when none is known."""
+        """Return the link to the master of `channel`. Raises BusUnavailable if none is known."""
         master = self._masters.get(key_slot(channel))
         if master is None:
             self._stale.set()
-            raise BusUnavailable("no master of the topic's slot is known")
+            raise BusUnavailable("the topic's slot has no known master")
         return self._links[master]
 
     # Following the cluster
 
     async def _follow_topology(self) -> None:
-        """Own the links; read anew who has which slots whenever that is in doubt."""
+        """Open and close the links, and read the topology again whenever it may be out of date."""
         stacks: dict[Link, AsyncExitStack] = {}
         attempts = 0
         try:
@@ -141,11 +141,11 @@ class RedisClusterBus:
                 except (RedisError, OSError) as error:
                     self._stale.set()
                     if attempts == 1:
-                        logger.warning("No node of the Redis Cluster tells its masters: %s", describe(error))
+                        logger.warning("no node of the Redis Cluster can be reached: %s", describe(error))
                 except Exception:
-                    # An edge: an answer that makes no sense must not be the last that is asked for.
+                    # An edge: after an answer that makes no sense, the nodes have to be asked again.
                     self._stale.set()
-                    logger.exception("The masters of the Redis Cluster could not be read")
+                    logger.exception("reading the topology of the Redis Cluster failed")
                 else:
                     attempts = 0
                 self._opened.set()
@@ -156,7 +156,7 @@ class RedisClusterBus:
 
     async def _read_topology(self) -> dict[int, Address]:
         """Return the master of each slot that has one. Raises the last node's error if no node answers."""
-        # Any node may answer, so not all processes ask the same one.
+        # Ask in random order, so that not all processes ask the same node.
         known = random.sample(list(self._links), len(self._links))
         outcome: Exception = OSError("no slot has a master")
         for node in dict.fromkeys([*known, *self._seeds]):
@@ -178,13 +178,13 @@ class RedisClusterBus:
             await connection.disconnect(nowait=True)
         masters = {}
         for first, last, (host, port, *_), *_replicas in ranges:
-            # A node that does not know under which name it is reached leaves its host out.
+            # A node that doesn't know its own address leaves the host empty.
             master = Address(host.decode() if host else node.host, port)
             masters.update(dict.fromkeys(range(first, last + 1), master))
         return masters
 
     async def _adopt(self, masters: dict[int, Address], stacks: dict[Link, AsyncExitStack]) -> None:
-        """Have a link to each of `owners`, with a beat through a slot of its own."""
+        """Keep one link to each of `masters`, with a heartbeat through one of its slots."""
         slots: dict[Address, set[int]] = {}
         for slot, master in masters.items():
             slots.setdefault(master, set()).add(slot)
@@ -208,7 +208,7 @@ class RedisClusterBus:
 
 
 def _node_urls(url: str) -> list[str]:
-    """The URL of each node that a cluster's URL names."""
+    """Return a URL for each node in the URL of a cluster."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
     scheme = parts.scheme.removesuffix("+cluster")

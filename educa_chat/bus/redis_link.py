@@ -1,9 +1,10 @@
-"""A link to one Redis server: one connection publishes, another listens, and both come back by themselves.
+"""A link to one Redis server: one connection that publishes and one that subscribes. Both reconnect by themselves.
 
-A beat goes out on the one and has to come in on the other, so it proves both, and that Redis delivers.
+A heartbeat is published on one connection and has to arrive on the other. This proves that both work, and that Redis
+delivers.
 
-It works on redis-py's connections rather than on its client. The client's `PubSub` connects and subscribes
-again in silence, so that a gap goes unnoticed, and its pipeline is sent again when the connection broke.
+The link uses redis-py's connections and not its client: the client's `PubSub` reconnects and subscribes again without
+reporting it, so a gap would go unnoticed, and its pipeline is sent again after the connection broke.
 """
 
 import asyncio
@@ -29,21 +30,21 @@ SUBSCRIBE_TIMEOUT_S = 1.0
 CONNECT_TIMEOUT_S = 1.0
 
 WAITING_PUBLISHES = 10_000
-"""How many publishes wait for the one under way at most."""
+"""The most publishes that may wait while others are being sent."""
 
 WAITING_BYTES = 1024 * 1024
-"""How many bytes of payload wait for the publish under way at most."""
+"""The most bytes of payload that may wait while others are being sent."""
 
 BEAT_INTERVAL_S = 0.5
 
 DEAF_AFTER_BEATS = 4
-"""After so many beat intervals without any sound the listener is taken for deaf."""
+"""After this many intervals without any reply, the subscribing connection counts as broken."""
 
 MUTE_AFTER_BEATS = 3
-"""After so many beats that came in before an answer the listener is taken for unheard by Redis."""
+"""After this many heartbeats that arrive while a command is unanswered, Redis doesn't receive our commands."""
 
 MESSAGES_PER_TURN = 100
-"""After so many messages everybody else gets a turn of the event loop."""
+"""After this many messages, other tasks get a turn of the event loop."""
 
 BACK_OFF_MIN_S = 0.1
 BACK_OFF_MAX_S = 2.0
@@ -52,28 +53,28 @@ logger = logging.getLogger(__name__)
 
 
 class PubSub(NamedTuple):
-    """The commands of one kind of pub/sub. Redis confirms them by their names in lower case."""
+    """The commands of one kind of pub/sub. Redis confirms each with its name in lower case."""
 
     publish: str
     subscribe: str
     unsubscribe: str
     message: bytes
-    """How Redis names what it delivers."""
+    """The type of a delivered message."""
 
 
 PLAIN = PubSub("PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE", b"message")
 SHARDED = PubSub("SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", b"smessage")
-"""Within one shard of a Redis Cluster; Redis 7 and later."""
+"""For the shards of a Redis Cluster, Redis 7 and later."""
 
 
 def connection_options(url: str) -> dict[str, Any]:
-    """What `make_connection` needs for the server at `url`, `redis://…` or `rediss://…`.
+    """Return the options of `make_connection` for the server at `url`, `redis://…` or `rediss://…`.
 
-    Raises SettingsInvalid for an impossible URL.
+    Raises SettingsInvalid for an invalid URL.
     """
-    # RESP 2, because redis-py formats each pub/sub message of RESP 3 for its debug log, whatever the level (400 µs
-    # for 64 KiB). No socket_timeout: every wait here has a limit of its own, and with one redis-py writes under
-    # asyncio.wait_for, which before Python 3.12 may swallow the cancellation that closes the bus.
+    # Use RESP 2: redis-py formats each pub/sub message of RESP 3 for its debug log, whatever the level (400 µs for
+    # 64 KiB). Set no socket_timeout: every wait here has its own limit, and with a socket_timeout redis-py writes under
+    # asyncio.wait_for, which may swallow the cancellation that closes the bus before Python 3.12.
     try:
         options: dict[str, Any] = {
             "host": "localhost",
@@ -92,7 +93,7 @@ def connection_options(url: str) -> dict[str, Any]:
 
 
 def make_connection(options: Mapping[str, Any]) -> AbstractConnection:
-    """A connection that is not connected yet."""
+    """Return a connection that isn't connected yet."""
     connection_class: type[AbstractConnection] = options.get("connection_class", Connection)
     return connection_class(**{name: value for name, value in options.items() if name != "connection_class"})
 
@@ -105,14 +106,14 @@ async def open_link(
     clock: Callable[[], float],
     on_failure: Callable[[], None] = lambda: None,
 ) -> AsyncIterator["Link"]:
-    """Own a link to the server of `options` while the context lasts.
+    """Open a link to the server of `options`, and close it with all subscriptions when the context ends.
 
-    Redis need not be up: the link is silent then, and connects when it can. Leaving ends every subscription.
-    `clock` returns the seconds by which `silence_s` is measured. `on_failure` is called whenever a connection was
-    lost, a command refused, or a subscription taken back.
+    Redis needn't be up: the link connects as soon as it can. `clock` returns the seconds by which `silence_s` is
+    measured. `on_failure` is called whenever a connection was lost, or Redis has refused a command or ended a
+    subscription.
     """
     link = Link(options, pubsub, beat_channel, clock, on_failure)
-    # The listener ends first, so that nobody still gets what others end in the middle of.
+    # The listener ends first, so that no subscriber receives a payload while others have already ended.
     async with (
         supervised(link._publish_batches, "publisher of the bus"),
         supervised(link._beat, "heartbeat of the bus"),
@@ -123,32 +124,32 @@ async def open_link(
 
 @dataclass(eq=False)
 class _Publish:
-    """A payload on its way to Redis."""
+    """A payload that is being published."""
 
     channel: bytes
     payload: bytes
     deadline: float
-    """The time of the loop at which its publisher gives up."""
+    """When its publisher gives up, by the clock of the event loop."""
     outcome: asyncio.Future[str | None]
-    """None when Redis has it, else why not."""
+    """None if Redis has accepted it, otherwise the reason why not."""
 
     def complete(self, outcome: str | None) -> None:
-        # Done already when its publisher gave up or was cancelled, which is nobody else's concern.
+        # It is done already if its publisher gave up or was cancelled.
         if not self.outcome.done():
             self.outcome.set_result(outcome)
 
 
 @dataclass(eq=False)
 class _Channel:
-    """A channel that the listener is subscribed to, or is about to be."""
+    """A channel to which the link is subscribed, or is about to be."""
 
     name: bytes
 
     inboxes: set[Inbox] = field(default_factory=set)
     requested: bool = False
-    """Whether Redis was asked for it."""
+    """Whether the command to subscribe has been sent."""
     answered: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when Redis has confirmed or refused, or the listener was lost first."""
+    """Set when Redis has confirmed or refused the subscription, or the connection was lost."""
 
     def end(self, reason: str) -> None:
         self.answered.set()
@@ -157,7 +158,7 @@ class _Channel:
 
 
 class Link:
-    """Publishes to one Redis and listens to it; `open_link` makes it."""
+    """Publishes to one Redis and subscribes there. Made by `open_link`."""
 
     def __init__(
         self,
@@ -175,65 +176,65 @@ class Link:
         self._address = "{host}:{port}".format_map(options)
         self._publisher = make_connection(options)
 
-        # What waits for the publish under way.
+        # The publishes that wait while others are being sent.
         self._waiting: list[_Publish] = []
         self._waiting_bytes = 0
         self._waits = asyncio.Event()
 
-        # What is subscribed to, by channel, on the present connection or the next.
+        # The subscriptions on the current connection, or for the next one.
         self._channels: dict[bytes, _Channel] = {}
-        # The channels that somebody has come to or left since Redis was last asked.
+        # The channels that have gained or lost a subscriber since the last commands.
         self._changed: set[bytes] = set()
         self._changes = asyncio.Event()
-        # How often the listener has set out to connect since Redis last answered it.
+        # Attempts to connect since Redis last confirmed a subscription.
         self._attempts = 0
 
         self._last_beat_at = clock()
 
     @property
     def silence_s(self) -> float:
-        """Seconds since a beat of this link last came back; opening counts as one."""
+        """Seconds since a heartbeat of this link last came back, or since the start."""
         return self._clock() - self._last_beat_at
 
     async def publish(self, channel: bytes, payload: bytes) -> None:
-        """Offer `payload` to every subscription to `channel` in every process, this one included.
+        """Deliver `payload` to every subscription to `channel` in every process, including this one.
 
-        What is published while a publish is under way goes to Redis together, in order, when that is done.
-        Raises BusUnavailable if the payload can't be sent to Redis within a second of the call, or at once if too
-        much is waiting already; ValueError when the payload is over MAX_PAYLOAD_BYTES.
+        Payloads that are published while others are being sent are sent together afterwards, in order. Raises
+        BusUnavailable if Redis doesn't accept the payload within a second, or at once if too many are waiting, and
+        ValueError if the payload is over MAX_PAYLOAD_BYTES.
         """
         if len(payload) > MAX_PAYLOAD_BYTES:
-            raise ValueError(f"a payload of {len(payload)} bytes, over {MAX_PAYLOAD_BYTES}")
+            raise ValueError(f"the payload has {len(payload)} bytes, but may have at most {MAX_PAYLOAD_BYTES}")
         if len(self._waiting) == WAITING_PUBLISHES or self._waiting_bytes + len(payload) > WAITING_BYTES:
-            raise BusUnavailable("too much waits to be published")
+            raise BusUnavailable("too many payloads are waiting to be published")
         loop = asyncio.get_running_loop()
         entry = _Publish(channel, payload, loop.time() + PUBLISH_TIMEOUT_S, loop.create_future())
         self._waiting.append(entry)
         self._waiting_bytes += len(payload)
         self._waits.set()
         try:
-            # Rather than asyncio.timeout, which would report a publish that completes in the same iteration as failed.
+            # Not asyncio.timeout, which would report a publish as failed if it completes in the same iteration.
             await asyncio.wait([entry.outcome], timeout=PUBLISH_TIMEOUT_S)
         finally:
-            # What was given up or cancelled is not sent any more, unless it is under way.
+            # If the publisher gave up or was cancelled, the payload isn't sent, unless that has begun.
             entry.outcome.cancel()
         if entry.outcome.cancelled():
-            raise BusUnavailable(f"Redis was not told within {PUBLISH_TIMEOUT_S} s")
+            raise BusUnavailable(f"Redis did not accept the payload within {PUBLISH_TIMEOUT_S} s")
         if (refusal := entry.outcome.result()) is not None:
             raise BusUnavailable(refusal)
 
     @asynccontextmanager
     async def subscribe(self, name: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Receive what is published to the channel `name` while the context lasts; live once entered.
+        """Yield the payloads that are published to the channel `name` from when the context was entered until it ends.
 
-        Entering raises BusUnavailable when Redis refuses or does not confirm within a second, at once while it is
-        known to be down. Iterating raises SubscriptionLost when the connection was lost, Redis took the
-        subscription back, this reader fell too far behind, or the context was left.
+        Entering raises BusUnavailable if Redis refuses or doesn't confirm within a second, and at once while Redis is
+        known to be down. Iterating raises SubscriptionLost if the connection was lost, Redis ended the subscription,
+        this reader was too slow, or the context has ended.
         """
         if self._attempts > 1:
             raise BusUnavailable("Redis does not answer")
-        # A channel that everybody has left is there until UNSUBSCRIBE is sent. Who comes before that joins
-        # it; who comes after gets a new one, with a confirmation of its own.
+        # A channel without subscribers stays until UNSUBSCRIBE is sent. A subscriber who comes before that joins it.
+        # One who comes later gets a new channel, which Redis has to confirm again.
         channel = self._channels.setdefault(name, _Channel(name))
         inbox = Inbox()
         channel.inboxes.add(inbox)
@@ -249,13 +250,13 @@ class Link:
             yield inbox
         finally:
             channel.inboxes.remove(inbox)
-            inbox.end("the subscription was left")
+            inbox.end("the subscription has ended")
             self._change(name)
 
     # Publishing
 
     async def _publish_batches(self) -> None:
-        """Send what waits, one pipeline at a time."""
+        """Send the waiting payloads, one pipeline at a time."""
         batch: list[_Publish] = []
         try:
             while True:
@@ -274,7 +275,7 @@ class Link:
     async def _send(self, batch: list[_Publish]) -> None:
         connection = self._publisher
         try:
-            # After the deadline of the last nobody waits any more: then the connection hangs, and is dropped.
+            # After the last deadline no publisher waits any more. The connection hangs then, and is closed.
             async with asyncio.timeout_at(batch[-1].deadline):
                 await connection.connect()  # type: ignore[no-untyped-call]
                 commands = [(self._pubsub.publish, entry.channel, entry.payload) for entry in batch]
@@ -283,14 +284,14 @@ class Link:
                     try:
                         await connection.read_response()
                     except ResponseError as error:
-                        # What stands behind it for an unknown command is the payload, which is what somebody said.
+                        # For an unknown command, Redis repeats its arguments: keep messages of users out of the log.
                         refusal = describe(error).partition(", with args")[0]
                         entry.complete(f"Redis refused: {refusal}")
                         self._on_failure()
                     else:
                         entry.complete(None)
         except (RedisError, OSError) as error:
-            # A time-out is an OSError too.
+            # A timeout is an OSError too.
             await connection.disconnect(nowait=True)
             for entry in batch:
                 entry.complete(f"can't publish to Redis: {describe(error)}")
@@ -305,7 +306,7 @@ class Link:
     # Listening
 
     async def _listen(self) -> None:
-        """Keep a listening connection; when it is lost, end every subscription and make another."""
+        """Keep a connection that subscribes. When it is lost, end every subscription and connect again."""
         try:
             while True:
                 self._attempts += 1
@@ -314,21 +315,21 @@ class Link:
                 except* (RedisError, OSError) as group:
                     if self._attempts <= 1:
                         logger.warning(
-                            "The bus does not hear Redis at %s: %s", self._address, describe(group.exceptions[0])
+                            "lost the connection to Redis at %s: %s", self._address, describe(group.exceptions[0])
                         )
                 except* Exception:
-                    # The edge: whatever it was that ended a connection, the next one has to be tried.
-                    logger.exception("The bus's listener has failed")
-                self._end_subscriptions("there is no connection to Redis")
+                    # An edge: whatever ended this connection, the next one has to be tried.
+                    logger.exception("the subscribing connection to Redis failed")
+                self._end_subscriptions("the connection to Redis was lost")
                 self._on_failure()
                 await asyncio.sleep(back_off_s(self._attempts))
         finally:
             self._end_subscriptions("the bus is closed")
 
     async def _listen_once(self) -> None:
-        """Listen on a new connection, until it raises."""
+        """Receive on a new connection until that raises an exception."""
         connection = make_connection(self._options)
-        # The channels that Redis was asked for, in this order, in which it confirms them.
+        # The channels that Redis has to confirm, in this order.
         unconfirmed: deque[_Channel] = deque()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -340,9 +341,9 @@ class Link:
             await connection.disconnect(nowait=True)
 
     async def _send_requests(self, connection: AbstractConnection, unconfirmed: deque[_Channel]) -> None:
-        """Subscribe to what is wanted, unsubscribe from what no longer is.
+        """Subscribe to channels with subscribers, and unsubscribe from those without.
 
-        Nobody else writes to `connection`, so a subscriber that is cancelled can't break off a command.
+        Only this task writes to `connection`, so cancelling a subscriber can't interrupt a command.
         """
         beat = _Channel(self.beat_channel)
         unconfirmed.append(beat)
@@ -362,16 +363,16 @@ class Link:
             self._changed.clear()
             self._changes.clear()
             if commands:
-                # A command for each channel, because one may only name channels of the same slot of a cluster.
+                # One command per channel: on a cluster, all channels of a command must have the same slot.
                 await connection.send_packed_command(connection.pack_commands(commands))
             await self._changes.wait()
 
     async def _receive(self, connection: AbstractConnection, unconfirmed: deque[_Channel]) -> None:
-        """Hand out what comes in; raises OSError when the connection has gone deaf or mute."""
+        """Deliver what arrives. Raises OSError if nothing arrives any more, or Redis doesn't receive our commands."""
         confirmed = self._pubsub.subscribe.lower().encode()
         unsubscribed = self._pubsub.unsubscribe.lower().encode()
-        # Counted in intervals and beats and not taken from a clock: a process that stood still for some seconds
-        # finds what came meanwhile at its next look, and its connection is neither deaf nor mute.
+        # Count intervals and heartbeats instead of comparing times: after a process was suspended for some seconds, it
+        # finds what has arrived meanwhile, and its connection is fine.
         silent_intervals = 0
         beats_without_answer = 0
         messages = 0
@@ -379,7 +380,7 @@ class Link:
             try:
                 reply = await connection.read_response(timeout=BEAT_INTERVAL_S)
             except ResponseError as error:
-                # With none that waits it was a leaving that was refused, of what Redis has taken back already.
+                # If nothing is pending, this refuses an UNSUBSCRIBE for a channel that Redis has already dropped.
                 if unconfirmed:
                     refused = unconfirmed.popleft()
                     if refused.name == self.beat_channel:
@@ -393,41 +394,41 @@ class Link:
             kind, name, content = reply
             if kind == confirmed:
                 if self._attempts > 0:
-                    logger.info("The bus hears Redis at %s", self._address)
+                    logger.info("connected to Redis at %s", self._address)
                     self._attempts = 0
                 beats_without_answer = 0
                 channel = unconfirmed.popleft()
                 if channel.name != name:
-                    # A refusal was taken for another command's.
-                    raise ConnectionError("the answers are out of step")
+                    # An earlier refusal was attributed to the wrong command.
+                    raise ConnectionError("Redis confirmed another channel than expected")
                 channel.answered.set()
             elif kind == unsubscribed:
                 withdrawn = self._channels.get(name)
-                # Before its confirmation comes the answer to our own leaving of an earlier subscription. After it
-                # Redis speaks unasked: the channel's slot has gone to another master.
+                # Before the confirmation, this answers our own UNSUBSCRIBE for an earlier subscription. After it, Redis
+                # has ended the subscription: the channel's slot has moved to another master.
                 if withdrawn is not None and withdrawn.answered.is_set():
-                    self._drop_channel(withdrawn, "Redis has taken back the subscription")
+                    self._drop_channel(withdrawn, "Redis has ended the subscription")
             elif kind == self._pubsub.message and name == self.beat_channel:
                 self._last_beat_at = self._clock()
                 beats_without_answer = beats_without_answer + 1 if unconfirmed else 0
                 if beats_without_answer == MUTE_AFTER_BEATS:
-                    # It still brings us everything, and takes nothing of ours to Redis.
-                    raise TimeoutError("Redis does not hear the listener")
+                    # The connection still delivers messages, but our commands don't reach Redis.
+                    raise TimeoutError("Redis does not answer commands")
             elif kind == self._pubsub.message:
                 subscribed = self._channels.get(name)
-                # Before its confirmation comes what was meant for an earlier subscription to the channel.
+                # Messages before the confirmation are for an earlier subscription to the channel.
                 if subscribed is not None and subscribed.answered.is_set():
                     for inbox in subscribed.inboxes:
-                        # Nobody here publishes a longer one, and whole it might fill the inbox.
+                        # Our nodes publish no longer ones. Whole, it might fill the inbox.
                         inbox.offer(content[: MAX_PAYLOAD_BYTES + 1])
                 messages += 1
                 if messages % MESSAGES_PER_TURN == 0:
-                    # What is buffered comes without a pause: its readers would overflow before they ever ran.
+                    # Buffered messages arrive without a pause, and would overflow the inboxes before their readers run.
                     await asyncio.sleep(0)
-        raise TimeoutError("the listener was deaf")
+        raise TimeoutError("nothing arrived, not even heartbeats")
 
     def _drop_channel(self, channel: _Channel, reason: str) -> None:
-        """End the one channel that Redis does not serve to us, or no longer."""
+        """End the subscriptions to one channel, which Redis has refused or ended."""
         if self._channels.get(channel.name) is channel:
             del self._channels[channel.name]
         channel.end(reason)
@@ -444,12 +445,12 @@ class Link:
 
 
 def back_off_s(attempts: int) -> float:
-    """How long to wait after so many vain attempts: longer each time, and not all processes alike."""
+    """Return how long to wait after `attempts` failed ones: longer each time, with jitter."""
     longest_s = min(BACK_OFF_MAX_S, BACK_OFF_MIN_S * 2 ** min(attempts + 1, 10))
     return random.uniform(BACK_OFF_MIN_S, longest_s)  # noqa: S311
 
 
 def describe(error: BaseException) -> str:
-    """What went wrong, for a log or another error."""
-    # The repr of redis-py's errors leaves out what they say, the str of a time-out is empty.
+    """Return the type and message of `error`, for the log or another error."""
+    # The repr of redis-py's errors has no message, and the str of a timeout is empty.
     return f"{type(error).__name__} {error}"

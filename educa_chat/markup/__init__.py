@@ -1,13 +1,13 @@
-"""How a message's text is shown: Markdown, code and formulas, as HTML that is safe and never large.
+"""Renders the text of a message, with Markdown, code and formulas, as safe HTML of limited size.
 
-links       which URLs are good, and those that stand in a text by themselves
-markdown    the parser, and how what it finds is shown
-blocks      its rules for lines: quotes, lists, headings, tables, code and formulas
-inline      its rules within a text: emphasis, code, formulas, links and escapes
+links       which URLs may become links, and bare URLs in a text
+markdown    the parser, and the HTML of each element
+blocks      the rules for lines: quotes, lists, headings, tables, code and formulas
+inline      the rules within a text: emphasis, code, formulas, links and escapes
 code        a block of code, coloured by Pygments
 formulas    LaTeX as MathML
 allowed     the elements, attributes and classes that may leave the server
-pool        renders what is not plain text outside the event loop, in the processes of `worker`
+pool        renders texts with markup outside the event loop, in the processes of `worker`
 """
 
 import re
@@ -29,20 +29,20 @@ _BLOCK = re.compile(r"\n(?:>[ \t]|#{1,6}[ \t]|-[-| :\t]|[|:][|: \t]*-|\d{1,9}\.[
 
 
 def is_plain(text: str) -> bool:
-    """Whether `text` contains nothing that could be markup, so that `render_plain` shows all there is to show."""
+    """Return whether `text` contains nothing that could be markup, so that `render_plain` is enough."""
     return not (_INLINE.search(text) or _BLOCK.search("\n" + text))
 
 
 def render_plain(text: str) -> str:
-    """`text` as it was typed, as HTML with links. Takes a millisecond at most for a message of the greatest length."""
+    """Return `text` as it was typed, as HTML with links. Takes a millisecond at most for the longest message."""
     html = plain(text)
     return html if _fits(html) else without_links(text)
 
 
 def render(text: str) -> str:
-    """`text` as HTML. Shows what can't be markup, or would become too large, as it was typed.
+    """Return `text` as HTML. A text that is too complex, or whose HTML would be too large, is shown as it was typed.
 
-    Usually takes a few milliseconds, but there is no hard bound here: `RenderPool` sets one.
+    Usually takes a few milliseconds, but there is no hard limit here: `RenderPool` sets one.
     """
     if not is_plain(text):
         try:

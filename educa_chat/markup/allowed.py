@@ -1,4 +1,4 @@
-"""What may leave the server: an allow-list of elements, attributes and classes. The page's scripts have the same."""
+"""The elements, attributes and classes that a message's HTML may contain. The page's scripts have the same list."""
 
 import nh3
 
@@ -73,5 +73,5 @@ _cleaner = nh3.Cleaner(
 
 
 def sanitise(html: str) -> str:
-    """Of `html` what is allowed, well-formed."""
+    """Return `html` without everything that isn't allowed, and well-formed."""
     return _cleaner.clean(html)

@@ -1,7 +1,7 @@
 """The block rules of a chat: which lines are quotes, lists, headings, tables, code and formulas. All others are text.
 
-CommonMark lets a line without a sign belong to the quote or the list before it, drops the indentation and the empty
-lines of text, and counts the items of a list anew. In a chat each line says for itself what it is.
+In CommonMark, a line without a sign can belong to the quote or list before it. CommonMark also drops indentation and
+empty lines, and renumbers lists. In a chat, each line says what it is.
 """
 
 import re
@@ -35,7 +35,7 @@ _CLOSING_FENCE = re.compile(r"[ \t]*(`{3,}+|~{3,}+)(?!\w)")
 _MOST_INDENTED_FENCE = 3
 
 _ANYWHERE: RuleOptionsType = {"alt": ["paragraph", "blockquote", "after an empty line"]}
-"""For what also begins in the line after a text."""
+"""For blocks that may directly follow a line of text."""
 _APART: RuleOptionsType = {"alt": ["after an empty line"]}
 
 
@@ -55,22 +55,22 @@ def add_block_rules(parser: MarkdownIt) -> None:
 
 
 def _text_of(state: StateBlock, line: int) -> str:
-    """`line` after its indentation."""
+    """Return `line` without its indentation."""
     return state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
 
 
 def _is_at_margin(state: StateBlock, line: int) -> bool:
-    """Whether `line` isn't indented. A sign after an indentation is most often part of some code."""
+    """Return whether `line` isn't indented. An indented sign is usually part of some code."""
     return state.sCount[line] == state.blkIndent
 
 
 def _is_inside(state: StateBlock, line: int) -> bool:
-    """Whether `line` isn't empty and not indented less than the block that is being parsed."""
+    """Return whether `line` isn't empty and isn't indented less than the block that is being parsed."""
     return not state.isEmpty(line) and state.sCount[line] >= state.blkIndent
 
 
 def _stands_apart(state: StateBlock, line: int, end_line: int) -> bool:
-    """Whether no text follows in the next line. After a comment in some code, one does."""
+    """Return whether the next line is no text. A comment in some code is followed by text."""
     return line + 1 >= end_line or not _is_inside(state, line + 1)
 
 

@@ -1,4 +1,4 @@
-"""A block of code, coloured by Pygments: one class for each kind of token that a reader tells apart."""
+"""Highlights blocks of code with Pygments, with one class for each kind of token that readers distinguish."""
 
 import time
 from functools import cache
@@ -10,12 +10,14 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Generic, Keyword, Name, Number, Operator, String, _TokenType
 
 LENGTH = 2000
-"""More than this in one message is not coloured."""
+"""The most characters of code that are highlighted in one message."""
 
 CPU_S = 0.02
-"""What takes longer is not coloured either, as far as that is seen between two tokens. Ordinary code of the greatest
-length takes a tenth of it; what does not fit a language makes Pygments try its expressions at each sign, up to the end
-of the text, which no count foretells."""
+"""How much processor time highlighting may take, checked between tokens. After that, the code isn't highlighted.
+
+Ordinary code of the greatest length takes a tenth of this. Text that doesn't fit the language can take far longer,
+because Pygments then tries all its expressions at each character.
+"""
 
 CLASSES = {
     Comment: "c",
@@ -36,7 +38,7 @@ CLASSES = {
 }
 """Pygments' own short names."""
 
-# Those of courses. Each was searched for what keeps it busy.
+# The languages that courses use. For each, we looked for input that makes its lexer slow.
 LANGUAGES = frozenset(
     [
         "bash",
@@ -83,14 +85,14 @@ _PLAIN = frozenset({"text", "txt", "plain"})
 
 
 def is_known(language: str) -> bool:
-    """Whether `language` says what a block is written in, and is no part of it."""
+    """Return whether `language` is the name of a language. Otherwise, it is most likely part of the code."""
     return language.lower() in LANGUAGES or language.lower() in _PLAIN
 
 
 def to_html(text: str, language: str, until_s: float) -> str:
-    """`text` as escaped HTML, with a `span` of one of CLASSES around what `language` gives a meaning.
+    """Return `text` as escaped HTML, with a `span` of one of CLASSES around each meaningful token of `language`.
 
-    From `until_s` of this thread's time on it has none.
+    If this thread's processor time passes `until_s`, return it without spans.
     """
     if language.lower() not in LANGUAGES:
         return escape(text, quote=False)
@@ -104,7 +106,7 @@ def to_html(text: str, language: str, until_s: float) -> str:
 
 
 def prepare() -> None:
-    """Load the languages, each of which would take up to a tenth of a second when it is first met."""
+    """Load all lexers. Otherwise, the first use of each would take up to a tenth of a second."""
     for language in LANGUAGES:
         _lexer(language)
 

@@ -1,4 +1,4 @@
-"""Formulas: LaTeX as MathML, which browsers show by themselves."""
+"""Converts formulas from LaTeX to MathML, which browsers display without a library."""
 
 import re
 from xml.etree.ElementTree import tostring
@@ -6,12 +6,12 @@ from xml.etree.ElementTree import tostring
 from latex2mathml import exceptions
 from latex2mathml.converter import convert_to_element
 
-# The converter calls itself, at most so often.
+# The most levels at which the converter calls itself.
 _DEPTH = 100
 _DEEPER = re.compile(r"[\\{^_]")
 
-# What would not be seen, or not where it belongs; characters by their number;
-# spaces of no plain width; definitions and `\sideset`, whose cost grows without end when they are nested.
+# Commands whose result would be invisible or in the wrong place, characters given by number, spaces without a plain
+# width, and definitions and `\sideset`, whose cost is unlimited when they are nested.
 _REFUSED = re.compile(
     r"""(?<!\\)% | &\# | \\(?: href | style | class | [a-z]*color(?:box)? | [hv]?phantom | leftroot | uproot
         | mathchoice | (?:re)?newcommand | def | unicode | rule | raise | lower | move(?:left|right) | skew | sideset
@@ -25,11 +25,11 @@ _MISTAKES: tuple[type[Exception], ...] = (
     *(mistake for mistake in vars(exceptions).values() if isinstance(mistake, type)),
     *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError),
 )
-"""The converter's own, and those that it stumbles over where it does not expect one."""
+"""The converter's own exceptions, and those that it raises by mistake for invalid LaTeX."""
 
 
 def to_mathml(latex: str, *, display: bool) -> str | None:
-    """`latex` as a `math` element, a block of its own for `display`; None where it can't be one."""
+    """Return `latex` as a `math` element, as a block if `display`. Return None if it can't be converted."""
     if len(_DEEPER.findall(latex)) > _DEPTH or _REFUSED.search(latex):
         return None
     groups = _ESCAPED.sub("", latex)
@@ -39,8 +39,8 @@ def to_mathml(latex: str, *, display: bool) -> str | None:
         math = convert_to_element(latex, display="block" if display else "inline")
         for element in math.iter():
             if element.text:
-                # References stand for the converter's characters here. All else is text, whatever it looks like, which
-                # the converter's own serialisation would let out unescaped.
+                # References stand for the converter's own characters. Everything else is text, whatever it looks like.
+                # The converter's own serialisation wouldn't escape it.
                 element.text = _REFERENCE.sub(lambda found: chr(int(found[1], 16)), element.text)
         # For those who listen, who copy, and for excerpts.
         math.set("alttext", latex)

@@ -170,7 +170,7 @@ def _is_word(character: str) -> bool:
 
 
 def _of_text(state: StateInline, find: Callable[[str], _T]) -> _T:
-    """`find(text)` for the text that is being parsed, found once."""
+    """Return `find(text)` for the text that is being parsed, computed once."""
     known: dict[str, _T] = state.env.setdefault(find.__name__, {})
     if state.src not in known:
         known[state.src] = find(state.src)

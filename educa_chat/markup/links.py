@@ -1,4 +1,4 @@
-"""Links: which URLs are good, where they lead, which link texts mislead, and a text as it was typed, with links."""
+"""Links: which URLs may become links, where they lead, which link texts mislead, and plain text with links."""
 
 import re
 import unicodedata
@@ -13,25 +13,25 @@ REL = "noopener noreferrer nofollow ugc"
 TARGET = "_blank"
 
 HOST_LENGTH = 253
-"""The most characters that a host has (RFC 1035 §2.3.4)."""
+"""The most characters that a host can have (RFC 1035 §2.3.4)."""
 LABEL_LENGTH = 63
-"""The most characters between two dots of a host (RFC 1035 §2.3.4)."""
+"""The most characters that a host can have between two dots (RFC 1035 §2.3.4)."""
 FOREIGN_LENGTH = 100
-"""The most characters that the hosts of a text may have which are not ASCII: to convert them takes up to 20 µs each."""
+"""The most characters that all non-ASCII hosts of a text may have. Converting them takes up to 20 µs each."""
 
-# A URL ends at white space, at a sign that no URL contains, at the punctuation of Chinese and Japanese, and at a
-# character that changes the direction of the text and would only be there to deceive.
+# A URL ends at white space, at a character that no URL contains, at Chinese and Japanese punctuation, and at a
+# character that changes the direction of the text, which would only be there to deceive.
 _BARE = re.compile(
     r"[hH](?<![a-zA-Z0-9+.-].)[tT][tT][pP][sS]?://[^\s<>\"`\\\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
     r"\u3000-\u3004\u3008-\u3020\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65]+"
 )
-# What rather ends the sentence than the URL. A closing bracket does so where the URL doesn't open it (GFM).
+# Characters at the end that belong to the sentence. A closing bracket does if the URL doesn't open it (GFM).
 _AT_THE_END = frozenset(
     "()[]{}.,;:!?*_~$|^'\u00b7\u2013\u2014\u2019\u201d\u00bb\u2018\u201c\u2026\u060c\u061b\u061f\u0964"
 )
 _QUOTATION_MARKS = {"'": "'", "\u2018": "\u2019", "\u201c": "\u201d", "\u00ab": "\u00bb"}
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
-# Text that follows a host without a space, as in `example.org谢谢`. No top-level domain mixes Latin letters with those.
+# Text that follows a host without a space, as in `example.org谢谢`. No top-level domain mixes both kinds of letters.
 _AFTER_HOST = re.compile(
     r"([^:]+://(?:[a-zA-Z0-9-]+\.)+[a-zA-Z]{2,}+)"
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u9fff\uac00-\ud7af]"
@@ -74,7 +74,7 @@ _UNMISTAKABLE = re.compile("[!-~\u00df-\u00f6\u00f8-\u00ff]*")
 
 
 def is_good(url: str) -> bool:
-    """Whether `url` may be led to: http and https with a host and nobody's name in front of it, and mailto."""
+    """Return whether `url` may become a link: http and https with a host and without a username, or mailto."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -82,7 +82,7 @@ def is_good(url: str) -> bool:
         return False
     if parts.scheme == "mailto":
         return bool(parts.path)
-    # https://bank.example@evil.example leads to the other one than it seems.
+    # https://bank.example@evil.example leads to evil.example.
     is_web = parts.scheme in SCHEMES and "@" not in parts.netloc
     is_host = _HOST.fullmatch(host) and _AFTER_IPV6.fullmatch(parts.netloc)
     return is_web and bool(is_host) and _ascii(host) is not None
@@ -147,13 +147,13 @@ def has_many_foreign_hosts(text: str) -> bool:
 
 
 def bare_url(text: str, position: int) -> str | None:
-    """The good URL that begins at `position`, without the punctuation that follows it."""
+    """Return the good URL that begins at `position`, without the punctuation after it, or None."""
     found = _BARE.match(text, position)
     return _good(found) if found else None
 
 
 def plain(text: str) -> str:
-    """`text` as it was typed, as HTML of `a` and `br` alone."""
+    """Return `text` as it was typed, as HTML with only `a` and `br`."""
     if "://" not in text:
         return without_links(text)
     parts: list[str] = []
@@ -171,7 +171,7 @@ def plain(text: str) -> str:
 
 
 def without_links(text: str) -> str:
-    """`text` as it was typed, as HTML of `br` alone."""
+    """Return `text` as it was typed, as HTML with only `br`."""
     return escape(text).replace("\r\n", "<br>").replace("\r", "<br>").replace("\n", "<br>")
 
 
@@ -186,8 +186,8 @@ def _good(found: re.Match[str]) -> str | None:
 
 
 def _without_punctuation(url: str) -> str:
-    """`url` without the punctuation at its end that belongs to the sentence around it."""
-    # Counted once: a count for each bracket at the end would take quadratic time.
+    """Return `url` without the punctuation at its end that belongs to the sentence."""
+    # Count once: counting again for each bracket at the end would take quadratic time.
     brackets = {bracket: url.count(bracket) for pair in _BRACKETS.items() for bracket in pair}
     end = len(url)
     while end and (last := url[end - 1]) in _AT_THE_END:

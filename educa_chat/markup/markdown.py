@@ -1,4 +1,4 @@
-"""Markdown as a chat has it: CommonMark with tables, strikethrough, formulas and bare links; no HTML, no images."""
+"""Markdown for a chat: CommonMark with tables, strikethrough, formulas and bare links, without HTML and images."""
 
 import re
 import time
@@ -24,8 +24,8 @@ from educa_chat.markup.links import (
     without_direction,
 )
 
-# What is over these is not shown as markup. They keep the worst message that was found under 20 ms; a message that
-# people write has a tenth of it.
+# A text that exceeds one of these limits is shown as it was typed. The slowest text that we found within them takes
+# 20 ms. Messages of real users take a tenth of that.
 LINES = 200
 PARTS = 600
 BRACKETS = 60
@@ -37,11 +37,11 @@ _EMPTY = re.compile(r"<(p|li|blockquote|a|em|strong|s)\b[^>]*>\s*</\1>|<a href=\
 
 
 class TooMuch(Exception):
-    """The text is not for this parser: it would take too long, or not all of it would be shown."""
+    """The text can't be rendered: it would take too long, or not all of it would be shown."""
 
 
 def to_html(text: str) -> str:
-    """`text` as HTML, which is yet to be sanitised. Raises TooMuch."""
+    """Return `text` as HTML, which the caller must sanitise. Raises TooMuch."""
     if text.count("\n") + text.count("\r") > LINES or has_many_foreign_hosts(text):
         raise TooMuch
     html: str = _parser.render(text, {"code": 0, "formulas": 0})
@@ -51,7 +51,7 @@ def to_html(text: str) -> str:
 
 
 class _Parser(MarkdownIt):
-    def validateLink(self, url: str) -> bool:  # noqa: N802 it is theirs
+    def validateLink(self, url: str) -> bool:  # noqa: N802 the library's name
         return is_good(url)
 
     def normalizeLink(self, url: str) -> str:  # noqa: N802
@@ -62,7 +62,7 @@ class _Parser(MarkdownIt):
 
 
 class _Renderer(RendererHTML):
-    """The HTML of each token, with no white space of its own: in a message that is shown."""
+    """Makes the HTML of each token, without extra white space, which would be visible in a message."""
 
     def renderToken(  # noqa: N802
         self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType
@@ -79,14 +79,14 @@ class _Renderer(RendererHTML):
         return f"<code>{escape(tokens[idx].content, quote=False)}</code>".replace("\n", "<br>")
 
     def heading_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        # A heading of a message is none of the page.
+        # A heading in a message is not a heading of the page.
         return "<p><strong>"
 
     def heading_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return "</strong></p>"
 
     def list_item_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        # Somebody who answers questions 1, 3 and 4 means these numbers, which CommonMark would count anew.
+        # Keep the numbers: CommonMark would renumber the answers to questions 1, 3 and 4.
         number = tokens[idx].info
         return f'<li value="{int(number)}">' if number else "<li>"
 
@@ -101,7 +101,7 @@ class _Renderer(RendererHTML):
         token = tokens[idx]
         language, text = token.info.strip(), token.content
         if language and not code.is_known(language):
-            # Most likely it is what they wanted to show.
+            # Most likely it is the first line of the code.
             language, text = "", f"{token.info}\n{text}"
         env["code"] += len(text)
         if env["code"] > code.LENGTH:
@@ -123,8 +123,10 @@ class _Renderer(RendererHTML):
 
 
 def _check(state: StateCore) -> None:
-    """Refuse what would keep the inline rules busy, and what the block rules have dropped: what is nested too deep, and
-    the cells of a row that is longer than its table's head."""
+    """Raise TooMuch for a text that would make the inline rules slow, and if the block rules have dropped something.
+
+    They drop blocks that are nested too deep, and cells of a row that is longer than the head of its table.
+    """
     inline = [token.content for token in state.tokens if token.type == "inline"]
     if len(state.tokens) + sum(len(_MARK.findall(text)) for text in inline) > PARTS:
         raise TooMuch
@@ -177,7 +179,7 @@ def _shown_link(link: Sequence[Token], seen: str) -> Sequence[Token]:
         seen = content[0].content
         # A URL with the host as it was typed may mislead all by itself. An address of mail is ASCII.
         url = seen if is_good(seen) else url
-    # What a rendered formula looks like is anyone's guess.
+    # Nobody can tell what a rendered formula looks like.
     if any(token.type == "formula" for token in content) or is_misleading(seen, url):
         return [*content, _text(" ("), opening, _text(destination(url)), closing, _text(")")]
     return link
@@ -188,8 +190,8 @@ def _text(content: str) -> Token:
 
 
 def _make_parser() -> MarkdownIt:
-    # The preset "zero" leaves out what in a chat is rather an accident: HTML, entities, images, code by indentation,
-    # headings by underlining, and references, whose definitions would vanish.
+    # The preset "zero" has no rules for what is usually an accident in a chat: HTML, entities, images, indented code,
+    # underlined headings, and references, whose definitions would disappear.
     parser = _Parser("zero", {"maxNesting": 12}, renderer_cls=_Renderer)
     add_block_rules(parser)
     add_inline_rules(parser)

@@ -49,7 +49,7 @@ async def test_a_classmate_sees_a_number_where_the_teacher_sees_the_name(desk: D
     await expect(message(ana, "is that right?").locator(".chip")).to_have_attribute("aria-pressed", "true")
     await expect(message(profe, "is that right?").locator(".chip")).to_have_accessible_name("👍 1 by Ana Morales")
 
-    # After a reload it is as it was, and she goes on as she has begun.
+    # After a reload, everything is as before, and the next message is anonymous too.
     for page in (ana, luis):
         await page.reload()
     await expect(message(ana, "is that right?")).to_have_class(re.compile("me"))

@@ -1,4 +1,4 @@
-"""Leading a class: what students report reaches the teacher alone, and she sees who is muted and what happened."""
+"""Moderation: only teachers see reports, who is muted, and the audit log."""
 
 import re
 import uuid

@@ -98,13 +98,13 @@ async def test_who_looks_elsewhere_is_told_of_mentions_and_answers_and_of_nothin
         luis, profe, other = await student.enter(), await teacher.enter(), await herself.enter()
         mine = await answer(other, message="my question")
         await expect(message(ana, "my question")).to_be_visible()
-        await answer(luis, message="before her eyes @ana")
+        await answer(luis, message="in the visible window @ana")
         await turn(ana, hidden=True)
         await answer(luis, message="@ana **look** <b>here</b>")
-        await answer(luis, message="nothing for her, but @profe")
+        await answer(luis, message="nothing for Ana, but @profe")
         await answer(luis, message="so", reply_to=mine)
         await answer(luis, message="to another", reply_to=2)
-        await answer(other, message="@ana, says she herself", reply_to=mine)
+        await answer(other, message="@ana, by the same user", reply_to=mine)
         await answer(luis, message="@all says a student")
         await answer(profe, message="@all an exam")
     await until_made(
@@ -152,10 +152,10 @@ async def test_an_answer_to_what_is_not_loaded_is_known_for_hers(desk: Desk) -> 
             await answer(luis, message=f"number {number}")
         ana = await sit_down(desk)
         await turn(ana, hidden=True)
-        await answer(luis, message="not to her", reply_to=2)
-        await answer(luis, message="to her", reply_to=1)
+        await answer(luis, message="not to Ana", reply_to=2)
+        await answer(luis, message="to Ana", reply_to=1)
         await until_made(ana, f"Luis Ortega replied to you · {ROOM}")
-        assert (await made(ana))[0]["body"] == "to her"
+        assert (await made(ana))[0]["body"] == "to Ana"
 
 
 async def test_what_she_sees_in_another_window_or_has_read_since_is_not_told(desk: Desk) -> None:
@@ -163,7 +163,7 @@ async def test_what_she_sees_in_another_window_or_has_read_since_is_not_told(des
     await turn(ana, hidden=True)
     async with Person(desk.server.url, "ana") as herself, Person(desk.server.url, "luis") as student:
         phone, luis = await herself.enter(), await student.enter()
-        seq = await answer(luis, message="@ana she reads this")
+        seq = await answer(luis, message="@ana reads this")
         await phone.send({"type": "read", "seq": seq})
         seq = await answer(luis, message="@ana and not that")
         await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
@@ -208,7 +208,7 @@ async def test_after_a_loss_of_the_connection_what_is_new_is_told_once_and_what_
         await until_made(ana, *2 * [f"Luis Ortega mentioned you · {ROOM}"])
         await ana.context.set_offline(True)
         await cut_off(desk, "ana")
-        await answer(luis, message="@ana long before she is back")
+        await answer(luis, message="@ana long before the return")
         # As if an hour had passed meanwhile.
         await ana.evaluate("(now => (Date.now = () => now() + 3600_000))(Date.now)")
         await ana.context.set_offline(False)

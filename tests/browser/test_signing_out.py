@@ -294,7 +294,7 @@ async def test_who_signs_in_next_is_shown_nothing_of_the_user_before(desk: Desk)
     await expect_connected(window)
     assert await window.locator("#chat-message-input").input_value() == ""
     assert "a secret of ana" not in await window.content()
-    # The window that was Ana's is of Luis as soon as he comes to it.
+    # Ana's window becomes Luis's as soon as Luis uses it.
     await page.bring_to_front()
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await expect(page.locator(".account-name")).to_have_text("Luis Ortega")

@@ -1,4 +1,4 @@
-"""What a reader has not read yet, in a real browser: the line, the counts, and her other windows."""
+"""Unread messages in a real browser: the divider, the counts, and the reader's other windows."""
 
 import re
 
@@ -111,7 +111,7 @@ async def test_what_the_other_window_reads_is_new_in_none(desk: Desk) -> None:
         assert await below_line(page) == "number 1"
     await turn(here, hidden=False)
     await expect(here).to_have_title(title)
-    # The one that is looked at still shows where she was; the other has nothing new any more.
+    # The visible window keeps its divider. The other one has no unread messages any more.
     await expect(there).to_have_title(title)
     await expect(there.locator(LINE)).to_have_count(0)
     await expect(here.locator(LINE)).to_have_count(1)
@@ -133,7 +133,7 @@ async def test_what_nobody_looks_at_is_not_read(desk: Desk) -> None:
         await speak(socket, 1, 50)
         await expect(page.locator("#chat .message")).to_have_count(50)
         await turn(page, hidden=False)
-        # She is at the line, and there is more below than fits.
+        # The reader is at the divider, and there is more below than fits.
         await expect(page.locator(LINE)).to_be_in_viewport()
         await expect(page.locator("#chat .message").last).not_to_be_in_viewport()
         await speak(socket, 51, 52)
@@ -141,7 +141,7 @@ async def test_what_nobody_looks_at_is_not_read(desk: Desk) -> None:
         assert not sent
         await page.locator("#to-newest").click()
         await until_read(desk.server, "ana", 52)
-        # Of much at once she tells the newest, and that rarely.
+        # Many messages at once are reported as read rarely, and only by the newest.
         await speak(socket, 53, 72)
         await until_read(desk.server, "ana", 72)
     assert len(sent) < 10

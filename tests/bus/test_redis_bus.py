@@ -112,9 +112,9 @@ async def test_a_cancelled_publish_harms_no_other(bus: RedisBus) -> None:
 async def test_what_waits_is_bounded(patient_redis: None, bus: RedisBus, payload: bytes, fitting: int) -> None:
     await carries(bus)
     outcomes = await asyncio.gather(*(bus.publish("room", payload) for _ in range(fitting + 1)), return_exceptions=True)
-    assert "too much waits" in str(outcomes[-1])
+    assert "too many payloads are waiting" in str(outcomes[-1])
     # One fewer, because a beat may wait among them.
-    assert not any("too much waits" in str(outcome) for outcome in outcomes[: fitting - 1])
+    assert not any("too many payloads are waiting" in str(outcome) for outcome in outcomes[: fitting - 1])
     await bus.publish("room", payload)
 
 

@@ -25,9 +25,9 @@ TALK_PAUSE_S = 0.15
 
 
 class Client:
-    """Somebody in a room who keeps every ack and every frame, through whatever happens to her connection.
+    """A user in a room who keeps every ack and every frame, whatever happens to the connection.
 
-    `urls` are the nodes, of which she takes any, and another when one does not answer.
+    `urls` are the nodes. The client takes any of them, and another one if that does not answer.
     """
 
     def __init__(self, username: str, course: int, urls: Sequence[str], chance: random.Random) -> None:
@@ -42,7 +42,7 @@ class Client:
         """What no server may say."""
         self.closes: list[int | None] = []
         self.head = 0
-        """The seq behind which she goes on."""
+        """The seq after which the client continues."""
         self.is_talking = False
         self.stays_away = False
         self._epoch = ""
@@ -60,12 +60,12 @@ class Client:
 
     @property
     def is_level(self) -> bool:
-        """Whether she is connected, and all that she has said was acked."""
+        """Whether the client is connected and all of its messages were acked."""
         return self._socket is not None and not self._unacked
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Let her come, and come back, while the context lasts."""
+        """Connect, and reconnect after each loss, until the context ends."""
         async with self._http:
             living = asyncio.create_task(self._live(), name=f"client {self.username}")
             try:
@@ -75,18 +75,18 @@ class Client:
                 await asyncio.gather(living, return_exceptions=True)
 
     async def level(self, head: int) -> None:
-        """Wait until she has seen the event `head` and is owed no answer."""
+        """Wait until the client has seen the event `head` and every command was answered."""
         while not (self.is_level and self.head >= head):
             await asyncio.sleep(0.02)
 
     def cut(self) -> None:
-        """Break her connection without a word."""
+        """Abort the connection."""
         # There is none where the other side has closed already.
         if self._socket is not None and (socket := self._socket.get_extra_info("socket")) is not None:
             with suppress(OSError):
                 socket.shutdown(sockets.SHUT_RDWR)
 
-    # Her life.
+    # The connection.
 
     async def _live(self) -> None:
         failures = 0
@@ -205,7 +205,7 @@ class Client:
 async def open_clients(
     courses: dict[int, list[str]], urls: Sequence[str], chance: random.Random
 ) -> AsyncIterator[list[Client]]:
-    """A client for everybody, each in her own course."""
+    """A client for each user, each in a course of their own."""
     clients = [
         Client(username, course, urls, random.Random(chance.random()))
         for course, usernames in courses.items()

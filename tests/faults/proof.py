@@ -84,7 +84,7 @@ def _prove_acks(client: Client, log: list[dict[str, Any]]) -> None:
 
 
 def _prove_stream(client: Client, log: list[dict[str, Any]]) -> None:
-    """She saw every event of her room, and no other, in order, once, or was told `reset`."""
+    """The client saw every event of its room and no other, once and in order, or received a `reset`."""
     resets = [*client.resets, (len(client.events), None)]
     for (start, after), (end, _) in itertools.pairwise(resets):
         assert after is not None

@@ -117,7 +117,7 @@ async def observe(server: Server, author_number: int) -> tuple[list[str], set[st
         for path in ("", "audit/", "reports/"):
             await everything.get(f"/chat/room/{course}/{path}")
         await everything.get("/students/courses/")
-        # She sees their names as well where nobody is anonymous, which is not what this is about.
+        # In a room without anonymity the names are visible, which is not what this is about.
         shown = [alike(text, course) for text in everything.received]
         for number, username in enumerate(usernames):
             shown = [text.replace(f"search?q={username}", f"search?q={number}") for text in shown]
@@ -178,7 +178,7 @@ async def test_the_author_knows_her_own_and_the_teacher_who_it_is(server: Server
             assert message["user"] == (username if person is profe else pseudonym)
             assert ("id" in message) == ("pseudonym" in message) == (person is profe)
 
-        # What she may do with her own she may, and it is her again.
+        # The author may do everything with their own message, under the same pseudonym.
         await give(author, type="edit", target=2, message="psst!")
         edited = await other.receive_until("edited")
         assert edited["user"] == pseudonym

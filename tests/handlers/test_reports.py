@@ -118,7 +118,7 @@ async def test_an_instructor_deals_with_the_queue_without_scripts(server: Server
         assert f"1: {HOSTILE}" not in texts
         assert f"2: {HOSTILE}" not in texts
 
-        # Nobody else can do it, nor make her do it.
+        # Nobody else can do it, nor trick an instructor into doing it.
         for person, form, refusal in (
             (luis, {"csrf_token": await luis.token("/students/courses/"), "target": "5", "act": "settle"}, 403),
             (profe, {"target": "5", "act": "settle"}, 403),

@@ -55,7 +55,7 @@ async def newcomer(server: Server) -> str:
 
 
 def at(person: Person, address: str) -> Person:
-    """`person` behind the proxy, as it would tell of her."""
+    """The headers that a proxy would add for `person`."""
     person.http.headers["X-Forwarded-For"] = address
     return person
 
@@ -608,7 +608,7 @@ async def test_nobody_behind_the_same_address_locks_out_who_has_signed_in_with_h
         attacker.http.cookie_jar.update_cookies({"educa_chat_device": "name.0000"}, response_url=URL(server.url))
         assert (await attacker.sign_in(username))[0] == 429
         assert (await owner.sign_in(username))[0] == 302
-        # Her own failures count as anybody's.
+        # The user's own failures count like anyone's.
         tries = [(await owner.sign_in(username, "wrong"))[0] for _ in range(4)]
         assert tries == [200, 200, 200, 429]
 

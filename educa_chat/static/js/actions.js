@@ -13,7 +13,7 @@ const copy = {
 };
 const ALL = [...ACTIONS, copy].sort((one, other) => one.rank - other.rank);
 
-/** The actions of the kinds of event, and copying, which is none. */
+/** The actions of the kinds of event, and copying, which is not an event. */
 export class Actions {
   #reader;
   #page;

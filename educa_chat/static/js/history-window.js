@@ -8,8 +8,8 @@ const AROUND = 25;
 const AGAIN_AFTER = 2000;
 
 /**
- * The part of a room's history that the log shows: of all messages, or of the unanswered questions alone. It grows by pages at
- * its ends, and moves by jumps, of which the last one wins.
+ * The part of a room's history that the log shows: of all messages, or of the unanswered questions alone. It grows by
+ pages at * its ends, and moves by jumps, of which the last one wins.
  */
 export class HistoryWindow {
   /** The number of the last jump. Answers that earlier jumps still get are ignored. */
@@ -41,7 +41,7 @@ export class HistoryWindow {
     this.#button.addEventListener('click', () => this.#switchQuestions());
   }
 
-  /** @param {Page} page  the newest of a history of which nothing is known yet */
+  /** @param {Page} page  the newest messages, when nothing of the history is known yet */
   begin(page) {
     this.#jump += 1;
     this.#showNewest(page, false);
@@ -112,7 +112,7 @@ export class HistoryWindow {
     else this.#log.watchEnd();
   }
 
-  /** Begins a jump, which overtakes any other. */
+  /** Begins a jump, which cancels any earlier one. */
   #begin() {
     this.#button.ariaPressed = String(this.#ofQuestions);
     this.#jump += 1;

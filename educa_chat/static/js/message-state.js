@@ -1,4 +1,4 @@
-/** What a message becomes by the events that change it, and by the commands that are pending. */
+/** Computes the state of a message from the events that change it and from pending commands. */
 
 import { kindOf, kindOfCommand } from './events/registry.js';
 

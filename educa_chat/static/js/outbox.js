@@ -44,7 +44,7 @@ export class Outbox {
     });
   }
 
-  /** Goes on with what an earlier page has left. */
+  /** Continues with the commands that an earlier page has left. */
   restore() {
     const entries = storage.keysOf(this.#storageKey).map((key) => storage.readObject(key));
     for (const entry of entries.filter((entry) => entry?.command).sort(byTime)) {

@@ -271,7 +271,7 @@ const menu = new MessageMenu(actions, {
 });
 
 /**
- * The buttons in a message that stand for no action of its menu.
+ * The buttons in a message that aren't actions of its menu.
  *
  * @type {Record<string, ((message: ShownMessage, button: HTMLElement) => unknown) | undefined>}
  */
@@ -283,7 +283,7 @@ const buttons = {
 };
 
 /**
- * Frames that are no events, though some of them name a seq.
+ * Frames that aren't events, though some of them have a seq.
  *
  * @type {Record<string, ((signal: Frame) => unknown) | undefined>}
  */
@@ -384,7 +384,7 @@ async function prepare(asksApi) {
   if (hasEnded) await new Promise(reload);
 }
 
-/** @param {Page} newest  of a history of which nothing is known yet */
+/** @param {Page} newest  the newest messages, when nothing of the history is known yet */
 function begin(newest) {
   unread.startOver();
   recent.forget();
@@ -438,9 +438,9 @@ function receive(frame) {
 /** @param {Frame} frame */
 function welcome(frame) {
   const { me, limits, state } = frame;
-  // Another user has signed in with this browser: what waits here is not theirs.
+  // Another user has signed in with this browser. The messages that wait here are not theirs.
   if (me.id !== reader.id) return connection.stop('other-user');
-  // Only the pages of instructors have what instructors need, and all of this page goes by the username.
+  // Pages for other roles have other elements, and this page relies on the username.
   if (me.role !== reader.role || me.user !== user) return reload();
   synchronise(frame.datetime);
   author = { name: me.name, role: me.role };

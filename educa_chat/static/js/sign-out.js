@@ -31,7 +31,7 @@ form.addEventListener('submit', async (event) => {
   form.submit();
 });
 
-// A page that the browser kept may show what its user may no longer see: it must not be seen before it is loaded anew.
+// A page from the browser's back/forward cache may show what the user may no longer see, so hide it until it is reloaded.
 addEventListener('pagehide', ({ persisted }) => (document.documentElement.hidden = persisted));
 addEventListener('pageshow', ({ persisted }) => persisted && reload());
 

@@ -27,7 +27,7 @@ language sql stable as $$
     select m.course, m.user_id, m.role > 'student', m.is_named from educa_chat.membership() m
 $$;
 
--- Whether a user may be in a room as a student or as staff, asked once. The planner does not expand this one.
+-- Returns whether a user may enter a room as a student or as staff. The planner does not expand this function.
 create or replace function educa_chat.is_member(course bigint, person integer, as_instructor boolean) returns boolean
 language sql stable as $$
     select exists (
@@ -36,7 +36,7 @@ language sql stable as $$
     )
 $$;
 
--- The role of a user in a course, asked once; null: none.
+-- Returns the role of a user in a course, or null.
 create or replace function educa_chat.role_of(course bigint, person integer) returns educa_chat.role
 language sql stable as $$
     select max(m.role) from educa_chat.membership() m where m.course = $1 and m.user_id = $2

@@ -52,7 +52,7 @@ begin
     );
 end $$;
 
--- What an event says of them, in front of its body.
+-- The fields of an event about its mentions, which precede its body.
 create or replace function educa_chat.mention_fields(mentions text[]) returns bytea language sql stable
 return case when mentions is null then ''::bytea else convert_to(
     coalesce('"mentions":' || array_to_json(nullif(array_remove(mentions, '*'), '{}')) || ',', '')

@@ -32,7 +32,7 @@ declare
 begin
     -- For ASCII, most messages, all of this would change nothing.
     if octet_length(written) > char_length(written) then
-        -- Composed again, because NFKD decomposes hangul and kana, too.
+        -- Compose again, because NFKD also decomposes hangul and kana.
         plain := normalize(regexp_replace(normalize(written, nfkd), added, '', 'g'), nfc);
         -- With frequent punctuation gone, most messages in European languages are ASCII, and need no long tables.
         plain := translate(plain, '¡¿«»“”‘’–—', '__________');
@@ -123,7 +123,7 @@ language sql immutable strict parallel safe
         from string_to_table(educa_chat.search_text(words), '"') with ordinality t (part, place)
     );
 
--- What somebody asks for, in the language that finds it.
+-- Returns the query that finds `words` as written or by their stems in either language.
 create or replace function educa_chat.search_query(words text) returns tsquery
 language plpgsql immutable strict as $$
 declare
@@ -137,7 +137,7 @@ begin
     english := websearch_to_tsquery('english', syntax);
     spanish := websearch_to_tsquery('spanish', syntax);
     asked := simple;
-    -- What is the same in another language is not looked for twice.
+    -- Don't search twice for words whose stems are the same in both languages.
     if english <> simple then
         asked := asked || english;
     end if;
@@ -146,7 +146,7 @@ begin
     end if;
     return asked;
 exception when internal_error then
-    -- 'tsquery stack too small': a row of over thirty minus signs. They mean nothing.
+    -- 'tsquery stack too small': more than thirty minus signs in a row, which mean nothing.
     return educa_chat.search_query(translate(words, '-', ' '));
 end $$;
 
@@ -165,20 +165,20 @@ exception when internal_error then
     return null;
 end $$;
 
--- What has all the words of a query, though not as its phrases have them: the index would find as much for a phrase, and
--- each message of it be looked at. What must not be there is left out as well, since a phrase of it is no more known.
+-- Returns a query for all words of `query` without their order in phrases: the index finds the same messages for both, and
+-- would check each of them for the phrase. Excluded words are left out too, because they may belong to a phrase.
 create or replace function educa_chat.search_candidates(query tsquery) returns tsquery
 language sql immutable strict parallel safe
-    return case when query::text not like '%<%' then query     -- No word has one in it.
+    return case when query::text not like '%<%' then query     -- No word contains this operator.
         else coalesce(regexp_replace(nullif(querytree(query), 'T'), '<(-|\d+)>', '&', 'g'), $$!' '$$)::tsquery end;
 
--- A room's log is cut into slices, so that a search looks into the newest first and ends when it has enough.
+-- A room's log is divided into slices, so that a search can begin with the newest and stop when it has enough matches.
 create or replace function educa_chat.search_slice(seq bigint) returns bigint
 language sql immutable strict parallel safe
     return seq / 32768;
 
--- A slice is one more word of each of its messages: one index answers 'in this slice of this room, with these words'.
--- No text and no query has a word with a space in it, as this one, those of authors and those of links and questions have.
+-- The slice is one more word of each message, so one index answers 'in this slice of this room, with these words'. The
+-- words for slices, authors, links and questions contain a space, so no text and no query can contain them.
 create or replace function educa_chat.search_slice_word(course bigint, slice bigint) returns text
 language sql immutable strict parallel safe
     return course || ' ' || slice;
@@ -234,9 +234,9 @@ begin
     return null;
 end $$;
 
--- Indexes what has changed and then what is new, `most` of each, and returns how many of one or the other there were:
--- fewer than `most` when there is no more, and none while another process is at it. Rooms that are little behind come
--- first, so an old log that is indexed for the first time keeps nobody waiting.
+-- Indexes changed messages and then new ones, at most `most` of each, and returns the larger of both numbers. It is less
+-- than `most` if nothing is left, and 0 while another process is indexing. Rooms that are only a little behind come first,
+-- so indexing an old log for the first time delays nobody.
 create or replace function educa_chat.index_messages(most bigint) returns bigint language plpgsql volatile as $$
 declare
     room record;
@@ -247,7 +247,7 @@ begin
     if not pg_try_advisory_xact_lock(x'65647563615f7365'::bigint) then     -- "educa_se"
         return 0;
     end if;
-    -- What a crash of the database takes is indexed again.
+    -- Entries that are lost when the database crashes are indexed again.
     perform set_config('synchronous_commit', 'off', true);
     with change as (
         delete from educa_chat.search_change
@@ -291,6 +291,6 @@ begin
     end if;
 end $$;
 
--- Last, because it locks the table.
+-- This comes last, because it locks the table.
 create or replace trigger note_search_change after update of body, question on educa_chat.message
     for each row when (new.body <> old.body or new.question <> old.question) execute function educa_chat.note_search_change();

@@ -1,4 +1,4 @@
--- What is made of an event for each audience.
+-- The variants of an event for each audience.
 
 create or replace function educa_chat.iso8601(at timestamptz) returns text language sql stable
     return to_char(at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US') || '+00:00';
@@ -6,24 +6,24 @@ create or replace function educa_chat.iso8601(at timestamptz) returns text langu
 create or replace function educa_chat.lead(seq bigint, at timestamptz) returns bytea language sql stable
 return convert_to('{"seq":' || seq || ',"datetime":"' || educa_chat.iso8601(at) || '",', 'utf8');
 
--- The name of a person in a thread for those who must not know who it is: the same in all of the thread, and another in
--- each other. It is no username, which has no `~`.
+-- Returns the pseudonym of a user within a thread: the same in the whole thread, and a different one in each other thread.
+-- It can't be a username, because those contain no `~`.
 create or replace function educa_chat.pseudonym(secret uuid, thread bigint, person integer) returns text language sql immutable
 return '~' || lpad((
     ('x' || encode(substr(sha256(uuid_send(secret) || int8send(thread) || int4send(person)), 1, 7), 'hex'))::bit(56)::bigint
     % 1000000
 )::text, 6, '0');
 
--- A variant in which a name was left open, as NUL, which no text in it can hold.
+-- Fills in the name that a variant leaves open. NUL stands for it, because no text can contain NUL.
 create or replace function educa_chat.with_name(variant bytea, name text) returns bytea language sql immutable
 return convert_to(replace(convert_from(variant, 'utf8'), '"\u0000"', to_json(name)::text), 'utf8');
 
--- A variant without its field `user`, in which the name was left open.
+-- Removes the field `user` from a variant that leaves the name open.
 create or replace function educa_chat.without_name(variant bytea) returns bytea language sql immutable
 return convert_to(replace(convert_from(variant, 'utf8'), '"user":"\u0000",', ''), 'utf8');
 
--- Whether an event about `message` could show who wrote an anonymous message: this one, the one that it replies to, or
--- the one that began the thread.
+-- Returns whether an event about `message` could reveal the author of an anonymous message: of `message` itself, of the
+-- one that it replies to, or of the first one in the thread.
 create or replace function educa_chat.concerns_anonymous(message educa_chat.message) returns boolean language sql stable
 return exists (
     select from educa_chat.message m
@@ -31,7 +31,7 @@ return exists (
         and m.pseudonym is not null
 );
 
--- What stays of a message that was deleted, under the name that its author has for who sees it.
+-- Returns what remains of a deleted message, under the name by which the audience knows its author.
 create or replace function educa_chat.tombstone(seq bigint, at timestamptz, message educa_chat.message, pseudonym text) returns bytea
 language sql stable
 return educa_chat.lead(seq, at) || convert_to(

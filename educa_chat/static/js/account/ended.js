@@ -20,7 +20,7 @@ export function showUnsent(log, { storageKey, label, signInUrl }) {
   show();
   log.append(unsent);
   storage.onChangedElsewhere(show);
-  // There is no session left to end, but the form still removes what this browser keeps.
+  // The session has ended already, but the form also removes what this browser has stored.
   const form = /** @type {HTMLFormElement} */ (byId('sign-out'));
   form.method = 'get';
   form.action = signInUrl;

@@ -1,4 +1,4 @@
-/** Marks: what a message is, or is no longer. Pinned, a question, an answer, endorsed by an instructor. */
+/** Marks of messages: pinned, question, answer, endorsed by an instructor. */
 
 import { PIN } from '../icons.js';
 

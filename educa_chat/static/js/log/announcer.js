@@ -5,7 +5,7 @@ import { plural, text } from '../strings.js';
 const MAX_AT_ONCE = 3;
 const DELAY_MS = 400;
 
-/** Lets screen readers read new messages, in a live region: what is added to the log itself may be history. */
+/** Announces new messages to screen readers in a separate live region, because rows added to the log may be history. */
 export class Announcer {
   #region = byId('announcer');
   /** @type {ShownMessage[]} */

@@ -8,7 +8,7 @@ export class LogTop {
   #retry = byId('older-retry');
   #observer;
 
-  /** The element that is always the first of the log. */
+  /** The first element of the log. */
   element = /** @type {HTMLElement} */ (this.#log.querySelector('.log-top'));
 
   /** @param {() => void} onNear  the reader nears the oldest message */

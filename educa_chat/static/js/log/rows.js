@@ -107,7 +107,7 @@ export class Rows {
   }
 
   /**
-   * Gives a row what follows from the row before it: the heading of a day, and whether it needs a name.
+   * Updates what depends on the row before it: the heading of a day, and whether the author's name is shown.
    *
    * @param {Row | undefined} row
    */

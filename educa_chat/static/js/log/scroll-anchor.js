@@ -103,7 +103,7 @@ export class ScrollAnchor {
     if (this.#kept?.element === element) this.#kept.element = other;
   }
 
-  /** The messages that were read are gone, and those that are there now are not the newest. */
+  /** Forgets the anchor: the log now shows other messages, which aren't the newest. */
   leave() {
     this.#atBottom = false;
     this.#kept = null;
@@ -154,11 +154,11 @@ export class ScrollAnchor {
   }
 
   #scrolled() {
-    // The changes of this frame have moved the messages, and the anchor says where they belong.
+    // The changes of this frame have moved the messages. The anchor will be restored.
     if (!this.#frame) this.look();
   }
 
-  /** A reader who has just scrolled up must not be taken down again, even if the event has not come yet. */
+  /** Notices that the reader has just scrolled up, before the event arrives, so that they aren't taken down again. */
   #followReader() {
     if (this.#atBottom && this.#log.scrollTop < this.#lastTop) this.#scrolled();
   }

@@ -6,7 +6,7 @@
 /** With more rows than this, all but TRIM_TO_ROWS are removed. */
 export const MAX_ROWS = 250;
 export const TRIM_TO_ROWS = 200;
-/** How far before an end of the log more is loaded, and how far from the reader a row is at least that is removed. */
+/** More is loaded when the reader comes this near to an end of the log. Rows within this distance are never removed. */
 export const PREFETCH_PX = 1200;
 /** Selected text stays on the page, up to this many rows. */
 export const MAX_ROWS_WITH_SELECTION = 1000;

@@ -19,11 +19,11 @@ export class Completion {
   #told = el('span', 'unseen');
   /** @type {Member[]} */
   #choices = [];
-  /** The one that Enter takes; -1: none. */
+  /** The index of the member that Enter inserts; -1 for none. */
   #active = -1;
   /** @type {{start: number, name: string} | null} what is being written, and where it begins */
   #written = null;
-  /** Where a name begins for which the reader wants no list. */
+  /** Where the name begins for which the reader has closed the list. */
   #refusedAt = -1;
   /** @type {AbortController | undefined} */
   #asked;
@@ -75,7 +75,7 @@ export class Completion {
       if (!written) this.#refusedAt = -1;
       return this.#show([]);
     }
-    // Those on offer who still match; the server knows whether others match, too.
+    // Show the members who still match. The server knows whether others match too.
     this.#show(this.#choices.filter((choice) => isMeant(choice, written.name)));
     this.#timer = setTimeout(() => this.#ask(written.name), ASK_AFTER);
   }
@@ -140,7 +140,7 @@ export class Completion {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    // An input method that is composing takes the keys.
+    // The keys belong to an input method while it is composing.
     if (this.#list.hidden || event.target !== this.#input || event.isComposing || event.keyCode === 229) return;
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const count = this.#choices.length;
@@ -200,7 +200,7 @@ function optionOf({ user, name, role }, place) {
 }
 
 /**
- * Finds members of a room by what their names begin with.
+ * Finds members of a room by the beginning of their names.
  *
  * @param {number | string} room
  * @param {string} prefix

@@ -1,4 +1,4 @@
-/** Whom a text mentions, and where in it. */
+/** Finds the mentions in a text. */
 
 import { EVERYBODY, LAST_PART, PUNCTUATION, WRITTEN } from './written.js';
 

@@ -5,7 +5,7 @@ import * as storage from '../storage.js';
 import { text } from '../strings.js';
 
 const FRESH = 5 * 60_000;
-/** In this time it becomes known that the reader sees it in another window. */
+/** How long to wait for another window to report that the reader has seen the message there. */
 const TOLD_AFTER = 2000;
 
 /** @typedef {'off' | 'on' | 'quiet' | 'blocked' | 'unsupported'} State */
@@ -102,7 +102,7 @@ export class Notifications {
     return mentions?.includes(this.#user) ? 'mention' : mentionsAll ? 'mention_all' : target ? 'reply' : '';
   }
 
-  /** @param {number} seq  of a message of which nothing is to be told any more */
+  /** @param {number} seq  of a message that needs no notification any more */
   forget(seq) {
     clearTimeout(this.#waiting.get(seq));
     this.#waiting.delete(seq);

@@ -9,7 +9,7 @@ const GATHERED_FOR = 30;
 const AGAIN_AFTER = 10_000;
 
 /**
- * Messages that are spoken of where they need not be shown: what replies reply to, what is pinned. They are asked for when
+ * Messages that others refer to and that may not be in the log: those that were replied to or pinned. They are requested when
  * somebody wants them, those of a moment in one request, and kept as they stand now.
  */
 export class Originals {
@@ -132,7 +132,7 @@ export class Originals {
 }
 
 /**
- * Loads those of these seqs, at most 50, that are messages of a room.
+ * Loads the messages with these seqs, at most 50.
  *
  * @param {number | string} room
  * @param {number[]} seqs

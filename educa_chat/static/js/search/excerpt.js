@@ -1,4 +1,4 @@
-/** Which part of a message the search shows, and which words in it match. */
+/** Chooses the part of a message that the search shows, and finds the words in it that match. */
 
 import { plain } from './plain.js';
 
@@ -53,7 +53,7 @@ export function excerptAround(text, query) {
 }
 
 /**
- * Two words are taken for the same if they begin alike, because the server compares stems, which a browser doesn't know.
+ * Two words count as the same if they begin alike, because the server compares stems, which a browser doesn't know.
  *
  * @param {string} one
  * @param {string} other

@@ -10,7 +10,7 @@ import { locale, plural, text } from '../strings.js';
 
 const TYPING_PAUSE_MS = 250;
 
-/** The search in the room: what is asked for, what was found, and the way to each of them. */
+/** The search in the room: the field, the results, and the links to them. */
 export class Search {
   #button = byId('search-button');
   #form = byId('search');
@@ -101,7 +101,7 @@ export class Search {
     this.#next = setTimeout(() => this.#find(), TYPING_PAUSE_MS);
   }
 
-  /** An answer that is still to come would be too late. */
+  /** Ignores an answer that hasn't arrived yet. */
   #cancel() {
     clearTimeout(this.#next);
     this.#asked?.abort();
@@ -180,7 +180,7 @@ export class Search {
   #choose(target) {
     const button = buttonOf(target);
     if (!button) return;
-    // Closed first, for what is to have the focus must be seen.
+    // Close first, because only a visible element can get the focus.
     this.#close();
     this.#onChoice(Number(button.dataset.seq));
   }

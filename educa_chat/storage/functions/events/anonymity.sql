@@ -1,4 +1,4 @@
--- Students may write anonymously to each other, or no longer.
+-- Allows or forbids messages that are anonymous to other students.
 
 insert into educa_chat.kind (number, name, is_system_message) values (14, 'anonymity', true) on conflict do nothing;
 

@@ -1,4 +1,4 @@
--- A reply is marked as an answer to the message that it replies to, or no longer.
+-- Marks or unmarks a reply as an answer to the message that it replies to.
 
 insert into educa_chat.kind (number, name, is_system_message) values (6, 'answered', false) on conflict do nothing;
 
@@ -22,7 +22,7 @@ begin
     if change.outcome <> 'ok' then
         return;
     end if;
-    -- The author of another message marks an answer, so the mark names nobody.
+    -- The mark would reveal the author of the question, so it names nobody.
     change := educa_chat.conceal(change, as_author => false);
     update educa_chat.message m set answered = is_on
     where m.course = (change.entry).course and m.seq = (change.entry).target and m.answered <> is_on;

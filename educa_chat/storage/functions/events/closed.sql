@@ -1,4 +1,4 @@
--- Only instructors may write, or everybody again.
+-- Restricts a room to announcements of instructors, or opens it again.
 
 insert into educa_chat.kind (number, name, is_system_message) values (9, 'closed', true) on conflict do nothing;
 

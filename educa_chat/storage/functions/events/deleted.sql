@@ -1,4 +1,4 @@
--- A message is removed, with its text in the log.
+-- Deletes a message, and its text from the log.
 
 insert into educa_chat.kind (number, name, is_system_message) values (3, 'deleted', false) on conflict do nothing;
 
@@ -27,7 +27,7 @@ begin
     delete from educa_chat.reaction r where r.course = (change.entry).course and r.seq = (change.entry).target;
     update educa_chat.report r set settled_by = change.seq
     where r.course = (change.entry).course and r.seq = (change.entry).target and r.settled_by is null;
-    -- The text is gone from the log too, with that of the edits; their seqs stay.
+    -- Remove the text from the log too, also that of the edits. Their seqs stay.
     update educa_chat.event e set basic = null,
         student = educa_chat.tombstone(e.seq, e.at, change.message, (change.message).pseudonym),
         instructor = case when (change.message).pseudonym is not null

@@ -1,4 +1,4 @@
--- A message gets another text, by its author and within a day.
+-- Changes the text of a message. Only its author can do this, for a day.
 
 insert into educa_chat.kind (number, name, is_system_message) values (2, 'edited', false) on conflict do nothing;
 

@@ -1,4 +1,4 @@
--- An instructor endorses a message, or no longer.
+-- Endorses a message, or removes the endorsement.
 
 insert into educa_chat.kind (number, name, is_system_message) values (11, 'endorsed', false) on conflict do nothing;
 

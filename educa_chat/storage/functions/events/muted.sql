@@ -1,4 +1,4 @@
--- A student may not write for a while, or may write again.
+-- Mutes or unmutes a student.
 
 insert into educa_chat.kind (number, name, is_system_message) values (7, 'muted', true) on conflict do nothing;
 
@@ -7,7 +7,7 @@ language plpgsql volatile as $$
 declare
     person integer;
 begin
-    -- The argument: {"user": username, "until": timestamp, or null to lift the mute}.
+    -- The argument: {"user": username, "until": timestamp, or null to unmute}.
     change.outcome := coalesce(educa_chat.refuse_students(change), 'ok');
     if change.outcome <> 'ok' then
         return;

@@ -1,4 +1,4 @@
--- A message is pinned to the room, or no longer.
+-- Pins or unpins a message.
 
 insert into educa_chat.kind (number, name, is_system_message) values (5, 'pinned', false) on conflict do nothing;
 

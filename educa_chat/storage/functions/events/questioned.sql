@@ -1,4 +1,4 @@
--- A message is marked as a question, or no longer.
+-- Marks or unmarks a message as a question.
 
 insert into educa_chat.kind (number, name, is_system_message) values (10, 'questioned', false) on conflict do nothing;
 

@@ -1,4 +1,4 @@
--- Somebody reacts to a message with an emoji, or takes that back.
+-- Adds a user's reaction to a message, or removes it.
 
 insert into educa_chat.kind (number, name, is_system_message) values (4, 'reaction', false) on conflict do nothing;
 
@@ -23,8 +23,8 @@ begin
     if change.outcome <> 'ok' then
         return;
     end if;
-    -- Reactions are counted by name. If only authors had a pseudonym here, every name would show who did not write the
-    -- message. So students have one each, and instructors only on their own anonymous message.
+    -- Reactions name the users. If only the author had a pseudonym here, each name would rule out one author. So every
+    -- student has one, and an instructor only on their own anonymous message.
     if educa_chat.concerns_anonymous(change.message) then
         if not (change.entry).by_instructor or (change.message).author = (change.entry).actor then
             pseudonym := educa_chat.pseudonym(

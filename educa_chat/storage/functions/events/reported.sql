@@ -1,4 +1,4 @@
--- Somebody reports a message to the instructors.
+-- Reports a message to the instructors.
 
 insert into educa_chat.kind (number, name, is_system_message) values (12, 'reported', false) on conflict do nothing;
 

@@ -1,11 +1,11 @@
--- The open reports of a message are settled.
+-- Dismisses the open reports of a message.
 
 insert into educa_chat.kind (number, name, is_system_message) values (13, 'settled', false) on conflict do nothing;
 
 create or replace function educa_chat.apply_settled(inout change educa_chat.change)
 language plpgsql volatile as $$
 begin
-    -- A message that is deleted meanwhile keeps its reports until then.
+    -- The message may have been deleted meanwhile: reports that came later are still open.
     change.outcome := coalesce(
         educa_chat.refuse_students(change),
         case when (change.message).seq is null then 'no_such_message' end,

@@ -1,4 +1,4 @@
--- Students may send one message every so many seconds; 0: slow mode is off.
+-- Sets how many seconds a student must wait between two messages; 0 turns slow mode off.
 
 insert into educa_chat.kind (number, name, is_system_message) values (8, 'slowed', true) on conflict do nothing;
 
