@@ -179,7 +179,7 @@ def _build_parser() -> _Parser:
         action="store_true",
         help="add triggers to the learning platform's tables, so that leaving a course closes connections at once",
     )
-    command(
+    check = command(
         commands,
         "check",
         _check,
@@ -310,8 +310,8 @@ def _build_parser() -> _Parser:
         added.add_argument("course", help=_COURSE_HELP)
     rename_course.add_argument("title")
     owner.add_argument("username")
-    for added in (list_users, list_courses, roster):
-        added.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    for added in (list_users, list_courses, roster, check):
+        added.add_argument("--json", action="store_true", help="print JSON instead of text")
     lti = group("lti", "connect a stand-alone chat to learning platforms with LTI 1.3")
     add_lti_commands(
         lambda name, work, summary, examples: command(lti, name, _on_own_database(work), summary, examples), _print_list
@@ -427,17 +427,20 @@ def _migrate(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check(settings: Settings, _: argparse.Namespace) -> int:
+def _check(settings: Settings, arguments: argparse.Namespace) -> int:
     from educa_chat.check import check
 
-    async def run() -> bool:
-        all_ok = True
+    async def run() -> int:
+        outcomes: list[dict[str, object]] = []
         async for part, is_ok, details in check(settings):
-            print(f"{'ok  ' if is_ok else 'FAIL'} {part}: {details}")
-            all_ok = all_ok and is_ok
-        return all_ok
+            outcomes.append({"part": part, "ok": is_ok, "details": details})
+            if not arguments.json:
+                print(f"{'ok  ' if is_ok else 'FAIL'} {part}: {details}")
+        if arguments.json:
+            _print_list(outcomes, as_json=True)
+        return 0 if all(outcome["ok"] for outcome in outcomes) else 1
 
-    return 0 if asyncio.run(run()) else 1
+    return asyncio.run(run())
 
 
 def _on_own_database(

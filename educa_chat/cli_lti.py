@@ -60,7 +60,7 @@ def add_lti_commands(
             help="another site of the platform, which embeds the chat or has the rosters; may be repeated",
         )
     listing = command("list", list_platforms, "list the platforms", "educa-chat lti list --json")
-    listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    listing.add_argument("--json", action="store_true", help="print JSON instead of text")
     remove = command(
         "remove",
         _remove,

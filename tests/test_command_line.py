@@ -257,6 +257,9 @@ async def test_check_proves_each_part_and_says_what_fails(postgres: Postgres) ->
     assert code == 0, output
     assert [line.split()[0] for line in output.splitlines()] == ["ok"] * 6
     assert "enrolments: triggers report changes at once" in output
+    code, output = await run(url, "check", "--json")
+    assert code == 0, output
+    assert [outcome["ok"] for outcome in json.loads(output)] == [True] * 6
     empty = await postgres.create_database()
     code, output = await run(
         empty,
