@@ -23,9 +23,9 @@ async def test_the_panel_lists_all_members_with_roles_finds_them_and_marks_who_i
     profe = await desk.sit_down("profe", viewport={"width": 360, "height": 740})
     asked: list[str] = []
     profe.on("request", lambda request: asked.append(request.url) if "/roster" in request.url else None)
-    await profe.click("#people-button")
+    await expect(profe.locator("#people-button")).to_be_visible()
     assert not asked, "the list is loaded on demand"
-    await profe.get_by_role("button", name="All members").click()
+    await profe.click("#people-button")
     members = profe.get_by_role("list", name="Members").get_by_role("listitem")
     await expect(members).to_have_count(100)
     await expect(members.first).to_contain_text("Clara Benítez")
@@ -35,6 +35,10 @@ async def test_the_panel_lists_all_members_with_roles_finds_them_and_marks_who_i
     assert await barriers(profe, axe) == []
 
     ana = await desk.sit_down("ana")
+    await ana.click("#people-button")
+    await ana.get_by_role("button", name="All members").click()
+    await expect(ana.get_by_role("searchbox", name="Search members")).to_be_focused()
+    await expect(ana.get_by_role("list", name="Members").get_by_role("listitem")).to_have_count(100)
     found = members.filter(has_text="Ana Morales")
     await expect(found.get_by_text("Online")).to_be_visible()
     await ana.close()

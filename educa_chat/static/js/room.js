@@ -338,7 +338,7 @@ function connectButtons() {
 
   const membersButton = byId('members-button');
   members.prefetchFor(membersButton);
-  membersButton.addEventListener('click', () => members.open(() => {}));
+  membersButton.addEventListener('click', () => members.open((opened) => opened.focus()));
 
   const field = /** @type {HTMLTextAreaElement} */ (byId('chat-message-input'));
   field.addEventListener('input', () => {
@@ -350,6 +350,8 @@ function connectButtons() {
     byId('class-bar').addEventListener('toggle', () => classPanel.open(() => {}));
   }
   if (reader.role !== 'student') {
+    members.prefetchFor(byId('people-button'));
+    byId('people').addEventListener('toggle', () => members.open(() => {}), { once: true });
     muted.prefetchFor(byId('moderation-button'));
     byId('moderation').addEventListener('toggle', () => muted.open((opened) => opened.load()));
   }

@@ -54,8 +54,11 @@ export class Members {
     const section = byId('members');
     section.append(this.#search, this.#told, this.#list, this.#more);
     section.hidden = false;
-    this.#search.focus();
     this.#load(1);
+  }
+
+  focus() {
+    this.#search.focus();
   }
 
   /** @param {Frame} presence  which names nobody in a large room, and to students where they are concealed */
