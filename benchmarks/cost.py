@@ -82,7 +82,7 @@ FIGURES: Mapping[str, tuple[Callable[[Measured], float], Callable[[float], str]]
     "server, µs a message": (lambda one: one.server_s_per_message * 1e6, rate),
     "Postgres, µs a message": (lambda one: one.postgres_s_per_message * 1e6, rate),
     "both, µs a message": (lambda one: one.s_per_message * 1e6, rate),
-    "bytes a frame": (lambda one: one.run.bytes / one.run.deliveries, rate),
+    "bytes a frame": (lambda one: one.run.bytes / max(1, one.run.deliveries), rate),
     "WAL, bytes a message": (lambda one: one.wal_bytes / one.run.all_messages, rate),
     "tables, bytes a message": (lambda one: one.table_bytes / one.run.all_messages, rate),
 }
