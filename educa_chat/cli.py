@@ -249,6 +249,14 @@ def _build_parser() -> _Parser:
         "change a user's name; their username and messages stay",
         "educa-chat user rename ana --first-name Ana --last-name Morales",
     )
+    export = command(
+        user,
+        "export",
+        _on_database(_export_user),
+        "print everything that is stored about a user, as JSON",
+        "educa-chat user export ana > ana.json",
+    )
+    export.add_argument("username")
     rename.add_argument("--first-name", required=True)
     rename.add_argument("--last-name", default="")
     link = command(
@@ -497,7 +505,7 @@ async def _add_user(database: Database, settings: Settings, arguments: argparse.
     user_id = await add_user(
         database,
         arguments.username,
-        _ask_password(settings, arguments.username),
+        _ask_password(settings, arguments.username, *arguments.first_name.split(), *arguments.last_name.split()),
         first_name=arguments.first_name,
         last_name=arguments.last_name,
         is_superuser=arguments.superuser,
@@ -517,6 +525,12 @@ async def _link_user(database: Database, settings: Settings, arguments: argparse
 
     site_url = settings.server.site_url
     print(link_url(site_url, await make_link(database, arguments.username)))
+
+
+async def _export_user(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.user_export import export_user
+
+    print(msgspec.json.format(msgspec.json.encode(await export_user(database, arguments.username))).decode())
 
 
 async def _deactivate(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
@@ -720,10 +734,10 @@ async def _unenrol(database: Database, _: Settings, arguments: argparse.Namespac
     print(f"removed {arguments.username} from course {arguments.course}")
 
 
-def _ask_password(settings: Settings, username: str) -> str:
+def _ask_password(settings: Settings, *words: str) -> str:
     """Read a new password from the terminal or the first line of standard input. Return its hash.
 
-    Raises PasswordRefused.
+    `words` are the username and the words of the name. Raises PasswordRefused.
     """
     from educa_chat.demo import PASSWORD
     from educa_chat.people.passwords import make_password
@@ -731,7 +745,7 @@ def _ask_password(settings: Settings, username: str) -> str:
     password = _typed_password() if sys.stdin.isatty() else _first_line()
     if settings.server.mode == "production" and password == PASSWORD:
         raise PasswordRefused("this is the public password of the demo data; choose another one")
-    return make_password(password, username)
+    return make_password(password, *words)
 
 
 def _typed_password() -> str:

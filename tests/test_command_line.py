@@ -213,6 +213,31 @@ async def test_a_file_of_people_is_imported_and_they_sign_in_with_their_links(
     assert "No such file" in (await run(url, "import", str(tmp_path / "none.csv")))[1]
 
 
+async def test_everything_about_a_user_is_exported_and_nothing_about_others(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    async with open_node(url) as node, Person(node.url, "ana") as ana, Person(node.url, "luis") as luis:
+        mine, others = await ana.enter(), await luis.enter()
+        await mine.say("from ana", "1")
+        seq = (await mine.receive_until("ack", id="1"))["seq"]
+        await mine.send({"type": "edit", "id": "2", "target": seq, "message": "from ana, edited"})
+        await mine.send({"type": "react", "id": "3", "target": seq, "emoji": "🎉", "on": True})
+        await mine.receive_until("ack", id="3")
+        await others.say("from luis", "4")
+        await others.receive_until("ack", id="4")
+        code, output = await run(url, "user", "export", "ANA")
+    assert code == 0
+    exported = json.loads(output)
+    assert (exported["account"]["username"], exported["account"]["first_name"]) == ("ana", "Ana")
+    assert [message["message"] for message in exported["messages"]] == ["from ana, edited"]
+    assert [message["message"] for message in exported["earlier_texts"]] == ["from ana"]
+    assert [reaction["emoji"] for reaction in exported["reactions"]] == ["🎉"]
+    assert len(exported["sessions"]) == 1
+    assert exported["courses"][0]["role"] == "student"
+    assert "luis" not in output
+    assert "pbkdf2" not in output
+    assert (await run(url, "user", "export", "nobody"))[0] == 1
+
+
 async def test_a_title_of_several_courses_is_refused_with_their_ids(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     added = (await run(url, "course", "add", "Álgebra lineal", "--owner", "profe"))[1].strip()

@@ -104,7 +104,7 @@ def test_common_passwords_are_refused_in_any_case_and_with_any_year(password: st
 def test_the_user_name_and_the_name_of_the_chat_are_refused_with_digits_and_dashes_too(
     username: str, password: str
 ) -> None:
-    with pytest.raises(PasswordRefused, match="the user name or of the name of this chat"):
+    with pytest.raises(PasswordRefused, match="the user name, the name, or the name of this chat"):
         require_strong(password, username)
 
 
@@ -134,3 +134,10 @@ def test_no_weak_password_is_ever_hashed(password: str) -> None:
 def test_the_password_of_the_demo_data_may_be_that_of_its_people() -> None:
     for username in PEOPLE:
         require_strong(DEMO_PASSWORD, username)
+
+
+@pytest.mark.parametrize("password", ["Núñez2026!!", "zoenunez123", "Zoë-Núñez-1"])
+def test_a_password_that_consists_of_the_name_is_refused(password: str) -> None:
+    with pytest.raises(PasswordRefused):
+        require_strong(password, "z", "Zoë", "Núñez")
+    require_strong(f"{password} and a tree", "z", "Zoë", "Núñez")

@@ -82,7 +82,9 @@ class AccountPage:
             is_failure = await self._accounts.authenticate(visitor.username, form.get("old", "")) != visitor.user_id
             if is_failure:
                 return "old_password"
-            stored = await self._accounts.passwords.make(form.get("password", ""), visitor.username)
+            stored = await self._accounts.passwords.make(
+                form.get("password", ""), visitor.username, *visitor.name.split()
+            )
         except PasswordRefused as refusal:
             return refusal.reason
         except SignInBusy:

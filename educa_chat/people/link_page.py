@@ -47,7 +47,7 @@ class LinkPage:
         if not await is_own_form(request):
             return await _page(request, token, user, failure="form_expired", status=403)
         try:
-            stored = await self._accounts.passwords.make(password, user.username)
+            stored = await self._accounts.passwords.make(password, user.username, *user.name.split())
         except PasswordRefused as refusal:
             return await _page(request, token, user, failure=refusal.reason)
         except SignInBusy:

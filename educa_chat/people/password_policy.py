@@ -15,8 +15,10 @@ _DISTINCT_CHARACTERS = 4
 _SERVICE_WORDS = ("educa", "chat")
 
 
-def require_strong(password: str, username: str) -> None:
-    """Raise PasswordRefused if `password` is too short, or one of the first that an attacker would try for `username`.
+def require_strong(password: str, *words: str) -> None:
+    """Raise PasswordRefused if `password` is too short, or one of the first that an attacker would try.
+
+    `words` are what an attacker knows of the user: the username, and the words of the name.
 
     The length is the smaller one of the password as typed and of its compatibility composition (NFKC), so that neither
     a decomposed accent nor a ligature counts more than once. Each run of spaces counts once, and those at the ends not
@@ -32,8 +34,10 @@ def require_strong(password: str, username: str) -> None:
     core = folded.strip("".join(char for char in folded if not char.isalpha()))
     if not _common_passwords().isdisjoint((folded, core)):
         raise PasswordRefused("the password is one of the most common ones", "common")
-    if _consists_of(folded, (username, *_SERVICE_WORDS)):
-        raise PasswordRefused("the password consists of the user name or of the name of this chat", "contextual")
+    if _consists_of(folded, (*words, *_SERVICE_WORDS)):
+        raise PasswordRefused(
+            "the password consists of the user name, the name, or the name of this chat", "contextual"
+        )
 
 
 def _folded(text: str) -> str:

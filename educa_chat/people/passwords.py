@@ -63,14 +63,15 @@ _BCRYPT_ROUNDS = 12 + 4
 _SCRYPT_BLOCKS = _WORK * 2**14 * 8 * 5
 
 
-def make_password(password: str, username: str = "") -> str:
-    """Hash a new `password` of `username` as Django 5.2 does by default: PBKDF2 with SHA-256, a million iterations.
+def make_password(password: str, *words: str) -> str:
+    """Hash a new `password` as Django 5.2 does by default: PBKDF2 with SHA-256, a million iterations.
 
-    Blocks. Raises PasswordRefused for a weak password (see `password_policy`), and for one that `verify_password` would
+    `words` are the username and the words of the name. Blocks. Raises PasswordRefused for a weak password (see
+    `password_policy`), and for one that `verify_password` would
     refuse: it is longer than PASSWORD_BYTES, or has lone surrogates.
     """
     secret = _bytes_of(password)
-    require_strong(password, username)
+    require_strong(password, *words)
     salt = "".join(secrets.choice(_SALT_CHARACTERS) for _ in range(_SALT_LENGTH))
     digest = hashlib.pbkdf2_hmac("sha256", secret, salt.encode(), _ITERATIONS)
     return f"pbkdf2_sha256${_ITERATIONS}${salt}${b64encode(digest).decode()}"
@@ -131,9 +132,9 @@ class PasswordVerifier:
         """
         return await self._run(_verify_levelly, password, stored, kinds)
 
-    async def make(self, password: str, username: str) -> str:
+    async def make(self, password: str, *words: str) -> str:
         """Do `make_password` off the event loop. Raises PasswordRefused and SignInBusy."""
-        return await self._run(make_password, password, username)
+        return await self._run(make_password, password, *words)
 
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if not self._free_slots.acquire(blocking=False):
