@@ -20,10 +20,11 @@ export function timeOf(datetime) {
 
 /**
  * @param {string} datetime
- * @returns {string} with the day, unless that is today
+ * @returns {string} "until" and the time, with the day unless that is today
  */
-export function momentOf(datetime) {
-  return isSameDay(datetime, calendarNow()) ? timeOf(datetime) : momentFormat.format(new Date(datetime));
+export function untilOf(datetime) {
+  if (isSameDay(datetime, calendarNow())) return text('day.until_time', { time: timeOf(datetime) });
+  return text('day.until_date', { date: momentFormat.format(new Date(datetime)) });
 }
 
 /** @param {number} seconds */

@@ -1,5 +1,5 @@
 import { serverNow } from './clock.js';
-import { momentOf } from './dates.js';
+import { untilOf } from './dates.js';
 import { text } from './strings.js';
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -56,7 +56,7 @@ export class RoomRules {
   get reason() {
     if (this.isArchived) return text('rule.archived');
     if (this.isInstructor) return '';
-    if (this.#isMuted) return text('rule.muted_you', { time: momentOf(this.mutedUntil ?? '') });
+    if (this.#isMuted) return text('rule.muted_you', { until: untilOf(this.mutedUntil ?? '') });
     return this.isClosed ? text('rule.closed') : '';
   }
 

@@ -1,6 +1,6 @@
 import { serverNow } from '../clock.js';
 import { buttonEl, byId, el } from '../dom.js';
-import { momentOf } from '../dates.js';
+import { untilOf } from '../dates.js';
 import { load as loadJson } from '../history.js';
 import { text } from '../strings.js';
 
@@ -59,7 +59,7 @@ export class Muted {
   #itemOf({ user, name, until }) {
     const item = el('li');
     const who = el('span');
-    who.append(el('bdi', '', name), ' ', el('small', '', text('class.until', { time: momentOf(until) })));
+    who.append(el('bdi', '', name), ' ', el('small', '', untilOf(until)));
     const lift = buttonEl('quiet', text('class.lift'));
     lift.ariaLabel = text('class.lift_of', { name });
     lift.addEventListener('click', () => this.#onLift(user));

@@ -1,6 +1,6 @@
 /** The rules of a room: who may write, how often, and whether anonymously. */
 
-import { durationOf, momentOf } from '../dates.js';
+import { durationOf, untilOf } from '../dates.js';
 import { byId } from '../dom.js';
 import { ask, dialogById } from '../popover.js';
 import { text } from '../strings.js';
@@ -29,9 +29,9 @@ export const KINDS = [
     name: 'muted',
     commandName: 'mute',
     systemMessage: ({ target_user: student, until }, { user, nameOf }) => {
-      const time = until ? momentOf(until) : '';
-      if (student === user) return text(time ? 'rule.muted_you' : 'rule.unmuted_you', { time });
-      return text(time ? 'rule.muted' : 'rule.unmuted', { name: nameOf(student), time });
+      const time = until ? untilOf(until) : '';
+      if (student === user) return text(time ? 'rule.muted_you' : 'rule.unmuted_you', { until: time });
+      return text(time ? 'rule.muted' : 'rule.unmuted', { name: nameOf(student), until: time });
     },
     receive: ({ target_user: student, until }, { user, rules, muted }) => {
       if (student === user) rules.change({ mutedUntil: until });
