@@ -41,6 +41,7 @@ PAGES = {
     "/chat/api/rooms/{}/search?q=x": MEMBERS,
     "/chat/api/rooms/{}/members": MEMBERS,
     "/chat/api/rooms/{}/roster": MEMBERS,
+    "/chat/api/rooms/{}/unanswered": MEMBERS,
     "/chat/api/rooms/{}/muted": STAFF,
     "/chat/api/rooms/{}/reports": STAFF,
     "/admin/people/": SUPERUSERS,
