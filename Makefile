@@ -36,7 +36,7 @@ run: install
 TESTS ?=
 WORKERS ?= $(if $(TESTS),0,6)
 # Without bytecode, each process would compile all modules again, also where the environment forbids to write it.
-test: $(VENV)/installed-for-tests build/axe.min.js build/openid/installed
+test: $(VENV)/installed-for-tests build/axe.min.js build/openid/installed build/open-edx/installed
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # axe checks the accessibility of the pages.
@@ -45,6 +45,13 @@ build/axe.min.js:
 	@if command -v npm >/dev/null; then npm pack --silent --pack-destination $(@D) axe-core@4 >/dev/null \
 	&& tar -xzf $(@D)/axe-core-*.tgz -C $(@D) --strip-components 1 package/axe.min.js; \
 	else echo "SKIPPED: the accessibility checks, because npm is not installed"; fi
+
+# A platform of the tests runs Open edX's code, whose requirements are not ours.
+build/open-edx/installed: tests/open_edx/requirements.txt
+	mkdir -p $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 # A real OpenID provider, which the chat signs users in with.
 build/openid/installed: tests/openid/package.json

@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from html import escape
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from aiohttp import web
 
@@ -35,6 +36,10 @@ class FakePlatform:
         self.configuration: dict[str, Any] = {}
         self.registered: list[tuple[str | None, Any]] = []
         self.key_fetches = 0
+        self.tool = ""
+        """The address of the tool that the pages of the platform lead to."""
+        self.users: dict[str, dict[str, Any]] = {"17": {}}
+        """The claims of the users of these pages, by their login hints."""
 
     @property
     def issuer(self) -> str:
@@ -46,6 +51,10 @@ class FakePlatform:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         match request.path:
+            case "/course":
+                return web.Response(text=self.course_page(request), content_type="text/html")
+            case "/auth":
+                return web.Response(text=self.auth_page(request.query), content_type="text/html")
             case "/keys":
                 self.key_fetches += 1
                 return web.json_response(self.signer.public())
@@ -110,6 +119,38 @@ class FakePlatform:
             },
         )
         return {name: value for name, value in (claims | changes).items() if value is not None}
+
+    def course_page(self, request: web.Request) -> str:
+        """A page of the platform with the tool in an iframe. With `?storage`, it keeps values for the tool."""
+        login = {
+            "iss": self.issuer,
+            "login_hint": request.query.get("user", "17"),
+            "target_link_uri": f"{self.tool}/lti/launch",
+            "lti_message_hint": "hint",
+            "client_id": CLIENT_ID,
+            "lti_deployment_id": DEPLOYMENT,
+        }
+        if "storage" in request.query:
+            login["lti_storage_target"] = "_parent"
+        address = escape(f"{self.tool}/lti/login?{urlencode(login)}")
+        return f"""<!doctype html><title>Course</title><script>
+          const kept = new Map(), log = [];
+          addEventListener('message', ({{ data, source, origin }}) => {{
+            log.push(data);
+            if (!{int("storage" in request.query)} || !data.subject?.startsWith('lti.') || !data.key) return;
+            if (data.subject === 'lti.put_data') kept.set(data.key, data.value);
+            source.postMessage({{ ...data, subject: data.subject + '.response', value: kept.get(data.key) }}, origin);
+          }});
+          </script><iframe src="{address}" width="1000" height="700"></iframe>"""
+
+    def auth_page(self, query: Mapping[str, str]) -> str:
+        """The answer to an authentication request: a form that posts itself to the tool."""
+        assert query["redirect_uri"] == f"{self.tool}/lti/launch"
+        token = self.signer.sign(self.claims(query["nonce"], self.tool, **self.users[query["login_hint"]]))
+        return f"""<!doctype html><form method="post" action="{escape(query["redirect_uri"])}">
+          <input name="id_token" value="{token}"><input name="state" value="{escape(query["state"])}">
+          <input name="lti_storage_target" value="_parent"></form>
+          <script>document.forms[0].submit()</script>"""
 
     async def register(self, database: Database, *, deployments: tuple[str, ...] = (DEPLOYMENT,), **others: Any) -> int:
         """Add this platform to the chat; its id."""

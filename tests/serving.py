@@ -8,7 +8,7 @@ import re
 import ssl
 import uuid
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple, Self
 
@@ -52,9 +52,15 @@ class Server:
 
 
 @asynccontextmanager
-async def open_server(settings: Settings) -> AsyncIterator[Server]:
-    """Serve in this process, on a free port."""
+async def open_server(
+    settings: Settings,
+    *,
+    on_response: Callable[[web.Request, web.StreamResponse], Awaitable[None]] | None = None,
+) -> AsyncIterator[Server]:
+    """Serve in this process, on a free port. `on_response` may change the headers of each answer."""
     app = build_app(settings)
+    if on_response is not None:
+        app.on_response_prepare.append(on_response)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     try:
         await runner.setup()

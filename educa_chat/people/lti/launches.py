@@ -88,7 +88,7 @@ class Launches:
             response = render_anonymous(
                 request,
                 "lti_login.html",
-                form=dict(form),
+                login_url=f"/lti/login?{urlencode(form)}",
                 data={
                     "url": url,
                     "id": _id(login),

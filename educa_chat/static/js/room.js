@@ -316,7 +316,7 @@ const signals = {
 };
 
 // The page has another address if it was posted to keep a text, and loading it again must not post it again.
-history.replaceState(history.state, '', `/chat/room/${room}/${location.search}${location.hash}`);
+history.replaceState(history.state, '', `${location.pathname.replace(/reload\/$/, '')}${location.search}${location.hash}`);
 if (document.querySelector('[data-room]')) rooms.get();
 connectButtons();
 addEventListener('hashchange', showLinked);

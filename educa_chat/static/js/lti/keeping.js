@@ -1,6 +1,7 @@
 /** What a page in an iframe keeps where the browser drops its cookies: in its own storage, or in the platform's. */
 
-const PREFIX = 'educa-chat:lti:';
+// Not that of storage.js, which looks after everything that has it.
+const PREFIX = 'educa-chat-lti:';
 const PLATFORM_ANSWERS_WITHIN_MS = 2000;
 
 /**
