@@ -14,7 +14,7 @@ Translate = Callable[[str], str]
 def describe_outcome(outcome: Outcome, _: Translate) -> str:
     """Return in a few words what happens about a row."""
     if outcome.refusal is not None:
-        return describe_refusal(outcome.refusal, outcome.earlier_line, _)
+        return _describe_refusal(outcome.refusal, outcome, _)
     roles = {
         Role.STUDENT: _("enrolled in {course} as a student"),
         Role.ASSISTANT: _("enrolled in {course} as an assistant"),
@@ -29,14 +29,13 @@ def describe_outcome(outcome: Outcome, _: Translate) -> str:
     return ", ".join(texts[change] for change in outcome.changes) or _("unchanged")
 
 
-def describe_refusal(refusal: Refusal, earlier_line: int, _: Translate) -> str:
-    """Return why a row is refused."""
+def _describe_refusal(refusal: Refusal, outcome: Outcome, _: Translate) -> str:
     texts = {
         Refusal.USERNAME: _("the username is missing, or has characters other than letters, digits and @.+-_"),
         Refusal.NAME: _("the name is too long, or has characters that can't be seen"),
         Refusal.EMAIL: _("this is no e-mail address"),
         Refusal.ROLE: _("this role is unknown: write student, assistant or teacher"),
-        Refusal.COURSE: _("no course has this id, title or short name, or several have it"),
+        Refusal.COURSE: _("there is no course “{course}”, or there are several"),
         Refusal.OTHER_COURSE: _("this is another course"),
         Refusal.TWICE: _("line {line} has the same person"),
         Refusal.CONTRADICTION: _("line {line} has another name or e-mail address for this person"),
@@ -47,7 +46,7 @@ def describe_refusal(refusal: Refusal, earlier_line: int, _: Translate) -> str:
         Refusal.OWNER: _("the owner of a course teaches it"),
         Refusal.TEACHER: _("only an administrator can add teachers or change their role"),
     }
-    return texts[refusal].format(line=earlier_line)
+    return texts[refusal].format(line=outcome.earlier_line, course=outcome.course)
 
 
 def describe_file(refusal: RosterFileRefused, _: Translate) -> str:

@@ -73,7 +73,7 @@ class Outcome:
     changes: tuple[Change, ...] = ()
     """Nothing changes if it is empty and there is no refusal."""
     course: str = ""
-    """The title of the course that the changes are about, if there is one."""
+    """The title of the course that the changes are about, or how the file calls a course that is not found."""
     role: Role | None = None
     """The new role in the course."""
     refusal: Refusal | None = None
@@ -93,6 +93,11 @@ class Import:
     def count(self, change: Change) -> int:
         """Return how many rows have this change."""
         return sum(change in outcome.changes for outcome in self.outcomes)
+
+    @property
+    def changes_something(self) -> bool:
+        """Whether any row changes anything."""
+        return any(outcome.changes for outcome in self.outcomes)
 
     @property
     def refused(self) -> list[Outcome]:
@@ -302,7 +307,7 @@ def _plan_row(
         return refuse(Refusal.ROLE)
     course = known.courses.get(row.course) if row.course else terms.course
     if (row.course and course is None) or (course is not None and course not in known.titles):
-        return refuse(Refusal.COURSE)
+        return Outcome(row.line, *shown, refusal=Refusal.COURSE, course=row.course[:150])
     if terms.by_teacher and course != terms.course:
         return refuse(Refusal.OTHER_COURSE)
 
