@@ -146,7 +146,7 @@ def tls_port(certificate: tuple[Path, Path], tmp_path: Path) -> Iterator[int]:
 
 
 async def test_a_bus_over_tls_carries_when_it_knows_the_authority_and_stays_silent_else(
-    tls_port: int, certificate: tuple[Path, Path]
+    tls_port: int, patient_redis: None, certificate: tuple[Path, Path]
 ) -> None:
     url = f"rediss://127.0.0.1:{tls_port}"
     async with open_bus(f"{url}?ssl_ca_certs={certificate[0]}", PREFIX) as bus, bus.subscribe("room") as payloads:
