@@ -47,11 +47,17 @@ export class Names {
    */
   of(user) {
     const name = this.#names.get(user);
-    if (name === undefined) {
-      this.#nameless.add(user);
-      this.#want(user);
-    }
+    if (name === undefined) this.#nameless.add(user);
     return name ?? user;
+  }
+
+  /**
+   * @param {string} user  whom a message mentions
+   * @returns {string} the same as `of`; a name that is not known is loaded
+   */
+  ofMentioned(user) {
+    if (!this.#names.has(user)) this.#want(user);
+    return this.of(user);
   }
 
   /** @param {string} user */

@@ -70,6 +70,7 @@ const originals = new Part({
 const log = new LogView({
   user,
   nameOf: (one) => names.of(one),
+  nameOfMentioned: (one) => names.ofMentioned(one),
   textOf: (event) => kindOf(event)?.systemMessage?.(event, { user, nameOf: (one) => names.of(one) }) ?? '',
   isReported: (seq) => reports.opened?.has(seq) ?? false,
   optimistic: (message) => outgoing.optimistic(message),

@@ -59,6 +59,8 @@ interface ShownMessage extends Message {
 interface MessageContext {
   reader: string;
   nameOf: (user: string) => string;
+  /** the same for those whom it mentions */
+  nameOfMentioned: (user: string) => string;
   /** the message that it replies to, if that is known */
   target?: ShownMessage;
   isAnswered: boolean;
@@ -168,6 +170,7 @@ interface LogCallbacks {
   /** the reader */
   user: string;
   nameOf: (user: string) => string;
+  nameOfMentioned: (user: string) => string;
   /** Returns the text of an event that is shown as a line between the messages. */
   textOf: (event: Frame) => string;
   isReported: (seq: number) => boolean;

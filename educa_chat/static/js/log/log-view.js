@@ -475,7 +475,7 @@ export class LogView {
    * @returns {MessageContext}
    */
   #contextOf({ seq, reply_to: target, answers = 0 }) {
-    const { user, nameOf, optimistic, originals, isReported } = this.#callbacks;
+    const { user, nameOf, nameOfMentioned, optimistic, originals, isReported } = this.#callbacks;
     // `answers` counts the stored ones. Those that are shown may also have pending changes.
     for (const { message } of this.#order.stored) {
       if (message.reply_to === seq) answers += Number(isAnswer(optimistic(message))) - Number(isAnswer(message));
@@ -483,6 +483,7 @@ export class LogView {
     return {
       reader: user,
       nameOf,
+      nameOfMentioned,
       target: target ? this.messageAt(target) ?? originals.of(target) : undefined,
       isReported: isReported(seq),
       isAnswered: answers > 0,

@@ -19,7 +19,7 @@ export function messageElement(message, context) {
   const body = bodyOf(message, context.target);
   if (message.mentions?.length || message.mentions_all) {
     // Only messages with mentions need this module.
-    import('../mentions/marks.js').then(({ markMentions }) => markMentions(body, message, context.reader, context.nameOf), () => {});
+    import('../mentions/marks.js').then(({ markMentions }) => markMentions(body, message, context.reader, context.nameOfMentioned), () => {});
   }
   if (body.querySelector('pre')) {
     import('./code-blocks.js').then(({ addCodeHeads }) => addCodeHeads(element, body, message.message), () => {});
