@@ -20,7 +20,7 @@ from tests.prepared import prepare
 from tests.serving import open_server, quick_hash, settings_for
 
 DOCS = Path(__file__).parents[2] / "docs"
-ROOM: ViewportSize = {"width": 1180, "height": 760}
+ROOM: ViewportSize = {"width": 1180, "height": 900}
 WIDE: ViewportSize = {"width": 820, "height": 600}
 NARROW: ViewportSize = {"width": 400, "height": 560}
 
@@ -117,9 +117,10 @@ async def take_guide(language: str, talk: Talk, postgres: Postgres) -> None:
         luis = await desk.sit_down("luis", locale=talk.locale, viewport=NARROW)
 
         await ana.click("#composer-ask")
-        await say(ana, talk.question)
-        await say(luis, talk.answer)
-        await say(ana, talk.thanks)
+        for author, text in ((ana, talk.question), (luis, talk.answer), (ana, talk.thanks)):
+            await say(author, text)
+            # Text with code is stored later than text without.
+            await profe.locator("#chat .message", has_text=text.replace("`", "")).wait_for()
         await choose(profe, talk.answer, "more")
         await picture(profe, folder / "menu.png")
         await profe.keyboard.press("Escape")
