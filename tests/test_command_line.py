@@ -557,7 +557,7 @@ def test_the_help_of_each_command_has_an_example_that_the_command_line_accepts()
         examples = re.findall(rf"^  educa-chat ({' '.join(command)}.*)$", help_of(*command), re.MULTILINE)
         assert examples, command
         for example in examples:
-            arguments = shlex.split(example.partition(" < ")[0])
+            arguments = shlex.split(re.split(" [<>] ", example)[0])
             assert _build_parser().parse_args(arguments).parser.prog == f"educa-chat {' '.join(command)}"
 
 

@@ -5,6 +5,7 @@ import re
 import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -60,9 +61,10 @@ async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RenderPool]:
 
 def workers() -> Iterator[psutil.Process]:
     """The pool's processes."""
-    return (
-        child for child in psutil.Process().children(recursive=True) if "educa_chat.markup.worker" in child.cmdline()
-    )
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # It has ended meanwhile, or waits to be reaped.
+            if "educa_chat.markup.worker" in child.cmdline():
+                yield child
 
 
 async def test_a_text_is_rendered_as_it_would_be_here(pool: RenderPool) -> None:

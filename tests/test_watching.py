@@ -196,11 +196,11 @@ async def test_a_catch_up_is_counted_by_its_reason() -> None:
     room = Room(1, 0, AT, log.read, Presence(b"here"), metrics)
     room.gap_patience_s = 0.0
     room.offer([event(2)])
-    await until(lambda: room.head == 9)
+    await until(lambda: room.head == 9 and room._catching_up is None)
     assert watch.moved()['catch_ups_total{reason="gap"}'] == 1
     log.events += [event(10)]
     room.expect(10, "head")
-    await until(lambda: room.head == 10)
+    await until(lambda: room.head == 10 and room._catching_up is None)
     assert watch.moved()['catch_ups_total{reason="head"}'] == 1
     log.events += [event(11)]
     log.is_away = True

@@ -17,7 +17,7 @@ from pygments.token import Comment
 from educa_chat.logo import Logo
 
 PATH = "/chat/static/"
-_IMAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+_IMAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox"
 """The policy of images, because a browser that opens an SVG by its address would run its scripts."""
 _TYPES = {
     ".css": "text/css",

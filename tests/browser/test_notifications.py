@@ -212,7 +212,7 @@ async def test_after_a_loss_of_the_connection_what_is_new_is_told_once_and_what_
         # As if an hour had passed meanwhile.
         await ana.evaluate("(now => (Date.now = () => now() + 3600_000))(Date.now)")
         await ana.context.set_offline(False)
-        await expect(message(ana, "@Ana Morales long before she is back")).to_be_attached()
+        await expect(message(ana, "@Ana Morales long before the return")).to_be_attached()
         await answer(luis, message="@ana three")
         await until_made(ana, *3 * [f"Luis Ortega mentioned you · {ROOM}"])
     assert [one["body"] for one in await made(ana)] == ["@ana one", "@ana two", "@ana three"]

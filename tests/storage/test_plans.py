@@ -39,6 +39,7 @@ FILL = f"""
     insert into auth_user (id, username, password, first_name, last_name, email,
                            is_superuser, is_staff, is_active, date_joined)
     select n, 'user' || n, '!', '', '', '', false, false, true, now() from generate_series(1, {USERS}) n;
+    insert into educa_chat.profile (user_id, language) select n, '' from generate_series(1, {USERS}) n;
     insert into courses_subject (id, title, slug) values (1, 'Subject', 'subject');
     insert into courses_course (id, title, slug, overview, created, owner_id, subject_id)
     select n, 'Course ' || n, 'course-' || n, '', now(), n, 1 from generate_series(1, {COURSES}) n;
