@@ -2,7 +2,7 @@
 
 // Not that of storage.js, which looks after everything that has it.
 const PREFIX = 'educa-chat-lti:';
-const PLATFORM_ANSWERS_WITHIN_MS = 2000;
+const PLATFORM_ANSWERS_WITHIN_MS = 10_000;
 
 /**
  * @param {string} key
