@@ -12,6 +12,7 @@ from educa_chat.events.message import Delete
 from educa_chat.events.report import Settle
 from educa_chat.handlers.access import course_id, page_visitor, staff_of, too_many_requests
 from educa_chat.handlers.api import query_number
+from educa_chat.handlers.changes import see_other
 from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.keys import CHAT, DATABASE
 from educa_chat.handlers.pages import room_url
@@ -62,7 +63,7 @@ async def deal(request: web.Request) -> web.Response:
     # If the message is gone, somebody has dealt with it meanwhile.
     if isinstance(outcome, Refused) and outcome.code is not ErrorCode.NO_SUCH_MESSAGE:
         raise _refusal(outcome)
-    return web.Response(status=303, headers={"Location": f"{room_url(course)}reports/", "Cache-Control": "no-store"})
+    return see_other(f"{room_url(course)}reports/")
 
 
 async def _outcome_of(request: web.Request, command: Stored, visitor: Visitor, membership: Membership) -> Outcome:

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from educa_chat.errors import NameRefused, PasswordRefused, SignInBusy
 from educa_chat.handlers.access import page_visitor
+from educa_chat.handlers.changes import see_other
 from educa_chat.handlers.csrf import is_own_form, posted_form
 from educa_chat.handlers.rendering import ACCOUNT_PATH, render
 from educa_chat.people.own_accounts import BUSY_RETRY_AFTER_S, OwnAccounts, account_key
@@ -50,7 +51,7 @@ class AccountPage:
                 return await self._page(request, visitor, section, failure, form)
             # So that reloading the page posts nothing again.
             location = f"{ACCOUNT_PATH}?saved={section}#{section}"
-            return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
+            return see_other(location)
 
         return handle
 

@@ -15,7 +15,7 @@ from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id, is_platform_owned, refuse_platform
 from educa_chat.storage.admin_log import record
 from educa_chat.storage.names import require_title
-from educa_chat.storage.pool import Database
+from educa_chat.storage.pool import Database, Queries
 
 MAX_COURSE_ID = 2**63 - 1
 FOUND_MEMBERS = 10
@@ -318,25 +318,7 @@ async def enrol(
         if role == (staff_role or (Role.STUDENT if is_student else None)):
             article = "a student" if role is Role.STUDENT else f"an {role}"
             raise RecordExists(f"{username} is {article} of the course {course} already")
-        if role is Role.STUDENT:
-            await connection.execute("delete from educa_chat.staff where course = $1 and user_id = $2", course, user_id)
-            await connection.execute(
-                "insert into courses_course_students (course_id, user_id) values ($1, $2) on conflict do nothing",
-                course,
-                user_id,
-            )
-        else:
-            await connection.execute(
-                "insert into educa_chat.staff (course, user_id, role) values ($1, $2, $3::text::educa_chat.role)"
-                " on conflict (course, user_id) do update set role = excluded.role",
-                course,
-                user_id,
-                role,
-            )
-            if not is_site:
-                await connection.execute(
-                    "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
-                )
+        await set_role(connection, course, user_id, role, is_site=is_site)
         if not is_student and staff_role is None:
             # Nothing that was written before is unread for them.
             await connection.execute(
@@ -348,6 +330,29 @@ async def enrol(
             )
         await record(connection, by, "course.enrolled", course=course, user_id=user_id, role=role)
         await notify(connection, "user", str(user_id))
+
+
+async def set_role(connection: Queries, course: int, user_id: int, role: Role, *, is_site: bool = False) -> None:
+    """Give the user `role` in `course`, and no other. The students of a site stay as they are."""
+    if role is Role.STUDENT:
+        await connection.execute("delete from educa_chat.staff where course = $1 and user_id = $2", course, user_id)
+        await connection.execute(
+            "insert into courses_course_students (course_id, user_id) values ($1, $2) on conflict do nothing",
+            course,
+            user_id,
+        )
+        return
+    await connection.execute(
+        "insert into educa_chat.staff (course, user_id, role) values ($1, $2, $3::text::educa_chat.role)"
+        " on conflict (course, user_id) do update set role = excluded.role",
+        course,
+        user_id,
+        role,
+    )
+    if not is_site:
+        await connection.execute(
+            "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
+        )
 
 
 async def unenrol(database: Database, username: str, course: int, *, by: int | None = None) -> None:

@@ -8,18 +8,13 @@ import re
 import secrets
 import unicodedata
 from itertools import count
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-import asyncpg
-
+from educa_chat.storage.accounts import make_unusable_password
 from educa_chat.storage.names import NAME_CHARACTERS
-from educa_chat.storage.pool import Database
+from educa_chat.storage.pool import Connection, Database
 
-UNUSABLE_PASSWORD = "!"  # noqa: S105
-"""The beginning of a password that nobody can sign in with, like Django's."""
 _LOCK = 0x45585450
-
-Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 
 class ExternalPerson(NamedTuple):
@@ -121,7 +116,7 @@ async def _add_user(connection: Connection, username: str, first_name: str, last
             " where not exists (select from auth_user where lower(username) = lower($1::text))"
             " on conflict (username) do nothing returning id",
             name,
-            UNUSABLE_PASSWORD + secrets.token_urlsafe(24),
+            make_unusable_password(),
             first_name,
             last_name,
         )

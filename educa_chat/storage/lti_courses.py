@@ -4,22 +4,19 @@ import hashlib
 from collections.abc import Collection
 from typing import NamedTuple
 
-import asyncpg
-
 from educa_chat.protocol import Role
-from educa_chat.storage.access_changes import CHANNEL
+from educa_chat.storage.access_changes import notify
+from educa_chat.storage.courses import set_role
 from educa_chat.storage.external_people import tidy_name
 from educa_chat.storage.lti_platforms import Platform
 from educa_chat.storage.names import TITLE_CHARACTERS
-from educa_chat.storage.pool import Database
+from educa_chat.storage.pool import Connection, Database
 
 ROSTER_EVERY_S = 3600
 ROSTER_LEASE_S = 300
 """How long a process may take to fetch a roster before another one tries."""
 LAUNCH_DAYS = 7
 """How long the roster can't lower a role that a launch has set."""
-
-_Connection = asyncpg.pool.PoolConnectionProxy
 
 
 class Roster(NamedTuple):
@@ -69,7 +66,7 @@ async def find_or_add_course(
         course: int = row["course"]
         if row["title"] != title:
             await connection.execute("update courses_course set title = $2 where id = $1", course, title)
-            await connection.execute("select pg_notify($1, $2)", CHANNEL, f"course {course}")
+            await notify(connection, "course", str(course))
         if roster_url is not None and row["roster_url"] != roster_url:
             await connection.execute(
                 "update educa_chat.lti_context set roster_url = $2 where course = $1", course, roster_url
@@ -77,7 +74,7 @@ async def find_or_add_course(
     return course
 
 
-async def _add_course(connection: "_Connection[asyncpg.Record]", platform: Platform, slug: str, title: str) -> None:
+async def _add_course(connection: Connection, platform: Platform, slug: str, title: str) -> None:
     subject_id = await connection.fetchval(
         "insert into courses_subject (title, slug) values ($1, $2)"
         " on conflict (slug) do update set title = excluded.title returning id",
@@ -105,7 +102,7 @@ async def note_launch(database: Database, course: int, user_id: int, role: Role)
         await _lock_member(connection, course, user_id)
         held = await _role_of(connection, course, user_id)
         if held is None or not held.includes(role):
-            await _set_role(connection, course, user_id, role)
+            await _give_role(connection, course, user_id, role)
         if held is None or role.includes(held):
             await connection.execute(
                 "insert into educa_chat.lti_member values ($1, $2, now())"
@@ -188,7 +185,7 @@ async def note_listed(database: Database, course: int, user_id: int, role: Role)
             "insert into educa_chat.lti_member values ($1, $2, null) on conflict do nothing", course, user_id
         )
         if held is not role and not (held is not None and held.includes(role) and is_recent):
-            await _set_role(connection, course, user_id, role)
+            await _give_role(connection, course, user_id, role)
 
 
 async def remove_missing(database: Database, course: int, user_ids: Collection[int], since: float) -> int:
@@ -212,16 +209,16 @@ async def remove_missing(database: Database, course: int, user_ids: Collection[i
             await connection.execute(
                 "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
             )
-            await connection.execute("select pg_notify($1, $2)", CHANNEL, f"user {user_id}")
+            await notify(connection, "user", str(user_id))
             removed += 1
     return removed
 
 
-async def _lock_member(connection: "_Connection[asyncpg.Record]", course: int, user_id: int) -> None:
+async def _lock_member(connection: Connection, course: int, user_id: int) -> None:
     await connection.execute("select pg_advisory_xact_lock(hashint8($1), $2)", course, user_id)
 
 
-async def _role_of(connection: "_Connection[asyncpg.Record]", course: int, user_id: int) -> Role | None:
+async def _role_of(connection: Connection, course: int, user_id: int) -> Role | None:
     role = await connection.fetchval(
         "select max(role)::text from educa_chat.membership() where course = $1 and user_id = $2 and is_named",
         course,
@@ -230,27 +227,10 @@ async def _role_of(connection: "_Connection[asyncpg.Record]", course: int, user_
     return Role(role) if role else None
 
 
-async def _set_role(connection: "_Connection[asyncpg.Record]", course: int, user_id: int, role: Role) -> None:
+async def _give_role(connection: Connection, course: int, user_id: int, role: Role) -> None:
     """Give the user this role and no other, and let their sockets know."""
-    if role is Role.STUDENT:
-        await connection.execute("delete from educa_chat.staff where course = $1 and user_id = $2", course, user_id)
-        await connection.execute(
-            "insert into courses_course_students (course_id, user_id) values ($1, $2) on conflict do nothing",
-            course,
-            user_id,
-        )
-    else:
-        await connection.execute(
-            "delete from courses_course_students where course_id = $1 and user_id = $2", course, user_id
-        )
-        await connection.execute(
-            "insert into educa_chat.staff (course, user_id, role) values ($1, $2, $3::text::educa_chat.role)"
-            " on conflict (course, user_id) do update set role = excluded.role",
-            course,
-            user_id,
-            role,
-        )
-    await connection.execute("select pg_notify($1, $2)", CHANNEL, f"user {user_id}")
+    await set_role(connection, course, user_id, role)
+    await notify(connection, "user", str(user_id))
 
 
 async def database_time(database: Database) -> float:

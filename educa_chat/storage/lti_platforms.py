@@ -10,7 +10,8 @@ import asyncpg
 
 from educa_chat.errors import RecordExists, RecordMissing
 from educa_chat.storage.access_changes import notify
-from educa_chat.storage.external_people import UNUSABLE_PASSWORD, tidy_name
+from educa_chat.storage.accounts import make_unusable_password
+from educa_chat.storage.external_people import tidy_name
 from educa_chat.storage.pool import Database
 
 INVITATION_HOURS = 24
@@ -125,7 +126,7 @@ async def add_platform(
                 " is_superuser, is_staff, is_active, date_joined)"
                 " values ($1, $2, $3, '', '', false, false, false, now()) returning id",
                 f"platform-{secrets.token_hex(4)}",
-                UNUSABLE_PASSWORD,
+                make_unusable_password(),
                 name,
             )
             platform: int = await connection.fetchval(
