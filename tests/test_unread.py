@@ -1,4 +1,4 @@
-"""What is unread: counted with mentions and without deleted messages, and told to pages in other rooms."""
+"""Unread messages: the count has mentions but no deleted messages, and reaches the pages of other rooms."""
 
 import asyncio
 import json

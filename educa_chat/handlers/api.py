@@ -82,7 +82,7 @@ class RosterMember(msgspec.Struct, omit_defaults=True):
 
 
 class RosterAnswer(msgspec.Struct):
-    """A page of the members of a course, or of those that were searched for; `total` counts those of all pages."""
+    """One page of the members of a course, or of the matches of a search. `total` counts the members on all pages."""
 
     members: Sequence[RosterMember]
     total: int

@@ -34,7 +34,7 @@ def password_reset(settings: Settings, translations: NullTranslations, link: New
 
 
 def invitations(settings: Settings, translations: NullTranslations, links: Sequence[NewLink]) -> list[EmailMessage]:
-    """Return the invitations of those among `links` that have an address that can be used."""
+    """Return the invitations for those of `links` that have a usable address."""
     mails = []
     for link in links:
         if link.email:

@@ -78,5 +78,5 @@ async def test_a_block_of_code_names_its_language_and_can_be_copied(desk: Desk) 
     assert head
     assert code
     assert head["y"] + head["height"] <= code["y"] + 1
-    # What is shown beside the code is no part of the message.
+    # What is shown beside the code isn't part of the message.
     await expect(page.locator("#chat .message .body")).to_have_text("look:x = 1\nprint(x)plain")

@@ -206,7 +206,7 @@ async def test_an_edit_of_an_older_text_is_never_sent_unseen(desk: Desk) -> None
     await there.press(FIELD, "Enter")
     await expect(there.locator("#notice")).to_contain_text("changed elsewhere")
     await expect(message(here, "second version")).to_be_visible()
-    # Who has seen the other text may replace it.
+    # A user who has seen the other text may replace it.
     await expect(there.locator(FIELD)).to_have_value("their version")
     await there.press(FIELD, "Enter")
     await expect(message(here, "their version")).to_be_visible()

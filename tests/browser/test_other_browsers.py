@@ -16,7 +16,7 @@ CONNECTED = "document.querySelector('#status')?.dataset.key === 'connected'"
 
 
 def shows(text: str, count: int = 1) -> str:
-    """The condition that so many messages say `text`."""
+    """The condition that this many messages contain `text`."""
     bodies = "[...document.querySelectorAll('#chat .message:not(.pending) .body')]"
     return f"{bodies}.filter((one) => one.innerText.includes({json.dumps(text)})).length === {count}"
 

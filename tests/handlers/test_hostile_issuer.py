@@ -315,7 +315,7 @@ async def test_the_userinfo_adds_claims_and_cannot_be_about_somebody_else(url: s
         assert liar.requests[-1].path == "/userinfo"
         assert liar.requests[-1].headers["Authorization"] == "Bearer secret"
         user = await asking.app[DATABASE].fetchrow("select * from auth_user where username = 'userinfo'")
-        # What is signed counts.
+        # Only the signed content counts.
         assert user and user["first_name"] == "Ana"
 
 

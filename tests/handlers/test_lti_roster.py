@@ -145,7 +145,7 @@ async def test_people_who_have_left_or_are_suspended_are_out_at_once(
         assert await update(fetcher, database, course)
         assert [await socket.close_code() for socket in sockets[:2]] == [4003, 4003]
         assert await members(database, course) == {"Member 1": "instructor"}
-        # Whoever comes back is in again.
+        # Members who come back are in the course again.
         assert await launch(ana, platform) == course
         assert await members(database, course) == {"Member 1": "instructor", "Ana Morales": "student"}
 

@@ -1,7 +1,7 @@
 import * as storage from './storage.js';
 
 const ID = 'educa-chat:window';
-/** What was typed before the scripts were there: the early script stores it. */
+/** What was typed before the scripts had loaded. The early script stores it. */
 const EARLY = 'early';
 const ABANDONED_AFTER_MS = 24 * 3600_000;
 

@@ -25,7 +25,7 @@ export class Notifications {
   #isRefused = false;
   /** @type {Map<number, number>} the timers of what is to be told, by seq */
   #waiting = new Map();
-  /** @type {Map<number, Message>} those that are told of now or soon */
+  /** @type {Map<number, Message>} the messages that are announced now or soon */
   #messages = new Map();
   /** @type {Map<number, Notification>} */
   #shown = new Map();
