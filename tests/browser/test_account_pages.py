@@ -31,7 +31,7 @@ async def fits(page: Page) -> bool:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_no_barrier_and_a_phone_shows_everything(desk: Desk, axe: str, scheme: str) -> None:
+async def test_account_pages_pass_axe_and_fit_a_phone(desk: Desk, axe: str, scheme: str) -> None:
     database = desk.server.app[DATABASE]
     username = await add_person(database, 1)
     page = await desk.sit_down(username, ACCOUNT, color_scheme=scheme, **PHONE)
@@ -47,7 +47,7 @@ async def test_axe_finds_no_barrier_and_a_phone_shows_everything(desk: Desk, axe
         assert await fits(page), path
 
 
-async def test_a_link_is_used_without_scripts_and_no_other_request_has_its_secret(desk: Desk) -> None:
+async def test_a_sign_in_link_works_without_scripts_and_its_token_leaks_into_no_other_request(desk: Desk) -> None:
     username = await add_person(desk.server.app[DATABASE], 1)
     token = await make_link(desk.server.app[DATABASE], username)
     page = await desk.open(link_url("", token), java_script_enabled=False)
@@ -66,7 +66,7 @@ async def test_a_link_is_used_without_scripts_and_no_other_request_has_its_secre
     assert not [one for one in seen if token in one.get("referer", "")]
 
 
-async def test_a_password_is_changed_without_scripts(desk: Desk) -> None:
+async def test_a_password_can_be_changed_without_scripts(desk: Desk) -> None:
     username = await add_person(desk.server.app[DATABASE], 1)
     page = await desk.sit_down(username, ACCOUNT, java_script_enabled=False)
     await page.get_by_label("Current password").fill("educa-demo")
@@ -76,9 +76,7 @@ async def test_a_password_is_changed_without_scripts(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("path", ["/admin/import/", "/chat/course/1/roster/import/"])
-async def test_a_file_is_imported_without_scripts_on_a_phone_and_axe_finds_no_barrier(
-    desk: Desk, axe: str, path: str
-) -> None:
+async def test_the_import_works_without_scripts_on_a_phone_and_passes_axe(desk: Desk, axe: str, path: str) -> None:
     database = desk.server.app[DATABASE]
     username = await add_person(database, is_superuser=True)
     content = f"username;first name\nnew.{path.count('/')};Zoë\na b;x\n".encode()

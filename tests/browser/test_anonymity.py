@@ -18,7 +18,7 @@ async def allow(teacher: Page, *, on: bool = True) -> None:
     await teacher.keyboard.press("Escape")
 
 
-async def test_a_classmate_sees_a_number_where_the_teacher_sees_the_name(desk: Desk) -> None:
+async def test_classmates_see_a_pseudonym_and_teachers_the_name(desk: Desk) -> None:
     profe, ana, luis = await desk.sit_down("profe"), await desk.sit_down("ana"), await desk.sit_down("luis")
     toggle = ana.get_by_role("button", name="Post anonymously")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
@@ -61,7 +61,7 @@ async def test_a_classmate_sees_a_number_where_the_teacher_sees_the_name(desk: D
     assert "Ana" not in await luis.content()
 
 
-async def test_nothing_is_sent_under_the_name_of_who_meant_to_be_anonymous(desk: Desk) -> None:
+async def test_a_message_meant_to_be_anonymous_is_never_sent_under_the_authors_name(desk: Desk) -> None:
     profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
     await allow(profe)
     toggle = ana.get_by_role("button", name="Post anonymously")
@@ -80,7 +80,7 @@ async def test_nothing_is_sent_under_the_name_of_who_meant_to_be_anonymous(desk:
 
 
 @pytest.mark.parametrize("anonymity", [False, True], ids=["named", "anonymous"])
-async def test_the_muted_student_and_the_teacher_see_it_and_the_class_sees_nothing(desk: Desk, anonymity: bool) -> None:
+async def test_only_the_muted_student_and_the_teacher_see_a_mute(desk: Desk, anonymity: bool) -> None:
     profe, ana, luis = await desk.sit_down("profe"), await desk.sit_down("ana"), await desk.sit_down("luis")
     await allow(profe, on=anonymity)
     await say(ana, "noise")
@@ -98,7 +98,7 @@ async def test_the_muted_student_and_the_teacher_see_it_and_the_class_sees_nothi
             await page.reload()
 
 
-async def test_a_reaction_in_an_anonymous_thread_is_known_by_its_author_alone(desk: Desk) -> None:
+async def test_students_recognise_only_their_own_reactions_in_an_anonymous_thread(desk: Desk) -> None:
     profe, ana, luis = await desk.sit_down("profe"), await desk.sit_down("ana"), await desk.sit_down("luis")
     await allow(profe)
     await ana.get_by_role("button", name="Post anonymously").click()

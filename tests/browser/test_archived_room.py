@@ -13,9 +13,7 @@ from tests.browser.test_talking import message
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_a_page_where_somebody_is_writing_shows_that_the_course_is_archived_and_keeps_the_text(
-    desk: Desk, axe: str
-) -> None:
+async def test_an_open_page_shows_that_its_course_was_archived_and_keeps_the_draft(desk: Desk, axe: str) -> None:
     database = desk.server.app[DATABASE]
     page = await desk.sit_down("profe")
     await say(page, "the first")
@@ -53,7 +51,7 @@ async def test_a_page_where_somebody_is_writing_shows_that_the_course_is_archive
     assert await barriers(page, axe) == []
 
 
-async def test_a_page_shows_that_its_course_is_gone(desk: Desk) -> None:
+async def test_an_open_page_shows_that_its_course_was_removed(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat-message-input")).to_be_enabled()
     await remove_course(desk.server.app[DATABASE], 1)

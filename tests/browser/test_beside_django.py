@@ -31,9 +31,7 @@ async def sign_in(page: Page, campus: Campus, username: str) -> None:
     await page.get_by_role("button", name="Log in").click()
 
 
-async def test_a_user_of_the_site_enters_writes_searches_and_signs_out_of_the_chat(
-    campus: Campus, chromium: Browser
-) -> None:
+async def test_a_user_of_the_django_site_can_chat_search_and_sign_out(campus: Campus, chromium: Browser) -> None:
     context = await chromium.new_context(locale="en-GB", ignore_https_errors=True)
     try:
         page = await context.new_page()

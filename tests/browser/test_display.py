@@ -36,7 +36,7 @@ async def give(socket: Chatter, **command: object) -> None:
 
 
 @pytest.mark.parametrize("hours", [-25, 25])
-async def test_the_servers_clock_decides(desk: Desk, hours: int) -> None:
+async def test_the_servers_clock_is_used_when_the_computers_clock_is_wrong(desk: Desk, hours: int) -> None:
     async with Person(desk.server.url, "profe") as profe:
         teacher = await profe.enter()
         await teacher.say("a word", id="w")
@@ -65,7 +65,7 @@ async def test_the_servers_clock_decides(desk: Desk, hours: int) -> None:
         await expect(ana.locator("#composer-wait")).to_contain_text(re.compile(r"Slow mode: \d\d seconds left"))
 
 
-async def test_yesterday_is_not_today_after_the_computer_has_slept(desk: Desk) -> None:
+async def test_day_headings_are_updated_after_the_computer_wakes_up(desk: Desk) -> None:
     await seed(desk.server, 1)
     page = await desk.sit_down("ana")
     await expect(page.locator(".day")).to_have_text("Today")
@@ -89,7 +89,7 @@ async def copied(page: Page, selector: str) -> str:
     return text
 
 
-async def test_messages_are_read_out_copied_quoted_and_printed_as_text(desk: Desk) -> None:
+async def test_messages_are_announced_copied_quoted_and_printed_as_text(desk: Desk) -> None:
     async with Person(desk.server.url, "luis") as luis:
         socket = await luis.enter()
         for number in range(60):
@@ -125,7 +125,7 @@ async def test_messages_are_read_out_copied_quoted_and_printed_as_text(desk: Des
         await expect(page.locator(FIELD)).to_be_hidden()
 
 
-async def test_a_pressed_button_is_recognisable_in_forced_colours_and_reactions_are_one(desk: Desk) -> None:
+async def test_pressed_buttons_stand_out_in_forced_colours_and_emoji_variants_count_as_one_reaction(desk: Desk) -> None:
     await seed(desk.server, 1)
     page = await desk.sit_down("ana", forced_colors="active")
     ask = page.locator("#composer-ask")
@@ -140,7 +140,7 @@ async def test_a_pressed_button_is_recognisable_in_forced_colours_and_reactions_
     await expect(page.locator(".chip")).to_have_text(["\u2764\ufe0f 2"])
 
 
-async def test_other_rooms_show_what_is_unread_and_all_can_be_marked_as_read(desk: Desk) -> None:
+async def test_the_sidebar_shows_unread_counts_and_can_mark_all_rooms_as_read(desk: Desk) -> None:
     database = desk.server.app[DATABASE]
     for number in range(40):
         await enrol(database, "ana", await add_course(database, f"Course {number:02}", "profe"))

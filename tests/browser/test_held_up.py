@@ -19,7 +19,7 @@ STORE = "alter table educa_chat.message drop constraint full_disk"
 WORDS = "The server can’t save messages right now. Yours will be sent as soon as it can."
 
 
-async def test_the_page_says_that_messages_wait_until_they_are_stored(desk: Desk) -> None:
+async def test_the_page_says_that_messages_are_waiting_to_be_stored(desk: Desk) -> None:
     database = desk.server.app[DATABASE]
     ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
     status = ana.locator("#status")
@@ -53,7 +53,7 @@ async def test_the_page_says_that_messages_wait_until_they_are_stored(desk: Desk
     assert said == ["stored", "stored as well", "the first", "the second"]
 
 
-async def test_a_message_is_not_given_up_however_often_it_could_not_be_stored(desk: Desk) -> None:
+async def test_a_message_is_retried_until_it_is_stored(desk: Desk) -> None:
     database = desk.server.app[DATABASE]
     ana = await desk.sit_down("ana", locale="es-ES")
     status = ana.locator("#status")

@@ -44,7 +44,7 @@ async def give(server: Server, *commands: dict[str, object]) -> None:
             await socket.receive_until("ack", id=id)
 
 
-async def test_a_report_reaches_the_teacher_who_deals_with_it(desk: Desk) -> None:
+async def test_a_teacher_receives_and_handles_a_report(desk: Desk) -> None:
     luis, ana, profe = [await desk.sit_down(username) for username in ("luis", "ana", "profe")]
     for text in ("a rude word", "another rude word", "a kind word"):
         await say(luis, text)
@@ -100,7 +100,7 @@ async def test_a_report_reaches_the_teacher_who_deals_with_it(desk: Desk) -> Non
     await expect(queue.get_by_text("No open reports")).to_be_visible()
 
 
-async def test_the_audit_log_shows_the_local_time_of_the_reader(desk: Desk) -> None:
+async def test_the_audit_log_shows_times_in_the_readers_time_zone(desk: Desk) -> None:
     await give(desk.server, {"type": "slow", "seconds": 30})
     page = await desk.sit_down("profe", "/chat/room/1/audit/", timezone_id="Asia/Tokyo")
     time = page.locator("time")
@@ -108,7 +108,7 @@ async def test_the_audit_log_shows_the_local_time_of_the_reader(desk: Desk) -> N
     await expect(time).to_have_text(f"{moment.day} {moment:%b %Y, %H:%M}")
 
 
-async def test_the_queue_leads_to_a_message_in_its_surroundings(desk: Desk) -> None:
+async def test_the_report_queue_links_to_the_message_in_its_conversation(desk: Desk) -> None:
     await seed(desk.server, 200)
     await give(desk.server, {"type": "report", "target": 7})
     queue = await desk.sit_down("profe", QUEUE)
@@ -119,7 +119,7 @@ async def test_the_queue_leads_to_a_message_in_its_surroundings(desk: Desk) -> N
     assert queue.url.endswith("/chat/room/1/")
 
 
-async def test_a_report_that_nobody_may_make_any_more_is_told_of(desk: Desk) -> None:
+async def test_reporting_a_deleted_message_shows_an_error(desk: Desk) -> None:
     await seed(desk.server, 1)
     ana = await desk.sit_down("ana")
     await act(ana, "number 1", "Report…")
@@ -129,7 +129,7 @@ async def test_a_report_that_nobody_may_make_any_more_is_told_of(desk: Desk) -> 
     await expect(ana.locator("#notice")).to_contain_text("That message doesn't exist.")
 
 
-async def test_on_a_phone_a_report_takes_a_long_press_and_the_queue_fits(desk: Desk) -> None:
+async def test_on_a_phone_a_long_press_offers_report_and_the_queue_fits(desk: Desk) -> None:
     await seed(desk.server, 12)
     ana = await desk.sit_down("ana", **NARROW)
     await press_long(ana, message(ana, "number 5").locator(".body"))
@@ -151,7 +151,7 @@ async def test_on_a_phone_a_report_takes_a_long_press_and_the_queue_fits(desk: D
     await expect(queue.get_by_text("No open reports")).to_be_visible()
 
 
-async def test_a_teacher_sees_who_is_muted_and_lifts_it(desk: Desk) -> None:
+async def test_a_teacher_sees_who_is_muted_and_can_unmute_them(desk: Desk) -> None:
     await seed(desk.server, 1)
     profe = await desk.sit_down("profe")
     ana = await desk.sit_down("ana")
@@ -181,7 +181,7 @@ async def test_a_teacher_sees_who_is_muted_and_lifts_it(desk: Desk) -> None:
     await expect(ana.locator("#moderation-button")).to_have_count(0)
 
 
-async def test_a_mute_that_ends_by_itself_leaves_the_list(desk: Desk) -> None:
+async def test_an_expired_mute_disappears_from_the_list(desk: Desk) -> None:
     profe = await desk.sit_down("profe")
     await give(desk.server, {"type": "mute", "user": "ana", "minutes": 5})
     await expect(profe.locator("#chat .remark")).to_have_count(1)
@@ -204,7 +204,7 @@ async def texts(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("anonymity", [False, True], ids=["named", "anonymous"])
-async def test_who_comes_later_sees_the_same_lines_as_who_stayed(desk: Desk, anonymity: bool) -> None:
+async def test_reloading_shows_the_same_system_messages(desk: Desk, anonymity: bool) -> None:
     stayed, profe = await desk.sit_down("ana"), await desk.sit_down("profe")
     await give(desk.server, {"type": "close", "on": True}, {"type": "anonymity", "on": anonymity})
     for number in range(1, 4):
@@ -242,7 +242,7 @@ async def test_who_comes_later_sees_the_same_lines_as_who_stayed(desk: Desk, ano
         ]
 
 
-async def test_the_lines_stand_where_they_belong_however_the_reader_goes_through_the_history(desk: Desk) -> None:
+async def test_system_messages_stay_in_order_when_scrolling_and_jumping_through_the_history(desk: Desk) -> None:
     said: list[str] = []
     async with Person(desk.server.url, "profe") as person:
         socket = await person.enter()
@@ -286,7 +286,7 @@ async def test_the_lines_stand_where_they_belong_however_the_reader_goes_through
     assert (await texts(page))[:-1] == shown
 
 
-async def test_who_was_cut_off_sees_each_line_once(desk: Desk) -> None:
+async def test_each_system_message_appears_once_after_a_reconnect(desk: Desk) -> None:
     await seed(desk.server, 3)
     ana = await desk.sit_down("ana")
     await give(desk.server, {"type": "close", "on": True})
@@ -309,7 +309,7 @@ async def test_who_was_cut_off_sees_each_line_once(desk: Desk) -> None:
     ],
     ids=["closed", "muted", "slow"],
 )
-async def test_a_page_that_is_loaded_knows_at_once_whether_its_reader_may_write(
+async def test_a_loaded_page_knows_at_once_whether_the_reader_can_post(
     desk: Desk, command: dict[str, object], locator: str, words: str
 ) -> None:
     ana = await desk.sit_down("ana")

@@ -29,7 +29,7 @@ def long(page: Page) -> Locator:
 
 
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
-async def test_a_long_message_is_cut_until_its_reader_wants_to_see_more(desk: Desk, device: dict[str, Any]) -> None:
+async def test_a_long_message_is_shortened_until_the_reader_asks_for_more(desk: Desk, device: dict[str, Any]) -> None:
     await seed(desk.server, "a short one", LONG, "the last")
     page = await desk.sit_down("ana", **device)
     button = long(page).get_by_role("button", name="Show more")
@@ -48,7 +48,7 @@ async def test_a_long_message_is_cut_until_its_reader_wants_to_see_more(desk: De
     await expect(button).to_be_in_viewport()
 
 
-async def test_a_long_message_opens_for_what_has_the_focus_in_its_hidden_part(desk: Desk) -> None:
+async def test_a_long_message_expands_when_its_hidden_part_gets_the_focus(desk: Desk) -> None:
     await seed(desk.server, LONG)
     page = await desk.sit_down("ana")
     await expect(long(page).get_by_role("button", name="Show more")).to_be_visible()
@@ -65,7 +65,7 @@ async def test_a_long_message_opens_for_what_has_the_focus_in_its_hidden_part(de
     await expect(long(page).get_by_role("button", name="Show less")).to_be_visible()
 
 
-async def test_a_block_of_code_names_its_language_and_can_be_copied(desk: Desk) -> None:
+async def test_a_code_block_shows_its_language_and_can_be_copied(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await say(page, CODE)

@@ -85,7 +85,7 @@ async def wheel(page: Page, step: int, goal: int) -> list[int]:
     return list(order)
 
 
-async def test_two_thousand_messages_are_each_seen_once_and_in_order_while_few_are_kept(desk: Desk) -> None:
+async def test_scrolling_shows_each_of_2000_messages_once_in_order_while_few_are_in_the_page(desk: Desk) -> None:
     await say_much(desk, MESSAGES)
     page = await desk.sit_down("ana", viewport={"width": 1100, "height": 1600})
     await expect(message(page, MESSAGES)).to_be_in_viewport()
@@ -141,7 +141,7 @@ async def enter_filled(desk: Desk, count: int = 600, **context: Any) -> Page:
     return page
 
 
-async def test_what_is_said_while_the_newest_are_let_go_is_counted_and_a_button_leads_there(desk: Desk) -> None:
+async def test_new_messages_are_counted_while_the_newest_are_trimmed_and_a_button_jumps_to_them(desk: Desk) -> None:
     page = await enter_filled(desk)
     await scroll_up(page, 100)
     await expect(message(page, 600)).to_have_count(0)
@@ -161,7 +161,7 @@ async def test_what_is_said_while_the_newest_are_let_go_is_counted_and_a_button_
     await expect(last).to_be_in_viewport()
 
 
-async def test_a_window_that_nobody_looks_at_does_not_grow(desk: Desk) -> None:
+async def test_a_hidden_window_keeps_a_bounded_number_of_messages(desk: Desk) -> None:
     page = await enter_filled(desk, 60)
     async with Person(desk.server.url, "luis") as luis:
         socket = await luis.enter()
@@ -174,7 +174,7 @@ async def test_a_window_that_nobody_looks_at_does_not_grow(desk: Desk) -> None:
     await scroll_up(page, 1)
 
 
-async def test_the_focus_goes_on_to_what_stays_and_a_selection_stays(desk: Desk) -> None:
+async def test_trimming_moves_the_focus_to_a_remaining_message_and_keeps_the_selection(desk: Desk) -> None:
     page = await enter_filled(desk)
     await message(page, 600).focus()
     await message(page, 590).evaluate("one => getSelection().selectAllChildren(one.querySelector('.body'))")
@@ -194,7 +194,7 @@ async def test_the_focus_goes_on_to_what_stays_and_a_selection_stays(desk: Desk)
     assert await page.locator("#chat .message[tabindex='0']").count() == 1
 
 
-async def test_arrows_lead_through_all_of_a_long_room_and_end_to_the_newest(desk: Desk) -> None:
+async def test_arrow_keys_reach_every_message_of_a_long_room_and_end_jumps_to_the_newest(desk: Desk) -> None:
     page = await enter_filled(desk, 400)
     await message(page, 400).focus()
     for _ in range(100):
@@ -210,7 +210,7 @@ async def test_arrows_lead_through_all_of_a_long_room_and_end_to_the_newest(desk
     await expect(message(page, 400)).to_be_in_viewport()
 
 
-async def test_what_happened_to_messages_that_were_let_go_shows_when_they_come_back(desk: Desk) -> None:
+async def test_changes_to_trimmed_messages_show_when_they_are_loaded_again(desk: Desk) -> None:
     page = await enter_filled(desk)
     database = desk.server.app[DATABASE]
     await database.execute(
@@ -254,7 +254,7 @@ async def test_what_happened_to_messages_that_were_let_go_shows_when_they_come_b
     await expect(page.locator("#chat .day")).to_have_count(days)
 
 
-async def test_what_is_not_sent_yet_is_at_the_end_when_the_reader_comes_back(desk: Desk) -> None:
+async def test_pending_messages_are_at_the_end_after_jumping_to_the_latest(desk: Desk) -> None:
     await say_much(desk, 600)
     page = await desk.sit_down("ana", "/students/courses/")
     await page.route_web_socket(
@@ -278,7 +278,7 @@ def _without_messages(socket: Any) -> None:
     socket.on_message(lambda frame: None if '"type":"message"' in frame else server.send(frame))
 
 
-async def test_of_two_quick_jumps_the_later_one_wins(desk: Desk) -> None:
+async def test_the_later_of_two_quick_jumps_wins(desk: Desk) -> None:
     page = await enter_filled(desk)
     async with Person(desk.server.url, "profe") as teacher:
         profe = await teacher.enter()
@@ -304,7 +304,7 @@ async def test_of_two_quick_jumps_the_later_one_wins(desk: Desk) -> None:
     await expect(message(page, 100)).to_have_count(0)
 
 
-async def test_the_head_of_a_reply_shows_an_original_that_is_not_loaded_and_follows_it(desk: Desk) -> None:
+async def test_a_reply_quotes_an_original_that_is_not_loaded_and_follows_its_changes(desk: Desk) -> None:
     await say_much(desk, 300)
     database = desk.server.app[DATABASE]
     await database.execute(
@@ -335,7 +335,7 @@ async def test_the_head_of_a_reply_shows_an_original_that_is_not_loaded_and_foll
         assert len(asked) == 1
 
 
-async def test_questions_without_an_answer_come_from_the_whole_history_and_go_when_answered(desk: Desk) -> None:
+async def test_unanswered_questions_are_listed_from_the_whole_history_until_they_are_answered(desk: Desk) -> None:
     page = await enter_filled(desk, 600)
     database = desk.server.app[DATABASE]
     await database.execute("update educa_chat.message set question = true where seq % 5 = 0 and seq <= 500")
@@ -376,7 +376,7 @@ async def test_questions_without_an_answer_come_from_the_whole_history_and_go_wh
     assert abs(before["y"] - after["y"]) <= 2
 
 
-async def test_a_question_shows_that_it_was_answered_by_a_reply_that_is_not_loaded(desk: Desk) -> None:
+async def test_a_question_answered_by_a_reply_that_is_not_loaded_is_shown_as_answered(desk: Desk) -> None:
     page = await enter_filled(desk)
     async with Person(desk.server.url, "luis") as student, Person(desk.server.url, "profe") as teacher:
         luis, profe = await student.enter(), await teacher.enter()

@@ -160,7 +160,7 @@ async def keeps_session(frame: Frame) -> bool:
     return bool(await frame.evaluate("JSON.parse(document.getElementById('embedded-session').textContent)"))
 
 
-async def test_with_cookies_of_third_parties(context: BrowserContext, platform: FakePlatform) -> None:
+async def test_the_room_opens_with_third_party_cookies(context: BrowserContext, platform: FakePlatform) -> None:
     page = await context.new_page()
     frame = await open_room(page, platform)
     assert not await keeps_session(frame)
@@ -168,7 +168,7 @@ async def test_with_cookies_of_third_parties(context: BrowserContext, platform: 
     await use_room(page, await open_room(page, platform), "partitioned")
 
 
-async def test_where_cookies_of_third_parties_are_blocked(
+async def test_the_room_opens_when_third_party_cookies_are_blocked(
     strict_context: BrowserContext, platform: FakePlatform
 ) -> None:
     page = await strict_context.new_page()
@@ -177,7 +177,9 @@ async def test_where_cookies_of_third_parties_are_blocked(
     await use_room(page, frame, "blocked")
 
 
-async def test_where_the_page_has_to_keep_the_session(context: BrowserContext, forgotten: FakePlatform) -> None:
+async def test_the_room_opens_when_the_page_has_to_keep_the_session(
+    context: BrowserContext, forgotten: FakePlatform
+) -> None:
     page = await context.new_page()
     frame = await open_room(page, forgotten)
     assert await keeps_session(frame)
@@ -188,7 +190,7 @@ async def test_where_the_page_has_to_keep_the_session(context: BrowserContext, f
     await use_room(page, page.frames[1], "stored")
 
 
-async def test_where_the_platform_has_to_keep_the_secret(
+async def test_the_room_opens_when_the_platform_has_to_keep_the_secret(
     strict_context: BrowserContext, forgotten: FakePlatform
 ) -> None:
     page = await strict_context.new_page()
@@ -197,7 +199,7 @@ async def test_where_the_platform_has_to_keep_the_secret(
     await use_room(page, frame, "platform")
 
 
-async def test_where_nothing_works_the_room_opens_in_a_new_window(
+async def test_the_room_opens_in_a_new_window_when_the_browser_stores_nothing_in_a_frame(
     strict_context: BrowserContext, forgotten: FakePlatform
 ) -> None:
     page = await strict_context.new_page()
@@ -209,7 +211,7 @@ async def test_where_nothing_works_the_room_opens_in_a_new_window(
     assert not await keeps_session(window.main_frame)
 
 
-async def test_a_teacher_updates_the_members_in_the_frame(context: BrowserContext, platform: FakePlatform) -> None:
+async def test_a_teacher_can_update_the_members_in_the_frame(context: BrowserContext, platform: FakePlatform) -> None:
     platform.pages = [
         [{"user_id": "1", "roles": ["Instructor"]}, {"user_id": "77", "roles": ["Learner"], "name": "Nuria"}]
     ]

@@ -56,7 +56,7 @@ async def look(page: Page) -> None:
         assert (target, rel) == ("_blank", "noopener noreferrer nofollow ugc")
 
 
-async def test_the_hostile_run_nothing_ask_nobody_and_take_no_place(desk: Desk) -> None:
+async def test_hostile_messages_run_no_script_send_no_request_and_stay_in_their_box(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     asked: list[str] = []
 

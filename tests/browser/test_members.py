@@ -14,7 +14,7 @@ from tests.browser.test_barriers import barriers
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_the_panel_lists_all_members_with_roles_finds_them_and_marks_who_is_online(desk: Desk, axe: str) -> None:
+async def test_the_people_panel_lists_and_finds_members_with_roles_and_who_is_online(desk: Desk, axe: str) -> None:
     database = desk.server.app[DATABASE]
     await enrol(database, "marta", 1, Role.ASSISTANT)
     for number in range(110):

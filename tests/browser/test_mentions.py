@@ -39,7 +39,7 @@ async def sit_down(desk: Desk, username: str, **context: Any) -> Page:
     return page
 
 
-async def test_somebody_is_mentioned_by_keyboard_and_stands_out_for_herself(desk: Desk) -> None:
+async def test_a_member_can_be_mentioned_by_keyboard_and_their_own_name_is_highlighted(desk: Desk) -> None:
     await add_students(desk, ("lucia", "Lucía", "Ortiz"))
     ana, luis = await sit_down(desk, "ana"), await sit_down(desk, "luis")
     field = ana.locator(FIELD)
@@ -85,7 +85,7 @@ async def active_option(page: Page) -> str:
     return " ".join(parts)
 
 
-async def test_escape_closes_the_list_and_enter_sends_as_ever(desk: Desk) -> None:
+async def test_escape_closes_the_suggestions_and_enter_sends(desk: Desk) -> None:
     ana = await sit_down(desk, "ana")
     await ana.locator(FIELD).press_sequentially("for @lu")
     await expect(options(ana)).to_have_count(1)
@@ -109,7 +109,7 @@ async def test_escape_closes_the_list_and_enter_sends_as_ever(desk: Desk) -> Non
         await expect(message(ana, nothing)).to_be_visible()
 
 
-async def test_escape_in_a_reply_closes_the_list_alone(desk: Desk) -> None:
+async def test_escape_in_a_reply_closes_only_the_suggestions(desk: Desk) -> None:
     ana = await sit_down(desk, "ana")
     await say(ana, "a question")
     await expect(ana.locator("#chat .message.pending")).to_have_count(0)
@@ -122,7 +122,7 @@ async def test_escape_in_a_reply_closes_the_list_alone(desk: Desk) -> None:
     await expect(ana.locator("#composer-about")).to_be_hidden()
 
 
-async def test_on_a_phone_a_finger_takes_a_member_and_the_keyboard_stays(desk: Desk) -> None:
+async def test_on_a_phone_tapping_a_suggestion_keeps_the_keyboard_open(desk: Desk) -> None:
     await add_students(desk, *((f"lu{number}", "Lu", f"Number {number}") for number in range(12)))
     page = await sit_down(desk, "ana", **PHONE, locale="es-ES")
     await page.locator(FIELD).tap()
@@ -141,7 +141,7 @@ async def test_on_a_phone_a_finger_takes_a_member_and_the_keyboard_stays(desk: D
     assert await page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
-async def test_what_an_input_method_composes_is_completed_but_its_keys_are_its_own(desk: Desk) -> None:
+async def test_suggestions_follow_ime_composition_but_leave_its_keys_alone(desk: Desk) -> None:
     ana = await sit_down(desk, "ana")
     await ana.locator(FIELD).focus()
     session = await ana.context.new_cdp_session(ana)
@@ -159,7 +159,7 @@ async def test_what_an_input_method_composes_is_completed_but_its_keys_are_its_o
     await expect(ana.locator(FIELD)).to_have_value("@luis ")
 
 
-async def test_everybody_is_offered_to_a_teacher_and_stands_out_for_all(desk: Desk) -> None:
+async def test_only_teachers_can_mention_everyone_and_it_is_highlighted_for_all(desk: Desk) -> None:
     await add_students(desk, ("alba", "Alba", "Roca"))
     profe, ana = await sit_down(desk, "profe"), await sit_down(desk, "ana")
     await profe.locator(FIELD).press_sequentially("@al")
@@ -181,7 +181,7 @@ async def test_everybody_is_offered_to_a_teacher_and_stands_out_for_all(desk: De
     await expect(message(profe, "@all help").locator(".mention")).to_have_count(0)
 
 
-async def test_a_mention_is_marked_where_it_is_one_and_nothing_becomes_markup(desk: Desk) -> None:
+async def test_only_real_mentions_are_highlighted_and_names_never_become_markup(desk: Desk) -> None:
     ana = await sit_down(desk, "ana")
     async with Person(desk.server.url, "luis") as luis:
         socket = await luis.enter()
@@ -206,7 +206,7 @@ async def test_a_mention_is_marked_where_it_is_one_and_nothing_becomes_markup(de
         await expect(ana.locator(".quote .mention")).to_have_count(0)
 
 
-async def test_ones_own_name_is_told_by_more_than_a_colour(desk: Desk) -> None:
+async def test_ones_own_mention_differs_by_more_than_colour(desk: Desk) -> None:
     ana = await sit_down(desk, "ana", forced_colors="active")
     async with Person(desk.server.url, "luis") as luis:
         await (await luis.enter()).say("@ana @luis", id="a")
@@ -219,7 +219,7 @@ async def test_ones_own_name_is_told_by_more_than_a_colour(desk: Desk) -> None:
     assert await mine.evaluate("one => getComputedStyle(one).fontWeight") == "600"
 
 
-async def test_without_an_answer_a_name_is_just_typed(desk: Desk) -> None:
+async def test_a_mention_can_be_typed_when_suggestions_fail(desk: Desk) -> None:
     ana = await sit_down(desk, "ana")
     await ana.route("**/members?*", lambda route: route.abort())
     await ana.locator(FIELD).press_sequentially("@luis hello")
@@ -227,7 +227,7 @@ async def test_without_an_answer_a_name_is_just_typed(desk: Desk) -> None:
     await expect(ana.locator("#chat .mention")).to_have_text(re.compile("^@"))
 
 
-async def test_who_types_fast_asks_seldom(desk: Desk) -> None:
+async def test_fast_typing_sends_few_member_requests(desk: Desk) -> None:
     ana = await sit_down(desk, "ana")
     asked: list[str] = []
     ana.on("request", lambda request: asked.append(request.url) if "/members?" in request.url else None)
@@ -239,7 +239,7 @@ async def test_who_types_fast_asks_seldom(desk: Desk) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
-async def test_axe_finds_no_barrier_in_the_list_and_the_marks(
+async def test_suggestions_and_mentions_pass_axe(
     desk: Desk,
     axe: str,  # noqa: F811
     scheme: str,

@@ -40,7 +40,7 @@ async def let_scripts_go(page: Page, hanging: list[Route]) -> None:
             await route.continue_()
 
 
-async def test_text_that_is_typed_before_the_scripts_are_there_stays_whatever_is_clicked(desk: Desk) -> None:
+async def test_text_typed_before_the_scripts_load_survives_any_click(desk: Desk) -> None:
     page = await desk.sit_down("ana", COURSES_PATH)
     hanging = await hang_scripts(page)
     await page.goto(desk.server.url + ROOM_PATH, wait_until="commit")
@@ -65,7 +65,7 @@ async def test_text_that_is_typed_before_the_scripts_are_there_stays_whatever_is
 
 
 @pytest.mark.parametrize("name", ["room", "composer", "*"])
-async def test_a_script_that_does_not_load_is_told_of_and_the_text_is_kept(desk: Desk, name: str) -> None:
+async def test_a_script_that_fails_to_load_is_reported_and_the_draft_is_saved(desk: Desk, name: str) -> None:
     page = await desk.sit_down("ana")
     await expect_connected(page)
     await page.type(FIELD, "before")
@@ -81,7 +81,7 @@ async def test_a_script_that_does_not_load_is_told_of_and_the_text_is_kept(desk:
     await expect(page.locator(FIELD)).to_have_value("before\nafter")
 
 
-async def test_signing_out_before_the_scripts_are_there_leaves_nothing_in_the_browser(desk: Desk) -> None:
+async def test_signing_out_before_the_scripts_load_clears_the_browser(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     await expect_connected(page)
     await page.type(FIELD, "half a thought")
@@ -98,7 +98,7 @@ async def test_signing_out_before_the_scripts_are_there_leaves_nothing_in_the_br
     assert SIGNED_OUT_COOKIE not in [cookie["name"] for cookie in await page.context.cookies()]
 
 
-async def test_without_scripts_the_field_is_not_offered(desk: Desk) -> None:
+async def test_the_composer_is_hidden_without_scripts(desk: Desk) -> None:
     page = await desk.sit_down("ana", java_script_enabled=False)
     await expect(page.get_by_text("This room needs JavaScript.")).to_be_visible()
     await expect(page.locator(FIELD)).to_be_hidden()
@@ -113,7 +113,7 @@ FULL = """() => {
 BLOCKED = "Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError') }"
 
 
-async def test_the_page_says_what_the_browser_does_not_keep(desk: Desk) -> None:
+async def test_the_page_warns_when_the_browser_cannot_save_a_draft(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     risk = page.locator("#composer-risk")
     await expect_connected(page)
@@ -146,7 +146,7 @@ async def test_the_page_says_what_the_browser_does_not_keep(desk: Desk) -> None:
     await expect(page.locator(FIELD)).to_have_value("only here")
 
 
-async def test_unsent_text_belongs_to_the_user_and_not_to_their_name(desk: Desk) -> None:
+async def test_unsent_text_survives_a_change_of_username(desk: Desk) -> None:
     database = desk.server.app[DATABASE]
     page = await desk.sit_down("ana")
     await expect_connected(page)
@@ -162,7 +162,7 @@ async def test_unsent_text_belongs_to_the_user_and_not_to_their_name(desk: Desk)
     assert await database.fetchval("select username from educa_chat.message") == "anna"
 
 
-async def test_each_window_has_its_own_text_until_it_is_closed(desk: Desk) -> None:
+async def test_each_open_window_has_its_own_draft(desk: Desk) -> None:
     here = await desk.sit_down("ana")
     await say(here, "first version")
     await expect(here.locator("#chat .pending")).to_have_count(0)
@@ -185,7 +185,7 @@ async def test_each_window_has_its_own_text_until_it_is_closed(desk: Desk) -> No
     await expect(there.locator("#composer-ask")).to_have_attribute("aria-pressed", "true")
 
 
-async def test_an_edit_of_an_older_text_is_never_sent_unseen(desk: Desk) -> None:
+async def test_an_edit_of_outdated_text_is_not_sent_without_showing_the_new_text(desk: Desk) -> None:
     here = await desk.sit_down("ana")
     await say(here, "first version")
     await expect(here.locator("#chat .pending")).to_have_count(0)
@@ -222,7 +222,7 @@ async def test_an_edit_of_an_older_text_is_never_sent_unseen(desk: Desk) -> None
     await expect(message(there, "fourth version")).to_be_visible()
 
 
-async def test_another_edit_and_a_reply_leave_an_open_edit_alone(desk: Desk) -> None:
+async def test_starting_another_edit_or_a_reply_keeps_an_open_edit(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     for text in ("one", "two"):
         await say(page, text)
@@ -239,7 +239,7 @@ async def test_another_edit_and_a_reply_leave_an_open_edit_alone(desk: Desk) -> 
     await expect(page.locator(FIELD)).to_have_value("two")
 
 
-async def test_who_loses_the_course_can_still_copy_the_text(desk: Desk) -> None:
+async def test_a_user_who_loses_access_can_still_copy_their_draft(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     await expect_connected(page)
     await page.type(FIELD, "half a thought")

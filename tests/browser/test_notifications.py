@@ -88,7 +88,7 @@ async def answer(socket: Chatter, **command: object) -> int:
     return await give(socket, type="message", **command)
 
 
-async def test_who_looks_elsewhere_is_told_of_mentions_and_answers_and_of_nothing_else(desk: Desk) -> None:
+async def test_a_hidden_window_notifies_of_mentions_and_replies_only(desk: Desk) -> None:
     ana = await sit_down(desk)
     async with (
         Person(desk.server.url, "luis") as student,
@@ -118,7 +118,7 @@ async def test_who_looks_elsewhere_is_told_of_mentions_and_answers_and_of_nothin
     assert len({one["tag"] for one in await made(ana)}) == 3
 
 
-async def test_a_window_without_the_focus_counts_as_elsewhere(desk: Desk) -> None:
+async def test_a_window_without_focus_also_notifies(desk: Desk) -> None:
     ana = await sit_down(desk)
     await ana.evaluate("document.hasFocus = () => false")
     async with Person(desk.server.url, "luis") as luis:
@@ -126,7 +126,7 @@ async def test_a_window_without_the_focus_counts_as_elsewhere(desk: Desk) -> Non
     await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
 
 
-async def test_a_click_leads_to_the_message_however_far_it_is(desk: Desk) -> None:
+async def test_clicking_a_notification_shows_its_message_however_old(desk: Desk) -> None:
     ana = await sit_down(desk)
     await turn(ana, hidden=True)
     async with Person(desk.server.url, "luis") as luis:
@@ -143,7 +143,7 @@ async def test_a_click_leads_to_the_message_however_far_it_is(desk: Desk) -> Non
     assert not (await made(ana))[0]["isOpen"]
 
 
-async def test_an_answer_to_what_is_not_loaded_is_known_for_hers(desk: Desk) -> None:
+async def test_a_reply_to_a_message_that_is_not_loaded_notifies_its_author(desk: Desk) -> None:
     async with Person(desk.server.url, "ana") as herself, Person(desk.server.url, "luis") as student:
         hers, luis = await herself.enter(), await student.enter()
         await answer(hers, message="long ago")
@@ -158,7 +158,7 @@ async def test_an_answer_to_what_is_not_loaded_is_known_for_hers(desk: Desk) -> 
         assert (await made(ana))[0]["body"] == "to Ana"
 
 
-async def test_what_she_sees_in_another_window_or_has_read_since_is_not_told(desk: Desk) -> None:
+async def test_messages_read_in_another_window_or_since_do_not_notify(desk: Desk) -> None:
     ana = await sit_down(desk)
     await turn(ana, hidden=True)
     async with Person(desk.server.url, "ana") as herself, Person(desk.server.url, "luis") as student:
@@ -176,7 +176,7 @@ async def test_what_she_sees_in_another_window_or_has_read_since_is_not_told(des
         await until(is_closed)
 
 
-async def test_what_was_deleted_is_not_told_and_what_was_told_of_it_goes(desk: Desk) -> None:
+async def test_deleting_a_message_prevents_or_closes_its_notification(desk: Desk) -> None:
     ana = await sit_down(desk)
     await turn(ana, hidden=True)
     async with Person(desk.server.url, "luis") as student:
@@ -194,7 +194,7 @@ async def test_what_was_deleted_is_not_told_and_what_was_told_of_it_goes(desk: D
         assert (await made(ana))[0]["body"] == "@ana it is told"
 
 
-async def test_after_a_loss_of_the_connection_what_is_new_is_told_once_and_what_is_old_is_not(desk: Desk) -> None:
+async def test_after_a_reconnect_new_messages_notify_once_and_old_ones_do_not(desk: Desk) -> None:
     ana = await sit_down(desk)
     await turn(ana, hidden=True)
     async with Person(desk.server.url, "luis") as student:
@@ -226,7 +226,7 @@ async def cut_off(desk: Desk, username: str) -> None:
             socket.close(CloseCode.GOING_AWAY)
 
 
-async def test_the_quiet_switch_silences_every_window_of_hers_and_is_kept(desk: Desk) -> None:
+async def test_pausing_notifications_applies_to_all_windows_and_survives_a_reload(desk: Desk) -> None:
     ana = await sit_down(desk)
     other = await ana.context.new_page()
     await enter(other, desk)
@@ -250,7 +250,7 @@ async def test_the_quiet_switch_silences_every_window_of_hers_and_is_kept(desk: 
     assert (await made(ana))[0]["body"] == "@ana again"
 
 
-async def test_nobody_is_asked_or_told_who_has_not_asked(desk: Desk) -> None:
+async def test_the_page_neither_requests_permission_nor_notifies_until_the_user_opts_in(desk: Desk) -> None:
     ana = await sit_down(desk, allow=False)
     asked = "Notification.requestPermission = async () => { window.asked = true; return 'default'; }"
     await ana.evaluate(f"() => {{ {asked} }}")
@@ -266,7 +266,7 @@ async def test_nobody_is_asked_or_told_who_has_not_asked(desk: Desk) -> None:
     await ana.wait_for_function("window.asked")
 
 
-async def test_a_browser_that_blocks_them_is_named_as_the_one_that_does(desk: Desk) -> None:
+async def test_the_page_says_that_the_browser_blocks_notifications(desk: Desk) -> None:
     script = RECORD + "Object.defineProperty(Notification, 'permission', { get: () => 'denied' });"
     ana = await sit_down(desk, script=script, allow=False)
     await ana.get_by_role("button", name=ASK).click()
@@ -275,7 +275,7 @@ async def test_a_browser_that_blocks_them_is_named_as_the_one_that_does(desk: De
 
 
 @pytest.mark.parametrize("script", [PHONE_BROWSER, "delete window.Notification"])
-async def test_a_browser_that_can_not_show_them_says_so_and_the_room_goes_on(desk: Desk, script: str) -> None:
+async def test_the_page_says_that_the_browser_does_not_support_notifications(desk: Desk, script: str) -> None:
     ana = await sit_down(desk, script=script, allow=False, **PHONE)
     await ana.locator(".menu-button").tap()
     await ana.get_by_role("button", name=ASK).tap()
@@ -286,7 +286,7 @@ async def test_a_browser_that_can_not_show_them_says_so_and_the_room_goes_on(des
     await expect(message(ana, "@Ana Morales")).to_be_attached()
 
 
-async def test_one_that_is_refused_when_it_is_made_breaks_nothing(desk: Desk) -> None:
+async def test_the_room_works_when_creating_a_notification_fails(desk: Desk) -> None:
     ana = await sit_down(desk)
     await ana.evaluate(
         "() => void (window.Notification = class"
@@ -301,7 +301,7 @@ async def test_one_that_is_refused_when_it_is_made_breaks_nothing(desk: Desk) ->
     await expect(message(ana, "@Ana Morales again")).to_be_attached()
 
 
-async def test_nothing_is_written_for_a_user_whose_session_has_ended(desk: Desk) -> None:
+async def test_notification_settings_are_not_stored_after_the_session_has_ended(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     await page.context.grant_permissions(["notifications"])
     key = f"educa-chat:notifications:{await user_id(desk, 'ana')}"
@@ -321,7 +321,7 @@ async def test_nothing_is_written_for_a_user_whose_session_has_ended(desk: Desk)
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
-async def test_axe_finds_no_barrier_in_the_switch(
+async def test_the_notification_settings_pass_axe(
     desk: Desk,
     axe: str,  # noqa: F811
     scheme: str,

@@ -29,7 +29,7 @@ async def sign_in(window: Window, server: Server) -> None:
 
 
 @pytest.mark.parametrize("browser", ["firefox", "webkit"])
-async def test_the_main_path_works_in_other_browsers(server: Server, browser: str) -> None:
+async def test_the_main_path_works_in_firefox_and_webkit(server: Server, browser: str) -> None:
     if missing := missing_for(browser):
         skip_without(browser, f"not on the PATH: {', '.join(missing)}")
     async with open_window(browser) as window, Person(server.url, "luis") as luis:

@@ -59,7 +59,7 @@ async def load(page: Page, url: str) -> dict[str, int]:
     return sizes
 
 
-async def test_the_room_with_its_history_is_light_and_its_files_come_once(desk: Desk, server: Server) -> None:
+async def test_the_room_page_stays_within_its_budget_and_loads_each_file_once(desk: Desk, server: Server) -> None:
     await say_much(server)
     signed_in = await desk.sit_down("ana", "/students/courses/")
     # Of the files this browser has so far only those of the list of courses: another one has none.
@@ -76,7 +76,7 @@ async def test_the_room_with_its_history_is_light_and_its_files_come_once(desk: 
     assert sum(warm.values()) <= WARM_LIMIT_BYTES, warm
 
 
-async def test_the_page_is_painted_while_its_scripts_hang(desk: Desk, server: Server) -> None:
+async def test_the_page_is_painted_before_its_scripts_load(desk: Desk, server: Server) -> None:
     page = await desk.sit_down("ana", "/students/courses/")
     hanging: list[Route] = []
 

@@ -19,7 +19,7 @@ async def abort(route: Route) -> None:
 
 
 @pytest.mark.parametrize("file", ["js/search/search.js", "js/search/excerpt.js", "strings/en/search.json"])
-async def test_a_part_that_can_not_be_loaded_says_so_and_opens_when_the_user_tries_again(desk: Desk, file: str) -> None:
+async def test_a_part_that_fails_to_load_shows_an_error_and_opens_on_retry(desk: Desk, file: str) -> None:
     page = await connected(desk, "ana")
     await page.route(f"**/{file}", abort)
     await page.click("#search-button")
@@ -34,7 +34,7 @@ async def test_a_part_that_can_not_be_loaded_says_so_and_opens_when_the_user_tri
     await expect(page.locator("#notice")).to_be_empty()
 
 
-async def test_the_class_panel_answers_only_when_it_is_loaded(desk: Desk) -> None:
+async def test_the_class_panel_is_inert_until_it_is_loaded(desk: Desk) -> None:
     profe = await connected(desk, "profe")
     await profe.route("**/js/class/class-panel.js", abort)
     await profe.click("#class-button")
@@ -49,7 +49,7 @@ async def test_the_class_panel_answers_only_when_it_is_loaded(desk: Desk) -> Non
     await expect(profe.locator("#chat .remark")).to_have_text("Announcements only: only teachers can post.")
 
 
-async def test_what_was_not_sent_is_shown_after_another_try_when_the_session_has_ended(desk: Desk) -> None:
+async def test_unsent_text_is_shown_on_retry_after_the_session_has_ended(desk: Desk) -> None:
     page = await connected(desk, "ana")
     await page.route("**/js/account/ended.js", abort)
     await page.fill("#chat-message-input", "half a thought")
@@ -62,7 +62,7 @@ async def test_what_was_not_sent_is_shown_after_another_try_when_the_session_has
     await expect(alert).to_have_count(0)
 
 
-async def test_only_opened_parts_are_loaded_and_the_pointer_over_a_button_loads_its_part(desk: Desk) -> None:
+async def test_parts_are_loaded_on_demand_or_on_hover(desk: Desk) -> None:
     page = await connected(desk, "ana")
     loaded = "performance.getEntriesByType('resource').map(one => new URL(one.name).pathname)"
     parts = ("/search/", "/notifications/", "/class/", "/mentions/", "/account/", "/originals/", "/pins/", "/strings/")

@@ -25,9 +25,7 @@ BOXES = """
 
 @pytest.mark.parametrize("size", [100, 200])
 @pytest.mark.parametrize("width", [320, 360, 480])
-async def test_on_a_narrow_screen_an_instructors_header_has_room_for_all_and_for_the_title(
-    desk: Desk, width: int, size: int
-) -> None:
+async def test_an_instructors_header_and_title_fit_a_narrow_screen(desk: Desk, width: int, size: int) -> None:
     page = await desk.sit_down("profe", viewport={"width": width, "height": 740}, locale="es")
     await expect(page.locator("#class-button")).to_be_visible()
     await expect(page.locator("#people-button")).to_be_visible()
@@ -46,7 +44,7 @@ async def test_on_a_narrow_screen_an_instructors_header_has_room_for_all_and_for
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-async def test_a_button_whose_script_has_not_come_takes_no_click(desk: Desk) -> None:
+async def test_buttons_are_disabled_until_their_script_has_loaded(desk: Desk) -> None:
     page = await desk.sit_down("ana", "/students/courses/")
     hanging: list[Route] = []
     come = asyncio.Event()
@@ -66,7 +64,7 @@ async def test_a_button_whose_script_has_not_come_takes_no_click(desk: Desk) -> 
     await expect(page.get_by_role("searchbox")).to_be_focused()
 
 
-async def test_the_readers_other_rooms_show_how_much_there_is_to_read(desk: Desk) -> None:
+async def test_other_rooms_show_their_unread_counts(desk: Desk) -> None:
     await desk.server.app[DATABASE].execute(
         "insert into courses_course_students (course_id, user_id) select 2, id from auth_user where username = 'ana'"
     )
@@ -95,7 +93,7 @@ async def test_the_readers_other_rooms_show_how_much_there_is_to_read(desk: Desk
         await expect(page.locator("[data-room] .unread")).to_have_count(0)
 
 
-async def test_a_wide_screen_shows_the_people_beside_a_wider_log_whose_lines_stay_readable(desk: Desk) -> None:
+async def test_a_wide_screen_shows_the_people_panel_and_keeps_lines_readable(desk: Desk) -> None:
     page = await desk.sit_down("ana", viewport={"width": 1920, "height": 900})
     await expect(page.locator("#people-list li")).to_have_text(["AMAna MoralesYou"])
     await expect(page.locator("#people-button")).to_be_hidden()

@@ -35,7 +35,7 @@ async def seed(server: Server, count: int, username: str = "luis") -> None:
             await socket.receive_until("ack", id=f"seed{number}")
 
 
-async def test_two_students_talk_a_stranger_is_kept_out_and_a_visitor_is_asked_who_she_is(desk: Desk) -> None:
+async def test_two_students_talk_a_stranger_is_refused_and_a_visitor_has_to_sign_in(desk: Desk) -> None:
     ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
     await say(ana, "Does anybody understand exercise 3?")
     await expect(luis.locator("#chat .message.other")).to_contain_text(["Does anybody understand exercise 3?"])
@@ -62,7 +62,7 @@ async def test_two_students_talk_a_stranger_is_kept_out_and_a_visitor_is_asked_w
     await expect(visitor.locator("#chat .message.me")).to_contain_text(["Yes!"])
 
 
-async def test_a_room_is_found_from_the_list_of_courses(desk: Desk) -> None:
+async def test_the_course_list_links_to_the_room(desk: Desk) -> None:
     page = await desk.sit_down("profe", "/students/courses/")
     await page.get_by_role("link", name="Álgebra lineal").click()
     await page.get_by_role("link", name="Course chat room").click()
@@ -72,7 +72,7 @@ async def test_a_room_is_found_from_the_list_of_courses(desk: Desk) -> None:
     await page.wait_for_url("**/accounts/login/")
 
 
-async def test_enter_sends_and_shift_enter_breaks_the_line(desk: Desk) -> None:
+async def test_enter_sends_and_shift_enter_starts_a_new_line(desk: Desk) -> None:
     ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
     await ana.type("#chat-message-input", "one")
     await ana.press("#chat-message-input", "Shift+Enter")
@@ -84,7 +84,7 @@ async def test_enter_sends_and_shift_enter_breaks_the_line(desk: Desk) -> None:
     assert "one\ntwo" in await message.inner_text()
 
 
-async def test_nothing_that_people_write_becomes_markup(desk: Desk) -> None:
+async def test_user_input_never_becomes_html(desk: Desk) -> None:
     database = desk.server.app[DATABASE]
     await database.execute("update auth_user set first_name = '<img src=x onerror=alert(1)>', last_name = '{{7*7}}'")
     await database.execute("update courses_course set title = '<script>alert(1)</script> {{7*7}}'")
@@ -112,7 +112,7 @@ async def test_nothing_that_people_write_becomes_markup(desk: Desk) -> None:
     await expect(luis.locator("#chat .message")).to_have_count(len(HOSTILE))
 
 
-async def test_the_last_50_are_shown_and_older_ones_load_without_moving_what_is_read(desk: Desk) -> None:
+async def test_the_last_50_messages_are_shown_and_loading_older_ones_keeps_the_scroll_position(desk: Desk) -> None:
     await seed(desk.server, 130)
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(50)
@@ -131,7 +131,7 @@ async def test_the_last_50_are_shown_and_older_ones_load_without_moving_what_is_
     assert shown == [f"number {number}" for number in range(1, 131)]
 
 
-async def test_who_has_scrolled_up_stays_there_and_is_told_of_new_messages(desk: Desk) -> None:
+async def test_new_messages_are_counted_without_moving_a_reader_who_has_scrolled_up(desk: Desk) -> None:
     await seed(desk.server, 50)
     ana = await desk.sit_down("ana")
     reading = ana.locator("#chat .message", has_text=re.compile(r"number 10\b"))
@@ -150,7 +150,7 @@ async def test_who_has_scrolled_up_stays_there_and_is_told_of_new_messages(desk:
         await expect(ana.locator("#chat .message", has_text="more")).to_be_in_viewport()
 
 
-async def test_what_could_not_be_stored_is_kept_over_a_reload_and_sent_once(desk: Desk) -> None:
+async def test_unsent_messages_survive_a_reload_and_are_sent_once(desk: Desk) -> None:
     ana = await desk.sit_down("ana")
     await say(ana, "stored")
     await expect(ana.locator("#chat .message.pending")).to_have_count(0)
@@ -173,7 +173,7 @@ async def test_a_draft_survives_a_reload(desk: Desk) -> None:
     await expect(ana.locator("#chat-message-input")).to_have_value("half a thou")
 
 
-async def test_a_lost_connection_comes_back_by_itself_with_what_was_missed(desk: Desk) -> None:
+async def test_the_page_reconnects_by_itself_and_shows_missed_messages(desk: Desk) -> None:
     ana = await desk.sit_down("ana")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
     await ana.context.set_offline(True)
@@ -185,7 +185,7 @@ async def test_a_lost_connection_comes_back_by_itself_with_what_was_missed(desk:
     await expect(ana.locator("#status")).to_have_attribute("data-key", re.compile("connected|back"))
 
 
-async def test_signing_out_elsewhere_says_so_and_keeps_what_was_written(desk: Desk) -> None:
+async def test_signing_out_elsewhere_shows_a_message_and_keeps_the_draft(desk: Desk) -> None:
     ana = await desk.sit_down("ana")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
     await ana.fill("#chat-message-input", "not yet sent")
@@ -199,7 +199,7 @@ async def test_signing_out_elsewhere_says_so_and_keeps_what_was_written(desk: De
     await expect(ana.locator("#chat-message-input")).to_have_value("not yet sent")
 
 
-async def test_leaving_the_course_says_that_it_is_no_longer_open(desk: Desk) -> None:
+async def test_leaving_the_course_shows_that_access_has_ended(desk: Desk) -> None:
     ana = await desk.sit_down("ana")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
     await desk.server.app[DATABASE].execute("delete from courses_course_students")
@@ -207,7 +207,7 @@ async def test_leaving_the_course_says_that_it_is_no_longer_open(desk: Desk) -> 
     await expect(ana.get_by_text("no longer have access")).to_be_visible()
 
 
-async def test_times_and_words_are_the_readers(desk: Desk) -> None:
+async def test_times_and_labels_use_the_readers_time_zone_and_language(desk: Desk) -> None:
     await seed(desk.server, 1)
     database = desk.server.app[DATABASE]
     await database.execute("update educa_chat.message set at = '2026-01-15 22:30:00+00'")
@@ -222,7 +222,7 @@ async def test_times_and_words_are_the_readers(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_on_a_phone_nothing_is_cut_off_and_a_finger_hits_every_button(desk: Desk, scheme: str) -> None:
+async def test_the_room_fits_a_phone_and_its_buttons_are_large_enough_to_tap(desk: Desk, scheme: str) -> None:
     await seed(desk.server, 60)
     page = await desk.sit_down(
         "ana", viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme=scheme
@@ -243,7 +243,7 @@ async def test_on_a_phone_nothing_is_cut_off_and_a_finger_hits_every_button(desk
         assert min(box) >= 44, box
 
 
-async def test_the_page_works_by_keyboard_alone(desk: Desk) -> None:
+async def test_the_page_works_by_keyboard(desk: Desk) -> None:
     await seed(desk.server, 5)
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(5)
@@ -262,7 +262,7 @@ async def test_the_page_works_by_keyboard_alone(desk: Desk) -> None:
     assert await page.evaluate("document.activeElement.closest('.message').textContent.includes('number 5')")
 
 
-async def test_only_what_is_new_is_read_out(desk: Desk) -> None:
+async def test_screen_readers_announce_only_new_messages(desk: Desk) -> None:
     await seed(desk.server, 60)
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(50)
@@ -278,7 +278,7 @@ async def test_only_what_is_new_is_read_out(desk: Desk) -> None:
         await expect(announcer).to_contain_text("listen to this")
 
 
-async def test_a_flood_of_one_page_is_stored_whole_and_in_order(desk: Desk) -> None:
+async def test_many_messages_sent_at_once_are_all_stored_in_order(desk: Desk) -> None:
     ana = await desk.sit_down("ana")
     for number in range(40):
         await ana.fill("#chat-message-input", f"number {number}")
@@ -295,7 +295,7 @@ async def test_a_flood_of_one_page_is_stored_whole_and_in_order(desk: Desk) -> N
     assert stored == [f"number {number}" for number in range(40)]
 
 
-async def test_two_windows_of_one_person_show_the_same(desk: Desk) -> None:
+async def test_two_windows_of_one_user_show_the_same_messages(desk: Desk) -> None:
     one = await desk.sit_down("ana")
     two = await one.context.new_page()
     await two.goto(desk.server.url + "/chat/room/1/")
@@ -305,7 +305,7 @@ async def test_two_windows_of_one_person_show_the_same(desk: Desk) -> None:
         await expect(page.locator("#chat .message.pending")).to_have_count(0)
 
 
-async def test_the_tutorials_own_page_talks_with_ours(desk: Desk) -> None:
+async def test_the_tutorials_page_exchanges_messages_with_ours(desk: Desk) -> None:
     """The script of the tutorial's room page, on a page of ours without its policy, which forbids `innerHTML`."""
     luis = await desk.sit_down("luis")
     ana = await desk.sit_down("ana", "/students/courses/", bypass_csp=True)

@@ -69,7 +69,7 @@ def message(page: Page, number: int) -> Locator:
     return page.locator("#chat .message", has_text=re.compile(rf"exercise {number}\b"))
 
 
-async def test_a_message_is_found_and_shown_in_its_surroundings_by_keyboard_alone(desk: Desk) -> None:
+async def test_a_search_result_opens_in_its_conversation_by_keyboard(desk: Desk) -> None:
     await fill(desk, 300)
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(50)
@@ -97,7 +97,7 @@ async def test_a_message_is_found_and_shown_in_its_surroundings_by_keyboard_alon
     await expect(target).not_to_have_class(re.compile(r"\bshown\b"))
 
 
-async def test_history_goes_on_in_both_directions_from_there_and_a_button_leads_back(desk: Desk) -> None:
+async def test_history_loads_in_both_directions_from_a_result_and_a_button_jumps_back(desk: Desk) -> None:
     await fill(desk, 300)
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(50)
@@ -122,7 +122,7 @@ async def test_history_goes_on_in_both_directions_from_there_and_a_button_leads_
     await expect(page.locator("#chat .message").last).to_be_in_viewport()
 
 
-async def test_what_is_said_meanwhile_is_counted_and_shown_on_the_way_back(desk: Desk) -> None:
+async def test_new_messages_are_counted_while_a_result_is_shown(desk: Desk) -> None:
     await fill(desk, 200)
     page = await desk.sit_down("ana")
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
@@ -138,7 +138,7 @@ async def test_what_is_said_meanwhile_is_counted_and_shown_on_the_way_back(desk:
     await expect(page.get_by_role("button", name="Jump to latest")).to_be_hidden()
 
 
-async def test_who_says_something_there_sees_it_among_the_newest(desk: Desk) -> None:
+async def test_posting_while_a_result_is_shown_jumps_to_the_newest_messages(desk: Desk) -> None:
     await fill(desk, 200)
     page = await desk.sit_down("ana")
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
@@ -152,7 +152,7 @@ async def test_who_says_something_there_sees_it_among_the_newest(desk: Desk) -> 
     await expect(message(page, 200)).to_be_in_viewport()
 
 
-async def test_what_comes_behind_a_gap_is_not_read_before_the_way_back(desk: Desk) -> None:
+async def test_messages_beyond_a_gap_are_not_marked_as_read(desk: Desk) -> None:
     await fill(desk, 200)
     page = await desk.sit_down("ana")
     await until_read(desk.server, "ana", 200)
@@ -168,7 +168,7 @@ async def test_what_comes_behind_a_gap_is_not_read_before_the_way_back(desk: Des
     await until_read(desk.server, "ana", 201)
 
 
-async def test_unanswered_questions_alone_are_no_place_to_jump_to(desk: Desk) -> None:
+async def test_jumping_to_a_result_turns_off_the_unanswered_questions_filter(desk: Desk) -> None:
     await fill(desk, 200)
     page = await desk.sit_down("ana")
     unanswered = page.get_by_role("button", name="Unanswered questions")
@@ -182,7 +182,7 @@ async def test_unanswered_questions_alone_are_no_place_to_jump_to(desk: Desk) ->
     await expect(message(page, 29)).to_be_in_viewport()
 
 
-async def test_what_is_shown_already_is_not_loaded_again(desk: Desk) -> None:
+async def test_opening_a_result_that_is_on_the_page_loads_nothing(desk: Desk) -> None:
     await fill(desk, 60)
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(50)
@@ -192,7 +192,7 @@ async def test_what_is_shown_already_is_not_loaded_again(desk: Desk) -> None:
     await expect(message(page, 60)).to_be_attached()
 
 
-async def test_arrows_lead_through_the_results_and_escape_gives_the_focus_back(desk: Desk) -> None:
+async def test_arrow_keys_move_through_the_results_and_escape_restores_the_focus(desk: Desk) -> None:
     await fill(desk, 60)
     page = await desk.sit_down("ana")
     await find(page, "funcion")
@@ -219,7 +219,7 @@ async def test_arrows_lead_through_the_results_and_escape_gives_the_focus_back(d
     await expect(results).to_have_count(0)
 
 
-async def test_nothing_that_was_found_becomes_markup(desk: Desk) -> None:
+async def test_search_results_never_become_html(desk: Desk) -> None:
     async with Person(desk.server.url, "luis") as luis:
         socket = await luis.enter()
         for number, text in enumerate(HOSTILE):
@@ -239,7 +239,7 @@ async def find_again(page: Page, words: str) -> None:
     await page.get_by_role("searchbox").press("Enter")
 
 
-async def test_who_searches_too_often_is_told(desk: Desk) -> None:
+async def test_searching_too_often_shows_an_error(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     await find(page, "word")
     await expect(page.get_by_text("No results.")).to_be_visible()
@@ -253,7 +253,7 @@ async def test_who_searches_too_often_is_told(desk: Desk) -> None:
     await expect(page.get_by_text("Too many searches.")).to_be_visible()
 
 
-async def test_who_finds_nothing_before_a_search_ended_is_told_to_try_fewer_words(desk: Desk) -> None:
+async def test_an_incomplete_search_without_results_suggests_fewer_words(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     nothing = {"messages": [], "lines": [], "head": 100_000, "epoch": "", "more": True}
     # It takes a room of a hundred thousand messages for a search to end early.
@@ -263,7 +263,7 @@ async def test_who_finds_nothing_before_a_search_ended_is_told_to_try_fewer_word
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_on_a_phone_the_search_fits_and_a_finger_hits_every_button(desk: Desk, scheme: str) -> None:
+async def test_the_search_fits_a_phone_and_its_buttons_are_large_enough_to_tap(desk: Desk, scheme: str) -> None:
     await fill(desk, 120)
     page = await desk.sit_down(
         "ana",
@@ -286,7 +286,7 @@ async def test_on_a_phone_the_search_fits_and_a_finger_hits_every_button(desk: D
     await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_in_viewport()
 
 
-async def test_results_appear_while_the_user_types_and_late_answers_replace_nothing(desk: Desk) -> None:
+async def test_results_appear_while_typing_and_late_responses_are_ignored(desk: Desk) -> None:
     await fill(desk, 60)
     page = await desk.sit_down("ana")
     await page.get_by_role("button", name="Search in this room").click()

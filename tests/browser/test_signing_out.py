@@ -102,7 +102,7 @@ WAYS = [write_draft, write_edit, send_without_network, react_without_network, be
 
 @pytest.mark.parametrize("write", WAYS)
 @pytest.mark.parametrize("path", ["", OTHER_ROOM_PATH, COURSES_PATH, "/students/course/1/"])
-async def test_signing_out_asks_first_if_anything_is_unsent_in_whatever_room(
+async def test_signing_out_asks_for_confirmation_if_any_room_has_unsent_text(
     desk: Desk, write: Callable[[Desk, Page], Awaitable[str]], path: str
 ) -> None:
     await enrol(desk.server.app[DATABASE], "ana", 2)
@@ -132,7 +132,7 @@ async def test_signing_out_asks_first_if_anything_is_unsent_in_whatever_room(
     assert await keys_of(page) == []
 
 
-async def test_signing_out_does_not_ask_if_nothing_is_unsent_and_removes_all_the_same(desk: Desk) -> None:
+async def test_signing_out_without_unsent_text_clears_the_browser_without_asking(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     await expect_connected(page)
     await say(page, "sent")
@@ -157,7 +157,7 @@ async def test_signing_out_does_not_ask_if_nothing_is_unsent_and_removes_all_the
     ]
 
 
-async def test_it_asks_as_well_if_the_browser_stores_nothing(desk: Desk) -> None:
+async def test_signing_out_asks_for_confirmation_even_if_the_browser_stores_nothing(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     await page.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError') }")
     await page.reload()
@@ -168,7 +168,7 @@ async def test_it_asks_as_well_if_the_browser_stores_nothing(desk: Desk) -> None
     await page.wait_for_url(FORM)
 
 
-async def test_it_signs_out_without_scripts(desk: Desk) -> None:
+async def test_signing_out_works_without_scripts(desk: Desk) -> None:
     page = await desk.sit_down("ana", COURSES_PATH, java_script_enabled=False)
     for path in (COURSES_PATH, ROOM_PATH):
         await page.goto(desk.server.url + path)
@@ -177,7 +177,7 @@ async def test_it_signs_out_without_scripts(desk: Desk) -> None:
     await page.wait_for_url(FORM)
 
 
-async def test_the_question_is_asked_on_a_phone_in_spanish_too(desk: Desk) -> None:
+async def test_the_confirmation_fits_a_phone_and_is_translated(desk: Desk) -> None:
     page = await desk.sit_down("ana", locale="es-ES", color_scheme="dark", **PHONE)
     await page.fill("#chat-message-input", "media idea " * 20)
     await page.locator("#menu-button").click()
@@ -210,7 +210,7 @@ async def expect_nothing_of_the_room(page: Page) -> None:
         assert word not in shown, shown
 
 
-async def test_when_the_session_ends_the_page_shows_nothing_of_the_room_but_what_its_user_wrote(desk: Desk) -> None:
+async def test_when_the_session_ends_the_page_shows_only_the_users_unsent_text(desk: Desk) -> None:
     await talk(desk)
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(6)
@@ -243,7 +243,7 @@ async def test_when_the_session_ends_the_page_shows_nothing_of_the_room_but_what
     await expect(page.locator("#composer-about")).to_contain_text("number 4")
 
 
-async def test_what_waited_to_be_sent_can_be_copied_when_the_session_has_ended_and_is_sent_after_signing_in(
+async def test_pending_messages_can_be_copied_after_the_session_ends_and_are_sent_after_signing_in(
     desk: Desk,
 ) -> None:
     page = await desk.sit_down("ana", **PHONE)
@@ -266,7 +266,7 @@ async def test_what_waited_to_be_sent_can_be_copied_when_the_session_has_ended_a
     await expect(page.locator("#chat .pending")).to_have_count(0)
 
 
-async def test_signing_out_in_another_window_leaves_nothing_in_any_window(desk: Desk) -> None:
+async def test_signing_out_in_one_window_clears_all_windows(desk: Desk) -> None:
     await talk(desk)
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(6)
@@ -281,7 +281,7 @@ async def test_signing_out_in_another_window_leaves_nothing_in_any_window(desk: 
     assert await keys_of(page) == []
 
 
-async def test_who_signs_in_next_is_shown_nothing_of_the_user_before(desk: Desk) -> None:
+async def test_the_next_user_of_the_browser_sees_nothing_of_the_previous_one(desk: Desk) -> None:
     await talk(desk)
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(6)
@@ -302,7 +302,7 @@ async def test_who_signs_in_next_is_shown_nothing_of_the_user_before(desk: Desk)
     assert "a secret of ana" not in await page.content()
 
 
-async def test_a_page_whose_browser_has_another_user_now_shows_nothing_of_the_one_before(desk: Desk) -> None:
+async def test_an_open_page_shows_nothing_of_the_previous_user_after_a_change_of_user(desk: Desk) -> None:
     await talk(desk)
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(6)
@@ -324,7 +324,7 @@ async def test_a_page_whose_browser_has_another_user_now_shows_nothing_of_the_on
     await expect(page.locator("#chat-message-input")).to_have_value("")
 
 
-async def test_a_room_that_the_browser_brings_back_is_loaded_anew(desk: Desk) -> None:
+async def test_a_room_restored_from_the_back_forward_cache_is_reloaded(desk: Desk) -> None:
     await talk(desk)
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(6)
@@ -335,7 +335,7 @@ async def test_a_room_that_the_browser_brings_back_is_loaded_anew(desk: Desk) ->
     await page.wait_for_url(FORM)
 
 
-async def test_the_way_back_leads_to_no_page_of_who_has_signed_out(server: Server, playwright: Playwright) -> None:
+async def test_the_back_button_shows_no_page_after_signing_out(server: Server, playwright: Playwright) -> None:
     """Chromium keeps pages for the way back, unless it is told not to, as playwright does."""
     browser = await playwright.chromium.launch(
         executable_path=find_chromium(), args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]

@@ -55,7 +55,7 @@ async def open_school(postgres: Postgres, chromium: Browser, folder: Path) -> As
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_no_barrier_on_a_sign_in_page_with_issuers(
+async def test_a_sign_in_page_with_issuers_passes_axe(
     postgres: Postgres, chromium: Browser, axe: str, scheme: str
 ) -> None:
     url = await postgres.create_chat_database(demo=True)
@@ -68,7 +68,7 @@ async def test_axe_finds_no_barrier_on_a_sign_in_page_with_issuers(
         assert await barriers(page, axe) == []
 
 
-async def test_a_user_signs_in_at_the_provider_talks_and_signs_out_of_both(
+async def test_a_user_can_sign_in_at_the_provider_chat_and_sign_out_of_both(
     postgres: Postgres, chromium: Browser, tmp_path: Path
 ) -> None:
     async with open_school(postgres, chromium, tmp_path) as desk:

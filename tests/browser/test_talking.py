@@ -51,7 +51,7 @@ async def seed(server: Server, count: int, username: str = "luis") -> None:
             await socket.receive_until("ack", id=f"seed{number}")
 
 
-async def test_who_is_here_is_counted_and_named(desk: Desk) -> None:
+async def test_online_users_are_counted_and_named(desk: Desk) -> None:
     ana = await desk.sit_down("ana")
     button = ana.locator("#people-button")
     await expect(button).to_have_accessible_name("1 online")
@@ -67,7 +67,7 @@ async def test_who_is_here_is_counted_and_named(desk: Desk) -> None:
     await expect(button).to_be_focused()
 
 
-async def test_who_types_is_seen_and_an_empty_field_tells_nothing(desk: Desk) -> None:
+async def test_typing_is_shown_to_others_unless_the_field_is_blank(desk: Desk) -> None:
     ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
     told: list[str] = []
     line = luis.locator("#typing")
@@ -87,7 +87,7 @@ async def test_who_types_is_seen_and_an_empty_field_tells_nothing(desk: Desk) ->
     await expect(line).to_have_text("")
 
 
-async def test_a_reply_shows_what_it_replies_to_and_leads_there(desk: Desk) -> None:
+async def test_a_reply_quotes_its_original_and_links_to_it(desk: Desk) -> None:
     await seed(desk.server, 120)
     ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
     await expect(ana.locator("#chat .message")).to_have_count(50)
@@ -108,7 +108,7 @@ async def test_a_reply_shows_what_it_replies_to_and_leads_there(desk: Desk) -> N
         await expect(message(page, "number 100")).to_be_focused()
 
 
-async def test_escape_leaves_a_reply_and_keeps_what_was_written(desk: Desk) -> None:
+async def test_escape_cancels_a_reply_and_keeps_the_draft(desk: Desk) -> None:
     await seed(desk.server, 1)
     ana = await desk.sit_down("ana")
     await act(ana, "number 1", "Reply")
@@ -121,7 +121,7 @@ async def test_escape_leaves_a_reply_and_keeps_what_was_written(desk: Desk) -> N
     assert await ana.locator(".quote").count() == 0
 
 
-async def test_a_reply_to_what_is_not_loaded_leads_there_all_the_same(desk: Desk) -> None:
+async def test_a_reply_links_to_an_original_that_is_not_loaded(desk: Desk) -> None:
     await seed(desk.server, 300)
     async with Person(desk.server.url, "ana") as person:
         socket = await person.enter()
@@ -137,7 +137,7 @@ async def test_a_reply_to_what_is_not_loaded_leads_there_all_the_same(desk: Desk
     await expect(quote).to_be_in_viewport()
 
 
-async def test_a_reply_that_waits_for_the_network_is_still_a_reply(desk: Desk) -> None:
+async def test_a_reply_sent_offline_is_still_a_reply(desk: Desk) -> None:
     await seed(desk.server, 1)
     ana = await desk.sit_down("ana")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
@@ -152,7 +152,7 @@ async def test_a_reply_that_waits_for_the_network_is_still_a_reply(desk: Desk) -
         assert [one["reply_to"] for one in (await luis.messages())["messages"]] == [None, 1]
 
 
-async def test_the_toolbar_and_the_menu_are_reached_by_keyboard(desk: Desk) -> None:
+async def test_the_message_toolbar_and_menu_can_be_reached_by_keyboard(desk: Desk) -> None:
     await seed(desk.server, 3)
     ana = await desk.sit_down("ana")
     await expect(ana.locator("#chat .message")).to_have_count(3)
@@ -175,7 +175,7 @@ async def test_the_toolbar_and_the_menu_are_reached_by_keyboard(desk: Desk) -> N
     await expect(ana.locator("#composer-about")).to_contain_text("number 2")
 
 
-async def test_a_long_press_opens_the_menu_and_a_finger_hits_every_item(desk: Desk) -> None:
+async def test_a_long_press_opens_the_menu_and_its_items_are_large_enough_to_tap(desk: Desk) -> None:
     await seed(desk.server, 3)
     ana = await desk.sit_down("ana", **PHONE)
     await press_long(ana, message(ana, "number 2").locator(".body"))
@@ -192,7 +192,7 @@ async def test_a_long_press_opens_the_menu_and_a_finger_hits_every_item(desk: De
     assert await ana.evaluate("document.documentElement.scrollWidth") <= 375
 
 
-async def test_arrow_up_edits_ones_last_message_and_escape_leaves_it(desk: Desk) -> None:
+async def test_arrow_up_edits_the_last_own_message_and_escape_cancels(desk: Desk) -> None:
     ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
     await say(ana, "the frist")
     await expect(message(luis, "the frist")).to_be_visible()
@@ -213,7 +213,7 @@ async def test_arrow_up_edits_ones_last_message_and_escape_leaves_it(desk: Desk)
     await expect(luis.locator("#chat .message .body")).to_have_text("the first (edited)")
 
 
-async def test_an_edit_that_is_refused_is_told_and_its_text_is_not_lost(desk: Desk) -> None:
+async def test_a_refused_edit_shows_an_error_and_keeps_its_text(desk: Desk) -> None:
     ana = await desk.sit_down("ana")
     await say(ana, "the first")
     await expect(message(ana, "the first")).to_be_visible()
@@ -232,7 +232,7 @@ async def test_an_edit_that_is_refused_is_told_and_its_text_is_not_lost(desk: De
     await expect(ana.locator("#chat .message")).to_have_text(re.compile("This message was deleted."))
 
 
-async def test_delete_asks_once_and_leaves_a_tombstone(desk: Desk) -> None:
+async def test_deleting_asks_for_confirmation_and_leaves_a_tombstone(desk: Desk) -> None:
     ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
     await say(ana, "by mistake")
     await expect(message(luis, "by mistake")).to_be_visible()
@@ -248,7 +248,7 @@ async def test_delete_asks_once_and_leaves_a_tombstone(desk: Desk) -> None:
     await expect(luis.get_by_role("toolbar")).to_have_count(0)
 
 
-async def test_reactions_are_counted_with_names_and_ones_own_is_marked(desk: Desk) -> None:
+async def test_reactions_show_a_count_and_names_and_mark_the_users_own(desk: Desk) -> None:
     ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
     await say(ana, "done!")
     await act(luis, "done!", "React")
@@ -275,7 +275,7 @@ async def test_reactions_are_counted_with_names_and_ones_own_is_marked(desk: Des
     await expect(chip).to_have_text(["🎉 1", "🦉 1"])
 
 
-async def test_what_is_done_without_a_network_is_shown_and_stored_later(desk: Desk) -> None:
+async def test_actions_while_offline_are_shown_at_once_and_stored_later(desk: Desk) -> None:
     await seed(desk.server, 1)
     ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
@@ -288,7 +288,7 @@ async def test_what_is_done_without_a_network_is_shown_and_stored_later(desk: De
     await expect(message(ana, "number 1").locator(".chip")).to_have_text("👍 1")
 
 
-async def test_a_pinned_message_stands_in_a_bar_that_leads_to_it(desk: Desk) -> None:
+async def test_a_pinned_message_is_shown_in_a_bar_that_links_to_it(desk: Desk) -> None:
     await seed(desk.server, 120)
     profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
     await act(profe, "number 118", "Pin")
@@ -310,7 +310,7 @@ async def test_a_pinned_message_stands_in_a_bar_that_leads_to_it(desk: Desk) -> 
     await expect(pins).to_have_count(2)
 
 
-async def test_a_question_is_found_until_it_is_answered(desk: Desk) -> None:
+async def test_a_question_is_listed_as_unanswered_until_it_is_answered(desk: Desk) -> None:
     await seed(desk.server, 3)
     ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
     await ana.click("#composer-ask")
@@ -335,7 +335,7 @@ async def test_a_question_is_found_until_it_is_answered(desk: Desk) -> None:
     await expect(message(luis, "because of this").locator(".mark")).to_have_text(["Answer", "Endorsed by a teacher"])
 
 
-async def test_a_closed_room_says_why_nobody_writes_and_keeps_the_draft(desk: Desk) -> None:
+async def test_announcements_only_shows_why_students_cannot_post_and_keeps_the_draft(desk: Desk) -> None:
     profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
     await expect(ana.locator("#class-button")).to_be_hidden()
     await ana.fill("#chat-message-input", "half a thou")
@@ -351,7 +351,7 @@ async def test_a_closed_room_says_why_nobody_writes_and_keeps_the_draft(desk: De
     await expect(ana.locator("#chat-message-input")).to_have_value("half a thou")
 
 
-async def test_slow_mode_shows_the_seconds_that_are_left_and_holds_the_message(desk: Desk) -> None:
+async def test_slow_mode_shows_a_countdown_and_holds_the_message(desk: Desk) -> None:
     profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
     await profe.click("#class-button")
     await profe.get_by_label("Slow mode").select_option("5 minutes")
@@ -368,7 +368,7 @@ async def test_slow_mode_shows_the_seconds_that_are_left_and_holds_the_message(d
     await expect(message(profe, "the second")).to_be_visible()
 
 
-async def test_who_is_muted_is_told_until_when_and_may_write_when_it_is_lifted(desk: Desk) -> None:
+async def test_a_muted_student_sees_until_when_and_can_post_after_being_unmuted(desk: Desk) -> None:
     profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
     await say(ana, "hello hello hello")
     await act(profe, "hello hello hello", "Mute student…")

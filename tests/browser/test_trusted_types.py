@@ -33,7 +33,7 @@ async def attempt(page: Page, sink: str) -> str:
 
 
 @pytest.mark.parametrize("path", ["/chat/room/1/", "/students/courses/"])
-async def test_no_other_way_is_open(desk: Desk, path: str) -> None:
+async def test_trusted_types_block_every_html_and_script_sink(desk: Desk, path: str) -> None:
     page = await desk.sit_down("ana", path)
     for sink in SINKS:
         refusal = await attempt(page, sink)
@@ -43,7 +43,7 @@ async def test_no_other_way_is_open(desk: Desk, path: str) -> None:
     desk.complaints.clear()
 
 
-async def test_the_rooms_own_way_serves_nobody_else(desk: Desk) -> None:
+async def test_the_room_can_render_html_but_no_other_script_can_create_its_policy(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     async with Person(desk.server.url, "luis") as luis:
         socket = await luis.enter()

@@ -52,7 +52,7 @@ async def below_line(page: Page) -> str:
     return text
 
 
-async def test_who_comes_back_finds_what_is_new_counted_and_below_a_line(desk: Desk) -> None:
+async def test_new_messages_are_counted_and_shown_below_the_unread_divider(desk: Desk) -> None:
     async with Person(desk.server.url, "luis") as luis:
         socket = await luis.enter()
         await speak(socket, 1, 20)
@@ -82,7 +82,7 @@ async def test_who_comes_back_finds_what_is_new_counted_and_below_a_line(desk: D
         await expect(line).to_have_count(0)
 
 
-async def test_older_unread_messages_come_below_the_line_as_they_load(desk: Desk) -> None:
+async def test_older_unread_messages_load_below_the_divider(desk: Desk) -> None:
     async with Person(desk.server.url, "luis") as luis, Person(desk.server.url, "ana") as ana:
         socket, reader = await luis.enter(), await ana.enter()
         await speak(socket, 1, 70)
@@ -94,7 +94,7 @@ async def test_older_unread_messages_come_below_the_line_as_they_load(desk: Desk
         assert await below_line(page) == "number 16"
 
 
-async def test_what_the_other_window_reads_is_new_in_none(desk: Desk) -> None:
+async def test_messages_read_in_one_window_are_read_in_all(desk: Desk) -> None:
     here = await desk.sit_down("ana")
     there = await here.context.new_page()
     await there.goto(desk.server.url + ROOM)
@@ -120,7 +120,7 @@ async def test_what_the_other_window_reads_is_new_in_none(desk: Desk) -> None:
     await expect(here.locator(LINE)).to_have_count(0)
 
 
-async def test_what_nobody_looks_at_is_not_read(desk: Desk) -> None:
+async def test_messages_out_of_view_are_not_marked_as_read(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
     sent: list[str] = []
@@ -149,7 +149,7 @@ async def test_what_nobody_looks_at_is_not_read(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("width", [1100, 360])
-async def test_the_line_and_the_counts_fit_on_wide_and_narrow_screens(desk: Desk, width: int) -> None:
+async def test_the_unread_divider_and_counts_fit_wide_and_narrow_screens(desk: Desk, width: int) -> None:
     async with Person(desk.server.url, "luis") as luis, Person(desk.server.url, "ana") as ana:
         socket, reader = await luis.enter(), await ana.enter()
         await speak(socket, 1, 9)

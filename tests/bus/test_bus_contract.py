@@ -33,10 +33,10 @@ async def received(subscription: AsyncIterator[bytes], count: int) -> list[bytes
 
 
 class TestMessageBus:
-    async def test_it_reaches_others_where_there_is_a_broker(self, bus: MessageBus, url: str) -> None:
+    async def test_a_bus_with_a_broker_reaches_other_processes(self, bus: MessageBus, url: str) -> None:
         assert bus.reaches_others is (url != "memory:")
 
-    async def test_a_publisher_hears_itself(self, bus: MessageBus) -> None:
+    async def test_a_publisher_receives_its_own_payloads(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as subscription:
             await bus.publish("room", b"hello")
             assert await received(subscription, 1) == [b"hello"]
@@ -75,19 +75,19 @@ class TestMessageBus:
             await bus.publish("room", b"after")
             assert await received(subscription, 1) == [b"after"]
 
-    async def test_two_subscriptions_to_a_topic_both_hear(self, bus: MessageBus) -> None:
+    async def test_both_subscriptions_to_a_topic_receive(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as one, bus.subscribe("room") as other:
             await bus.publish("room", b"both")
             assert await received(one, 1) == await received(other, 1) == [b"both"]
 
-    async def test_one_of_two_may_leave(self, bus: MessageBus) -> None:
+    async def test_one_of_two_subscribers_can_leave(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as stays:
             async with bus.subscribe("room"):
                 pass
             await bus.publish("room", b"still here")
             assert await received(stays, 1) == [b"still here"]
 
-    async def test_other_topics_are_not_heard(self, bus: MessageBus) -> None:
+    async def test_subscribers_receive_only_their_topic(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as subscription, bus.subscribe("room 2") as other:
             await bus.publish("room 2", b"other")
             await bus.publish("room", b"own")
@@ -111,7 +111,7 @@ class TestMessageBus:
             await bus.publish("room", b"smaller")
             assert await received(subscription, 1) == [b"smaller"]
 
-    async def test_publish_never_waits_for_a_subscriber_who_does_not_read(self, bus: MessageBus) -> None:
+    async def test_publish_never_waits_for_a_subscriber_that_does_not_read(self, bus: MessageBus) -> None:
         payload = bytes(MAX_PAYLOAD_BYTES)
         async with bus.subscribe("room"), asyncio.timeout(30):
             for _ in range(3 * INBOX_BYTES // MAX_PAYLOAD_BYTES):
@@ -122,7 +122,7 @@ class TestMessageBus:
         [(bytes(MAX_PAYLOAD_BYTES), INBOX_BYTES // MAX_PAYLOAD_BYTES), (b"", INBOX_PAYLOADS)],
         ids=["bytes", "payloads"],
     )
-    async def test_overflow_is_told_to_the_slow_reader_alone(
+    async def test_overflow_ends_only_the_slow_readers_subscription(
         self, bus: MessageBus, payload: bytes, fitting: int
     ) -> None:
         async with bus.subscribe("room") as slow, bus.subscribe("room") as fast:
@@ -136,7 +136,7 @@ class TestMessageBus:
             with pytest.raises(SubscriptionLost):
                 await received(slow, 1)
 
-    async def test_a_reader_who_reads_keeps_up_with_a_publisher_in_a_loop(self, bus: MessageBus) -> None:
+    async def test_a_reader_keeps_up_with_a_publisher_in_a_loop(self, bus: MessageBus) -> None:
         async def publish_all() -> None:
             for _ in range(INBOX_PAYLOADS + 1):
                 await bus.publish("room", b"")
@@ -145,7 +145,7 @@ class TestMessageBus:
             tasks.create_task(publish_all())
             await received(subscription, INBOX_PAYLOADS + 1)
 
-    async def test_what_fits_is_kept_for_a_slow_reader(self, bus: MessageBus) -> None:
+    async def test_payloads_that_fit_are_queued_for_a_slow_reader(self, bus: MessageBus) -> None:
         payloads = [bytes([number]) * MAX_PAYLOAD_BYTES for number in range(INBOX_BYTES // MAX_PAYLOAD_BYTES)]
         # Twice, so that room which was read free is free.
         async with bus.subscribe("room") as subscription:
@@ -156,7 +156,7 @@ class TestMessageBus:
 
 
 @pytest.mark.parametrize("url", ["", "memory", "unix:///tmp/redis", "kafka+cluster://user:secret@host"])
-def test_another_url_is_refused_and_not_repeated(url: str) -> None:
+def test_an_unknown_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match="is expected") as refusal:
         open_bus(url, "educa-chat:")
     assert "secret" not in str(refusal.value)

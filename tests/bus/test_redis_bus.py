@@ -46,15 +46,13 @@ async def client(server: RedisServer) -> AsyncIterator[Redis]:
 # Several processes
 
 
-async def test_processes_hear_each_other(server: RedisServer, bus: RedisBus) -> None:
+async def test_processes_receive_each_others_payloads(server: RedisServer, bus: RedisBus) -> None:
     async with open_redis_bus(server.url, PREFIX) as other, bus.subscribe("room") as subscription:
         await other.publish("room", b"from the other")
         assert await received(subscription) == b"from the other"
 
 
-async def test_payloads_of_others_that_are_too_large_cost_nobody_the_subscription(
-    server: RedisServer, bus: RedisBus
-) -> None:
+async def test_oversized_foreign_payloads_end_no_subscription(server: RedisServer, bus: RedisBus) -> None:
     async with bus.subscribe("room") as subscription:
         for _ in range(3):
             server.ask("PUBLISH", f"{PREFIX}room", bytes(3 * 2**20))
@@ -64,7 +62,7 @@ async def test_payloads_of_others_that_are_too_large_cost_nobody_the_subscriptio
         assert await received(subscription) == b"ours"
 
 
-async def test_prefixes_never_hear_each_other(server: RedisServer, bus: RedisBus) -> None:
+async def test_buses_with_different_prefixes_are_isolated(server: RedisServer, bus: RedisBus) -> None:
     # Redis ignores the number of the database here, so the prefix alone divides them.
     async with (
         open_redis_bus(f"{server.url}/1", "another-school:") as stranger,
@@ -80,7 +78,7 @@ async def test_prefixes_never_hear_each_other(server: RedisServer, bus: RedisBus
 # Publishing
 
 
-async def test_what_waits_is_published_together(patient_redis: None, bus: RedisBus, client: Redis) -> None:
+async def test_waiting_payloads_are_published_in_one_batch(patient_redis: None, bus: RedisBus, client: Redis) -> None:
     async with bus.subscribe("room"):
         before = (await client.info("stats"))["total_reads_processed"]
         await asyncio.gather(*(bus.publish("room", b"%d" % number) for number in range(1000)))
@@ -88,7 +86,7 @@ async def test_what_waits_is_published_together(patient_redis: None, bus: RedisB
     assert after - before < 100
 
 
-async def test_a_cancelled_publish_harms_no_other(bus: RedisBus) -> None:
+async def test_a_cancelled_publish_does_not_affect_others(bus: RedisBus) -> None:
     async with bus.subscribe("room") as subscription:
         publishes = [asyncio.create_task(bus.publish("room", b"%d" % number)) for number in range(100)]
         await asyncio.sleep(0)  # They wait now.
@@ -109,7 +107,7 @@ async def test_a_cancelled_publish_harms_no_other(bus: RedisBus) -> None:
     [(bytes(MAX_PAYLOAD_BYTES), WAITING_BYTES // MAX_PAYLOAD_BYTES), (b"", WAITING_PUBLISHES)],
     ids=["bytes", "publishes"],
 )
-async def test_what_waits_is_bounded(patient_redis: None, bus: RedisBus, payload: bytes, fitting: int) -> None:
+async def test_the_publish_queue_is_bounded(patient_redis: None, bus: RedisBus, payload: bytes, fitting: int) -> None:
     await carries(bus)
     outcomes = await asyncio.gather(*(bus.publish("room", payload) for _ in range(fitting + 1)), return_exceptions=True)
     assert "too many payloads are waiting" in str(outcomes[-1])
@@ -118,7 +116,7 @@ async def test_what_waits_is_bounded(patient_redis: None, bus: RedisBus, payload
     await bus.publish("room", payload)
 
 
-async def test_a_refusal_by_redis_is_told(bus: RedisBus, client: Redis) -> None:
+async def test_a_refusal_by_redis_is_reported(bus: RedisBus, client: Redis) -> None:
     await client.acl_setuser("default", reset_channels=True, channels=[f"{PREFIX}beat:*"])
     with pytest.raises(BusUnavailable, match="refused"):
         await bus.publish("room", b"forbidden")
@@ -141,7 +139,7 @@ async def test_a_refusal_does_not_repeat_the_payload() -> None:
 # Subscribing
 
 
-async def test_the_last_to_leave_unsubscribes(bus: RedisBus, client: Redis) -> None:
+async def test_the_last_subscriber_to_leave_unsubscribes(bus: RedisBus, client: Redis) -> None:
     async def subscribers() -> int:
         [(_, count)] = await client.pubsub_numsub(f"{PREFIX}room")
         return int(count)
@@ -155,7 +153,7 @@ async def test_the_last_to_leave_unsubscribes(bus: RedisBus, client: Redis) -> N
             pass
 
 
-async def test_a_subscription_is_live_while_others_come_and_go(bus: RedisBus) -> None:
+async def test_a_subscription_stays_live_while_others_come_and_go(bus: RedisBus) -> None:
     async def come_and_go(name: int) -> None:
         for number in range(100):
             payload = b"%d of %d" % (number, name)
@@ -171,7 +169,7 @@ async def test_a_subscription_is_live_while_others_come_and_go(bus: RedisBus) ->
             tasks.create_task(come_and_go(name))
 
 
-async def test_a_subscriber_cancelled_on_entering_harms_no_other(bus: RedisBus) -> None:
+async def test_a_subscriber_cancelled_while_entering_does_not_affect_others(bus: RedisBus) -> None:
     async def enter(topic: str) -> None:
         async with bus.subscribe(topic):
             await asyncio.Event().wait()
@@ -216,7 +214,7 @@ async def test_a_subscription_waits_for_its_own_confirmation(server: RedisServer
         assert await second == b"for the second"
 
 
-async def test_a_process_that_stood_still_hears_all_that_came_meanwhile(server: RedisServer) -> None:
+async def test_a_process_that_was_blocked_receives_everything_published_meanwhile(server: RedisServer) -> None:
     payloads = [b"%d" % number for number in range(5 * INBOX_PAYLOADS)]
     # Without a prefix, so that as many as can be come in one piece.
     async with open_redis_bus(server.url, "") as bus, bus.subscribe("r") as subscription:
@@ -232,7 +230,7 @@ async def test_a_process_that_stood_still_hears_all_that_came_meanwhile(server: 
 # Redis fails
 
 
-async def test_a_killed_broker_ends_every_subscription_and_a_new_one_is_found(
+async def test_a_killed_redis_ends_every_subscription_and_its_successor_is_used(
     server: RedisServer, bus: RedisBus
 ) -> None:
     async with bus.subscribe("room") as one, bus.subscribe("room") as other, bus.subscribe("hall") as hall:
@@ -253,7 +251,7 @@ async def test_a_killed_broker_ends_every_subscription_and_a_new_one_is_found(
     await beating(bus)
 
 
-async def test_the_bus_opens_while_redis_is_down_and_finds_it_later(server: RedisServer) -> None:
+async def test_the_bus_opens_while_redis_is_down_and_connects_later(server: RedisServer) -> None:
     server.stop()
     now_s = 100.0
     async with open_redis_bus(server.url, PREFIX, clock=lambda: now_s) as bus:
@@ -273,7 +271,7 @@ async def test_the_bus_opens_while_redis_is_down_and_finds_it_later(server: Redi
         await beating(bus)
 
 
-async def test_a_killed_listener_comes_back(bus: RedisBus, client: Redis) -> None:
+async def test_a_killed_listener_connection_is_replaced(bus: RedisBus, client: Redis) -> None:
     async with bus.subscribe("room") as subscription:
         assert await client.client_kill_filter(_type="pubsub") == 1
         with pytest.raises(SubscriptionLost):
@@ -281,15 +279,13 @@ async def test_a_killed_listener_comes_back(bus: RedisBus, client: Redis) -> Non
     await carries(bus)
 
 
-async def test_a_killed_publisher_comes_back(bus: RedisBus, client: Redis) -> None:
+async def test_a_killed_publisher_connection_is_replaced(bus: RedisBus, client: Redis) -> None:
     await carries(bus)
     assert await client.client_kill_filter(_type="normal") == 1
     await carries(bus)
 
 
-async def test_a_publisher_that_fails_in_an_unforeseen_way_begins_anew(
-    bus: RedisBus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_publisher_with_an_unexpected_error_restarts(bus: RedisBus, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(_: object) -> None:
         raise LookupError
 
@@ -302,7 +298,7 @@ async def test_a_publisher_that_fails_in_an_unforeseen_way_begins_anew(
     await beating(bus)
 
 
-async def test_a_paused_redis_is_given_up_after_a_second_and_found_again(bus: RedisBus, client: Redis) -> None:
+async def test_the_bus_gives_up_on_a_paused_redis_within_a_second_and_recovers(bus: RedisBus, client: Redis) -> None:
     await carries(bus)
     await client.client_pause(2_500)
     stopwatch = Stopwatch()
@@ -312,7 +308,9 @@ async def test_a_paused_redis_is_given_up_after_a_second_and_found_again(bus: Re
     await carries(bus)
 
 
-async def test_a_frozen_redis_is_given_up_after_a_second_and_found_again(server: RedisServer, bus: RedisBus) -> None:
+async def test_the_bus_gives_up_on_a_frozen_redis_within_a_second_and_recovers(
+    server: RedisServer, bus: RedisBus
+) -> None:
     async with bus.subscribe("room") as subscription:
         await beating(bus)
         server.freeze()
@@ -336,9 +334,7 @@ async def test_a_frozen_redis_is_given_up_after_a_second_and_found_again(server:
     await beating(bus)
 
 
-async def test_a_publish_behind_a_hanging_one_gives_up_a_second_after_its_own_call(
-    server: RedisServer, bus: RedisBus
-) -> None:
+async def test_a_publish_queued_behind_a_hanging_one_has_its_own_timeout(server: RedisServer, bus: RedisBus) -> None:
     async def give_up() -> None:
         stopwatch = Stopwatch()
         with pytest.raises(BusUnavailable):
@@ -354,7 +350,7 @@ async def test_a_publish_behind_a_hanging_one_gives_up_a_second_after_its_own_ca
     await first
 
 
-async def test_a_deaf_listener_is_noticed_and_replaced(server: RedisServer) -> None:
+async def test_a_listener_that_receives_nothing_is_replaced(server: RedisServer) -> None:
     async with Proxy(server.port).open() as proxy, open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
         async with bus.subscribe("room") as subscription:
             await beating(bus)
@@ -369,7 +365,7 @@ async def test_a_deaf_listener_is_noticed_and_replaced(server: RedisServer) -> N
         await beating(bus)
 
 
-async def test_a_connection_that_is_deaf_from_the_start_is_replaced(server: RedisServer) -> None:
+async def test_a_connection_that_never_receives_anything_is_replaced(server: RedisServer) -> None:
     async with Proxy(server.port).open() as proxy:
         proxy.swallows = ANSWERS
         async with open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
@@ -390,7 +386,7 @@ async def test_a_publisher_that_hangs_is_replaced(server: RedisServer) -> None:
         await bus.publish("room", b"on a new connection")
 
 
-async def test_an_idle_listener_is_left_alone(server: RedisServer) -> None:
+async def test_an_idle_listener_is_not_replaced(server: RedisServer) -> None:
     # With a time-out in the URL, too, that is shorter than the silence between two beats.
     async with (
         open_redis_bus(f"{server.url}?socket_timeout=0.1", PREFIX) as bus,
@@ -408,7 +404,7 @@ async def test_an_idle_listener_is_left_alone(server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("state", ["up", "down", "frozen"])
-async def test_closing_is_prompt_and_leaves_nothing(server: RedisServer, state: str) -> None:
+async def test_closing_is_prompt_and_leaves_no_tasks_or_connections(server: RedisServer, state: str) -> None:
     async def wait_for_loss() -> None:
         async with bus.subscribe("room") as subscription:
             subscribed.set()
@@ -436,7 +432,7 @@ async def test_closing_is_prompt_and_leaves_nothing(server: RedisServer, state: 
     assert asyncio.all_tasks() == tasks_before
 
 
-async def test_what_is_raised_inside_comes_out_as_it_is(server: RedisServer) -> None:
+async def test_exceptions_in_the_context_propagate_unchanged(server: RedisServer) -> None:
     with pytest.raises(KeyError):
         async with open_redis_bus(server.url, PREFIX):
             raise KeyError

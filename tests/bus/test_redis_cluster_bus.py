@@ -52,7 +52,7 @@ async def lost(subscription: AsyncIterator[bytes]) -> None:
         await received(subscription)
 
 
-async def test_topics_of_every_shard_arrive(redis_cluster: RedisCluster) -> None:
+async def test_topics_on_every_shard_are_delivered(redis_cluster: RedisCluster) -> None:
     async with (
         open_redis_cluster_bus(redis_cluster.url, PREFIX) as bus,
         open_redis_cluster_bus(redis_cluster.url, PREFIX) as other,
@@ -67,7 +67,7 @@ async def test_topics_of_every_shard_arrive(redis_cluster: RedisCluster) -> None
                 assert master.ask("PUBSUB", "NUMSUB", PREFIX + topic) == [(PREFIX + topic).encode(), 0]
 
 
-async def test_one_node_is_enough_to_find_the_others(cluster: RedisCluster) -> None:
+async def test_one_node_in_the_url_is_enough(cluster: RedisCluster) -> None:
     seed, *others = cluster.masters
     async with open_redis_cluster_bus(f"redis+cluster://127.0.0.1:{seed.port}", PREFIX) as bus:
         for master in others:
@@ -79,7 +79,7 @@ async def test_one_node_is_enough_to_find_the_others(cluster: RedisCluster) -> N
         await carries(bus, topic_on(seed))
 
 
-async def test_prefixes_never_hear_each_other(redis_cluster: RedisCluster) -> None:
+async def test_buses_with_different_prefixes_are_isolated(redis_cluster: RedisCluster) -> None:
     async with (
         open_redis_cluster_bus(redis_cluster.url, PREFIX) as bus,
         open_redis_cluster_bus(redis_cluster.url, "another-school:") as stranger,
@@ -92,7 +92,7 @@ async def test_prefixes_never_hear_each_other(redis_cluster: RedisCluster) -> No
         assert await received(strangers) == b"theirs"
 
 
-async def test_each_master_has_to_prove_itself(cluster: RedisCluster, bus: RedisClusterBus) -> None:
+async def test_silence_of_any_master_is_noticed(cluster: RedisCluster, bus: RedisClusterBus) -> None:
     await beating(bus)
     for master in cluster.masters:
         # Frozen, it keeps its connections, and nobody here has subscribed to anything on it.
@@ -105,7 +105,7 @@ async def test_each_master_has_to_prove_itself(cluster: RedisCluster, bus: Redis
 
 
 @pytest.mark.parametrize("way", ["killed", "frozen"])
-async def test_without_one_master_the_others_go_on_and_it_is_found_again(
+async def test_the_other_masters_work_while_one_is_down_and_it_is_used_again_afterwards(
     cluster: RedisCluster, bus: RedisClusterBus, way: str
 ) -> None:
     fallen, *others = cluster.masters
@@ -136,7 +136,7 @@ async def test_without_one_master_the_others_go_on_and_it_is_found_again(
         assert await received(others_subscription) == b"still the same"
 
 
-async def test_a_topic_follows_its_slot_to_another_master(cluster: RedisCluster, bus: RedisClusterBus) -> None:
+async def test_a_subscription_follows_its_slot_to_another_master(cluster: RedisCluster, bus: RedisClusterBus) -> None:
     source, target, _ = cluster.masters
     topic = topic_on(source)
     stays = topic_on(target)
@@ -151,7 +151,9 @@ async def test_a_topic_follows_its_slot_to_another_master(cluster: RedisCluster,
         assert await received(untouched) == b"still here"
 
 
-async def test_a_slot_that_moved_unnoticed_is_found_by_the_refusal(cluster: RedisCluster, bus: RedisClusterBus) -> None:
+async def test_a_refused_publish_updates_the_location_of_a_moved_slot(
+    cluster: RedisCluster, bus: RedisClusterBus
+) -> None:
     source, target, _ = cluster.masters
     topics = [topic for number in range(1000) if slot_of(topic := f"hall {number}") <= 5460][:2]
     stays = topic_on(source)
@@ -166,7 +168,7 @@ async def test_a_slot_that_moved_unnoticed_is_found_by_the_refusal(cluster: Redi
         assert await received(untouched) == b"still here"
 
 
-async def test_a_subscription_to_a_slot_that_moved_unnoticed_is_refused_alone(
+async def test_subscribing_to_a_moved_slot_fails_without_ending_other_subscriptions(
     cluster: RedisCluster, bus: RedisClusterBus
 ) -> None:
     source, target, _ = cluster.masters
@@ -195,7 +197,7 @@ async def test_a_beat_whose_slot_moved_is_replaced(cluster: RedisCluster, bus: R
     await carries(bus, topic_on(source))
 
 
-async def test_a_replica_that_takes_over_is_found(cluster: RedisCluster, bus: RedisClusterBus) -> None:
+async def test_the_bus_follows_a_failover_to_a_replica(cluster: RedisCluster, bus: RedisClusterBus) -> None:
     fallen = cluster.masters[0]
     topic = topic_on(fallen)
     await asyncio.to_thread(cluster.start_replica, fallen)
@@ -208,7 +210,7 @@ async def test_a_replica_that_takes_over_is_found(cluster: RedisCluster, bus: Re
     await beating(bus)
 
 
-async def test_the_bus_opens_while_the_cluster_is_down_and_finds_it_later(cluster: RedisCluster) -> None:
+async def test_the_bus_opens_while_the_cluster_is_down_and_connects_later(cluster: RedisCluster) -> None:
     for master in cluster.masters:
         master.stop()
     async with open_redis_cluster_bus(cluster.url, PREFIX) as bus:
@@ -224,7 +226,7 @@ async def test_the_bus_opens_while_the_cluster_is_down_and_finds_it_later(cluste
         await beating(bus)
 
 
-async def test_a_cluster_with_a_password(redis_cluster: RedisCluster) -> None:
+async def test_a_cluster_can_require_a_password(redis_cluster: RedisCluster) -> None:
     for master in redis_cluster.masters:
         master.ask("ACL", "SETUSER", "school", "on", ">s@cret", "allchannels", "+@all")
     hosts = redis_cluster.url.removeprefix("redis+cluster://")
@@ -236,7 +238,7 @@ async def test_a_cluster_with_a_password(redis_cluster: RedisCluster) -> None:
 
 
 @pytest.mark.parametrize("state", ["up", "a master frozen", "down"])
-async def test_closing_is_prompt_and_leaves_nothing(cluster: RedisCluster, state: str) -> None:
+async def test_closing_is_prompt_and_leaves_no_tasks_or_connections(cluster: RedisCluster, state: str) -> None:
     async def wait_for_loss(bus: MessageBus, subscribed: asyncio.Event) -> None:
         async with bus.subscribe("room") as subscription:
             subscribed.set()
@@ -272,7 +274,7 @@ async def test_closing_is_prompt_and_leaves_nothing(cluster: RedisCluster, state
         ("redis+cluster://localhost:7000", "{school}:", "same shard"),
     ],
 )
-async def test_what_cannot_work_is_refused(url: str, prefix: str, said: str) -> None:
+async def test_impossible_urls_are_refused(url: str, prefix: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         async with open_redis_cluster_bus(url, prefix):
             pass

@@ -107,7 +107,7 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-async def test_a_fault_is_told_within_a_second_and_heals(server: RedisServer, fault: Fault) -> None:
+async def test_a_fault_is_reported_within_a_second_and_the_bus_recovers(server: RedisServer, fault: Fault) -> None:
     async with Proxy(server.port).open() as proxy, open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
         async with bus.subscribe("room") as subscription:
             await beating(bus)
@@ -125,7 +125,7 @@ async def test_a_fault_is_told_within_a_second_and_heals(server: RedisServer, fa
         assert stopwatch.own_s < 5
 
 
-async def test_a_listener_whom_redis_does_not_hear_is_replaced(server: RedisServer) -> None:
+async def test_a_listener_that_redis_does_not_answer_is_replaced(server: RedisServer) -> None:
     # The worst half of a half-open connection: beats and messages come in as ever, so there is no silence.
     async with Proxy(server.port).open() as proxy, open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
         async with bus.subscribe("room") as subscription:
@@ -145,7 +145,7 @@ async def test_a_listener_whom_redis_does_not_hear_is_replaced(server: RedisServ
         assert stopwatch.own_s < 5
 
 
-async def test_a_listener_cut_off_because_it_did_not_read_is_told(server: RedisServer) -> None:
+async def test_subscribers_learn_that_redis_disconnected_their_slow_listener(server: RedisServer) -> None:
     server.ask("CONFIG", "SET", "client-output-buffer-limit", "pubsub 65536 0 0")
     async with (
         open_redis_bus(server.url, PREFIX) as bus,
@@ -164,7 +164,7 @@ async def test_a_listener_cut_off_because_it_did_not_read_is_told(server: RedisS
         await carries(bus)
 
 
-async def test_a_refused_channel_takes_no_other_along(server: RedisServer) -> None:
+async def test_a_refused_channel_does_not_end_other_subscriptions(server: RedisServer) -> None:
     async with (
         open_redis_bus(server.url, PREFIX) as bus,
         Redis.from_url(server.url, socket_timeout=None) as client,

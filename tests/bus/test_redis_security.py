@@ -47,7 +47,7 @@ def refused(server: RedisServer, *command: object) -> bool:
     return False
 
 
-async def test_the_acl_of_the_guide_lets_a_node_do_all_that_it_does_and_nothing_more() -> None:
+async def test_the_documented_acl_allows_exactly_what_a_node_needs() -> None:
     server = RedisServer()
     server.start()
     try:
@@ -78,7 +78,7 @@ async def test_the_acl_of_the_guide_lets_a_node_do_all_that_it_does_and_nothing_
         server.stop()
 
 
-async def test_the_acl_of_the_guide_for_a_cluster_lets_a_node_do_all_that_it_does(sharded_pubsub: None) -> None:
+async def test_the_documented_cluster_acl_allows_what_a_node_needs(sharded_pubsub: None) -> None:
     with RedisCluster() as cluster:
         for master in cluster.masters:
             master.ask("ACL", "SETUSER", "educa_chat", *acl("+spublish"))
@@ -145,7 +145,7 @@ def tls_port(certificate: tuple[Path, Path], tmp_path: Path) -> Iterator[int]:
     server.stop()
 
 
-async def test_a_bus_over_tls_carries_when_it_knows_the_authority_and_stays_silent_else(
+async def test_a_bus_over_tls_works_only_with_a_trusted_certificate(
     tls_port: int, patient_redis: None, certificate: tuple[Path, Path]
 ) -> None:
     url = f"rediss://127.0.0.1:{tls_port}"

@@ -8,7 +8,7 @@ FAULTS = 3
 SEED = 2
 
 
-async def test_whatever_fails_nothing_is_lost(prepared: Path) -> None:
+async def test_no_message_is_lost_under_random_faults(prepared: Path) -> None:
     account, faults = await wreak(0, SEED, print, least=FAULTS, prepared=prepared)
     assert account.acked > 100
     assert account.resets < account.connections / 10, "whoever was away missed little enough to be told"

@@ -87,7 +87,7 @@ async def fill(sender: Chatter, is_full: Callable[[], bool]) -> None:
 
 
 @pytest.mark.usefixtures("short_waits")
-async def test_a_peer_that_has_vanished_is_gone_from_its_room(server: Server) -> None:
+async def test_a_peer_that_vanished_is_disconnected(server: Server) -> None:
     port = urlsplit(server.url).port
     assert port is not None
     async with (
@@ -102,14 +102,14 @@ async def test_a_peer_that_has_vanished_is_gone_from_its_room(server: Server) ->
 
 
 @pytest.mark.usefixtures("short_waits")
-async def test_a_peer_that_stands_still_is_gone_from_its_room(server: Server) -> None:
+async def test_a_frozen_peer_is_disconnected(server: Server) -> None:
     async with Person(server.url, "ana") as ana, open_raw(ana, 1):
         await are_left(server, 1)
         await are_left(server, 0)
 
 
 @pytest.mark.usefixtures("short_waits")
-async def test_a_peer_that_says_nothing_but_answers_pings_stays(server: Server) -> None:
+async def test_a_silent_peer_that_answers_pings_stays_connected(server: Server) -> None:
     async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
         for _ in range(4):
             assert await raw.control() == (PING, b"")
@@ -119,7 +119,7 @@ async def test_a_peer_that_says_nothing_but_answers_pings_stays(server: Server) 
 
 
 @pytest.mark.usefixtures("short_waits")
-async def test_a_frame_that_drips_in_for_ever_is_no_sign_of_life(server: Server) -> None:
+async def test_a_peer_that_never_completes_a_frame_is_disconnected(server: Server) -> None:
     async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
         await raw.send(frame(FIN | TEXT, length=60_000))
         gone = asyncio.create_task(are_left(server, 0))
@@ -130,7 +130,7 @@ async def test_a_frame_that_drips_in_for_ever_is_no_sign_of_life(server: Server)
 
 
 @pytest.mark.usefixtures("short_waits")
-async def test_a_message_that_drips_in_with_pongs_between_is_taken(server: Server) -> None:
+async def test_a_slow_fragmented_message_with_pongs_in_between_is_accepted(server: Server) -> None:
     said = b'{"id":"a","message":"hello"}'
     async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
         await raw.send(frame(TEXT))
@@ -145,7 +145,7 @@ async def test_a_message_that_drips_in_with_pongs_between_is_taken(server: Serve
 
 
 @pytest.mark.usefixtures("short_waits")
-async def test_a_stalled_reader_that_breaks_a_rule_is_gone_all_the_same(server: Server) -> None:
+async def test_a_stalled_reader_that_sends_an_invalid_frame_is_disconnected(server: Server) -> None:
     async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
         here = await luis.enter()
         room = await open_room(server)
@@ -157,7 +157,7 @@ async def test_a_stalled_reader_that_breaks_a_rule_is_gone_all_the_same(server: 
 
 
 @pytest.mark.usefixtures("short_waits")
-async def test_a_stalled_reader_that_pings_is_gone_all_the_same(server: Server) -> None:
+async def test_a_stalled_reader_that_keeps_pinging_is_disconnected(server: Server) -> None:
     async with Person(server.url, "ana") as ana, open_raw(ana, 1, WINDOW_BYTES) as raw:
         flood = asyncio.create_task(raw.send(frame(FIN | PING, b"x" * 125) * 80_000))
         await are_left(server, 1)
@@ -167,7 +167,7 @@ async def test_a_stalled_reader_that_pings_is_gone_all_the_same(server: Server) 
 
 
 @pytest.mark.usefixtures("short_waits")
-async def test_many_stalled_readers_leave_nothing_behind(postgres: Postgres) -> None:
+async def test_many_stalled_readers_leave_no_tasks_or_files_open(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     settings = settings_for(url, limits_messages_per_second=0, limits_sockets_per_user=0)
     process = psutil.Process()
@@ -186,7 +186,9 @@ async def test_many_stalled_readers_leave_nothing_behind(postgres: Postgres) -> 
                 await until(lambda: len(asyncio.all_tasks()) <= tasks + 1)
 
 
-async def test_who_goes_away_at_any_moment_leaves_no_error(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_that_disconnects_at_any_moment_causes_no_error(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
         here = await luis.enter()
         room = await open_room(server)
@@ -208,7 +210,7 @@ async def test_who_goes_away_at_any_moment_leaves_no_error(server: Server, caplo
 # Greed.
 
 
-async def test_of_200_sockets_of_one_person_the_20_newest_stay(server: Server) -> None:
+async def test_only_the_20_newest_of_200_sockets_of_a_user_stay_open(server: Server) -> None:
     async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
         window = await luis.enter()
         sockets = [await ana.enter() for _ in range(20)]
@@ -222,7 +224,7 @@ async def test_of_200_sockets_of_one_person_the_20_newest_stay(server: Server) -
 
 
 @pytest.mark.usefixtures("short_waits")
-async def test_of_200_sockets_of_one_person_that_never_read_20_stay(server: Server) -> None:
+async def test_only_20_of_200_sockets_of_a_user_that_never_reads_stay_open(server: Server) -> None:
     async with Person(server.url, "ana") as ana, AsyncExitStack() as stack:
         for _ in range(200):
             await stack.enter_async_context(open_raw(ana, 1))
@@ -230,7 +232,7 @@ async def test_of_200_sockets_of_one_person_that_never_read_20_stay(server: Serv
         await are_left(server, 0)
 
 
-async def test_a_flood_is_read_no_further_once_it_is_closed(server: Server) -> None:
+async def test_the_server_stops_reading_a_flood_once_it_has_closed_the_socket(server: Server) -> None:
     pings = frame(FIN | PING) * 10_000
     async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
         here, there = await luis.enter(), await luis.enter()

@@ -125,20 +125,20 @@ async def dripping(raw: RawSocket, data: bytes) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_connection_that_says_nothing_is_ended(server: Watched) -> None:
+async def test_a_connection_without_a_request_is_closed(server: Watched) -> None:
     async with open_connection(server.url) as raw:
         await raw.ended()
         await server.has(0)
 
 
 @pytest.mark.parametrize("request_head", [GET % b"quick", UPGRADE, POST])
-async def test_a_header_that_drips_in_is_ended(server: Watched, request_head: bytes) -> None:
+async def test_a_connection_with_slow_headers_is_closed(server: Watched, request_head: bytes) -> None:
     async with open_connection(server.url) as raw, dripping(raw, request_head):
         await raw.ended()
         await server.has(0)
 
 
-async def test_a_header_that_drips_in_behind_a_request_is_ended(server: Watched) -> None:
+async def test_a_connection_with_slow_headers_after_a_request_is_closed(server: Watched) -> None:
     async with open_connection(server.url) as raw:
         await raw.send(GET % b"quick")
         assert (await raw.head()).startswith(b"HTTP/1.1 200 ")
@@ -147,7 +147,7 @@ async def test_a_header_that_drips_in_behind_a_request_is_ended(server: Watched)
             await server.has(0)
 
 
-async def test_a_body_that_drips_in_is_ended(server: Watched) -> None:
+async def test_a_connection_with_a_slow_body_is_closed(server: Watched) -> None:
     async with open_connection(server.url) as raw:
         await raw.send(POST)
         async with dripping(raw, b"x" * 4000):
@@ -155,21 +155,21 @@ async def test_a_body_that_drips_in_is_ended(server: Watched) -> None:
             await server.has(0)
 
 
-async def test_an_answer_that_is_not_read_is_ended(server: Watched) -> None:
+async def test_a_connection_whose_response_is_not_read_is_closed(server: Watched) -> None:
     async with open_connection(server.url, 4096) as raw:
         await raw.send(GET % b"large")
         await server.has(1)
         await server.has(0)
 
 
-async def test_a_handler_may_take_longer_than_a_header(server: Watched) -> None:
+async def test_a_slow_handler_does_not_close_the_connection(server: Watched) -> None:
     async with open_connection(server.url) as raw:
         for _ in range(3):
             await raw.send(GET % b"slow")
             assert (await raw.head()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_websocket_may_be_quiet_for_longer_than_a_request(server: Watched) -> None:
+async def test_a_websocket_may_be_idle_for_longer_than_a_request(server: Watched) -> None:
     async with open_connection(server.url) as quiet, open_connection(server.url) as idle:
         await quiet.send(UPGRADE)
         assert (await quiet.head()).startswith(b"HTTP/1.1 101 ")
@@ -182,7 +182,7 @@ async def test_a_websocket_may_be_quiet_for_longer_than_a_request(server: Watche
     await server.has(0)
 
 
-async def test_serve_ends_what_drips_and_keeps_its_sockets(
+async def test_serve_closes_slow_requests_and_keeps_websockets(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("educa_chat.app.Connections", partial(Connections, FIRST_REQUEST_S, NEXT_REQUEST_S))
@@ -225,7 +225,7 @@ def few_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("few_files")
-async def test_a_server_may_open_as_many_files_as_the_system_lets_it(postgres: Postgres) -> None:
+async def test_a_server_raises_its_limit_of_open_files_to_the_maximum(postgres: Postgres) -> None:
     async with open_node(await postgres.create_chat_database()) as node:
         soft, hard = psutil.Process(node.pid).rlimit(psutil.RLIMIT_NOFILE)
     assert soft == hard > 512

@@ -28,7 +28,7 @@ async def assert_away(server: Server, ana: Person) -> None:
         await ana.enter()
 
 
-async def test_a_stopped_database_is_told_and_waited_for(server: Server, own_postgres: PostgresServer) -> None:
+async def test_a_stopped_database_is_reported_and_waited_for(server: Server, own_postgres: PostgresServer) -> None:
     async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
         here, there = await ana.enter(), await luis.enter()
         await here.say("before", id="1")
@@ -47,7 +47,7 @@ async def test_a_stopped_database_is_told_and_waited_for(server: Server, own_pos
         assert [message["message"] for message in (await ana.messages())["messages"]] == ["before", "during"]
 
 
-async def test_a_restart_that_is_quick_is_not_even_told(server: Server, own_postgres: PostgresServer) -> None:
+async def test_a_quick_restart_is_not_reported(server: Server, own_postgres: PostgresServer) -> None:
     async with Person(server.url, "ana") as ana:
         socket = await ana.enter()
         await socket.receive()
@@ -57,7 +57,7 @@ async def test_a_restart_that_is_quick_is_not_even_told(server: Server, own_post
         assert (await socket.receive())["type"] == "ack"
 
 
-async def test_a_paused_database_is_told_and_what_was_under_way_takes_effect_once(
+async def test_a_paused_database_is_reported_and_pending_commands_take_effect_once(
     server: Server, own_postgres: PostgresServer
 ) -> None:
     async with Person(server.url, "ana") as ana:
@@ -77,7 +77,7 @@ async def test_a_paused_database_is_told_and_what_was_under_way_takes_effect_onc
         assert [message["id"] for message in (await ana.messages())["messages"]] == ["1", "2"]
 
 
-async def test_a_database_that_may_only_be_read_is_told(server: Server, own_postgres: PostgresServer) -> None:
+async def test_a_read_only_database_is_reported(server: Server, own_postgres: PostgresServer) -> None:
     async with Person(server.url, "ana") as ana:
         socket = await ana.enter()
         await socket.receive()

@@ -130,7 +130,7 @@ async def available(person: Person, query: str) -> Chatter:
 
 
 @pytest.mark.parametrize("after", [7, 10])
-async def test_open_sockets_are_closed_and_who_comes_back_is_reset(
+async def test_a_restored_log_closes_open_sockets_and_resets_reconnecting_clients(
     nodes: list[Process], own_postgres: PostgresServer, redis_server: RedisServer, fault: Fault, after: int
 ) -> None:
     one, two = nodes
@@ -176,7 +176,7 @@ async def test_open_sockets_are_closed_and_who_comes_back_is_reset(
         assert "Traceback" not in node.output, node.output
 
 
-async def test_a_log_that_was_put_back_and_has_grown_again_is_not_taken_for_the_one_that_was_shown(
+async def test_a_restored_log_that_has_grown_again_is_not_mistaken_for_the_old_one(
     nodes: list[Process], own_postgres: PostgresServer
 ) -> None:
     """The nodes find a head above the one they know, with other events below it."""
@@ -208,7 +208,7 @@ async def test_a_log_that_was_put_back_and_has_grown_again_is_not_taken_for_the_
         ]
 
 
-async def test_what_the_bus_brings_of_another_history_is_not_shown_though_it_is_next_in_line(
+async def test_an_event_of_another_history_is_not_shown_even_with_the_next_seq(
     own_postgres: PostgresServer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node that has not looked at the log yet hears of an event that fits behind what it has shown."""

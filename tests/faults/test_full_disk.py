@@ -78,7 +78,7 @@ async def outcome(socket: Chatter, text: str, id: str) -> str:
                 return code
 
 
-async def test_a_full_disk_is_told_and_everything_goes_on_once_there_is_room(
+async def test_a_full_disk_is_reported_and_writes_resume_when_there_is_space(
     disk: Disk, postgres_on_disk: PostgresServer
 ) -> None:
     url = postgres_on_disk.url
@@ -108,7 +108,7 @@ async def test_a_full_disk_is_told_and_everything_goes_on_once_there_is_room(
         assert ids == ["before", *(f"during {number}" for number in range(said + 1))]
 
 
-async def test_a_full_disk_is_noticed_if_only_the_log_is_on_it(disk: Disk, own_postgres: PostgresServer) -> None:
+async def test_a_full_disk_is_noticed_if_only_the_log_is_stored_there(disk: Disk, own_postgres: PostgresServer) -> None:
     folder = disk.folder / "log"
     folder.mkdir()
     own_postgres.own(folder)
@@ -124,7 +124,7 @@ async def test_a_full_disk_is_noticed_if_only_the_log_is_on_it(disk: Disk, own_p
         await require_writable(database)
 
 
-async def test_a_database_that_may_only_be_read_is_not_ready_until_it_may_be_written_to(
+async def test_a_node_with_a_read_only_database_is_not_ready(
     own_postgres: PostgresServer,
 ) -> None:
     url = own_postgres.url
@@ -141,7 +141,7 @@ async def test_a_database_that_may_only_be_read_is_not_ready_until_it_may_be_wri
         assert (await run(url, "check"))[0] == 0
 
 
-async def test_a_hot_standby_is_not_written_to_until_it_is_promoted(own_postgres: PostgresServer) -> None:
+async def test_a_node_with_a_hot_standby_waits_until_it_is_promoted(own_postgres: PostgresServer) -> None:
     standby = await asyncio.to_thread(own_postgres.standby)
     try:
         async with open_database(standby.url, 1) as database:

@@ -76,7 +76,7 @@ async def node(postgres: Postgres) -> AsyncIterator[tuple[Process, int, list[str
         yield process, course, usernames
 
 
-async def test_a_thousand_joins_leave_nothing_behind_and_disturb_nobody(node: tuple[Process, int, list[str]]) -> None:
+async def test_a_thousand_joins_leak_nothing_and_do_not_delay_others(node: tuple[Process, int, list[str]]) -> None:
     process, course, usernames = node
     async with AsyncExitStack() as stack:
         ana, luis, *people = [

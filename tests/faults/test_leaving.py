@@ -57,7 +57,7 @@ async def watched(postgres: Postgres) -> AsyncIterator[Watched]:
     ],
     ids=["unenrolled", "truncated", "deactivated", "another password", "another owner"],
 )
-async def test_who_may_not_stay_is_out_on_both_nodes_and_the_others_stay(
+async def test_losing_access_closes_a_users_sockets_on_both_nodes_and_no_others(
     watched: Watched, who: str, statement: str, code: int
 ) -> None:
     superuser = await add_person(watched.database, is_superuser=True)
@@ -80,7 +80,7 @@ async def test_who_may_not_stay_is_out_on_both_nodes_and_the_others_stay(
             await socket.receive_until("ack", id=str(number))
 
 
-async def test_who_signs_out_on_one_node_is_out_on_the_other(watched: Watched) -> None:
+async def test_signing_out_on_one_node_closes_sockets_on_the_other(watched: Watched) -> None:
     one, two = watched.nodes
     course, (student,) = await add_room(watched.database, 1)
     async with Person(one.url, student) as ana, Person(two.url) as elsewhere, Person(two.url, student) as otherwise:
@@ -93,7 +93,7 @@ async def test_who_signs_out_on_one_node_is_out_on_the_other(watched: Watched) -
         assert (await other_session.receive_until("ack"))["seq"] == 1
 
 
-async def test_who_leaves_the_site_through_django_is_out_at_once(postgres: Postgres) -> None:
+async def test_signing_out_of_the_django_site_closes_sockets_at_once(postgres: Postgres) -> None:
     url = await postgres.create_database()
     site = DjangoSite(url)
     await site.migrate()

@@ -43,7 +43,7 @@ async def cluster(deployment: Cluster) -> Cluster:
     return deployment
 
 
-async def test_nodes_that_are_killed_in_turn_under_load_lose_nothing(cluster: Cluster) -> None:
+async def test_killing_nodes_in_turn_under_load_loses_no_message(cluster: Cluster) -> None:
     async with open_clients(cluster.courses, cluster.urls, random.Random(SEED)) as clients:
         for client in clients:
             client.is_talking = True
@@ -57,7 +57,7 @@ async def test_nodes_that_are_killed_in_turn_under_load_lose_nothing(cluster: Cl
     assert account.connections > len(clients)
 
 
-async def test_nodes_that_are_restarted_in_turn_under_load_lose_nothing_and_end_with_0(cluster: Cluster) -> None:
+async def test_restarting_nodes_in_turn_under_load_loses_no_message_and_exits_with_0(cluster: Cluster) -> None:
     nodes = cluster.nodes[:2]
     async with open_clients(cluster.courses, [node.url for node in nodes], random.Random(SEED)) as clients:
         for client in clients:
@@ -83,7 +83,7 @@ async def committed(cluster: Cluster, id: str) -> None:
         await connection.close()
 
 
-async def test_what_was_committed_by_a_node_that_died_before_it_told_anybody_is_shown_and_acked_by_the_other(
+async def test_a_message_committed_by_a_dying_node_is_shown_and_acknowledged_by_the_other(
     cluster: Cluster,
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -121,7 +121,7 @@ async def status_of(url: str) -> int | None:
         return None
 
 
-async def test_a_node_that_is_asked_to_stop_is_red_sends_people_away_in_batches_and_ends_whoever_has_stalled(
+async def test_a_stopping_node_is_unready_drains_in_batches_and_drops_stalled_clients(
     cluster: Cluster,
 ) -> None:
     stalled_count, count = 100, 8 * DRAIN_BATCH
@@ -164,7 +164,7 @@ async def test_a_node_that_is_asked_to_stop_is_red_sends_people_away_in_batches_
         assert "Traceback" not in node.output
 
 
-async def test_whoever_was_on_a_node_that_was_killed_is_no_ghost_after_thirty_seconds(cluster: Cluster) -> None:
+async def test_users_of_a_killed_node_are_offline_after_30_seconds(cluster: Cluster) -> None:
     async with AsyncExitStack() as stack:
         dying, other, _ = cluster.nodes
         course, (ana, luis, *_) = next(iter(cluster.courses.items()))
@@ -179,7 +179,7 @@ async def test_whoever_was_on_a_node_that_was_killed_is_no_ghost_after_thirty_se
         assert stopwatch.own_s < 30
 
 
-async def test_people_of_a_node_that_is_restarted_are_not_seen_leaving(cluster: Cluster) -> None:
+async def test_users_of_a_restarted_node_stay_online(cluster: Cluster) -> None:
     async with AsyncExitStack() as stack:
         stopping, other, _ = cluster.nodes
         course, (watcher, newcomer, *people) = next(iter(cluster.courses.items()))
@@ -198,7 +198,7 @@ async def test_people_of_a_node_that_is_restarted_are_not_seen_leaving(cluster: 
         assert (await there.receive_until("presence"))["count"] == len(people) + 2
 
 
-async def test_a_node_that_can_reach_neither_database_nor_redis_ends_all_the_same(cluster: Cluster) -> None:
+async def test_a_node_stops_without_database_and_redis(cluster: Cluster) -> None:
     node, *_ = cluster.nodes
     async with open_clients(cluster.courses, [node.url], random.Random(SEED)) as clients:
         for client in clients:

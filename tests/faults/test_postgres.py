@@ -62,7 +62,7 @@ async def pause(postgres: PostgresServer) -> None:
     ],
     ids=lambda fault: fault.__name__,
 )
-async def test_what_is_acked_is_stored_once_in_order_and_seen_by_all(
+async def test_acknowledged_messages_are_stored_once_in_order_and_seen_by_all(
     fault: Fault, module_postgres: PostgresServer, module_nodes: tuple[Process, Process]
 ) -> None:
     await check_fault(fault, module_postgres, module_nodes)

@@ -52,7 +52,7 @@ def small_disk(own_postgres: PostgresServer) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-async def test_a_full_disk_is_unavailable_and_what_was_acked_is_there_when_it_has_room_again(
+async def test_a_full_disk_is_reported_as_unavailable_and_loses_no_acknowledged_message(
     small_disk: Path, own_postgres: PostgresServer, nodes: tuple[Process, Process]
 ) -> None:
     async def panicked() -> None:
@@ -86,7 +86,7 @@ async def test_a_full_disk_is_unavailable_and_what_was_acked_is_there_when_it_ha
         assert "Traceback" not in node.output, node.output
 
 
-async def test_nothing_is_acked_that_a_synchronous_standby_lacks(
+async def test_messages_are_acknowledged_only_once_the_synchronous_standby_has_them(
     own_postgres: PostgresServer, nodes: tuple[Process, Process]
 ) -> None:
     standby = await asyncio.to_thread(own_postgres.standby)

@@ -85,14 +85,14 @@ async def take_the_tables_away(postgres: PostgresServer) -> None:
     ],
     ids=lambda fault: fault.__name__,
 )
-async def test_what_is_acked_is_stored_once_in_order_and_seen_by_all(
+async def test_acknowledged_messages_are_stored_once_in_order_and_seen_by_all(
     fault: Fault, module_postgres: PostgresServer, module_nodes: tuple[Process, Process]
 ) -> None:
     await check_fault(fault, module_postgres, module_nodes)
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["before", "behind"])
-async def test_a_locked_room_holds_the_others_up_once_and_goes_on_when_it_is_free(
+async def test_a_locked_room_delays_others_at_most_once_and_continues_when_unlocked(
     module_postgres: PostgresServer, module_nodes: tuple[Process, Process], is_first: bool
 ) -> None:
     """Locks are taken in the order of the rooms: one that is waited for keeps those before it locked."""

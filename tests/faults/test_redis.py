@@ -258,7 +258,7 @@ NONE, ONE, ALL = slice(0), slice(1), slice(2)
         pytest.param(undelivered, ALL, id="nothing delivered"),
     ],
 )
-async def test_while_the_bus_does_not_carry_messages_are_shown_within_a_second_and_it_heals(
+async def test_messages_are_shown_within_a_second_during_a_bus_fault_and_the_bus_recovers(
     cluster: Cluster, fault: Fault, doubters: slice
 ) -> None:
     async with open_scene(cluster) as scene:
@@ -271,7 +271,7 @@ async def test_while_the_bus_does_not_carry_messages_are_shown_within_a_second_a
         await scene.is_healed()
 
 
-async def test_a_redis_that_is_dead_for_long_is_told_to_be_lost_and_costs_no_message_a_second(cluster: Cluster) -> None:
+async def test_a_long_redis_outage_is_reported_as_lost_and_delays_no_message_by_a_second(cluster: Cluster) -> None:
     async with open_scene(cluster) as scene:
         async with killed(cluster):
             told = asyncio.create_task(tells(cluster.nodes, "doubted", DOUBTED_WITHIN_S))
@@ -285,7 +285,7 @@ async def test_a_redis_that_is_dead_for_long_is_told_to_be_lost_and_costs_no_mes
         await scene.is_healed()
 
 
-async def test_two_nodes_that_write_into_one_busy_room_do_not_read_the_log_for_it(cluster: Cluster) -> None:
+async def test_two_nodes_writing_into_a_busy_room_rarely_read_the_log(cluster: Cluster) -> None:
     async with open_scene(cluster) as scene, aiohttp.ClientSession() as http:
 
         async def reads() -> float:
@@ -299,7 +299,7 @@ async def test_two_nodes_that_write_into_one_busy_room_do_not_read_the_log_for_i
         assert await reads() - before < MESSAGES / 20
 
 
-async def test_a_redis_cluster_that_loses_a_master_costs_no_message_a_second(
+async def test_losing_a_master_of_the_redis_cluster_delays_no_message_by_a_second(
     prepared: Path, sharded_pubsub: None
 ) -> None:
     with RedisCluster() as redis:
