@@ -17,7 +17,7 @@ from educa_chat.bus import open_bus
 from educa_chat.chat import Chat
 from educa_chat.chat_socket import SocketServices
 from educa_chat.errors import SettingsInvalid
-from educa_chat.handlers import api, audit, health, keys, pages, reports, roster, static, websocket
+from educa_chat.handlers import api, audit, formatting, health, keys, pages, reports, roster, static, websocket
 from educa_chat.handlers.access import end_turns
 from educa_chat.handlers.connections import Connections, check_requests
 from educa_chat.handlers.middleware import (
@@ -107,6 +107,7 @@ def build_app(settings: Settings) -> web.Application:
             undefined=jinja2.StrictUndefined,
         )
         environment.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
+        environment.filters["as_message"] = formatting.as_message
         if settings.server.mode == "production":
             # Compile now. Otherwise the first visitor of a page would block the event loop for 50 ms.
             for name in environment.list_templates(["html"]):
@@ -141,6 +142,7 @@ def _route(app: web.Application, settings: Settings, identity: Identity) -> None
             web.post("/chat/room/{course}/reports/", reports.deal),
             web.get("/chat/course/{course}/roster/", roster.page),
             web.post("/chat/course/{course}/roster/", roster.change),
+            web.get(formatting.PATH, formatting.page),
             web.get("/ws/chat/room/{course}/", websocket.room_socket, allow_head=False),
             web.get("/health/live", health.live),
             web.get("/health/ready", health.ready),

@@ -1,6 +1,7 @@
 """Highlights blocks of code with Pygments, with one class for each kind of token that readers distinguish."""
 
 import time
+from collections.abc import Iterable
 from functools import cache
 from html import escape
 from itertools import groupby
@@ -105,9 +106,9 @@ def to_html(text: str, language: str, until_s: float) -> str:
     return "".join(_span(name, "".join(value for _, value in group)) for name, group in alike)
 
 
-def prepare() -> None:
-    """Load all lexers. Otherwise, the first use of each would take up to a tenth of a second."""
-    for language in LANGUAGES:
+def prepare(languages: Iterable[str] = LANGUAGES) -> None:
+    """Load the lexers of `languages`. Otherwise, the first use of each would take up to a tenth of a second."""
+    for language in languages:
         _lexer(language)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from educa_chat.handlers.formatting import PATH as FORMATTING_PATH
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.sign_in_links import link_url, make_link
 from tests.browser.conftest import Desk
@@ -41,6 +42,7 @@ async def test_account_pages_pass_axe_and_fit_a_phone(desk: Desk, axe: str, sche
         f"{ACCOUNT}?saved=profile",
         link_url("", await make_link(database, username)),
         link_url("", "x"),
+        FORMATTING_PATH,
     ):
         await page.goto(desk.server.url + path)
         assert await barriers(page, axe) == [], path
