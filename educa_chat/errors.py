@@ -85,6 +85,10 @@ class PlatformOwned(EducaChatError):
     """The tables belong to a learning platform, and only the platform may write to them."""
 
 
+class LinkRefused(EducaChatError):
+    """A teacher can't make a sign-in link for this user."""
+
+
 class RightMissing(EducaChatError):
     """The role of the database lacks a privilege. The message names it."""
 

@@ -133,6 +133,11 @@ class Email(_Section, frozen=True):
     sender: str = ""
     """The address that the mails come from, such as `Example School <chat@school.example>`."""
 
+    @property
+    def is_set_up(self) -> bool:
+        """Whether there is a mail server. If not, no mails may be offered."""
+        return bool(self.host)
+
 
 class Outbound(_Section, frozen=True):
     private_networks: tuple[str, ...] = ()

@@ -148,6 +148,12 @@ def is_own_url(request: web.Request, url: str) -> bool:
     return origin is not None and any(_origin(one) == origin for one in allowed)
 
 
+def site_url(request: web.Request) -> str:
+    """Return the address of this site, without a path: that in the settings, or without one that of the request."""
+    server = request.app[SETTINGS].server
+    return server.site_url if server.public_url or server.origins else f"{request.scheme}://{request.host}"
+
+
 def _origin(url: str) -> tuple[str, str, int] | None:
     """Return scheme, host and port, or None if `url` has no origin, such as `null`."""
     try:

@@ -1,6 +1,7 @@
 """Changes to users and courses by the forms of pages: why they are refused, and what follows when they are made."""
 
 from collections.abc import Awaitable
+from typing import Any
 
 from aiohttp import web
 
@@ -9,6 +10,7 @@ from educa_chat.errors import (
     EmailRefused,
     EmailTaken,
     LastAdministrator,
+    LinkRefused,
     NameRefused,
     OwnerFixed,
     PlatformOwned,
@@ -16,11 +18,18 @@ from educa_chat.errors import (
     RecordMissing,
     SessionStale,
 )
+from educa_chat.handlers.access import sign_in_url
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.storage.sessions import Visitor, signed_in_within
+
+FRESH_MINUTES = 10
+"""How long after signing in a user may do what can't be undone, or what gives somebody the rights of somebody else."""
 
 _FAILURES: dict[type[EducaChatError], str] = {
     EmailRefused: "email",
     EmailTaken: "email_taken",
     LastAdministrator: "last_administrator",
+    LinkRefused: "link",
     NameRefused: "name",
     OwnerFixed: "owner",
     PlatformOwned: "platform",
@@ -38,6 +47,22 @@ async def failure_of(work: Awaitable[object]) -> str:
     except tuple(_FAILURES) as refusal:
         return _FAILURES[type(refusal)]
     return ""
+
+
+async def is_fresh(request: web.Request, visitor: Visitor) -> bool:
+    """Return whether the visitor has signed in within FRESH_MINUTES."""
+    return await signed_in_within(request.app[DATABASE], visitor, FRESH_MINUTES)
+
+
+async def require_fresh_session(request: web.Request, visitor: Visitor) -> None:
+    """Raise SessionStale unless the visitor has signed in within FRESH_MINUTES."""
+    if not await is_fresh(request, visitor):
+        raise SessionStale
+
+
+def refusal_context(request: web.Request) -> dict[str, Any]:
+    """Return what the macro `refused` needs to say that a session is stale."""
+    return {"fresh_minutes": FRESH_MINUTES, "sign_in_again": sign_in_url(request, request.rel_url.raw_path)}
 
 
 def see_other(path: str) -> web.Response:

@@ -16,8 +16,10 @@ from educa_chat.people.sign_in_limits import wait_s
 from educa_chat.storage import sessions
 from educa_chat.storage.accounts import change_profile, is_platform_owned, read_profile
 from educa_chat.storage.sessions import Visitor
+from educa_chat.storage.sign_in_links import read_made_links
 from educa_chat.translations import LANGUAGES
 
+SHOWN_LINKS = 5
 _Change = Callable[[web.Request, Visitor, dict[str, str]], Awaitable[str]]
 """Changes what the form says, and returns why it was refused; empty if it wasn't."""
 
@@ -134,6 +136,7 @@ class AccountPage:
             password_characters=PASSWORD_CHARACTERS,
             platform_url=self._platform_url if await is_platform_owned(self._accounts.database) else "",
             languages={"es": "Español", "en": "English"},
+            made_links=await read_made_links(self._accounts.database, visitor.user_id, SHOWN_LINKS),
             sessions=await sessions.list_sessions(self._accounts.database, visitor),
         )
         if wait:

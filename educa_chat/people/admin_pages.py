@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from educa_chat.errors import NameRefused, SessionStale
-from educa_chat.handlers.access import course_id, page_visitor, sign_in_url
+from educa_chat.errors import NameRefused
+from educa_chat.handlers.access import course_id, page_visitor, site_url
 from educa_chat.handlers.api import query_number
-from educa_chat.handlers.changes import failure_of, see_other
+from educa_chat.handlers.changes import failure_of, is_fresh, refusal_context, require_fresh_session, see_other
 from educa_chat.handlers.csrf import is_own_form, posted_form
-from educa_chat.handlers.keys import DATABASE, SETTINGS
+from educa_chat.handlers.keys import DATABASE
 from educa_chat.handlers.listing import ROWS_A_PAGE, Listing
 from educa_chat.handlers.rendering import COURSES_PATH, render
 from educa_chat.handlers.roster import roster_url
@@ -22,12 +22,10 @@ from educa_chat.protocol import Role
 from educa_chat.storage import accounts, administration, courses
 from educa_chat.storage.names import is_same_title, require_username
 from educa_chat.storage.pool import Database
-from educa_chat.storage.sessions import Visitor, signed_in_within
+from educa_chat.storage.sessions import Visitor
 from educa_chat.storage.sign_in_links import LIFE_HOURS, link_url, make_link
 
 PATH = "/admin/"
-FRESH_MINUTES = 10
-"""How long after signing in an administrator may do what can't be undone, or what gives somebody their own rights."""
 
 
 class _Change(NamedTuple):
@@ -42,9 +40,8 @@ class _Change(NamedTuple):
         return self.form.get(name, "").strip()
 
     async def require_fresh_session(self) -> None:
-        """Raise SessionStale unless the administrator has signed in within FRESH_MINUTES."""
-        if not await signed_in_within(self.database, self.by, FRESH_MINUTES):
-            raise SessionStale
+        """Raise SessionStale unless the administrator has signed in a short time ago."""
+        await require_fresh_session(self.request, self.by)
 
 
 def set_up(app: web.Application) -> None:
@@ -96,8 +93,7 @@ async def _show(
         section=section,
         failure=failure,
         done=request.query.get("done", ""),
-        fresh_minutes=FRESH_MINUTES,
-        sign_in_again=sign_in_url(request, request.rel_url.raw_path),
+        **refusal_context(request),
         **context,
     )
 
@@ -258,9 +254,7 @@ async def _make_link(change: _Change, person: administration.Person) -> web.Resp
         token = await make_link(change.database, person.username, by=change.by.user_id)
 
     failure = await failure_of(make())
-    settings = change.request.app[SETTINGS].server
-    site_url = settings.public_url or f"{change.request.scheme}://{change.request.host}"
-    link = link_url(site_url.rstrip("/"), token) if token else ""
+    link = link_url(site_url(change.request), token) if token else ""
     return await _show_person(change.request, person, failure=failure, link=link)
 
 
@@ -363,8 +357,8 @@ async def _change_course(request: web.Request) -> web.Response:
 async def _removal(request: web.Request) -> web.Response:
     """Ask for the title of the course, or first for signing in again."""
     visitor = await _administrator(request)
-    is_fresh = await signed_in_within(request.app[DATABASE], visitor, FRESH_MINUTES)
-    return await _show_removal(request, await _read_course(request), failure="" if is_fresh else "stale")
+    failure = "" if await is_fresh(request, visitor) else "stale"
+    return await _show_removal(request, await _read_course(request), failure=failure)
 
 
 async def _show_removal(

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from educa_chat.errors import PlatformOwned, RecordExists, RosterFileRefused
 from educa_chat.handlers.access import course_id, instructor_of, page_visitor
+from educa_chat.handlers.changes import refusal_context
 from educa_chat.handlers.csrf import is_own_form, is_own_token, posted_form
 from educa_chat.handlers.import_texts import describe_file, describe_outcome, summarise
 from educa_chat.handlers.keys import DATABASE, SETTINGS
@@ -76,8 +77,7 @@ class _Importer:
             section="people",
             done="",
             failure="",
-            fresh_minutes=0,
-            sign_in_again="",
+            **refusal_context(self.request),
             title=self.membership.title if self.membership else "",
             people_url=roster_url(self.course) if self.course else "/admin/people/",
             **{**blank, **context},

@@ -1,19 +1,21 @@
 """Links that let a user choose a password and sign in, without knowing an earlier password.
 
 A link works once, for LIFE_HOURS. It ends early if its user gets another link or another password, or is deactivated.
+One that a teacher has made ends too when they may no longer make it (the SQL function `educa_chat.may_make_link`).
 """
 
 import hashlib
 import secrets
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
-from educa_chat.errors import RecordMissing
+from educa_chat.errors import LinkRefused, RecordMissing
 from educa_chat.spreadsheet import BYTE_ORDER_MARK, csv_row
 from educa_chat.storage.access_changes import notify
-from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id
+from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id, refuse_platform
 from educa_chat.storage.admin_log import record
-from educa_chat.storage.pool import Connection, Database
+from educa_chat.storage.pool import Connection, Database, Queries
 
 PATH = "/chat/sign-in/link/"
 LIFE_HOURS = 24
@@ -22,6 +24,7 @@ _VALID = (
     "educa_chat.sign_in_link l join auth_user u on u.id = l.user_id and u.is_active"
     " and sha256(convert_to(u.password, 'utf8')) = l.password_digest"
     " where l.digest = $1 and l.expires_at > now()"
+    " and (l.teacher is null or educa_chat.may_make_link(l.teacher, l.course, u.id))"
 )
 """The valid link with the digest $1, and its user `u`."""
 
@@ -41,6 +44,16 @@ class NewLink(NamedTuple):
     name: str
     email: str
     token: str
+
+
+class MadeLink(NamedTuple):
+    """A sign-in link that somebody else has made for a user, as the user sees it."""
+
+    at: datetime
+    maker: str
+    """The current name of who made it; empty: it was made on the command line, or the maker is deleted."""
+    course: str
+    """The title of the course in which the maker teaches the user; empty: an administrator has made it."""
 
 
 def link_url(site_url: str, token: str) -> str:
@@ -69,22 +82,74 @@ async def make_link(database: Database, username: str, *, by: int | None = None)
     return tokens[user_id]
 
 
-async def make_links(connection: Connection, user_ids: Collection[int]) -> dict[int, str]:
-    """Make a new link for each active user among `user_ids`, and return their tokens by user id."""
+async def make_student_link(database: Database, username: str, course: int, teacher: int, *, has_mail: bool) -> str:
+    """Make a new link for a student of `course`, by the user `teacher`, and return its token.
+
+    `has_mail` says whether users can ask for a link by e-mail. Those who can get none here. Raises RecordMissing,
+    LinkRefused, and PlatformOwned.
+    """
+    await refuse_platform(database)
+    student = await find_user_id(database, username)
+    async with database.connection() as connection, connection.transaction():
+        allowed = await find_linkable_students(connection, course, teacher, [student], has_mail=has_mail)
+        # This is checked again when the link is used, so nothing has to be locked now.
+        tokens = await make_links(connection, allowed, teacher=teacher, course=course)
+        if student not in tokens:
+            raise LinkRefused(f"a teacher of the course {course} can't make a sign-in link for {username}")
+        await record(connection, teacher, "user.link_made", user_id=student, course=course)
+    return tokens[student]
+
+
+async def find_linkable_students(
+    database: Queries, course: int, teacher: int, user_ids: Collection[int], *, has_mail: bool
+) -> set[int]:
+    """Return those of `user_ids` for whom `teacher` can make a link with `make_student_link`."""
+    rows = await database.fetch(
+        "select u.id from auth_user u where u.id = any ($3::integer[]) and (not $4 or u.email = '')"
+        " and educa_chat.may_make_link($2, $1, u.id)",
+        course,
+        teacher,
+        list(user_ids),
+        has_mail,
+    )
+    return {row["id"] for row in rows}
+
+
+async def read_made_links(database: Database, user_id: int, limit: int) -> list[MadeLink]:
+    """Return the newest `limit` links that others have made for a user, newest first."""
+    rows = await database.fetch(
+        f"select e.at, coalesce((select {DISPLAY_NAME} from auth_user u where u.id = e.actor), ''),"
+        " coalesce(e.details ->> 'title', '') from educa_chat.admin_entry e"
+        " where e.action = 'user.link_made' and e.user_id = $1 and e.actor is distinct from $1"
+        " order by e.id desc limit $2",
+        user_id,
+        limit,
+    )
+    return [MadeLink(*row) for row in rows]
+
+
+async def make_links(
+    connection: Connection, user_ids: Collection[int], *, teacher: int | None = None, course: int | None = None
+) -> dict[int, str]:
+    """Make a new link for each active user among `user_ids`, and return their tokens by user id.
+
+    With `teacher`, the links are valid only while this user may make them for students of `course`.
+    """
     tokens = {user_id: secrets.token_urlsafe(32) for user_id in user_ids}
     await connection.execute("delete from educa_chat.sign_in_link where expires_at < now()")
     rows = await connection.fetch(
-        "insert into educa_chat.sign_in_link (user_id, digest, password_digest, expires_at)"
-        " select u.id, t.digest, sha256(convert_to(u.password, 'utf8')),"
-        "  now() + make_interval(hours => $3)"
+        "insert into educa_chat.sign_in_link (user_id, digest, password_digest, expires_at, teacher, course)"
+        " select u.id, t.digest, sha256(convert_to(u.password, 'utf8')), now() + make_interval(hours => $3), $4, $5"
         " from unnest($1::integer[], $2::bytea[]) t (user_id, digest)"
         " join auth_user u on u.id = t.user_id and u.is_active"
         " on conflict (user_id) do update set digest = excluded.digest, password_digest = excluded.password_digest,"
-        "  expires_at = excluded.expires_at"
+        "  expires_at = excluded.expires_at, teacher = excluded.teacher, course = excluded.course"
         " returning user_id",
         list(tokens),
         list(map(_digest, tokens.values())),
         LIFE_HOURS,
+        teacher,
+        course,
     )
     return {row["user_id"]: tokens[row["user_id"]] for row in rows}
 

@@ -60,6 +60,7 @@ FORMS = {
     "/chat/room/{}/reload/": ({"message": "draft"}, (403, 200, 200, 200, 200)),
     "/chat/room/{}/reports/": ({"act": "settle", "target": "99"}, (403, 403, 303, 303, 303)),
     "/chat/course/{}/roster/": ({"act": "remove", "username": "nobody"}, (403, 403, 403, 422, 422)),
+    "/chat/course/{}/roster/?q=link": ({"act": "link", "username": "nobody"}, (403, 403, 403, 422, 422)),
     "/chat/course/{}/roster/import/confirm/": ({"digest": "none"}, (403, 403, 403, 409, 409)),
     "/admin/import/confirm/": ({"digest": "none"}, (403, 403, 403, 403, 409)),
     "/admin/people/add/": ({"username": "not allowed"}, (403, 403, 403, 403, 422)),
