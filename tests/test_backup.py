@@ -67,7 +67,7 @@ def server() -> Iterator[PostgresServer]:
     ],
     ids=["machine", "docker"],
 )
-async def test_a_backup_can_be_tried_and_restored_as_described(
+async def test_a_backup_can_be_tested_and_restored_as_documented(
     server: PostgresServer, tmp_path: Path, role: str, dump: str, restore: str
 ) -> None:
     shell = Shell(server, tmp_path)

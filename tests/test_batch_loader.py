@@ -38,7 +38,7 @@ async def test_simultaneous_calls_share_one_query() -> None:
     assert table.asked == [{"one", "two", "three"}]
 
 
-async def test_a_call_while_a_query_is_under_way_gets_a_newer_value() -> None:
+async def test_a_call_during_a_query_gets_the_result_of_the_next() -> None:
     table = Table()
     loader = BatchLoader(table.find, "loader")
     table.gate.clear()
@@ -53,7 +53,7 @@ async def test_a_call_while_a_query_is_under_way_gets_a_newer_value() -> None:
     assert table.asked == [{"one"}, {"one", "two"}]
 
 
-async def test_a_question_that_fails_fails_for_all_who_asked_it_and_for_nobody_after() -> None:
+async def test_a_failed_query_fails_only_the_calls_that_share_it() -> None:
     table = Table()
     loader = BatchLoader(table.find, "loader")
     table.is_away = True
@@ -63,7 +63,7 @@ async def test_a_question_that_fails_fails_for_all_who_asked_it_and_for_nobody_a
     assert await loader.load("one") == 1
 
 
-async def test_who_gives_up_waiting_takes_no_answer_from_the_others() -> None:
+async def test_a_cancelled_call_does_not_affect_the_others() -> None:
     table = Table()
     loader = BatchLoader(table.find, "loader")
     table.gate.clear()

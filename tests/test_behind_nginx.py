@@ -83,7 +83,7 @@ async def open_site(database_url: str, redis_server: RedisServer) -> AsyncIterat
         yield Site(nginx, (one, two))
 
 
-async def test_people_talk_through_it_over_both_nodes(site: Site, room: Classroom) -> None:
+async def test_users_on_both_nodes_chat_through_nginx(site: Site, room: Classroom) -> None:
     async with site.person(room.ana) as ana, site.person(room.luis) as luis:
         sockets: list[Chatter] = []
         landed: set[int] = set()
@@ -100,14 +100,14 @@ async def test_people_talk_through_it_over_both_nodes(site: Site, room: Classroo
         assert len((await ana.messages(room.course))["messages"]) == 4
 
 
-async def test_a_page_of_another_site_opens_no_socket(site: Site, room: Classroom) -> None:
+async def test_a_page_of_another_site_cannot_connect(site: Site, room: Classroom) -> None:
     async with site.person(room.ana) as ana:
         for origin in ("https://elsewhere.example", site.nginx.url.replace("https", "http")):
             with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
                 await ana.enter(room.course, headers={"Origin": origin, "X-Forwarded-Host": "elsewhere.example"})
 
 
-async def test_the_nodes_know_who_asks_and_believe_nothing_else_about_it(site: Site) -> None:
+async def test_nodes_see_the_clients_address_and_ignore_forged_headers(site: Site) -> None:
     connector = aiohttp.TCPConnector(ssl=site.nginx.trust, local_addr=("127.0.0.2", 0))
     async with aiohttp.ClientSession(connector=connector) as http:
         headers = {"X-Forwarded-For": "203.0.113.7"}
@@ -119,20 +119,20 @@ async def test_the_nodes_know_who_asks_and_believe_nothing_else_about_it(site: S
     assert "203.0.113.7" not in "".join(node.output for node in site.nodes)
 
 
-async def test_the_metrics_are_not_for_the_public_and_a_large_form_is_refused(site: Site) -> None:
+async def test_metrics_and_large_forms_are_refused(site: Site) -> None:
     async with site.person() as person:
         assert (await person.get("/metrics"))[0] == 404
         async with person.http.post(f"{site.nginx.url}/accounts/login/", data={"username": "x" * 70_000}) as response:
             assert response.status == 413
 
 
-async def test_http_is_sent_to_https(site: Site) -> None:
+async def test_http_is_redirected_to_https(site: Site) -> None:
     async with Person(site.nginx.plain_url) as person:
         status, _, headers = await person.get("/chat/room/1/?after=1")
         assert (status, headers["Location"]) == (301, "https://127.0.0.1/chat/room/1/?after=1")
 
 
-async def test_the_error_log_names_the_requests_that_fail_except_for_those_with_secrets() -> None:
+async def test_the_error_log_names_failed_requests_except_those_with_secrets() -> None:
     async with (
         open_nginx([f"http://127.0.0.1:{free_port()}"] * 2) as nginx,
         Person(nginx.url, trust=nginx.trust) as ana,
@@ -149,7 +149,7 @@ async def test_the_error_log_names_the_requests_that_fail_except_for_those_with_
     assert "secret-2" not in log
 
 
-async def test_a_node_is_killed_and_who_was_on_it_comes_back_to_the_other_and_has_missed_nothing(
+async def test_clients_of_a_killed_node_reconnect_to_the_other_and_miss_nothing(
     own_site: Site, room: Classroom
 ) -> None:
     async with own_site.person(room.ana) as ana, own_site.person(room.luis) as luis:
@@ -172,7 +172,7 @@ async def test_a_node_is_killed_and_who_was_on_it_comes_back_to_the_other_and_ha
             assert [event["message"] for event in await back.events(1)] == ["meanwhile"]
 
 
-async def test_a_node_is_asked_to_stop_and_nobody_sees_an_error(own_site: Site, room: Classroom) -> None:
+async def test_stopping_a_node_causes_no_visible_error(own_site: Site, room: Classroom) -> None:
     async with own_site.person(room.ana) as ana, own_site.person(room.luis) as luis:
         here, stopping = await own_site.enter(ana, room.course)
         epoch = (await here.receive())["epoch"]
@@ -205,7 +205,7 @@ async def test_a_node_is_asked_to_stop_and_nobody_sees_an_error(own_site: Site, 
         assert set(statuses) == {200, 101}
 
 
-async def test_nodes_that_were_all_unready_are_asked_again_by_themselves(site: Site, database_url: str) -> None:
+async def test_nginx_retries_nodes_after_all_were_unready(site: Site, database_url: str) -> None:
     async with site.person() as person, open_database(database_url, 1) as database:
         await database.execute("insert into educa_chat.schema_version (number, name) values (9999, 'future')")
         async with asyncio.timeout(TIMEOUT_S):  # what a node says may be a second old
@@ -217,7 +217,7 @@ async def test_nodes_that_were_all_unready_are_asked_again_by_themselves(site: S
                 await asyncio.sleep(0.1)
 
 
-async def test_while_two_versions_are_there_each_file_comes_from_the_node_that_has_it(
+async def test_during_an_upgrade_each_static_file_comes_from_the_node_that_has_it(
     database_url: str, redis_server: RedisServer
 ) -> None:
     async with (

@@ -73,7 +73,7 @@ def with_session(server: Server, session_key: str) -> Person:
 
 
 @pytest.mark.parametrize("username", ["ines", "ana", "berta", "carla", "dario"])
-async def test_a_password_that_django_hashed_signs_in(beside: Beside, own: Server, username: str) -> None:
+async def test_a_password_hashed_by_django_works(beside: Beside, own: Server, username: str) -> None:
     async with Person(own.url) as person:
         password = beside.seeded["users"][username]["password"]
         assert (await person.sign_in(username, password + "x"))[0] == 200
@@ -81,13 +81,15 @@ async def test_a_password_that_django_hashed_signs_in(beside: Beside, own: Serve
 
 
 @pytest.mark.parametrize("username", ["inactiva", "sinclave"])
-async def test_who_may_not_sign_in_on_the_site_may_not_here(beside: Beside, own: Server, username: str) -> None:
+async def test_users_who_cannot_sign_in_on_the_site_cannot_sign_in_here(
+    beside: Beside, own: Server, username: str
+) -> None:
     async with Person(own.url) as person:
         password = beside.seeded["users"][username]["password"] or ""
         assert (await person.sign_in(username, password))[0] == 200
 
 
-async def test_the_site_is_not_written_to(beside: Beside, own: Server) -> None:
+async def test_the_sites_tables_are_not_written_to(beside: Beside, own: Server) -> None:
     """Not even a password is hashed anew, as Django itself would."""
     before = await beside.owner.fetch("select * from auth_user order by id")
     async with Person(own.url) as person:
@@ -96,7 +98,7 @@ async def test_the_site_is_not_written_to(beside: Beside, own: Server) -> None:
     assert await beside.owner.fetch("select * from auth_user order by id") == before
 
 
-async def test_a_cookie_that_django_made_enters_and_talks(beside: Beside, shared: Server) -> None:
+async def test_a_session_cookie_from_django_gives_access(beside: Beside, shared: Server) -> None:
     algebra = beside.seeded["courses"]["algebra"]["id"]
     keys = {username: await beside.site.sign_in(username) for username in ("ana", "sinclave", "ines")}
     async with (
@@ -117,7 +119,7 @@ async def test_a_cookie_that_django_made_enters_and_talks(beside: Beside, shared
         assert "<b>&#34;lineal" not in page
 
 
-async def test_our_own_form_is_off_and_strangers_are_sent_to_the_sites(shared: Server) -> None:
+async def test_the_chats_sign_in_form_is_off_and_visitors_are_redirected_to_the_sites(shared: Server) -> None:
     async with Person(shared.url) as nobody:
         status, _, headers = await nobody.get("/chat/room/1/")
         assert (status, headers["Location"]) == (302, "/entrar/?next=/chat/room/1/")
@@ -127,7 +129,7 @@ async def test_our_own_form_is_off_and_strangers_are_sent_to_the_sites(shared: S
         assert "/entrar/" in text
 
 
-async def test_accounts_are_changed_on_the_site_only(beside: Beside, own: Server, shared: Server) -> None:
+async def test_accounts_can_be_changed_only_on_the_site(beside: Beside, own: Server, shared: Server) -> None:
     async with with_session(shared, await beside.site.sign_in("ana")) as ana, Person(own.url) as other:
         assert 'href="/"' in (await ana.get("/chat/account/"))[1]
         assert (await ana.get("/chat/sign-in/link/?token=x"))[0] == 404
@@ -142,13 +144,13 @@ async def test_accounts_are_changed_on_the_site_only(beside: Beside, own: Server
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "a" * 32, "A" * 32, "a" * 40, "é" * 32, "'; drop table auth_user; --"])
-async def test_a_cookie_that_django_did_not_make_is_nobodys(shared: Server, cookie: str) -> None:
+async def test_a_session_cookie_not_made_by_django_is_anonymous(shared: Server, cookie: str) -> None:
     async with Person(shared.url) as person:
         headers = {"Cookie": f"sessionid={cookie}"}
         assert (await person.get("/students/courses/", **headers))[0] == 302
 
 
-async def test_a_session_of_a_stranger_to_the_course_is_refused(beside: Beside, shared: Server) -> None:
+async def test_the_session_of_a_non_member_is_refused(beside: Beside, shared: Server) -> None:
     async with with_session(shared, await beside.site.sign_in("dario")) as dario:
         with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
             await dario.enter(beside.seeded["courses"]["algebra"]["id"])
@@ -164,7 +166,7 @@ async def test_a_session_of_a_stranger_to_the_course_is_refused(beside: Beside, 
     ],
     ids=["expired", "tampered with", "deactivated", "deleted"],
 )
-async def test_a_session_that_is_good_no_more_opens_nothing_and_its_sockets_close(
+async def test_an_ended_session_gives_no_access_and_its_sockets_close(
     beside: Beside, shared: Server, change: str
 ) -> None:
     geometry = beside.seeded["courses"]["geometria"]["id"]
@@ -179,7 +181,7 @@ async def test_a_session_that_is_good_no_more_opens_nothing_and_its_sockets_clos
         await beside.owner.execute("update auth_user set is_active = true where username = 'carla'")
 
 
-async def test_another_password_ends_the_sessions_of_the_old_one(beside: Beside, shared: Server) -> None:
+async def test_changing_the_password_on_the_site_ends_old_sessions(beside: Beside, shared: Server) -> None:
     key = await beside.site.sign_in("carla")
     async with with_session(shared, key) as carla:
         assert (await carla.get("/students/courses/"))[0] == 200
@@ -187,7 +189,7 @@ async def test_another_password_ends_the_sessions_of_the_old_one(beside: Beside,
         assert (await carla.get("/students/courses/"))[0] == 302
 
 
-async def test_signing_out_here_closes_the_sockets_and_the_session_is_good_no_more(
+async def test_signing_out_of_the_chat_closes_sockets_and_ends_the_sites_session(
     beside: Beside, shared: Server
 ) -> None:
     key = await beside.site.sign_in("ana")
@@ -202,7 +204,7 @@ async def test_signing_out_here_closes_the_sockets_and_the_session_is_good_no_mo
     assert await beside.owner.fetchval("select count(*) from django_session where session_key = $1", key) == 1
 
 
-async def test_the_site_may_still_delete_its_users_and_courses(beside: Beside, own: Server) -> None:
+async def test_the_site_can_still_delete_its_users_and_courses(beside: Beside, own: Server) -> None:
     """Nothing of ours holds on to them; Django deletes what it knows of first."""
     geometry = beside.seeded["courses"]["geometria"]["id"]
     async with Person(own.url) as person:
@@ -219,13 +221,13 @@ async def test_the_site_may_still_delete_its_users_and_courses(beside: Beside, o
     assert await beside.owner.fetchval("select count(*) from educa_chat.event where course = $1", geometry) == 0
 
 
-async def test_a_session_of_a_backend_that_the_site_has_not_is_nobodys(beside: Beside) -> None:
+async def test_a_session_of_an_unknown_backend_is_anonymous(beside: Beside) -> None:
     settings = settings_for(beside.url, auth_django_secret_key=SECRET_KEY, auth_django_backends="site.ByEmail")
     async with open_server(settings) as server, with_session(server, await beside.site.sign_in("ana")) as ana:
         assert (await ana.get("/students/courses/"))[0] == 302
 
 
-async def test_a_session_signed_with_a_key_of_before_is_good_while_it_is_a_fallback(beside: Beside) -> None:
+async def test_a_session_signed_with_an_old_key_is_valid_while_it_is_a_fallback(beside: Beside) -> None:
     key = await beside.site.sign_in("ana")
     for fallbacks, status in ((SECRET_KEY, 200), ("", 302)):
         settings = settings_for(

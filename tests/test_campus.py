@@ -63,7 +63,7 @@ class Visitor(Person):
         return socket
 
 
-async def test_a_user_of_the_site_enters_and_uses_all_of_the_chat(campus: Campus) -> None:
+async def test_a_user_of_the_site_can_use_the_whole_chat(campus: Campus) -> None:
     room_id = campus.course()
     room = f"/chat/room/{room_id}/"
     async with Visitor(campus) as ana:
@@ -91,7 +91,7 @@ async def test_a_user_of_the_site_enters_and_uses_all_of_the_chat(campus: Campus
                 await asyncio.sleep(0.5)  # the index follows the log within a second or so
 
 
-async def test_every_other_address_is_the_sites(campus: Campus) -> None:
+async def test_all_other_paths_belong_to_the_site(campus: Campus) -> None:
     async with Visitor(campus) as ana:
         await ana.sign_in_on_site("ana")
         for path in (
@@ -137,7 +137,7 @@ async def test_signing_out_of_the_site_signs_out_of_the_chat_too(campus: Campus)
         assert (await ana.get("/profile/"))[1] == "the site's /profile/, for nobody"
 
 
-async def test_the_chats_own_sign_in_form_stands_next_to_the_sites(
+async def test_the_chats_own_sign_in_form_works_next_to_the_sites(
     postgres: Postgres, redis_server: RedisServer
 ) -> None:
     settings = {

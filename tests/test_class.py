@@ -244,7 +244,9 @@ def rights() -> list[tuple[str, str, str, str]]:
 
 
 @pytest.mark.parametrize(("command", "who", "situation", "expected"), rights())
-async def test_who_may_do_what(room: Class, command: str, who: str, situation: str, expected: str) -> None:
+async def test_each_role_can_give_only_its_commands(
+    room: Class, command: str, who: str, situation: str, expected: str
+) -> None:
     question = await room.seq_of(ASKER, SendMessage(message="a question?"))
     reply = await room.seq_of(STUDENT, SendMessage(message="an answer", reply_to=question))
     user, verb = PEOPLE[who], command.removesuffix(" own")
@@ -285,7 +287,7 @@ async def said_in_another_room(room: Class) -> int:
     return outcome.seq
 
 
-async def test_the_log_keeps_what_a_message_said_before_it_was_edited(room: Class) -> None:
+async def test_earlier_texts_of_an_edited_message_are_stored(room: Class) -> None:
     seq = await room.seq_of(ASKER, SendMessage(message="one < two"))
     said = await Log(room.database).read(1, 0, 1)
     await room.seq_of(ASKER, Edit(target=seq, message="three"))
@@ -298,7 +300,7 @@ async def test_the_log_keeps_what_a_message_said_before_it_was_edited(room: Clas
     assert texts == ["", None, None, None]
 
 
-async def test_a_message_is_edited_for_a_day(room: Class) -> None:
+async def test_a_message_can_be_edited_for_a_day(room: Class) -> None:
     seq = await room.seq_of(ASKER, SendMessage(message="old"))
     await room.database.execute("update educa_chat.message set at = at - interval '23 hours 59 minutes'")
     assert await room.code_of(ASKER, Edit(target=seq, message="new")) == "ok"
@@ -307,11 +309,11 @@ async def test_a_message_is_edited_for_a_day(room: Class) -> None:
 
 
 @pytest.mark.parametrize("user", ["user1000", "user5", "nobody", "user4", ""])
-async def test_only_a_student_of_the_course_is_muted(room: Class, user: str) -> None:
+async def test_only_students_of_the_course_can_be_muted(room: Class, user: str) -> None:
     assert await room.code_of(TEACHER, Mute(user=user, minutes=5)) == "bad_request"
 
 
-async def test_a_mute_ends_by_itself_and_is_lifted(room: Class) -> None:
+async def test_a_mute_expires_and_can_be_lifted(room: Class) -> None:
     await room.seq_of(TEACHER, Mute(user="user1", minutes=5))
     assert await room.code_of(ASKER, SendMessage(message="a")) == "muted"
     await room.database.execute("update educa_chat.mute set until = now()")
@@ -336,7 +338,7 @@ async def test_slow_mode_spaces_the_messages_of_each_student(room: Class) -> Non
     assert await room.code_of(ASKER, SendMessage(message="b")) == "ok"
 
 
-async def test_what_stands_earlier_in_a_batch_counts_for_what_stands_later(room: Class) -> None:
+async def test_commands_in_a_batch_see_the_effects_of_earlier_ones(room: Class) -> None:
     outcomes = await room.give(
         TEACHER,
         SendMessage(message="one"),
@@ -358,7 +360,7 @@ async def test_what_stands_earlier_in_a_batch_counts_for_what_stands_later(room:
     assert isinstance(slow, Refused)
 
 
-async def test_an_id_counts_over_all_kinds_of_command(room: Class) -> None:
+async def test_an_id_is_unique_across_all_kinds_of_command(room: Class) -> None:
     (said,) = await room.give(ASKER, SendMessage(message="a", id="x"))
     assert await room.give(ASKER, Delete(target=1, id="x"), React(target=1, emoji="👍", on=True, id="x")) == [said] * 2
     (reacted,) = await room.give(ASKER, React(target=1, emoji="👍", on=True, id="y"))
@@ -369,7 +371,7 @@ async def test_an_id_counts_over_all_kinds_of_command(room: Class) -> None:
     assert len(room.events) == 2
 
 
-async def test_what_changes_nothing_is_an_event_too(room: Class) -> None:
+async def test_a_command_that_changes_nothing_is_still_an_event(room: Class) -> None:
     await room.seq_of(ASKER, SendMessage(message="a"))
     for command in (React(target=1, emoji="👍", on=False), React(target=1, emoji="👍", on=True)):
         await room.give(ASKER, command, command)
@@ -384,19 +386,19 @@ async def test_a_reaction_is_one_emoji(room: Class, text: str) -> None:
     assert await room.code_of(ASKER, React(target=1, emoji=text, on=True)) == "bad_request"
 
 
-async def test_nobody_covers_a_message_with_reactions(room: Class) -> None:
+async def test_reactions_per_user_and_message_are_limited(room: Class) -> None:
     await room.seq_of(ASKER, SendMessage(message="a"))
     many = [React(target=1, emoji=chr(0x1F600 + n), on=True) for n in range(21)]
     outcomes = await room.give(ASKER, *many)
     assert [isinstance(outcome, Accepted) for outcome in outcomes] == [True] * 20 + [False]
 
 
-async def test_one_who_answers_marks_no_answer_to_what_is_no_question(room: Class) -> None:
+async def test_a_reply_to_a_non_question_cannot_be_marked_as_the_answer(room: Class) -> None:
     await room.seq_of(ASKER, SendMessage(message="a"))
     assert await room.code_of(TEACHER, Answer(target=1, on=True)) == "bad_request"
 
 
-async def test_questions_without_an_answer_are_counted_as_answers_come_and_go(room: Class) -> None:
+async def test_the_count_of_unanswered_questions_follows_answers(room: Class) -> None:
     question = await room.seq_of(ASKER, SendMessage(message="why?", question=True))
     replies = [await room.seq_of(STUDENT, SendMessage(message="so", reply_to=question)) for _ in range(2)]
 
@@ -414,7 +416,7 @@ async def test_questions_without_an_answer_are_counted_as_answers_come_and_go(ro
     assert await answers() == 0
 
 
-async def test_a_standing_tells_how_the_room_is_set_and_what_somebody_may(room: Class) -> None:
+async def test_a_room_state_has_the_settings_and_the_users_mute(room: Class) -> None:
     seqs = [await room.seq_of(ASKER, SendMessage(message="a")) for _ in range(3)]
     for seq in (seqs[2], seqs[0]):
         await room.seq_of(TEACHER, Pin(target=seq, on=True))
@@ -428,7 +430,7 @@ async def test_a_standing_tells_how_the_room_is_set_and_what_somebody_may(room: 
     assert room_states[ASKER, 2] == (0, False, False, [], None)
 
 
-async def test_who_is_muted_now_is_known_by_name(room: Class) -> None:
+async def test_muted_students_are_listed_by_name(room: Class) -> None:
     assert await read_muted(room.database, 1) == []
     await room.database.execute("update auth_user set first_name = 'Ana', last_name = 'Morales' where id = 1")
     await room.give(TEACHER, Mute(user="user2", minutes=20), Mute(user="user1", minutes=10))
@@ -447,7 +449,7 @@ async def test_who_is_muted_now_is_known_by_name(room: Class) -> None:
 # Reports.
 
 
-async def test_a_report_is_for_the_instructors_alone(room: Class) -> None:
+async def test_only_instructors_see_reports(room: Class) -> None:
     seq = await room.seq_of(ASKER, SendMessage(message="a rude word"))
     await room.seq_of(STUDENT, Report(target=seq, reason="  it is e\u0301vil \n"))
     await room.seq_of(TEACHER, Settle(target=seq))
@@ -474,7 +476,7 @@ async def test_a_reason_is_short_or_missing(room: Class, reason: str, code: str)
     assert await room.code_of(STUDENT, Report(target=seq, reason=reason)) == code
 
 
-async def test_the_queue_has_what_is_open_with_the_newest_report_first(room: Class) -> None:
+async def test_the_queue_has_open_reports_newest_first(room: Class) -> None:
     first, second, third = [await room.seq_of(ASKER, SendMessage(message=text)) for text in ("one", "two", "three")]
     await room.seq_of(STUDENT, Report(target=first, reason="rude"))
     await room.seq_of(STUDENT, Report(target=second))
@@ -511,7 +513,7 @@ async def test_the_queue_has_what_is_open_with_the_newest_report_first(room: Cla
     assert await room.database.fetchval("select count(*) from educa_chat.report") == 0
 
 
-async def test_of_many_reports_of_a_message_the_newest_are_shown_and_the_others_counted(room: Class) -> None:
+async def test_the_newest_reports_of_a_message_are_shown_and_the_rest_counted(room: Class) -> None:
     seq = await room.seq_of(ASKER, SendMessage(message="one"))
     await room.database.execute(
         "insert into educa_chat.report select 1, $1, n, 'user' || n, '', now(), 100 + n from generate_series(1, 50) n",
@@ -525,7 +527,7 @@ async def test_of_many_reports_of_a_message_the_newest_are_shown_and_the_others_
 # Deleted means gone.
 
 
-async def test_what_was_deleted_is_in_no_form_of_the_log_and_only_instructors_keep_it(room: Class) -> None:
+async def test_deleted_text_is_removed_from_the_log_and_kept_only_for_instructors(room: Class) -> None:
     seq = await room.seq_of(ASKER, SendMessage(message="a secret word"))
     await room.seq_of(ASKER, Edit(target=seq, message="another secret"))
     await room.seq_of(ASKER, Delete(target=seq))
@@ -543,7 +545,7 @@ async def test_what_was_deleted_is_in_no_form_of_the_log_and_only_instructors_ke
 
 
 @pytest.mark.parametrize("way", ["the commit", "the bus", "the log"])
-async def test_a_room_takes_back_what_was_deleted_however_it_hears_of_it(room: Class, way: str) -> None:
+async def test_a_room_removes_deleted_text_however_it_learns_of_the_deletion(room: Class, way: str) -> None:
     await room.give(ASKER, SendMessage(message="a secret word"), Edit(target=1, message="another secret"))
     said = list(room.events)
     await room.seq_of(ASKER, Delete(target=1))
@@ -573,7 +575,7 @@ async def test_a_room_takes_back_what_was_deleted_however_it_hears_of_it(room: C
         shown.close(1001)  # type: ignore[arg-type]
 
 
-async def test_a_replay_that_was_read_before_a_deletion_does_not_bring_it_back(room: Class) -> None:
+async def test_a_replay_read_before_a_deletion_does_not_contain_the_deleted_text(room: Class) -> None:
     await room.give(ASKER, *(SendMessage(message="a secret word") for _ in range(3)))
     log = Log(room.database)
     has_read, may_return = asyncio.Event(), asyncio.Event()
@@ -624,7 +626,7 @@ given_by = st.tuples(st.sampled_from([ASKER, STUDENT, TEACHER, TEACHER]), comman
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 @given(batches=st.lists(st.lists(given_by, min_size=1, max_size=6), min_size=1, max_size=10))
-async def test_who_was_cut_off_anywhere_ends_up_with_the_page_of_who_stayed(
+async def test_a_client_that_resumes_at_any_point_ends_up_with_the_same_page(
     database: Database, batches: list[list[tuple[int, Stored]]]
 ) -> None:
     await clear(database)

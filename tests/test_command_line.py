@@ -48,7 +48,7 @@ async def run(
     return code, re.sub(r"^educa-chat: the database is .*\n", "", output, count=1)
 
 
-async def test_an_empty_database_becomes_a_chat_by_four_kinds_of_command(postgres: Postgres) -> None:
+async def test_four_commands_set_up_a_chat_in_an_empty_database(postgres: Postgres) -> None:
     url = await postgres.create_database()
     for arguments, input, said in (
         (("migrate",), "", "applied 0001_platform\napplied 0002_chat"),
@@ -108,14 +108,14 @@ async def test_an_empty_database_becomes_a_chat_by_four_kinds_of_command(postgre
         (("demo",), "already"),
     ],
 )
-async def test_what_cannot_be_done_is_said_and_the_exit_code_is_1(
+async def test_errors_are_explained_and_the_exit_code_is_1(
     postgres: Postgres, arguments: tuple[str, ...], said: str
 ) -> None:
     code, output = await run(await postgres.create_chat_database(demo=True), *arguments, input="a secret word\n")
     assert (code, said in output) == (1, True), output
 
 
-async def test_courses_are_named_by_id_title_or_slug_and_a_second_one_of_a_title_gets_another_slug(
+async def test_courses_can_be_given_by_id_title_or_slug_and_slugs_are_unique(
     postgres: Postgres,
 ) -> None:
     url = await postgres.create_chat_database(demo=True)
@@ -166,9 +166,7 @@ async def test_a_printed_link_lets_a_user_choose_a_password(postgres: Postgres) 
     assert (code, "server.public_url: missing" in output) == (1, True)
 
 
-async def test_a_file_of_people_is_imported_and_they_sign_in_with_their_links(
-    postgres: Postgres, tmp_path: Path
-) -> None:
+async def test_imported_people_can_sign_in_with_their_links(postgres: Postgres, tmp_path: Path) -> None:
     url = await postgres.create_chat_database(demo=True)
     people, links = tmp_path / "people.csv", tmp_path / "links.csv"
     content = (
@@ -213,7 +211,7 @@ async def test_a_file_of_people_is_imported_and_they_sign_in_with_their_links(
     assert "No such file" in (await run(url, "import", str(tmp_path / "none.csv")))[1]
 
 
-async def test_everything_about_a_user_is_exported_and_nothing_about_others(postgres: Postgres) -> None:
+async def test_the_export_has_everything_about_a_user_and_nothing_about_others(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with open_node(url) as node, Person(node.url, "ana") as ana, Person(node.url, "luis") as luis:
         mine, others = await ana.enter(), await luis.enter()
@@ -238,14 +236,14 @@ async def test_everything_about_a_user_is_exported_and_nothing_about_others(post
     assert (await run(url, "user", "export", "nobody"))[0] == 1
 
 
-async def test_a_title_of_several_courses_is_refused_with_their_ids(postgres: Postgres) -> None:
+async def test_an_ambiguous_course_title_is_refused_with_the_ids(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     added = (await run(url, "course", "add", "Álgebra lineal", "--owner", "profe"))[1].strip()
     code, output = await run(url, "enrol", "ana", "Álgebra lineal")
     assert (code, f"the ids 2, {added}" in output) == (1, True), output
 
 
-async def test_the_demo_data_is_for_an_empty_database_in_development(postgres: Postgres) -> None:
+async def test_demo_data_needs_an_empty_database_in_development(postgres: Postgres) -> None:
     url = await postgres.create_chat_database()
     code, output = await run(url, "demo", environment=PRODUCTION)
     assert (code, "development only" in output) == (1, True), output
@@ -254,7 +252,7 @@ async def test_the_demo_data_is_for_an_empty_database_in_development(postgres: P
         assert await database.fetchval("select count(*) from auth_user") == 4
 
 
-async def test_the_demo_data_in_development_needs_no_migration_before(postgres: Postgres) -> None:
+async def test_demo_data_in_development_needs_no_previous_migration(postgres: Postgres) -> None:
     url = await postgres.create_database()
     code, output = await run(url, "demo", environment=PRODUCTION)
     assert (code, "migrate" in output) == (1, True), output
@@ -262,7 +260,7 @@ async def test_the_demo_data_in_development_needs_no_migration_before(postgres: 
     assert (await run(url, "check"))[0] == 0
 
 
-async def test_the_tables_of_a_django_site_are_not_written_to(postgres: Postgres) -> None:
+async def test_a_django_sites_tables_are_not_written_to(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with open_database(url, 1) as database:
         await database.execute("create table django_migrations (id int)")
@@ -276,7 +274,7 @@ async def test_the_tables_of_a_django_site_are_not_written_to(postgres: Postgres
         assert (code, "Django site" in output) == (1, True), output
 
 
-async def test_check_proves_each_part_and_says_what_fails(postgres: Postgres) -> None:
+async def test_check_tests_each_part_and_reports_what_fails(postgres: Postgres) -> None:
     url = await postgres.create_chat_database()
     code, output = await run(url, "check")
     assert code == 0, output
@@ -301,7 +299,7 @@ async def test_check_proves_each_part_and_says_what_fails(postgres: Postgres) ->
     )
 
 
-async def test_migrate_watches_the_enrolments_when_asked_to_and_says_which_right_it_needs(postgres: Postgres) -> None:
+async def test_migrate_can_watch_enrolments_and_names_a_missing_privilege(postgres: Postgres) -> None:
     url = await postgres.create_chat_database()
     async with open_database(url, 1) as database:
         await database.execute("drop schema educa_chat cascade")  # the platform's tables are left, as a site has them
@@ -329,14 +327,14 @@ async def test_migrate_watches_the_enrolments_when_asked_to_and_says_which_right
 
 
 @pytest.mark.parametrize("broker", ["redis_server", "redis_cluster"])
-async def test_check_over_redis(postgres: Postgres, broker: str, request: pytest.FixtureRequest) -> None:
+async def test_check_tests_redis(postgres: Postgres, broker: str, request: pytest.FixtureRequest) -> None:
     server: RedisServer | RedisCluster = request.getfixturevalue(broker)
     url = await postgres.create_chat_database()
     code, output = await run(url, "check", environment={"EDUCA_CHAT_BUS_URL": server.url})
     assert code == 0, output
 
 
-async def test_check_and_serve_say_that_the_database_is_away() -> None:
+async def test_check_and_serve_report_an_unreachable_database() -> None:
     url = f"postgresql://x@127.0.0.1:{free_port()}/x"
     assert (await run(url, "check"))[0] == 1
     code, output = await run(url, "serve", "--port", str(free_port()))
@@ -351,7 +349,7 @@ async def test_check_and_serve_say_that_the_database_is_away() -> None:
         ({"EDUCA_CHAT_BUS_URL": "redis://127.0.0.1:1?nonsense=1"}, "bus.url: "),
     ],
 )
-async def test_check_and_serve_name_the_setting_whose_option_is_unknown(
+async def test_check_and_serve_name_the_setting_with_an_unknown_option(
     postgres: Postgres, environment: Mapping[str, str], said: str
 ) -> None:
     url = await postgres.create_chat_database()
@@ -362,7 +360,7 @@ async def test_check_and_serve_name_the_setting_whose_option_is_unknown(
         assert "Traceback" not in output
 
 
-async def test_production_refuses_a_schema_that_is_not_up_to_date_and_says_what_to_do(postgres: Postgres) -> None:
+async def test_production_refuses_an_outdated_schema_and_says_what_to_do(postgres: Postgres) -> None:
     url = await postgres.create_database()
     production = {"EDUCA_CHAT_BUS_URL": "memory:"}
     arguments = ("serve", "--config", str(CONFIG / "production.toml"), "--port", str(free_port()))
@@ -380,7 +378,7 @@ async def test_production_refuses_a_schema_that_is_not_up_to_date_and_says_what_
         ({"EDUCA_CHAT_BUS_URL": "memory:", "EDUCA_CHAT_SERVER_WORKERS": "2"}, "memory bus"),
     ],
 )
-async def test_production_refuses_what_is_not_safe(environment: Mapping[str, str], said: str) -> None:
+async def test_production_refuses_unsafe_settings(environment: Mapping[str, str], said: str) -> None:
     code, output = await run(
         "postgresql://x@y/z", "serve", "--config", str(CONFIG / "production.toml"), environment=environment
     )
@@ -401,7 +399,7 @@ async def test_a_newer_database_is_refused(postgres: Postgres) -> None:
         assert (code, "newer" in output) == (1, True), output
 
 
-async def test_config_stands_before_the_command_or_behind_it(tmp_path: Path) -> None:
+async def test_config_is_accepted_before_or_after_the_command(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text("[server]\nnonsense = 1\n")
     add = ("add", "X", "--owner", "ana")
@@ -415,14 +413,14 @@ async def test_config_stands_before_the_command_or_behind_it(tmp_path: Path) -> 
         assert (code, "nonsense" in output) == (1, True), output
 
 
-async def test_two_nodes_may_migrate_at_once(postgres: Postgres) -> None:
+async def test_two_nodes_can_migrate_at_once(postgres: Postgres) -> None:
     url = await postgres.create_database()
     results = await asyncio.gather(run(url, "migrate"), run(url, "migrate"))
     assert [code for code, _ in results] == [0, 0], results
     assert sum("applied" in output for _, output in results) == 1
 
 
-async def test_a_port_that_is_taken_is_said_plainly(postgres: Postgres) -> None:
+async def test_a_port_in_use_is_reported(postgres: Postgres) -> None:
     url = await postgres.create_chat_database()
     async with open_node(url) as node:
         code, output = await run(url, "serve", "--port", node.url.rpartition(":")[2])
@@ -445,7 +443,7 @@ async def test_ctrl_c_stops_the_server_and_its_embedded_database(tmp_path: Path)
     assert not (folder / "postmaster.pid").exists()
 
 
-async def test_a_killed_server_leaves_a_database_that_the_next_one_takes_and_stops(tmp_path: Path) -> None:
+async def test_the_next_server_takes_over_and_stops_the_database_of_a_killed_one(tmp_path: Path) -> None:
     folder = tmp_path / "database"
     for number in (signal.SIGKILL, signal.SIGTERM):
         async with open_node(f"embedded:{folder}") as node:
@@ -481,7 +479,7 @@ async def test_a_killed_server_leaves_a_database_that_the_next_one_takes_and_sto
     ],
     ids=" ".join,
 )
-async def test_each_command_says_which_database_it_uses_and_no_password(arguments: tuple[str, ...]) -> None:
+async def test_each_command_shows_its_database_without_passwords(arguments: tuple[str, ...]) -> None:
     """It says so on stderr, so that a script which reads the id of a course gets nothing else."""
     port = free_port()
     environment = {
@@ -516,7 +514,7 @@ async def test_each_command_says_which_database_it_uses_and_no_password(argument
         ("embedded:var/database", f"embedded:{Path.cwd()}/var/database"),
     ],
 )  # fmt: skip
-def test_the_place_of_a_database_is_shown_without_its_passwords(url: str, shown: str) -> None:
+def test_a_database_url_is_shown_without_passwords(url: str, shown: str) -> None:
     assert database_location(url) == shown
 
 
@@ -550,7 +548,7 @@ def commands_of(*group: str) -> list[tuple[str, ...]]:
     return [command for name in names for command in commands_of(*group, name)] or [group]
 
 
-def test_the_help_of_each_command_has_an_example_that_the_command_line_accepts() -> None:
+def test_the_help_of_each_command_has_a_valid_example() -> None:
     commands = commands_of()
     assert ("user", "add") in commands
     for command in commands:
@@ -585,7 +583,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         (("enrol", "ana", "1", "--role", "tutor"), "unknown --role 'tutor'. Choose from: student, assistant, teacher"),
     ],
 )
-def test_a_misspelt_command_is_refused_with_the_one_that_was_probably_meant(
+def test_a_misspelt_command_is_refused_with_a_suggestion(
     arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -612,7 +610,7 @@ def test_a_misspelt_command_is_refused_with_the_one_that_was_probably_meant(
         ("a secret \udcff word\n", "UTF-8"),
     ],
 )
-async def test_a_weak_password_is_refused_wherever_one_is_set(postgres: Postgres, input: str, said: str) -> None:
+async def test_a_weak_password_is_refused_by_every_command(postgres: Postgres, input: str, said: str) -> None:
     url = await postgres.create_chat_database()
     async with open_database(url, 1) as database:
         await add_user(database, "new-ana", "!")
@@ -624,7 +622,7 @@ async def test_a_weak_password_is_refused_wherever_one_is_set(postgres: Postgres
     assert [tuple(user) for user in users] == [("new-ana", "!")]
 
 
-async def test_the_password_of_the_demo_data_is_for_development(postgres: Postgres) -> None:
+async def test_the_demo_password_is_refused_in_production(postgres: Postgres) -> None:
     url = await postgres.create_chat_database()
     code, output = await run(url, "user", "add", "ana", input="educa-demo\n", environment=PRODUCTION)
     assert (code, "demo data" in output) == (1, True), output

@@ -93,7 +93,7 @@ async def test_students_are_concealed_until_the_last_anonymous_message_is_delete
             await watcher.receive_until("typing", user=third_name)
 
 
-async def test_where_nobody_was_anonymous_students_are_shown_again_at_once(
+async def test_students_are_shown_at_once_if_nobody_posted_anonymously(
     servers: tuple[Server, Server, Server],
 ) -> None:
     one, two, _ = servers
@@ -113,7 +113,7 @@ async def test_where_nobody_was_anonymous_students_are_shown_again_at_once(
         assert "users" in await first_presence(luis, course)
 
 
-async def test_a_deletion_by_an_instructor_ends_it_too_and_anonymity_begins_it_again(
+async def test_deletion_by_an_instructor_ends_the_concealment_and_anonymity_restarts_it(
     servers: tuple[Server, Server, Server],
 ) -> None:
     one, two, _ = servers

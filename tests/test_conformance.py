@@ -13,7 +13,7 @@ INFORMATIONAL = {"7.1.6", "7.13.1", "7.13.2"}
 """RFC 6455 leaves open what happens in these cases."""
 
 
-async def test_the_server_passes_all_cases_strictly() -> None:
+async def test_the_server_passes_all_cases_in_strict_mode() -> None:
     # Some cases send messages of many megabytes.
     async with open_echo_server(lambda: Echo(0)) as server:
         address = server.url.replace("http", "ws") + "/socket"

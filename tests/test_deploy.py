@@ -44,7 +44,7 @@ async def site(postgres: Postgres) -> AsyncIterator[tuple[DjangoSite, Database]]
             await owner.execute(f"drop owned by {role[0]} cascade; drop role {role[0]}")
 
 
-async def test_grants_let_the_chat_do_all_that_it_does(site: tuple[DjangoSite, Database]) -> None:
+async def test_the_grants_allow_everything_the_chat_does(site: tuple[DjangoSite, Database]) -> None:
     django, owner = site
     seeded = await django.seed()
     for _ in range(2):  # again does no harm
@@ -65,7 +65,7 @@ async def test_grants_let_the_chat_do_all_that_it_does(site: tuple[DjangoSite, D
         assert await socket.close_code() == 4003
 
 
-async def test_grants_give_nothing_more_and_no_trigger_unless_asked_to(site: tuple[DjangoSite, Database]) -> None:
+async def test_the_grants_allow_nothing_else_and_no_triggers_by_default(site: tuple[DjangoSite, Database]) -> None:
     django, owner = site
     await django.grant("granted_least")
     url = owner.url.replace("postgres@", "granted_least@")
@@ -106,7 +106,7 @@ def example_settings() -> dict[str, str]:
     return dict(line.split("=", 1) for line in re.findall(r"^#?([A-Z_]+=.*)$", text, re.MULTILINE))
 
 
-def test_the_example_names_known_settings_and_production_runs_with_them_once_the_key_is_filled_in() -> None:
+def test_production_runs_with_the_example_settings_and_a_key() -> None:
     variables = example_settings()
     suggested = {name for name in variables if "AUTH" in name}
     assert suggested
@@ -128,7 +128,7 @@ def dockerfile() -> str:
     return (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 
 
-def test_compose_knows_when_each_service_is_well_and_starts_them_in_order() -> None:
+def test_compose_checks_each_services_health_and_starts_them_in_order() -> None:
     services = compose()["services"]
     assert set(services) == {"postgres", "redis", "migrate", "one", "two", "nginx"}
     for name, service in services.items():
@@ -144,7 +144,7 @@ def test_compose_knows_when_each_service_is_well_and_starts_them_in_order() -> N
     assert services["postgres"]["volumes"]
 
 
-def test_composes_nodes_have_known_settings_and_the_addresses_that_nginx_sends_people_to() -> None:
+def test_compose_nodes_have_valid_settings_and_the_addresses_nginx_uses() -> None:
     content = compose()
     services = content["services"]
     image = dict(re.findall(r"(EDUCA_CHAT_\w+)=(\S+)", dockerfile()))
@@ -169,7 +169,7 @@ def test_composes_nodes_have_known_settings_and_the_addresses_that_nginx_sends_p
     ]
 
 
-async def test_composes_redis_asks_for_its_password_and_lets_the_nodes_do_what_they_need(tmp_path: Path) -> None:
+async def test_compose_redis_requires_its_password_and_allows_what_nodes_need(tmp_path: Path) -> None:
     content = compose()
     redis = content["services"]["redis"]
     assert redis["configs"] == [{"source": "redis", "target": redis["command"][1]}]
@@ -189,7 +189,7 @@ async def test_composes_redis_asks_for_its_password_and_lets_the_nodes_do_what_t
         server.stop()
 
 
-def test_nginx_waits_longer_than_a_nodes_ping_and_shows_out_who_says_nothing() -> None:
+def test_nginx_timeouts_exceed_the_ping_interval_and_drop_silent_clients() -> None:
     text = CONFIGURATION
     for name in ("proxy_read_timeout", "proxy_send_timeout"):
         assert seconds(text, name) > 2 * HEARTBEAT_S
@@ -203,7 +203,7 @@ def seconds(text: str, directive: str) -> int:
     return int(value)
 
 
-def test_the_unit_is_sound_and_shut_in_and_waits_for_the_drain(tmp_path: Path) -> None:
+def test_the_unit_is_valid_and_sandboxed_and_waits_for_the_drain(tmp_path: Path) -> None:
     program = shutil.which("systemd-analyze")
     if program is None:
         skip_without("systemd", "there is no systemd-analyze")
@@ -229,7 +229,7 @@ def seconds_of_unit(text: str, key: str) -> int:
     return int(value)
 
 
-def test_the_image_gets_signals_runs_as_nobody_and_is_asked_for_its_health() -> None:
+def test_the_image_receives_signals_is_unprivileged_and_has_a_health_check() -> None:
     text = dockerfile()
     last = text[text.rindex("\nFROM ") :]
     assert 'ENTRYPOINT ["educa-chat"]' in last
@@ -238,7 +238,7 @@ def test_the_image_gets_signals_runs_as_nobody_and_is_asked_for_its_health() -> 
     assert "RUN" not in last, "nothing is built in the image that runs"
 
 
-def test_what_the_image_copies_is_all_that_the_wheel_is_made_of(tmp_path: Path) -> None:
+def test_the_image_copies_everything_the_wheel_needs(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     ignored = (PROJECT / ".dockerignore").read_text(encoding="utf-8").splitlines()

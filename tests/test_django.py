@@ -49,21 +49,21 @@ def signed(content: bytes, *, compressed: bytes | None = None) -> str:
     return str(DJANGO.sign("." + urlsafe_b64encode(compressed).rstrip(b"=").decode()))
 
 
-def test_the_known_session_is_read() -> None:
+def test_a_known_session_is_read() -> None:
     assert decode_session(VECTOR, SECRET_KEY) == {"a": 1}
 
 
 @settings(deadline=None)
 @given(session=SESSIONS, compress=st.booleans())
-def test_whatever_django_signs_is_read_as_it_was(session: dict[str, object], compress: bool) -> None:
+def test_anything_django_signs_is_read_unchanged(session: dict[str, object], compress: bool) -> None:
     assert decode_session(DJANGO.sign_object(session, compress=compress), SECRET_KEY) == session
 
 
-def test_a_session_is_read_by_its_own_key_alone() -> None:
+def test_a_session_is_read_only_with_its_own_key() -> None:
     assert decode_session(VECTOR, SECRET_KEY + " ") == {}
 
 
-def test_what_was_signed_for_another_purpose_is_no_session() -> None:
+def test_data_signed_for_another_purpose_is_not_a_session() -> None:
     other = TimestampSigner(key=SECRET_KEY, salt="django.core.signing", fallback_keys=())
     assert decode_session(other.sign_object({"a": 1}), SECRET_KEY) == {}
 
@@ -83,25 +83,25 @@ def test_one_changed_character_makes_a_session_anonymous(
     assert decode_session(changed, SECRET_KEY) == (session if changed == data else {})
 
 
-def test_a_session_that_is_cut_off_is_anonymous() -> None:
+def test_a_truncated_session_is_anonymous() -> None:
     assert all(decode_session(VECTOR[:length], SECRET_KEY) == {} for length in range(len(VECTOR)))
 
 
 @settings(deadline=None)
 @given(data=TEXT, key=st.text())
-def test_no_text_makes_it_raise(data: str, key: str) -> None:
+def test_decoding_any_text_never_raises(data: str, key: str) -> None:
     assert decode_session(data, key) == {}
 
 
 @settings(deadline=None)
 @given(payload=st.text("._-=:\nAa09ñ") | st.text())
-def test_no_signed_text_makes_it_raise(payload: str) -> None:
+def test_decoding_any_signed_text_never_raises(payload: str) -> None:
     assert decode_session(DJANGO.sign(payload), SECRET_KEY) == {}
 
 
 @settings(deadline=None)
 @given(content=st.binary(), compressed=st.binary())
-def test_no_signed_content_makes_it_raise(content: bytes, compressed: bytes) -> None:
+def test_decoding_any_signed_content_never_raises(content: bytes, compressed: bytes) -> None:
     assert decode_session(signed(content), SECRET_KEY) == {}
     assert decode_session(signed(b"", compressed=compressed), SECRET_KEY) == {}
 
@@ -121,19 +121,19 @@ def test_no_signed_content_makes_it_raise(content: bytes, compressed: bytes) -> 
     ],
     ids=["nothing", "null", "number", "text", "list", "half", "more", "deep", "long number"],
 )
-def test_what_is_no_object_is_anonymous_though_it_be_signed(content: bytes) -> None:
+def test_a_signed_session_that_is_not_an_object_is_anonymous(content: bytes) -> None:
     assert decode_session(signed(content), SECRET_KEY) == {}
     assert decode_session(signed(b"", compressed=zlib.compress(content)), SECRET_KEY) == {}
 
 
-def test_a_compressed_session_that_is_cut_off_is_anonymous_though_it_be_signed() -> None:
+def test_a_signed_session_with_truncated_compression_is_anonymous() -> None:
     compressed = zlib.compress(b'{"a": 1}')
     assert decode_session(signed(b"", compressed=compressed), SECRET_KEY) == {"a": 1}
     for length in range(len(compressed)):
         assert decode_session(signed(b"", compressed=compressed[:length]), SECRET_KEY) == {}
 
 
-def test_a_session_is_decompressed_to_a_mebibyte_and_not_a_byte_more() -> None:
+def test_a_session_is_decompressed_up_to_one_mebibyte() -> None:
     largest = json.dumps({"a": "b" * (SESSION_BYTES - len('{"a": ""}'))}).encode()
     assert len(largest) == SESSION_BYTES
     assert decode_session(signed(b"", compressed=zlib.compress(largest)), SECRET_KEY) == json.loads(largest)
@@ -165,7 +165,7 @@ def test_a_small_session_that_decompresses_to_a_huge_one_takes_little_memory() -
         ("", False),
     ],
 )
-def test_a_session_key_has_32_small_letters_and_digits(value: str, is_key: bool) -> None:
+def test_a_session_key_has_32_lower_case_letters_and_digits(value: str, is_key: bool) -> None:
     assert is_session_key(value) == is_key
 
 
@@ -201,7 +201,7 @@ async def site(postgres: Postgres) -> SeededSite:
     return SeededSite(url, (await django.seed())["users"])
 
 
-async def test_a_sites_session_tells_who_is_signed_in(site: SeededSite) -> None:
+async def test_a_sites_session_identifies_its_user(site: SeededSite) -> None:
     key = await site.django.sign_in("ana")
     assert is_session_key(key)
     assert await site.session(key) == {
@@ -211,7 +211,7 @@ async def test_a_sites_session_tells_who_is_signed_in(site: SeededSite) -> None:
     }
 
 
-async def test_a_changed_password_shows_in_the_sessions_begun_before(site: SeededSite) -> None:
+async def test_a_changed_password_invalidates_earlier_sessions(site: SeededSite) -> None:
     key = await site.django.sign_in("berta")
     await site.django.set_password("berta", "otra")
     session = await site.session(key)
@@ -227,9 +227,9 @@ async def test_signing_out_on_the_site_leaves_no_session(site: SeededSite) -> No
 
 
 @pytest.mark.parametrize("username", ["ines", "ana", "carla", "dario", "inactiva"])
-async def test_the_passwords_that_a_site_stored_are_verified(site: SeededSite, username: str) -> None:
+async def test_passwords_stored_by_a_site_are_verified(site: SeededSite, username: str) -> None:
     assert verify_password(site.people[username]["password"], await site.password(username))
 
 
-async def test_a_user_whom_the_site_gave_no_password_is_refused(site: SeededSite) -> None:
+async def test_a_user_without_a_password_on_the_site_is_refused(site: SeededSite) -> None:
     assert not verify_password("", await site.password("sinclave"))

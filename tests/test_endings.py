@@ -79,7 +79,7 @@ async def open_broken(
 
 
 @pytest.mark.parametrize("end", ["raise RuntimeError", "return", "raise asyncio.CancelledError"])
-async def test_a_component_that_ends_stops_the_process_in_order_and_the_exit_code_is_1(
+async def test_a_component_that_ends_stops_the_process_cleanly_with_exit_code_1(
     tmp_path: Path, postgres: Postgres, end: str
 ) -> None:
     url = await postgres.create_chat_database(demo=True)
@@ -94,7 +94,7 @@ async def test_a_component_that_ends_stops_the_process_in_order_and_the_exit_cod
     assert node.output.splitlines()[-1] == "educa-chat: appender ended unexpectedly"
 
 
-async def test_a_worker_whose_component_ends_is_started_again(
+async def test_a_worker_whose_component_ends_is_restarted(
     tmp_path: Path, postgres: Postgres, redis_server: RedisServer
 ) -> None:
     url = await postgres.create_chat_database(demo=True)
@@ -116,7 +116,7 @@ async def test_a_worker_whose_component_ends_is_started_again(
     assert "appender ended unexpectedly" in node.output
 
 
-async def test_supervised_work_that_fails_begins_anew_and_is_ended_with_its_context(
+async def test_supervised_work_is_restarted_on_failure_and_ends_with_its_context(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("educa_chat.tasks.RESTART_PAUSE_S", 0.0)
@@ -136,7 +136,7 @@ async def test_supervised_work_that_fails_begins_anew_and_is_ended_with_its_cont
     assert beginnings == 3
 
 
-async def test_a_socket_whose_beat_fails_ends_and_the_others_go_on_beating(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_heartbeat_ends_only_its_own_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     class Socket(WebSocket):
         """One without a transport, whose first beat fails."""
 

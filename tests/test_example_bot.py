@@ -36,7 +36,7 @@ async def ping(student: Chatter, id: str) -> int:
     return seq
 
 
-async def test_the_bot_answers_each_message_once_although_it_loses_its_connection(postgres: Postgres) -> None:
+async def test_the_bot_answers_each_message_once_even_after_losing_its_connection(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with open_database(url, 1) as database:
         room = await add_classroom(database)
@@ -65,7 +65,7 @@ async def test_the_bot_answers_each_message_once_although_it_loses_its_connectio
     ]
 
 
-async def test_the_bot_ends_when_it_may_not_enter(postgres: Postgres) -> None:
+async def test_the_bot_exits_when_it_is_refused(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with open_database(url, 1) as database:
         room = await add_classroom(database)

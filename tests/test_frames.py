@@ -194,7 +194,7 @@ def cut(draw: st.DrawFn, streams: st.SearchStrategy[list[bytes]]) -> list[bytes]
 
 
 @given(cut(st.lists(good, max_size=8)))
-def test_whatever_is_right_is_read_as_others_read_it(pieces: list[bytes]) -> None:
+def test_valid_frames_are_read_as_other_implementations_read_them(pieces: list[bytes]) -> None:
     found = read(pieces)
     assert found.failure is None
     assert found == read_with_websockets(pieces) == read([b"".join(pieces)])
@@ -202,7 +202,7 @@ def test_whatever_is_right_is_read_as_others_read_it(pieces: list[bytes]) -> Non
 
 @given(cut(st.lists(st.one_of(good, wrong, unmasked, fragment, closing), max_size=8)))
 @example([frame(TEXT, b"a"), frame(FIN | PING, b"b"), frame(FIN | CONTINUATION, b"c")])
-def test_what_is_wrong_is_refused_where_and_as_websockets_does(pieces: list[bytes]) -> None:
+def test_invalid_frames_are_refused_at_the_same_byte_and_with_the_same_code_as_websockets(pieces: list[bytes]) -> None:
     found, theirs = read(pieces), read_with_websockets(pieces)
     if found.messages[len(theirs.messages) :] and theirs.failure == FailureCode.PROTOCOL_ERROR:
         # It refuses a close amid a message, which may come as any control frame may (RFC 6455 §5.4).
@@ -216,12 +216,12 @@ too_long = made(st.just(FIN | TEXT), st.binary(min_size=MAX_BYTES - 1, max_size=
 
 
 @given(cut(st.lists(st.one_of(good, wrong, fragment, closing, too_long), max_size=8)))
-def test_what_is_wrong_or_too_long_is_refused_where_and_as_aiohttp_does(pieces: list[bytes]) -> None:
+def test_invalid_or_oversized_frames_are_refused_as_aiohttp_refuses_them(pieces: list[bytes]) -> None:
     assert read(pieces, MAX_BYTES) == read_with_aiohttp(pieces, MAX_BYTES)
 
 
 @given(cut(st.just([frame(FIN | TEXT, b"hello"), frame(TEXT, b"half of"), frame(FIN | PING)])))
-def test_bytes_that_are_no_frame_yet_are_waited_for(pieces: list[bytes]) -> None:
+def test_an_incomplete_frame_is_waited_for(pieces: list[bytes]) -> None:
     reader = FrameReader(0)
     for piece in pieces:
         reader.feed(piece)
@@ -229,13 +229,13 @@ def test_bytes_that_are_no_frame_yet_are_waited_for(pieces: list[bytes]) -> None
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65535, 65536, 70000])
-def test_a_message_of_every_kind_of_length_is_read_byte_by_byte(length: int) -> None:
+def test_messages_with_every_length_encoding_are_read_byte_by_byte(length: int) -> None:
     data = frame(FIN | TEXT, b"x" * length)
     assert read([data[n : n + 1] for n in range(len(data))]) == Read([Text("x" * length)], None)
 
 
 @pytest.mark.parametrize("fragments", [(200,), (199, 1), (0, 200), (100, 0, 100)])
-def test_a_message_may_be_as_long_as_the_limit_and_no_longer(fragments: Sequence[int]) -> None:
+def test_a_message_can_be_exactly_as_long_as_the_limit(fragments: Sequence[int]) -> None:
     def parts(*lengths: int) -> list[bytes]:
         return [
             frame((TEXT if not n else CONTINUATION) | (FIN if n == len(lengths) - 1 else 0), b"x" * length)
@@ -263,11 +263,11 @@ def test_a_message_may_be_as_long_as_the_limit_and_no_longer(fragments: Sequence
     ],
     ids=lambda value: value[:2].hex() if isinstance(value, bytes) else None,  # what follows is a random mask
 )
-def test_what_may_not_be_is_refused_by_its_head_alone(head: bytes, failure: FailureCode) -> None:
+def test_a_forbidden_frame_is_refused_by_its_header(head: bytes, failure: FailureCode) -> None:
     assert read([head], MAX_BYTES) == Read([], failure)
 
 
-def test_a_message_in_a_message_is_refused_even_if_nothing_of_the_first_has_come() -> None:
+def test_a_message_within_a_message_is_refused_even_after_an_empty_fragment() -> None:
     assert read([frame(TEXT), frame(FIN | TEXT, b"x")]) == Read([], FailureCode.PROTOCOL_ERROR)
 
 
@@ -289,7 +289,7 @@ def with_length(first: int, payload: bytes, bytes_of_length: int) -> bytes:
         (65536, 8, True),
     ],
 )
-def test_a_length_in_more_bytes_than_it_needs_is_refused(length: int, bytes_of_length: int, is_minimal: bool) -> None:
+def test_a_length_in_more_bytes_than_necessary_is_refused(length: int, bytes_of_length: int, is_minimal: bool) -> None:
     text = "x" * length
     expected = Read([Text(text)], None) if is_minimal else Read([], FailureCode.PROTOCOL_ERROR)
     data = with_length(FIN | TEXT, text.encode(), bytes_of_length)
@@ -321,7 +321,7 @@ nearly_utf_8 = st.lists(
 
 
 @given(nearly_utf_8, st.integers(1, 5))
-def test_text_that_is_not_utf_8_is_refused_at_the_first_byte_that_shows_it(data: bytes, step: int) -> None:
+def test_invalid_utf_8_is_refused_at_the_first_invalid_byte(data: bytes, step: int) -> None:
     reader = FrameReader(0)
     reader.feed(frame(FIN | TEXT, length=1000))
     assert reader.read() is None
@@ -339,14 +339,14 @@ NOT_UTF_8 = (b"\x80", b"\xc0", b"\xc3(", b"\xe0\x80", b"\xed\xa0", b"\xf0\x80", 
 
 
 @pytest.mark.parametrize("wrong", NOT_UTF_8)
-def test_text_that_is_not_utf_8_is_refused_in_the_fragment_that_shows_it(wrong: bytes) -> None:
+def test_invalid_utf_8_is_refused_in_its_fragment(wrong: bytes) -> None:
     for start in (b"", "ñ€😀".encode()):
         pieces = [frame(TEXT, start), frame(CONTINUATION, wrong[:1]), frame(CONTINUATION, wrong[1:])]
         assert read([b"".join(pieces)]) == read(pieces) == Read([], FailureCode.INVALID_TEXT)
 
 
 @pytest.mark.parametrize("wrong", NOT_UTF_8)
-def test_text_that_is_not_utf_8_is_refused_before_the_rest_of_its_frame_arrives(wrong: bytes) -> None:
+def test_invalid_utf_8_is_refused_before_the_rest_of_its_frame_arrives(wrong: bytes) -> None:
     for start in (b"", "x ñ€😀".encode()):
         head = frame(FIN | TEXT, start + wrong + b"x" * 100)[: -100 or None]
         assert read([head]) == Read([], FailureCode.INVALID_TEXT)
@@ -354,7 +354,7 @@ def test_text_that_is_not_utf_8_is_refused_before_the_rest_of_its_frame_arrives(
 
 
 @pytest.mark.parametrize("cut", ["ñ".encode()[:-1], "€".encode()[:-1], "😀".encode()[:-1], "😀".encode()[:-3]])
-def test_text_that_ends_within_a_character_is_refused_at_its_end(cut: bytes) -> None:
+def test_text_that_ends_within_a_character_is_refused(cut: bytes) -> None:
     assert read([frame(TEXT, b"x" + cut)]) == Read([], None)
     assert read([frame(TEXT, b"x" + cut), frame(FIN | CONTINUATION)]) == Read([], FailureCode.INVALID_TEXT)
     assert read([frame(FIN | TEXT, b"x" + cut)]) == Read([], FailureCode.INVALID_TEXT)
@@ -370,7 +370,7 @@ def fragments(count: int, payload: bytes) -> bytes:
 
 @pytest.mark.parametrize("size", [0, 1, SMALL_FRAGMENT_BYTES - 1])
 @pytest.mark.parametrize("max_bytes", [0, 2**20])
-def test_a_message_has_a_limited_number_of_small_fragments(size: int, max_bytes: int) -> None:
+def test_the_number_of_small_fragments_in_a_message_is_limited(size: int, max_bytes: int) -> None:
     payload = b"x" * size
     expected = Read([Text("x" * size * MAX_SMALL_FRAGMENTS)], None)
     for between in (b"", frame(FIN | PONG)):
@@ -381,13 +381,13 @@ def test_a_message_has_a_limited_number_of_small_fragments(size: int, max_bytes:
     assert read([pings], max_bytes).failure == FailureCode.POLICY_VIOLATION
 
 
-def test_a_message_may_have_any_number_of_larger_fragments() -> None:
+def test_a_message_can_have_any_number_of_larger_fragments() -> None:
     payload = b"x" * SMALL_FRAGMENT_BYTES
     count = 4 * MAX_SMALL_FRAGMENTS
     assert read([fragments(count, payload)]) == Read([Text("x" * SMALL_FRAGMENT_BYTES * count)], None)
 
 
-def test_a_frame_that_arrives_in_many_pieces_is_no_fragment() -> None:
+def test_pieces_of_a_frame_do_not_count_as_fragments() -> None:
     data = frame(FIN | TEXT, b"x" * 2 * MAX_SMALL_FRAGMENTS)
     assert read([data[n : n + 1] for n in range(len(data))]) == Read([Text("x" * 2 * MAX_SMALL_FRAGMENTS)], None)
 
@@ -414,14 +414,14 @@ anything = st.one_of(
 
 
 @given(cut(st.lists(anything, max_size=8)), st.sampled_from((0, MAX_BYTES)))
-def test_frames_are_read_alike_however_they_are_cut(pieces: list[bytes], max_bytes: int) -> None:
+def test_frames_are_read_alike_however_they_are_split(pieces: list[bytes], max_bytes: int) -> None:
     data = b"".join(pieces)
     byte_by_byte = [data[n : n + 1] for n in range(len(data))]
     assert read(pieces, max_bytes) == read([data], max_bytes) == read(byte_by_byte, max_bytes)
 
 
 @given(cut(st.lists(good, max_size=8)))
-def test_the_reader_keeps_nothing_of_messages_that_it_has_read(pieces: list[bytes]) -> None:
+def test_the_reader_keeps_no_data_of_messages_it_has_read(pieces: list[bytes]) -> None:
     reader = FrameReader(0)
     for piece in pieces:
         reader.feed(piece)

@@ -128,7 +128,7 @@ async def opened(postgres: Postgres) -> AsyncIterator[OpenRoom]:
         yield room
 
 
-def test_whatever_comes_over_the_bus_the_room_goes_on_and_shows_nothing_but_its_log(postgres: Postgres) -> None:
+def test_no_payload_stops_a_room_or_makes_it_show_more_than_its_log(postgres: Postgres) -> None:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         opened = runner.run(stack.enter_async_context(open_hub(postgres)))
@@ -175,7 +175,7 @@ def test_whatever_comes_over_the_bus_the_room_goes_on_and_shows_nothing_but_its_
     assert opened.dropped("forged") > 0
 
 
-async def test_a_head_that_the_log_does_not_have_costs_one_read_and_then_none_for_a_while(
+async def test_a_head_beyond_the_log_costs_one_read_per_retry_pause(
     opened: OpenRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = 0
@@ -199,13 +199,13 @@ async def test_a_head_that_the_log_does_not_have_costs_one_read_and_then_none_fo
     assert opened.room.head == SAID + 2
 
 
-async def test_after_a_head_that_the_log_does_not_have_the_room_finds_what_it_has(opened: OpenRoom) -> None:
+async def test_a_room_still_catches_up_after_a_head_beyond_the_log(opened: OpenRoom) -> None:
     await opened.publish(signed(opened.topic, header(HEAD, MAX_SEQ)))
     await opened.say()
     await until(lambda: opened.room.head == SAID + 1)
 
 
-async def test_what_is_far_ahead_of_the_log_is_held_within_bounds_and_let_go(
+async def test_events_far_beyond_the_log_are_held_within_limits_and_dropped(
     opened: OpenRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "GAP_PATIENCE_S", 3600.0)
@@ -222,7 +222,7 @@ async def test_what_is_far_ahead_of_the_log_is_held_within_bounds_and_let_go(
     assert not room._held
 
 
-async def test_a_marker_beyond_the_head_moves_nobody(opened: OpenRoom) -> None:
+async def test_a_marker_beyond_the_head_is_ignored(opened: OpenRoom) -> None:
     now = time.time()
     for seq in (SAID + 1, MAX_SEQ):
         await opened.publish(signed(opened.topic, signal(READ, {1: seq}, now)))
@@ -231,7 +231,7 @@ async def test_a_marker_beyond_the_head_moves_nobody(opened: OpenRoom) -> None:
     assert opened.member.marker == SAID
 
 
-def test_people_of_more_processes_than_there_can_be_are_not_counted() -> None:
+def test_the_number_of_processes_in_presence_is_limited() -> None:
     now = 1000.0
     presence, member = Presence(b"process0", lambda: now), ListMember()
     presence.join(member)
@@ -245,7 +245,7 @@ def test_people_of_more_processes_than_there_can_be_are_not_counted() -> None:
     assert frames_in(member.received)[-1]["count"] == 1 + 1 + ROSTER_PEOPLE + (PROCESSES - 1) * full
 
 
-async def test_what_was_dropped_is_counted_by_reason_and_logged_once_a_minute(
+async def test_dropped_payloads_are_counted_by_reason_and_logged_once_a_minute(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(hub_module, "SWEEP_S", 0.01)
@@ -285,7 +285,7 @@ async def test_what_was_dropped_is_counted_by_reason_and_logged_once_a_minute(
 # What fails, fails alone.
 
 
-async def test_a_room_in_which_something_goes_wrong_is_closed_alone_and_opens_again(
+async def test_an_error_in_a_room_closes_only_that_room_which_then_reopens(
     opened: OpenRoom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
@@ -331,7 +331,7 @@ async def server(postgres: Postgres) -> AsyncIterator[Server]:
         yield opened
 
 
-async def test_sockets_that_cannot_be_checked_come_in_again_by_the_door_and_the_checks_go_on(
+async def test_sockets_whose_access_cannot_be_checked_are_closed_and_can_reconnect(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
@@ -350,7 +350,7 @@ async def test_sockets_that_cannot_be_checked_come_in_again_by_the_door_and_the_
         assert await socket.close_code() == 4001
 
 
-async def test_an_entry_by_which_the_append_fails_is_refused_alone(
+async def test_only_the_entry_that_makes_an_append_fail_is_refused(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     appender = server.app[APPENDER]
@@ -373,7 +373,7 @@ async def test_an_entry_by_which_the_append_fails_is_refused_alone(
 # Over a real Redis, to real processes.
 
 
-async def test_what_is_forged_on_redis_stops_no_node_and_reaches_nobody(
+async def test_forged_redis_messages_stop_no_node_and_reach_nobody(
     postgres: Postgres, redis_server: RedisServer
 ) -> None:
     url = await postgres.create_chat_database(demo=True)

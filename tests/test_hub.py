@@ -51,7 +51,7 @@ async def servers(
         yield one, two
 
 
-async def test_two_that_write_into_one_busy_room_show_all_of_it_without_reading_the_log(
+async def test_two_processes_with_a_busy_room_show_all_events_without_reading_the_log(
     servers: tuple[Server, Server], reads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a busy machine what comes by the bus may take longer.
@@ -82,7 +82,7 @@ async def test_an_event_too_large_for_the_bus_is_read_from_the_log(servers: tupl
         assert (await there.events(1))[0]["message"] == large
 
 
-async def test_two_deployments_on_one_redis_never_hear_each_other(
+async def test_two_deployments_on_one_redis_are_isolated(
     postgres: Postgres, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "SWEEP_S", 3600.0)
@@ -100,7 +100,7 @@ async def test_two_deployments_on_one_redis_never_hear_each_other(
             assert [event["message"] for event in await there.events(1)] == ["theirs"]
 
 
-async def test_a_process_that_nobody_else_can_hear_publishes_its_signals_alone(postgres: Postgres) -> None:
+async def test_a_process_without_a_broker_publishes_only_signals(postgres: Postgres) -> None:
     class Bus(MemoryBus):
         def __init__(self) -> None:
             super().__init__()
@@ -121,7 +121,7 @@ async def test_a_process_that_nobody_else_can_hear_publishes_its_signals_alone(p
             assert bus.payloads.empty()
 
 
-async def test_a_publish_that_failed_is_doubted_until_the_bus_has_carried_again(postgres: Postgres) -> None:
+async def test_a_failed_publish_puts_the_bus_in_doubt_until_it_works_again(postgres: Postgres) -> None:
     class Bus(MemoryBus):
         silence_s = 0.2
         reaches_others = True
@@ -155,7 +155,7 @@ async def test_a_publish_that_failed_is_doubted_until_the_bus_has_carried_again(
             assert hub.bus_lost
 
 
-async def test_a_room_that_the_bus_tells_nothing_subscribes_anew_and_one_that_is_told_late_does_not(
+async def test_a_room_resubscribes_if_the_bus_delivers_nothing_but_not_if_it_is_late(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Bus(MemoryBus):

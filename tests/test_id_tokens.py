@@ -109,13 +109,13 @@ async def test_a_key_that_the_token_brings_along_is_ignored(issuer: Issuer) -> N
 
 
 @pytest.mark.parametrize("token", ["", "a.b", "a.b.c", "..", "é.é.é", "e30.e30.e30", "x" * 100_000, "W10.W10.W10"])
-async def test_what_is_no_token_is_refused(issuer: Issuer, token: str) -> None:
+async def test_an_invalid_token_is_refused(issuer: Issuer, token: str) -> None:
     with pytest.raises(TokenRefused):
         await issuer.verify(token)
     assert not issuer.fetches
 
 
-async def test_many_tokens_at_once_cost_one_fetch(issuer: Issuer) -> None:
+async def test_simultaneous_tokens_cause_one_fetch_of_the_keys(issuer: Issuer) -> None:
     token = issuer.signer.sign(claims_for(ISSUER, "us"))
     await asyncio.gather(*(issuer.verify(token) for _ in range(50)))
     assert issuer.fetches == 1
@@ -137,7 +137,7 @@ async def test_an_unknown_key_is_looked_up_at_most_once_a_minute(issuer: Issuer)
         await issuer.verify(old.sign(claims))
 
 
-async def test_known_keys_serve_while_they_cannot_be_fetched(issuer: Issuer) -> None:
+async def test_known_keys_are_used_while_fetching_fails(issuer: Issuer) -> None:
     token = issuer.signer.sign(claims_for(ISSUER, "us"))
     issuer.status = 500
     for _ in range(5):
@@ -153,7 +153,7 @@ async def test_known_keys_serve_while_they_cannot_be_fetched(issuer: Issuer) -> 
     assert issuer.fetches == 3
 
 
-async def test_a_weak_key_and_one_of_an_unknown_kind_are_left_out(issuer: Issuer) -> None:
+async def test_weak_keys_and_unknown_key_types_are_ignored(issuer: Issuer) -> None:
     keys = [
         {"kty": "RSA", "kid": "weak", "n": "AQAB", "e": "AQAB"},
         {"kty": "oct", "kid": "secret", "k": "c2VjcmV0"},
@@ -166,7 +166,7 @@ async def test_a_weak_key_and_one_of_an_unknown_kind_are_left_out(issuer: Issuer
     await issuer.verify(issuer.signer.sign(claims_for(ISSUER, "us")))
 
 
-async def test_a_login_ends_once_in_its_own_browser_and_in_time(database: Database) -> None:
+async def test_a_login_can_be_completed_once_in_its_own_browser_within_the_time_limit(database: Database) -> None:
     now = time.time()
     states = LoginStates("test", KEYS, same_site="None", is_secure=True, now=lambda: now)
     state, begun, secret = states.begin({"platform": "1"})
@@ -195,7 +195,7 @@ async def test_a_flood_of_logins_stores_nothing(database: Database) -> None:
     assert await database.fetchval("select count(*) from educa_chat.used_nonce") == 0
 
 
-async def test_keys_are_made_once_and_rotate_without_a_gap(database: Database) -> None:
+async def test_keys_are_created_once_and_rotated_without_a_gap(database: Database) -> None:
     """Every process makes the missing keys at the same time; a token signed just before a rotation stays valid."""
     one, other = OwnKeys(database, KEYS), OwnKeys(database, KEYS)
     published: dict[str, Any] = (await asyncio.gather(one.public_keys(), other.public_keys()))[0]
@@ -212,7 +212,7 @@ async def test_keys_are_made_once_and_rotate_without_a_gap(database: Database) -
     await OwnKeys(database, (b"n" * 32,)).sign({})
 
 
-async def test_a_person_from_elsewhere_is_one_user_however_often_they_come(database: Database) -> None:
+async def test_an_external_person_is_always_the_same_user(database: Database) -> None:
     ana = ExternalPerson("lti:1", "17", "Ana", "Álvarez")
     found = await asyncio.gather(*(find_or_add_person(database, ana) for _ in range(5)))
     assert len({one.user_id for one in found}) == 1
@@ -234,6 +234,6 @@ async def test_a_person_from_elsewhere_is_one_user_however_often_they_come(datab
     assert rows[3]["username"].startswith("member-") and len(rows) == 4
 
 
-def test_a_name_from_elsewhere_is_tidied() -> None:
+def test_an_external_name_is_cleaned() -> None:
     assert tidy_name(" An\u202ea\n\t ") == "Ana"
     assert len(tidy_name("é" * 500)) == 150

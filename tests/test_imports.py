@@ -74,7 +74,7 @@ def name_of(module: Path) -> str:
     return ".".join(module.with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_modules_have_no_import_cycles() -> None:
     names = set(map(name_of, MODULES))
     graph = {
         name_of(module): {
@@ -88,7 +88,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
 
 
-def test_no_script_imports_itself_by_way_of_others() -> None:
+def test_scripts_have_no_import_cycles() -> None:
     """Types don't count: `@import` is a comment, which a browser doesn't follow."""
     folder = PACKAGE / "static" / "js"
     imported = re.compile(
@@ -114,7 +114,7 @@ def test_no_script_imports_itself_by_way_of_others() -> None:
         ("handlers", {"asyncpg", "redis"}),
     ],
 )
-def test_a_folder_does_not_know_its_strangers(folder: str, strangers: set[str]) -> None:
+def test_folders_do_not_import_forbidden_modules(folder: str, strangers: set[str]) -> None:
     others = {"bus": "storage", "storage": "bus"}
     for module in MODULES:
         if module.parts[1] == folder:
@@ -124,11 +124,11 @@ def test_a_folder_does_not_know_its_strangers(folder: str, strangers: set[str]) 
 
 
 @pytest.mark.parametrize("module", ["room", "chat_socket", "websocket_protocol"])
-def test_a_room_and_its_sockets_know_no_http(module: str) -> None:
+def test_rooms_and_sockets_do_not_import_http(module: str) -> None:
     assert not {name.partition(".")[0] for name in imports_of(Path(f"educa_chat/{module}.py"))} & {"aiohttp"}
 
 
-def test_only_the_application_chooses_an_implementation() -> None:
+def test_only_the_application_imports_implementations() -> None:
     concrete = {"MemoryBus", "RedisBus", "DjangoIdentity", "OwnIdentity"}
     for module in MODULES:
         if module.parts[1] not in ("app.py", "bus", "people"):
@@ -154,6 +154,6 @@ def test_the_architecture_lists_every_module_and_folder() -> None:
     assert listed == there
 
 
-def test_every_module_says_its_role() -> None:
+def test_every_module_has_a_docstring_with_its_role() -> None:
     for module in MODULES:
         assert ast.get_docstring(ast.parse((PACKAGE.parent / module).read_text(encoding="utf-8"))), module

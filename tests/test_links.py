@@ -83,7 +83,7 @@ LOOKS_LIKE_CAMPUS = [
 
 @pytest.mark.parametrize("text", LOOKS_LIKE_CAMPUS)
 @pytest.mark.parametrize("title", ["", " 'https://campus.example/exam'"])
-def test_a_text_that_looks_like_another_address_is_followed_by_the_true_one(text: str, title: str) -> None:
+def test_link_text_that_looks_like_another_address_is_followed_by_the_real_one(text: str, title: str) -> None:
     assert only_link(f"[{text}]({EVIL}/exam{title})") == (f"{EVIL}/exam", "evil.example")
 
 
@@ -100,11 +100,11 @@ def test_a_text_that_looks_like_another_address_is_followed_by_the_true_one(text
         f"![campus.example]({EVIL})",
     ],
 )
-def test_that_holds_wherever_the_link_stands_and_with_what_it_touches(text: str) -> None:
+def test_the_real_address_is_shown_wherever_the_link_is(text: str) -> None:
     assert only_link(text) == (EVIL, "evil.example")
 
 
-def test_two_links_that_read_like_one_address_both_say_where_they_lead() -> None:
+def test_adjacent_links_that_read_like_one_address_both_show_the_real_one() -> None:
     html = render(f"[campus]({EVIL})[.example]({EVIL})")
     assert [link.text() for link in links(html)] == ["evil.example", "evil.example"]
 
@@ -133,7 +133,7 @@ def test_two_links_that_read_like_one_address_both_say_where_they_lead() -> None
         ("and/or", "https://example.org"),
     ],
 )
-def test_any_other_text_is_the_link(text: str, url: str) -> None:
+def test_other_link_text_is_left_unchanged(text: str, url: str) -> None:
     html = render(f"[{text}]({url})")
     (link,) = links(html)
     assert link.text() == text.replace("*", "")
@@ -156,12 +156,12 @@ def test_any_other_text_is_the_link(text: str, url: str) -> None:
         ("ana@campus.example", "mailto:%D0%B0na@campus.example", "%d0%b0na@campus.example"),
     ],
 )
-def test_the_true_address_can_not_look_like_another_one(text: str, url: str, shown: str) -> None:
+def test_the_real_address_cannot_look_like_another_one(text: str, url: str, shown: str) -> None:
     assert only_link(f"[{text}]({url})")[1] == shown
 
 
 @pytest.mark.parametrize("markup", ["", "*x* "])
-def test_a_bare_url_with_letters_that_look_like_others_is_followed_by_the_host_that_browsers_look_up(
+def test_a_bare_url_with_lookalike_letters_is_followed_by_its_ascii_host(
     markup: str,
 ) -> None:
     assert only_link(f"{markup}{CYRILLIC}/exam") == (f"https://{PUNYCODE}/exam", PUNYCODE)
@@ -172,12 +172,12 @@ def test_a_bare_url_with_letters_that_look_like_others_is_followed_by_the_host_t
 
 
 @pytest.mark.parametrize("url", ["https://ж..example", "https://xn--zzzz.example", f"https://{'ж' * 64}.example"])
-def test_what_can_be_no_host_is_no_link(url: str) -> None:
+def test_an_invalid_host_is_not_a_link(url: str) -> None:
     assert links(render(url)) == links(render(f"*x* [x]({url})")) == []
 
 
 @pytest.mark.parametrize("text", ["x", "campus.example", "`x`", "*x*"])
-def test_no_link_has_a_title(text: str) -> None:
+def test_links_have_no_title(text: str) -> None:
     html = render(f"[{text}]({EVIL} 'a title')")
     assert all(link.attributes.keys() == {"href", "rel", "target"} for link in links(html))
     assert "a title" not in html
@@ -185,7 +185,7 @@ def test_no_link_has_a_title(text: str) -> None:
 
 @pytest.mark.parametrize("character", [*"\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"])
 @pytest.mark.parametrize("text", ["a{}b", "*a{}b*", "`a{}b`", "a\n{}b", "campus.{}example", "${}a$"])
-def test_nothing_turns_the_direction_of_a_links_text(character: str, text: str) -> None:
+def test_direction_overrides_are_removed_from_links(character: str, text: str) -> None:
     assert character not in render(f"[{text.format(character)}]({EVIL})")
     assert character in render(f"{character} [x]({EVIL})")
     assert character not in links(render(f"*x* {EVIL}/{character}a {EVIL}/b"))[0].text()
@@ -199,7 +199,7 @@ PARTS = st.sampled_from(
 
 @given(st.lists(PARTS, min_size=1, max_size=12).map("".join))
 @settings(max_examples=400, deadline=None)
-def test_no_link_to_elsewhere_has_a_text_that_ends_up_reading_campus_example(text: str) -> None:
+def test_no_link_text_can_imitate_another_host(text: str) -> None:
     for link in links(render(f"[{text}]({EVIL})")):
         read = link.text().translate({ord("\u200b"): None, ord("\uff0e"): ".", ord("\u0430"): "a"})
         assert "campus.example" not in read or link.attributes["href"] != EVIL
@@ -207,13 +207,13 @@ def test_no_link_to_elsewhere_has_a_text_that_ends_up_reading_campus_example(tex
 
 @pytest.mark.parametrize("host", ["жз{}", "\u4e00\u5e00\u6e00\u7e00\u8e00{}" * 10, "xn--a{}"])
 @pytest.mark.parametrize("markup", ["", "*x* "])
-def test_more_hosts_than_can_be_converted_quickly_are_no_links(host: str, markup: str) -> None:
+def test_hosts_beyond_the_conversion_limit_are_not_links(host: str, markup: str) -> None:
     urls = [f"https://{host.replace('{}', str(number))}.example" for number in range(300)]
     text = (markup + f"{EVIL} " + " ".join(urls))[:4000].rpartition(" ")[0]
     assert [link.text() for link in links(render(text))] == [EVIL]
 
 
-def test_an_address_in_ascii_stays_as_it_is() -> None:
+def test_an_ascii_address_is_unchanged() -> None:
     for url in ("https://EXAMPLE.org/Ñ", "mailto:ana@example.org", "https://example.org:99999", "https://["):
         assert with_ascii_host(url) in (url, "")
     assert not is_misleading("https://example.org/ñ", "https://example.org/ñ")

@@ -38,7 +38,7 @@ def lines_of(node: Process) -> list[dict[str, Any]]:
     ]
 
 
-async def test_each_line_of_production_is_json_with_the_ids_of_request_connection_user_and_room(
+async def test_production_logs_json_with_request_connection_user_and_room_ids(
     postgres: Postgres,
 ) -> None:
     async with open_node(await postgres.create_chat_database(demo=True), **PRODUCTION) as node:
@@ -74,7 +74,7 @@ async def test_each_line_of_production_is_json_with_the_ids_of_request_connectio
     assert "\x1b" not in node.output
 
 
-async def test_the_workers_of_production_log_json_too(postgres: Postgres, redis_server: RedisServer) -> None:
+async def test_production_workers_also_log_json(postgres: Postgres, redis_server: RedisServer) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with open_node(url, redis_server.url, "--workers", "2", **PRODUCTION) as node:
         async with Person(node.url, "ana") as ana:
@@ -87,7 +87,7 @@ async def test_the_workers_of_production_log_json_too(postgres: Postgres, redis_
     assert len({line["connection"] for line in opened}) == connections
 
 
-async def test_a_worker_that_cannot_serve_says_so_in_the_log(postgres: Postgres, redis_server: RedisServer) -> None:
+async def test_a_worker_that_cannot_serve_logs_the_reason(postgres: Postgres, redis_server: RedisServer) -> None:
     settings = {
         "database_url": await postgres.create_database(),
         "bus_url": redis_server.url,
@@ -104,7 +104,7 @@ async def test_a_worker_that_cannot_serve_says_so_in_the_log(postgres: Postgres,
     assert "running at" not in node.output
 
 
-async def test_an_id_from_somebody_who_is_no_proxy_of_ours_is_not_taken(postgres: Postgres) -> None:
+async def test_a_request_id_is_accepted_only_from_a_trusted_proxy(postgres: Postgres) -> None:
     async with open_server(settings_for(await postgres.create_chat_database())) as server:
         async with Person(server.url) as person:
             _, _, headers = await person.get("/health/live", **{"X-Request-ID": "mine"})
@@ -114,7 +114,7 @@ async def test_an_id_from_somebody_who_is_no_proxy_of_ours_is_not_taken(postgres
 
 
 @pytest.mark.parametrize("mode", ["production", "development"])
-async def test_what_somebody_said_is_in_no_log_though_the_database_quotes_it(
+async def test_message_text_is_never_logged_even_if_a_database_error_quotes_it(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     """The database refuses a message with an error whose DETAIL is the whole row."""
@@ -166,7 +166,7 @@ def logged() -> Iterator[Callable[[logging.Formatter], Callable[[], str]]]:
 
 
 @pytest.mark.parametrize("formatter", [JsonLines(), ReadableLines()], ids=["production", "development"])
-async def test_of_an_exception_the_place_is_logged_and_not_what_it_says(
+async def test_an_exception_is_logged_with_its_location_but_not_its_message(
     postgres: Postgres,
     monkeypatch: pytest.MonkeyPatch,
     logged: Callable[[logging.Formatter], Callable[[], str]],
@@ -194,7 +194,7 @@ async def test_of_an_exception_the_place_is_logged_and_not_what_it_says(
         assert failed[0]["exception"].startswith("Traceback")
 
 
-async def test_what_the_event_loop_can_tell_nobody_is_logged_without_what_it_held(
+async def test_unhandled_event_loop_errors_are_logged_without_their_data(
     logged: Callable[[logging.Formatter], Callable[[], str]],
 ) -> None:
     lines = logged(JsonLines())
@@ -217,7 +217,7 @@ def record(message: str) -> logging.LogRecord:
 
 
 @pytest.mark.parametrize("formatter", [JsonLines(), ReadableLines()], ids=["production", "development"])
-def test_nothing_in_a_line_begins_another_or_paints_the_terminal(formatter: logging.Formatter) -> None:
+def test_log_lines_contain_no_line_breaks_or_terminal_escapes(formatter: logging.Formatter) -> None:
     hostile = "a\r\nb\x1b[31mc\u202ed\u2028e\x85f\ud800\x00"
     with logging_request(hostile):
         line = formatter.format(record(hostile))
@@ -225,7 +225,7 @@ def test_nothing_in_a_line_begins_another_or_paints_the_terminal(formatter: logg
     assert line.isprintable()
 
 
-def test_ids_hold_for_the_request_that_they_were_said_in() -> None:
+def test_ids_belong_to_their_own_request() -> None:
     with logging_request("1"):
         log_also(user=2)
         assert json.loads(JsonLines().format(record("x")))["user"] == 2
@@ -233,7 +233,7 @@ def test_ids_hold_for_the_request_that_they_were_said_in() -> None:
     assert json.loads(JsonLines().format(record("x"))).keys() == {"time", "level", "logger", "message"}
 
 
-async def test_what_ends_a_command_unforeseen_is_a_line_of_json_as_well(postgres: Postgres) -> None:
+async def test_an_unexpected_error_in_a_command_is_logged_as_json(postgres: Postgres) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",

@@ -37,9 +37,7 @@ def test_the_content_of_an_image_decides_its_type(content: bytes, type: str, tmp
     ],
     ids=["missing", "empty", "gif", "html", "broken-svg", "large"],
 )
-def test_settings_with_a_logo_that_cannot_be_shown_are_refused(
-    content: bytes | None, reason: str, tmp_path: Path
-) -> None:
+def test_settings_with_an_invalid_logo_are_refused(content: bytes | None, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "logo.png"
     if content is not None:
         path.write_bytes(content)
@@ -48,6 +46,6 @@ def test_settings_with_a_logo_that_cannot_be_shown_are_refused(
 
 
 @pytest.mark.parametrize("name", ["", "  ", "A\nB"])
-def test_a_name_of_the_site_that_is_blank_or_has_several_lines_is_refused(name: str) -> None:
+def test_a_blank_or_multiline_site_name_is_refused(name: str) -> None:
     with pytest.raises(SettingsInvalid, match=r"^site\.name: "):
         load_settings(None, {"EDUCA_CHAT_SITE_NAME": name})

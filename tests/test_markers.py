@@ -60,7 +60,7 @@ async def until_stored(database: Database, membership_key: tuple[int, int], seq:
 # The gatherer.
 
 
-async def test_the_first_move_is_told_at_once_and_of_the_others_the_newest(database: Database) -> None:
+async def test_the_first_move_is_published_at_once_and_only_the_newest_of_the_rest(database: Database) -> None:
     published = Published()
     markers = Markers(database, published.publish)
     async with markers.open():
@@ -75,7 +75,7 @@ async def test_the_first_move_is_told_at_once_and_of_the_others_the_newest(datab
     assert published.empty()
 
 
-async def test_a_move_backwards_is_none(database: Database) -> None:
+async def test_a_marker_never_moves_backwards(database: Database) -> None:
     published = Published()
     markers = Markers(database, published.publish)
     markers.move(ANA, 7, 5)
@@ -87,7 +87,7 @@ async def test_a_move_backwards_is_none(database: Database) -> None:
     assert published.empty()
 
 
-async def test_what_has_moved_is_stored_by_itself(database: Database) -> None:
+async def test_moved_markers_are_stored_periodically(database: Database) -> None:
     course = await course_with(database, 10)
     markers = Markers(database, Published().publish)
     async with markers.open():
@@ -97,7 +97,7 @@ async def test_what_has_moved_is_stored_by_itself(database: Database) -> None:
         await until_stored(database, (ANA, course), 6)
 
 
-async def test_what_has_moved_is_stored_when_the_process_stops(database: Database) -> None:
+async def test_moved_markers_are_stored_when_the_process_stops(database: Database) -> None:
     course = await course_with(database, 10)
     markers = Markers(database, Published().publish)
     async with markers.open():
@@ -105,7 +105,7 @@ async def test_what_has_moved_is_stored_when_the_process_stops(database: Databas
     assert await find_markers(database, [(ANA, course)]) == {(ANA, course): 4}
 
 
-async def test_what_can_not_be_stored_is_kept_and_stored_later(database: Database) -> None:
+async def test_markers_that_could_not_be_stored_are_stored_later(database: Database) -> None:
     course = await course_with(database, 10)
     markers = Markers(database, Published().publish)
     await database.execute("alter table educa_chat.marker rename to elsewhere")
@@ -119,7 +119,7 @@ async def test_what_can_not_be_stored_is_kept_and_stored_later(database: Databas
     assert await find_markers(database, [(ANA, course), (LUIS, course)]) == {(ANA, course): 4, (LUIS, course): 2}
 
 
-async def test_it_goes_on_by_itself_when_the_database_is_back(database: Database) -> None:
+async def test_storing_markers_resumes_when_the_database_is_back(database: Database) -> None:
     course = await course_with(database, 10)
     markers = Markers(database, Published().publish)
     await database.execute("alter table educa_chat.marker rename to elsewhere")
@@ -131,7 +131,7 @@ async def test_it_goes_on_by_itself_when_the_database_is_back(database: Database
         await until_stored(database, (ANA, course), 4)
 
 
-async def test_what_has_moved_here_is_known_before_it_is_stored(database: Database) -> None:
+async def test_a_moved_marker_is_visible_before_it_is_stored(database: Database) -> None:
     course = await course_with(database, 10)
     markers = Markers(database, Published().publish)
     assert await markers.find(ANA, course) == 0
@@ -145,7 +145,7 @@ async def test_what_has_moved_here_is_known_before_it_is_stored(database: Databa
     assert await markers.find(LUIS, course) == 0
 
 
-async def test_what_moves_while_it_is_written_is_written_the_next_time(database: Database) -> None:
+async def test_a_marker_moved_during_a_write_is_written_the_next_time(database: Database) -> None:
     course = await course_with(database, 10)
     markers = Markers(database, Published().publish)
     markers.move(ANA, course, 4)
@@ -159,7 +159,7 @@ async def test_what_moves_while_it_is_written_is_written_the_next_time(database:
 
 
 @pytest.mark.parametrize("count", [0, 1, READERS_PER_PAYLOAD, 3 * READERS_PER_PAYLOAD - 1])
-def test_what_is_told_comes_out_of_its_payloads(count: int) -> None:
+def test_published_markers_survive_encoding(count: int) -> None:
     codec = codec_of("0123456789abcdef")
     seqs = {2**31 - 1 - number: 2**53 - number for number in range(count)}
     payloads = list(codec.encode_readers(seqs))
@@ -209,7 +209,7 @@ async def frames_until(chatter: Chatter, text: str) -> list[dict[str, Any]]:
     return frames
 
 
-async def test_only_the_other_windows_of_the_reader_are_told(server: Server) -> None:
+async def test_only_the_readers_other_windows_receive_a_marker(server: Server) -> None:
     async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
         (one, _), (two, _), (other, _) = await greeted(ana), await greeted(ana), await greeted(luis)
         basic = await ana.enter(basic=True)
@@ -225,7 +225,7 @@ async def test_only_the_other_windows_of_the_reader_are_told(server: Server) -> 
             assert [f for f in await frames_until(chatter, "3") if f["type"] == "read"] == []
 
 
-async def test_her_windows_here_know_it_though_redis_is_dead(postgres: Postgres) -> None:
+async def test_windows_on_the_same_node_receive_markers_without_redis(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     settings = settings_for(url, bus_url=f"redis://127.0.0.1:{free_port()}")
     async with open_server(settings) as server, Person(server.url, "ana") as ana:
@@ -235,7 +235,7 @@ async def test_her_windows_here_know_it_though_redis_is_dead(postgres: Postgres)
         assert await two.receive_until("read") == {"type": "read", "seq": 1}
 
 
-async def test_what_is_beyond_the_head_or_was_read_before_is_ignored(server: Server) -> None:
+async def test_markers_beyond_the_head_or_behind_the_current_one_are_ignored(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         (one, _), (two, _) = await greeted(ana), await greeted(ana)
         await say(one, 5)
@@ -249,7 +249,7 @@ async def test_what_is_beyond_the_head_or_was_read_before_is_ignored(server: Ser
 
 
 @pytest.mark.parametrize("seq", [0, -1, 2**53 + 1, 2**64, 1.5, "1", None, True, [1], {}])
-async def test_a_seq_that_is_none_is_a_bad_request(server: Server, seq: object) -> None:
+async def test_an_invalid_seq_is_a_bad_request(server: Server, seq: object) -> None:
     async with Person(server.url, "ana") as ana:
         chatter, _ = await greeted(ana)
         await chatter.send({"type": "read", "seq": seq})
@@ -259,7 +259,7 @@ async def test_a_seq_that_is_none_is_a_bad_request(server: Server, seq: object) 
         assert (await greeted(ana))[1] == 0
 
 
-async def test_of_a_flood_the_last_is_what_counts_and_the_others_hear_little_of_it(server: Server) -> None:
+async def test_a_flood_of_markers_is_coalesced(server: Server) -> None:
     async with Person(server.url, "profe") as profe:
         (one, _), (two, _) = await greeted(profe), await greeted(profe)
         await say(one, 60)
@@ -272,7 +272,7 @@ async def test_of_a_flood_the_last_is_what_counts_and_the_others_hear_little_of_
         assert (await greeted(profe))[1] == 60
 
 
-async def test_who_floods_with_how_far_she_has_read_is_read_slowly(server: Server) -> None:
+async def test_a_client_that_floods_markers_is_throttled(server: Server) -> None:
     async with Person(server.url, "profe") as profe:
         chatter, _ = await greeted(profe)
         await say(chatter, 1)
@@ -283,7 +283,7 @@ async def test_who_floods_with_how_far_she_has_read_is_read_slowly(server: Serve
         assert asyncio.get_running_loop().time() - begun > 1
 
 
-async def test_how_far_she_has_read_outlives_the_server(postgres: Postgres) -> None:
+async def test_markers_survive_a_restart(postgres: Postgres) -> None:
     settings = settings_for(await postgres.create_chat_database(demo=True))
     async with open_server(settings) as server, Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
         chatter, read = await greeted(ana)
@@ -309,9 +309,7 @@ async def test_how_far_she_has_read_outlives_the_server(postgres: Postgres) -> N
         assert await unread(ana) == []
 
 
-async def test_who_come_at_once_share_the_question_how_far_they_have_read(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_simultaneous_joins_share_one_marker_query(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     questions = 0
     fetch = Database.fetch
 

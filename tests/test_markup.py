@@ -88,7 +88,7 @@ def assert_harmless(html: str) -> None:
         ("is $$x$$ so?", '<p>is <math display="block" alttext="x"><mrow><mi>x</mi></mrow></math> so?</p>'),
     ],
 )  # fmt: skip
-def test_what_is_markdown_is_shown_as_such(text: str, html: str) -> None:
+def test_markdown_is_rendered(text: str, html: str) -> None:
     assert render(text) == html
 
 
@@ -111,7 +111,7 @@ def test_what_is_markdown_is_shown_as_such(text: str, html: str) -> None:
         "a" + "\n" * 3900 + "*b*", "$" + "\\frac{" * 500 + "$", "<!-- x -->", "<https:x>",
     ],
 )  # fmt: skip
-def test_what_is_none_reads_as_typed(text: str) -> None:
+def test_text_that_is_not_markdown_is_shown_as_typed(text: str) -> None:
     assert text_of(render(text)).split() == text.split()
 
 
@@ -127,9 +127,7 @@ def test_what_is_none_reads_as_typed(text: str) -> None:
         ("ftp://example.org javascript://example.org", None),
     ],
 )
-def test_a_good_url_becomes_a_link_by_the_same_rule_with_and_without_markup(
-    text: str, url: str | None, markup: str
-) -> None:
+def test_a_url_becomes_a_link_with_or_without_other_markup(text: str, url: str | None, markup: str) -> None:
     html = render(markup + text)
     links = [element for element in elements(html) if element.tag == "a"]
     assert [(link.attributes["href"], link.text()) for link in links] == ([(url, url)] if url else [])
@@ -138,13 +136,13 @@ def test_a_good_url_becomes_a_link_by_the_same_rule_with_and_without_markup(
 
 
 @pytest.mark.parametrize("text", hostile.MESSAGES)
-def test_what_is_hostile_comes_out_harmless(text: str) -> None:
+def test_hostile_text_is_rendered_harmless(text: str) -> None:
     assert_harmless(render(text))
 
 
 @given(st.text(max_size=400))
 @settings(max_examples=300, deadline=None)
-def test_whatever_is_written_comes_out_harmless(text: str) -> None:
+def test_any_text_is_rendered_harmless(text: str) -> None:
     assert_harmless(render(text))
 
 
@@ -157,7 +155,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=30).map("".join))
 @settings(max_examples=600, deadline=None)
-def test_whatever_is_put_together_comes_out_harmless(text: str) -> None:
+def test_any_combination_of_constructs_is_rendered_harmless(text: str) -> None:
     assert_harmless(render(text[:4000]))
 
 
@@ -166,19 +164,19 @@ LATEX = st.sampled_from([*costly.FORMULAS, "{", "}", " ", "_", "^", "x", "1"])
 
 @given(st.lists(LATEX, max_size=25).map("".join))
 @settings(max_examples=600, deadline=None)
-def test_whatever_is_between_dollars_comes_out_harmless(latex: str) -> None:
+def test_any_formula_is_rendered_harmless(latex: str) -> None:
     assert_harmless(render(f"${latex}$"))
 
 
 @given(st.text(st.characters(exclude_characters="*_`~$[\\|<\r", exclude_categories=["Cs", "Cc"]), max_size=200))
-def test_a_plain_message_is_shown_as_it_is(text: str) -> None:
+def test_a_plain_message_is_shown_unchanged(text: str) -> None:
     if not re.match(r"[ \t]*(?:[>#+-]|\d)", text):
         assert text_of(render(text)) == text
 
 
 @given(st.lists(st.sampled_from([*costly.UNITS, "word", "x1", " ", "\n", "\n\n"]), max_size=20).map("".join))
 @settings(max_examples=600, deadline=None)
-def test_no_word_is_lost(text: str) -> None:
+def test_no_word_disappears(text: str) -> None:
     html = render(text)
     hidden = " ".join(
         f"{e.attributes.get('href', '')} {e.attributes.get('title', '')} {e.attributes.get('value', '')}"
@@ -188,7 +186,7 @@ def test_no_word_is_lost(text: str) -> None:
     assert sum(map(str.isalnum, shown)) >= sum(map(str.isalnum, re.sub(r"\$[^$]*\$|`py(thon)?", "", text)))
 
 
-def test_html_over_its_limit_gives_way_to_what_was_typed() -> None:
+def test_a_message_whose_html_exceeds_the_limit_is_shown_as_typed() -> None:
     assert render("**x** " + "<" * 3990 + ">").count("&lt;") == 3990
     text = "https://a.b " * 333
     assert render(text) == text
@@ -196,7 +194,7 @@ def test_html_over_its_limit_gives_way_to_what_was_typed() -> None:
     assert_harmless(render('"' * 4000))
 
 
-def test_more_code_than_is_coloured_is_shown_without_colour() -> None:
+def test_code_beyond_the_limit_is_not_highlighted() -> None:
     text = "x = 1  # one\n" * 180
     assert render(f"```python\n{text}```") == f"<pre><code>{text.rstrip()}</code></pre>"
 
@@ -210,7 +208,7 @@ ALIASES = {get_lexer_by_name(alias).name: alias for alias in sorted(code.LANGUAG
 
 
 @pytest.mark.parametrize("language", [None, *ALIASES.values()])
-def test_nothing_keeps_the_server_busy(language: str | None) -> None:
+def test_no_text_takes_long_to_render(language: str | None) -> None:
     for text in costly.messages() if language is None else costly.code_messages(language):
         # A collection of all garbage may fall into one, of the whole test run's, but hardly into three.
         assert any(cost_s(text) < LIMIT_S for _ in range(3)), (text[:60], len(text))
@@ -222,7 +220,7 @@ def cost_s(text: str) -> float:
     return time.process_time() - began
 
 
-def test_the_page_allows_what_the_server_allows() -> None:
+def test_the_page_and_the_server_allow_the_same_elements() -> None:
     script = (STATIC / "js" / "content.js").read_text(encoding="utf-8")
     listed = script.partition("const ELEMENTS = ")[2].partition(";\n")[0]
     quoted = re.sub(r"(\w+): \[", r'"\1": [', listed.replace("'", '"'))
@@ -244,7 +242,7 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_code_has_contrast_enough_to_be_read(scheme: str) -> None:
+def test_highlighted_code_has_enough_contrast(scheme: str) -> None:
     style = (STATIC / "css" / "markup.css").read_text(encoding="utf-8")
     light, _, dark = style.partition("@media (prefers-color-scheme: dark)")
     colours = dict(re.findall(r"--code-([a-z]+): (#[0-9a-f]{6});", light if scheme == "light" else dark))
@@ -255,6 +253,6 @@ def test_code_has_contrast_enough_to_be_read(scheme: str) -> None:
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5, name
 
 
-def test_each_class_of_code_has_a_look() -> None:
+def test_every_highlighting_class_has_a_style() -> None:
     style = (STATIC / "css" / "markup.css").read_text(encoding="utf-8")
     assert {name for name in CLASSES if not re.search(rf"\.{name}\b", style)} == {"left"}

@@ -60,22 +60,22 @@ def names(text: str, *, by_instructor: bool = False) -> list[str]:
         ("@ﬁn", ["fin"]),
     ],
 )
-def test_names_are_found_where_people_mean_them(text: str, expected: list[str]) -> None:
+def test_names_are_found_where_they_are_meant_as_mentions(text: str, expected: list[str]) -> None:
     assert names(text) == expected
 
 
 @pytest.mark.parametrize("text", ["@all", "@All", "hello @all.", "@ana @all"])
-def test_everybody_is_mentioned_by_an_instructor_alone(text: str) -> None:
+def test_only_an_instructor_can_mention_everyone(text: str) -> None:
     assert names(text, by_instructor=True)[0] == EVERYBODY
     assert names(text) == [name for name in ("ana",) if name in text]
 
 
 @pytest.mark.parametrize("text", ["@allan", "all", "a@all", "`@all`"])
-def test_what_only_looks_like_everybody_is_not(text: str) -> None:
+def test_lookalikes_of_everyone_mention_nobody(text: str) -> None:
     assert EVERYBODY not in names(text, by_instructor=True)
 
 
-def test_so_many_names_are_found_and_no_more() -> None:
+def test_the_number_of_names_is_limited() -> None:
     text = " ".join(f"@user{number}" for number in range(MOST + 10))
     assert names(text) == [f"user{number}" for number in range(MOST)]
     assert names(f"{text} @all", by_instructor=True) == [EVERYBODY, *(f"user{number}" for number in range(MOST))]
@@ -86,13 +86,13 @@ around = st.sampled_from([" ", "\n", ", ", "! ", " (", ") ", ": ", "; ", "? "])
 
 
 @given(st.lists(st.tuples(around, usernames), max_size=MOST))
-def test_each_name_is_found_in_order_whatever_stands_between(parts: list[tuple[str, str]]) -> None:
+def test_names_are_found_in_order_whatever_is_between_them(parts: list[tuple[str, str]]) -> None:
     text = "".join(f"{before}@{name}" for before, name in parts)
     assert mentioned_in(text, by_instructor=False) == (" ".join(dict.fromkeys(name for _, name in parts)) or None)
 
 
 @given(st.text(st.sampled_from("@@@aZñ.+-_*` \n$<>&[]()/:1😀\u0301ﷺ"), max_size=200), st.booleans())
-def test_whatever_is_written_the_names_are_of_djangos_form_and_few(text: str, by_instructor: bool) -> None:
+def test_any_text_yields_only_a_few_valid_usernames(text: str, by_instructor: bool) -> None:
     found = names(text, by_instructor=by_instructor)
     if found[:1] == [EVERYBODY]:
         assert by_instructor
@@ -106,7 +106,7 @@ def test_whatever_is_written_the_names_are_of_djangos_form_and_few(text: str, by
 @pytest.mark.parametrize(
     "text", ["@" * 4000, "@a " * 1300, "@a." * 1300, "`@" * 2000, "<a " * 1300 + "@", "@" + "." * 3999]
 )
-def test_no_text_keeps_the_search_for_names_busy(text: str) -> None:
+def test_no_text_makes_finding_names_slow(text: str) -> None:
     html = render(text)
     started = time.thread_time()
     mentioned_in(html, by_instructor=True)
@@ -139,7 +139,7 @@ def shown(event: Event, audience: Audience = Audience.STUDENT) -> dict[str, Any]
     return fields
 
 
-async def test_members_alone_are_mentioned(room: Class) -> None:
+async def test_only_members_are_mentioned(room: Class) -> None:
     text = "@user1 @user2 @user4 @nobody @user1000 @user3"
     assert await mentions_of(room, ASKER, text) == ["user1", "user2", "user1000", "user3"]
     await room.database.execute("delete from courses_course_students where user_id = 2 and course_id = 1")
@@ -147,7 +147,7 @@ async def test_members_alone_are_mentioned(room: Class) -> None:
     assert await mentions_of(room, ASKER, text) == ["user1", "user1000"]
 
 
-async def test_a_superuser_who_has_no_part_in_the_course_is_not_mentioned(room: Class) -> None:
+async def test_a_superuser_outside_the_course_is_not_mentioned(room: Class) -> None:
     await room.database.execute("update auth_user set is_superuser = true where id = $1", OUTSIDER)
     assert await mentions_of(room, ASKER, f"@user{OUTSIDER}") == []
 
@@ -175,7 +175,7 @@ async def test_a_superuser_who_has_no_part_in_the_course_is_not_mentioned(room: 
         (["ana", "luis"], "@ana请看一下这个题目的答案是不是对的谢谢 @LUIS_", ["ana", "luis"]),
     ],
 )
-async def test_a_name_is_taken_as_people_mean_it(
+async def test_usernames_are_matched_as_people_type_them(
     room: Class, usernames: list[str], text: str, expected: list[str]
 ) -> None:
     for user, username in zip((ASKER, STUDENT), usernames, strict=True):
@@ -183,7 +183,7 @@ async def test_a_name_is_taken_as_people_mean_it(
     assert await mentions_of(room, TEACHER, text) == expected
 
 
-async def test_everybody_is_mentioned_in_the_event_and_in_the_history(room: Class) -> None:
+async def test_mentioning_everyone_is_in_the_event_and_the_history(room: Class) -> None:
     await room.seq_of(TEACHER, SendMessage(message="@all and @user1"))
     await room.seq_of(ASKER, SendMessage(message="@all and @user1"))
     await room.seq_of(TEACHER, SendMessage(message="@all"))
@@ -195,11 +195,11 @@ async def test_everybody_is_mentioned_in_the_event_and_in_the_history(room: Clas
     assert [(m.mentions, m.mentions_all) for m in page.messages] == [(["user1"], True), (["user1"], False), ([], True)]
 
 
-async def test_who_teaches_no_more_can_not_mention_everybody(room: Class) -> None:
+async def test_a_former_instructor_cannot_mention_everyone(room: Class) -> None:
     assert await room.code_of(STUDENT, SendMessage(message="@all"), role=Role.INSTRUCTOR) == "forbidden"
 
 
-async def test_every_form_is_told_but_the_basic_one(room: Class) -> None:
+async def test_mentions_are_in_every_variant_except_the_basic_one(room: Class) -> None:
     await room.seq_of(TEACHER, SendMessage(message="@all @user1"))
     for audience in (Audience.STUDENT, Audience.INSTRUCTOR):
         assert shown(room.events[0], audience)["mentions"] == ["user1"]
@@ -207,7 +207,7 @@ async def test_every_form_is_told_but_the_basic_one(room: Class) -> None:
     assert await Log(room.database).read(1, 0, 10) == room.events
 
 
-async def test_an_edit_mentions_whom_it_names_and_nobody_else(room: Class) -> None:
+async def test_an_edit_replaces_the_mentions(room: Class) -> None:
     seq = await room.seq_of(TEACHER, SendMessage(message="@all @user1"))
     await room.seq_of(TEACHER, Edit(target=seq, message="@user2 and @user4"))
     assert shown(room.events[1])["mentions"] == ["user2"]
@@ -220,7 +220,7 @@ async def test_an_edit_mentions_whom_it_names_and_nobody_else(room: Class) -> No
     assert message.mentions == []
 
 
-async def test_what_is_deleted_mentions_nobody(room: Class) -> None:
+async def test_a_deleted_message_mentions_nobody(room: Class) -> None:
     seq = await room.seq_of(TEACHER, SendMessage(message="@all @user1"))
     await room.seq_of(TEACHER, Delete(target=seq))
     (message,) = (await read_page(room.database, 1, READER, before=None, after=None, limit=10)).messages
@@ -229,7 +229,7 @@ async def test_what_is_deleted_mentions_nobody(room: Class) -> None:
         assert b"mentions" not in event.student
 
 
-async def test_messages_that_go_together_mention_each_its_own(room: Class) -> None:
+async def test_messages_in_one_batch_have_their_own_mentions(room: Class) -> None:
     await room.give(
         ASKER,
         *(SendMessage(message=text) for text in ("@user1", "nobody", "@user2 @user1")),
@@ -238,7 +238,7 @@ async def test_messages_that_go_together_mention_each_its_own(room: Class) -> No
     assert [shown(event).get("mentions") for event in room.events] == [["user1"], None, ["user2", "user1"], None]
 
 
-async def test_the_members_of_a_large_course_are_found_one_by_one(room: Class) -> None:
+async def test_mentions_in_a_large_course_use_the_index(room: Class) -> None:
     await room.database.execute(
         "insert into auth_user (id, username, password, first_name, last_name, email,"
         " is_superuser, is_staff, is_active, date_joined)"

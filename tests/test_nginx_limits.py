@@ -66,7 +66,7 @@ class Address:
         return Counter(answer.status for answer in answers)
 
 
-async def test_a_class_behind_one_address_comes_in_at_the_same_moment(nginx: Nginx) -> None:
+async def test_a_whole_class_behind_one_address_can_enter_at_once(nginx: Nginx) -> None:
     async with Address(nginx) as school:
         counts = await asyncio.gather(
             school.flood(SIGN_IN, "POST", 2 * CLASS),  # each of them mistypes once
@@ -94,7 +94,7 @@ async def test_a_class_behind_one_address_comes_in_at_the_same_moment(nginx: Ngi
         ("GET", "/%63hat/api/rooms"),
     ],
 )
-async def test_a_flood_is_refused_and_told_when_to_come_back_and_other_addresses_notice_nothing(
+async def test_a_flood_gets_429_with_retry_after_and_does_not_affect_other_addresses(
     nginx: Nginx, method: str, path: str
 ) -> None:
     async with Address(nginx) as flooding, Address(nginx, "127.0.0.2") as other:
@@ -105,7 +105,7 @@ async def test_a_flood_is_refused_and_told_when_to_come_back_and_other_addresses
         assert (await other.ask(path, method)).status == 200
 
 
-async def test_what_is_limited_is_counted_apart(nginx: Nginx) -> None:
+async def test_each_limit_is_counted_separately(nginx: Nginx) -> None:
     async with Address(nginx) as school:
         assert 429 in await school.flood(API)
         assert (await school.flood(PAGE, count=CLASS)) == {200: CLASS}
@@ -113,13 +113,13 @@ async def test_what_is_limited_is_counted_apart(nginx: Nginx) -> None:
         assert (await school.flood("/chat/static/0123/js/room.js", count=1500)) == {200: 1500}, "a page has forty files"
 
 
-async def test_a_nodes_own_refusal_passes_as_it_is(nginx: Nginx) -> None:
+async def test_a_nodes_own_429_is_passed_on_unchanged(nginx: Nginx) -> None:
     async with Address(nginx) as person:
         answer = await person.ask(f"{API}?busy")
         assert (answer.status, answer.headers.getall("Retry-After")) == (429, ["77"])
 
 
-async def test_browsers_are_told_to_stay_with_https_on_every_answer_of_the_site(nginx: Nginx) -> None:
+async def test_every_response_has_strict_transport_security(nginx: Nginx) -> None:
     async with Address(nginx) as person:
         for path, status in ((PAGE, 200), ("/metrics", 404), (f"{API}?busy", 429)):
             answer = await person.ask(path)

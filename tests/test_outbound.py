@@ -99,7 +99,7 @@ async def test_no_cookie_is_sent_back() -> None:
         "",
     ],
 )
-async def test_only_https_is_asked(url: str) -> None:
+async def test_only_https_is_requested(url: str) -> None:
     async with Outbound(LOOPBACK).open() as client:
         with pytest.raises(OutboundFailed) as failure:
             await client.get(url, Answer)
@@ -119,7 +119,7 @@ async def test_a_private_address_is_refused_by_default(host: str) -> None:
             await client.get(f"https://{host}:1/", Answer)
 
 
-async def test_the_address_that_is_checked_is_the_one_that_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_checked_address_is_the_one_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that resolves to a private address only when it is connected to reaches nothing."""
     reached = []
 
@@ -149,7 +149,7 @@ async def test_http_is_allowed_only_to_an_allowed_loopback_address() -> None:
             await client.get("http://10.0.0.1/", Answer)
 
 
-async def test_a_host_that_is_not_expected_is_refused() -> None:
+async def test_an_unexpected_host_is_refused() -> None:
     async with open_elsewhere(answer) as url, Outbound(LOOPBACK).open() as client:
         with pytest.raises(OutboundFailed, match=r"not one of moodle\.example"):
             await client.get(f"{url}/html", Answer, hosts=["moodle.example"])
@@ -157,5 +157,5 @@ async def test_a_host_that_is_not_expected_is_refused() -> None:
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "64:ff9b::101:101"])
-def test_public_addresses_are_public(address: str) -> None:
+def test_public_addresses_are_recognised(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))

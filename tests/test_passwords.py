@@ -57,7 +57,7 @@ def stored_by(hasher: type[hashers.BasePasswordHasher], password: str = PASSWORD
 
 
 @pytest.mark.parametrize("hasher", DEFAULTS, ids=name_of)
-def test_the_right_password_is_verified_in_each_format_and_a_wrong_one_refused(
+def test_each_hash_format_verifies_the_right_password_and_refuses_a_wrong_one(
     hasher: type[hashers.BasePasswordHasher],
 ) -> None:
     stored = stored_by(hasher)
@@ -68,7 +68,7 @@ def test_the_right_password_is_verified_in_each_format_and_a_wrong_one_refused(
 @pytest.mark.parametrize("hasher", CHEAP, ids=name_of)
 @settings(deadline=None)
 @given(password=st.text(max_size=18), other=st.text(max_size=18))
-def test_whatever_django_can_hash_is_verified(
+def test_every_hash_django_makes_is_verified(
     hasher: type[hashers.BasePasswordHasher], password: str, other: str
 ) -> None:
     stored = stored_by(hasher, password)
@@ -77,19 +77,19 @@ def test_whatever_django_can_hash_is_verified(
 
 
 @pytest.mark.parametrize("hasher", CHEAP, ids=name_of)
-def test_a_row_that_is_cut_off_is_refused(hasher: type[hashers.BasePasswordHasher]) -> None:
+def test_a_truncated_hash_is_refused(hasher: type[hashers.BasePasswordHasher]) -> None:
     stored = stored_by(hasher)
     assert verify_password(PASSWORD, stored)
     assert not any(verify_password(PASSWORD, stored[:length]) for length in range(len(stored)))
 
 
-def test_a_long_password_is_verified_by_bcrypt_alone_up_to_72_bytes() -> None:
+def test_bcrypt_considers_only_the_first_72_bytes() -> None:
     stored = "bcrypt$" + bcrypt.hashpw(b"a" * 72, bcrypt.gensalt(4)).decode()
     assert verify_password("a" * 100, stored)
     assert not verify_password("a" * 71, stored)
 
 
-def test_what_make_password_makes_django_verifies_and_finds_up_to_date() -> None:
+def test_django_accepts_our_hashes_as_up_to_date() -> None:
     hasher = hashers.PBKDF2PasswordHasher()
     stored = make_password(PASSWORD)
     assert hasher.verify(PASSWORD, stored)
@@ -97,12 +97,12 @@ def test_what_make_password_makes_django_verifies_and_finds_up_to_date() -> None
     assert verify_password(PASSWORD, stored)
 
 
-def test_make_password_never_makes_the_same_twice() -> None:
+def test_equal_passwords_get_different_hashes() -> None:
     assert make_password(PASSWORD) != make_password(PASSWORD)
 
 
 @pytest.mark.parametrize("password", ["a" * (PASSWORD_BYTES + 1), "ñ" * (PASSWORD_BYTES // 2 + 1), "a\ud800"])
-def test_a_password_that_is_too_long_or_no_text_is_refused(password: str) -> None:
+def test_passwords_that_are_too_long_or_invalid_text_are_refused(password: str) -> None:
     stored = stored_by(hashers.MD5PasswordHasher, "a")
     salt = stored.split("$")[1]
     digest = hashlib.md5(salt.encode() + password.encode(errors="replace")).hexdigest()
@@ -142,7 +142,7 @@ def test_the_longest_password_is_verified() -> None:
         "scrypt$2$salt$1000000$1$AAAA",
     ],
 )
-def test_what_is_no_usable_row_is_refused(stored: str) -> None:
+def test_an_unusable_hash_is_refused(stored: str) -> None:
     assert not verify_password(PASSWORD, stored)
 
 
@@ -155,7 +155,7 @@ ALGORITHMS = [hasher.algorithm for hasher in DEFAULTS]
     algorithm=st.sampled_from(ALGORITHMS),
     rest=st.text(st.characters()) | st.text("$0123=,.mtpvargon2idbAñ"),
 )
-def test_no_row_makes_it_raise(password: str, algorithm: str, rest: str) -> None:
+def test_verifying_any_stored_value_never_raises(password: str, algorithm: str, rest: str) -> None:
     assert not verify_password(password, rest)
     assert not verify_password(password, f"{algorithm}${rest}")
 
@@ -176,7 +176,9 @@ def test_no_row_makes_it_raise(password: str, algorithm: str, rest: str) -> None
         "scrypt$1073741824$salt$1$1$AAAA",
     ],
 )
-def test_a_row_that_asks_for_too_much_work_is_refused_without_it(stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hash_that_would_take_too_much_work_is_refused_without_computing_it(
+    stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def work(*_: object, **__: object) -> bytes:
         raise AssertionError("worked")
 
@@ -187,13 +189,13 @@ def test_a_row_that_asks_for_too_much_work_is_refused_without_it(stored: str, mo
     assert not verify_password(PASSWORD, stored)
 
 
-def test_a_row_that_asks_for_too_much_memory_is_refused_though_the_password_be_right() -> None:
+def test_a_hash_that_would_take_too_much_memory_is_refused() -> None:
     digest = hashlib.scrypt(PASSWORD.encode(), salt=b"salt", n=2**18, r=8, p=1, maxmem=2**29, dklen=64)
     assert not verify_password(PASSWORD, f"scrypt${2**18}$salt$8$1${b64encode(digest).decode()}")
 
 
 @pytest.mark.parametrize("variety", list(argon2.Type))
-def test_each_variety_of_argon2_is_verified(variety: argon2.Type) -> None:
+def test_each_variant_of_argon2_is_verified(variety: argon2.Type) -> None:
     stored = argon2.PasswordHasher(1, 8, 1, type=variety).hash(PASSWORD)
     assert verify_password(PASSWORD, "argon2" + stored)
     assert not verify_password(PASSWORD.strip(), "argon2" + stored)
@@ -232,14 +234,14 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate.opened.set()
 
 
-async def test_the_verifier_answers_as_verify_password_does() -> None:
+async def test_the_verifier_agrees_with_verify_password() -> None:
     stored = stored_by(hashers.MD5PasswordHasher)
     async with open_password_verifier() as verifier:
         assert await verifier.verify(PASSWORD, stored)
         assert not await verifier.verify("another", stored)
 
 
-async def test_one_more_than_may_wait_is_told_so_and_the_others_are_answered(gate: Gate) -> None:
+async def test_a_full_queue_refuses_further_passwords(gate: Gate) -> None:
     async with open_password_verifier() as verifier, asyncio.TaskGroup() as group:
         tasks = [group.create_task(verifier.verify("", "")) for _ in range(THREADS + WAITING)]
         await asyncio.to_thread(gate.entered.acquire)
@@ -251,7 +253,7 @@ async def test_one_more_than_may_wait_is_told_so_and_the_others_are_answered(gat
     assert gate.most_inside == THREADS
 
 
-async def test_work_that_nobody_waits_for_any_more_keeps_its_place(gate: Gate) -> None:
+async def test_cancelled_work_keeps_its_slot_until_it_is_done(gate: Gate) -> None:
     async with open_password_verifier() as verifier:
         tasks = [asyncio.create_task(verifier.verify("", "")) for _ in range(THREADS + WAITING)]
         await asyncio.to_thread(gate.entered.acquire)
@@ -263,7 +265,7 @@ async def test_work_that_nobody_waits_for_any_more_keeps_its_place(gate: Gate) -
         gate.opened.set()
 
 
-async def test_closing_waits_for_the_work_under_way(gate: Gate) -> None:
+async def test_closing_waits_for_running_work(gate: Gate) -> None:
     async with open_password_verifier() as verifier:
         task = asyncio.create_task(verifier.verify("", ""))
         await asyncio.to_thread(gate.entered.acquire)

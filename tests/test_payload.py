@@ -89,7 +89,7 @@ PEOPLE = st.builds(Person, st.integers(1, MAX_USER_ID), st.text(min_size=1, max_
 
 
 @given(EVENT_LISTS)
-def test_events_come_out_of_payloads_as_they_went_in(events: list[Event]) -> None:
+def test_events_survive_encoding(events: list[Event]) -> None:
     payloads = CODEC.encode_events(events)
     assert all(len(payload) <= MAX_PAYLOAD_BYTES for payload in payloads)
     updates = [CODEC.decode(payload) for payload in payloads]
@@ -100,17 +100,17 @@ def test_events_come_out_of_payloads_as_they_went_in(events: list[Event]) -> Non
 
 
 @given(st.integers(1, MAX_SEQ))
-def test_a_head_comes_out_of_its_payload(seq: int) -> None:
+def test_a_head_survives_encoding(seq: int) -> None:
     assert CODEC.decode(CODEC.encode_head(seq)) == LogUpdate(seq, [])
 
 
 @given(PEOPLE, st.booleans())
-def test_typing_comes_out_of_its_payload(person: Person, is_student: bool) -> None:
+def test_typing_survives_encoding(person: Person, is_student: bool) -> None:
     assert CODEC.decode(CODEC.encode_typing(Typist(person, is_student))) == Typist(person, is_student)
 
 
 @given(st.lists(PEOPLE, max_size=NAMED_PEOPLE, unique_by=lambda person: person.id), st.booleans(), st.booleans())
-def test_a_roster_comes_out_of_its_payload(people: list[Person], is_request: bool, is_named: bool) -> None:
+def test_a_roster_survives_encoding(people: list[Person], is_request: bool, is_named: bool) -> None:
     roster = Roster(b"process1", is_request, [person.id for person in people], 0, people if is_named else [])
     assert CODEC.decode(CODEC.encode_roster(roster)) == roster
 
@@ -123,7 +123,7 @@ def test_the_largest_roster_fits_into_a_payload() -> None:
     assert CODEC.decode(payload) == roster
 
 
-def test_what_a_payload_says_beyond_what_is_known_is_all_that_is_decoded() -> None:
+def test_events_are_decoded_only_if_the_payload_has_new_ones() -> None:
     (payload,) = CODEC.encode_events([Event(seq, message(seq), None, None) for seq in (7, 8)])
     assert CODEC.decode(payload, 8) == LogUpdate(8, [])
     seven = CODEC.decode(payload, 7)
@@ -154,7 +154,7 @@ def test_a_payload_of_another_room_another_history_or_another_key_is_forged() ->
         assert [CODEC.decode(payload) for payload in every_kind(codec)] == [FORGED] * 5
 
 
-def test_keys_are_changed_node_by_node() -> None:
+def test_keys_can_be_changed_node_by_node() -> None:
     """First all accept the new key, then all sign with it, then none accepts the old one."""
     steps = [PayloadCodec(TOPIC, keys) for keys in ([OLD], [OLD, NEW], [NEW, OLD], [NEW])]
     for one, other in itertools.pairwise(steps):
@@ -163,7 +163,7 @@ def test_keys_are_changed_node_by_node() -> None:
     assert all(steps[3].decode(payload) == FORGED for payload in every_kind(steps[0]))
 
 
-def test_a_payload_of_another_version_is_told_apart() -> None:
+def test_a_payload_of_another_version_is_recognised() -> None:
     for version in (0, 3, 5, 255):
         assert CODEC.decode(signed(TOPIC, header(HEAD, 1), NEW, version)) == Dropped("version")
     # Signed as another version's, and sent as ours.
@@ -172,7 +172,7 @@ def test_a_payload_of_another_version_is_told_apart() -> None:
 
 
 @given(EVENT_LISTS, st.data())
-def test_a_payload_of_which_anything_was_changed_is_ignored(events: list[Event], data: st.DataObject) -> None:
+def test_a_payload_with_any_change_is_ignored(events: list[Event], data: st.DataObject) -> None:
     for original in (*CODEC.encode_events(events), *every_kind()):
         payload = bytearray(original)
         index = data.draw(st.integers(0, len(payload) - 1))
@@ -182,7 +182,7 @@ def test_a_payload_of_which_anything_was_changed_is_ignored(events: list[Event],
         assert isinstance(CODEC.decode(original + data.draw(st.binary(min_size=1))), Dropped)
 
 
-def test_signals_count_for_a_minute_so_that_it_is_in_vain_to_send_one_again() -> None:
+def test_signals_are_valid_for_one_minute() -> None:
     now = NOW
     codec = PayloadCodec(TOPIC, [NEW], lambda: now)
     head, *signals = every_kind(codec)[1:]
@@ -262,7 +262,7 @@ def of_event(*parts: bytes, seq: int = 5, count: int = 1) -> bytes:
         ),
     ],
 )
-def test_what_is_not_the_json_of_the_event_with_that_seq_is_malformed_in_every_variant(student: bytes) -> None:
+def test_an_event_with_the_wrong_json_or_seq_is_malformed_in_every_variant(student: bytes) -> None:
     good = message(5)
     assert decode_signed(of_event(event(student))) == MALFORMED
     if student:
@@ -274,7 +274,7 @@ def test_what_is_not_the_json_of_the_event_with_that_seq_is_malformed_in_every_v
     assert isinstance(decode_signed(of_event(event(good, good, good, 7, [pack("!Q", 4) + event(hidden)]))), LogUpdate)
 
 
-def test_all_variants_of_an_event_have_one_time() -> None:
+def test_all_variants_of_an_event_must_have_the_same_time() -> None:
     other = message(5, "2026-11-22T14:53:22.962632+00:00")
     assert decode_signed(of_event(event(message(5), other))) == MALFORMED
     assert decode_signed(of_event(event(message(5), b"", other))) == MALFORMED
@@ -330,11 +330,11 @@ def test_all_variants_of_an_event_have_one_time() -> None:
         *(header(kind, int(NOW * 1000)) for kind in (0, TYPING, ROSTER, READ, 6, 255)),
     ],
 )
-def test_what_contradicts_itself_or_the_bounds_is_malformed(content: bytes) -> None:
+def test_inconsistent_or_out_of_range_payloads_are_malformed(content: bytes) -> None:
     assert decode_signed(content) == MALFORMED
 
 
-def test_what_is_too_large_for_the_bus_is_malformed_however_well_formed() -> None:
+def test_a_payload_too_large_for_the_bus_is_malformed() -> None:
     rest = '"type":"chat_message","message":"' + "x" * (MAX_PAYLOAD_BYTES - 500) + '"}'
     assert isinstance(decode_signed(of_event(event(message(5, rest=rest)))), LogUpdate)
     rest = '"type":"chat_message","message":"' + "x" * MAX_PAYLOAD_BYTES + '"}'
@@ -375,12 +375,12 @@ SIGNALS = [
 
 
 @pytest.mark.parametrize(("kind", "content"), SIGNALS)
-def test_signals_out_of_bounds_are_malformed(kind: int, content: object) -> None:
+def test_signals_outside_the_limits_are_malformed(kind: int, content: object) -> None:
     assert decode_signed(signal(kind, content, NOW)) == MALFORMED
     assert decode_signed(signal(kind, content, NOW) + b"\xc0") == MALFORMED
 
 
-def test_signals_within_the_bounds_are_heard() -> None:
+def test_signals_within_the_limits_are_accepted() -> None:
     """The contents above are refused for what is wrong with them, not for how they are made here."""
     assert decode_signed(signal(TYPING, [[1, "ana", "Ana"], True], NOW)) == Typist(ANA, True)
     assert decode_signed(signal(ROSTER, ROSTER_FIELDS, NOW)) == Roster(b"process1", False, [1], 0, [ANA])
@@ -392,7 +392,7 @@ def test_signals_within_the_bounds_are_heard() -> None:
 
 
 @given(st.binary(), st.integers(0, 10))
-def test_any_bytes_are_ignored(data: bytes, known: int) -> None:
+def test_random_bytes_are_ignored(data: bytes, known: int) -> None:
     for payload in (data, b"\x04" + data):
         decoded = CODEC.decode(payload, known)
         # What claims to tell of something that is known already is not even verified.
@@ -400,7 +400,7 @@ def test_any_bytes_are_ignored(data: bytes, known: int) -> None:
 
 
 @given(hostile_contents(NOW), st.integers(0, 10))
-def test_whatever_is_signed_with_the_key_is_within_the_bounds_or_ignored(content: bytes, known: int) -> None:
+def test_signed_payloads_are_within_the_limits_or_ignored(content: bytes, known: int) -> None:
     decoded = decode_signed(content, known)
     match decoded:
         case Dropped():
@@ -424,7 +424,7 @@ def test_whatever_is_signed_with_the_key_is_within_the_bounds_or_ignored(content
     "byte", [b"\x91", b"\x81", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\0"]
 )
 @pytest.mark.parametrize("kind", [TYPING, ROSTER, READ])
-def test_nesting_and_counts_that_promise_too_much_are_malformed(kind: int, byte: bytes) -> None:
+def test_excessive_nesting_and_counts_are_malformed(kind: int, byte: bytes) -> None:
     content = header(kind, int(NOW * 1000)) + byte * (60_000 // len(byte))
     assert decode_signed(content) == MALFORMED
     deep = msgspec.msgpack.encode(ROSTER_FIELDS[:-1])[:-1] + byte * (60_000 // len(byte))

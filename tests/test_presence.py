@@ -78,7 +78,7 @@ class Town:
                         other.receive(decoded)
 
 
-def test_who_joins_and_who_leaves_is_known_everywhere_within_two_seconds() -> None:
+def test_joins_and_leaves_are_known_everywhere_within_two_seconds() -> None:
     town = Town(b"one", b"two")
     ana, luis = Watcher(ANA), Watcher(LUIS)
     town[b"one"].join(ana)
@@ -98,7 +98,7 @@ def test_who_joins_and_who_leaves_is_known_everywhere_within_two_seconds() -> No
     assert ana.users == ["ana"]
 
 
-def test_one_person_with_many_sockets_on_many_processes_is_one() -> None:
+def test_a_user_with_sockets_on_many_processes_counts_once() -> None:
     town = Town(b"one", b"two")
     first, second, elsewhere, luis = Watcher(ANA), Watcher(ANA), Watcher(ANA), Watcher(LUIS)
     town[b"one"].join(first)
@@ -116,7 +116,7 @@ def test_one_person_with_many_sockets_on_many_processes_is_one() -> None:
     assert luis.users == ["ana", "luis"]
 
 
-def test_nobody_gets_more_than_one_frame_a_second_however_many_come_and_go() -> None:
+def test_presence_frames_are_limited_to_one_a_second() -> None:
     town = Town(b"one", b"two")
     ana = Watcher(ANA)
     town[b"one"].join(ana)
@@ -130,7 +130,7 @@ def test_nobody_gets_more_than_one_frame_a_second_however_many_come_and_go() -> 
     assert len([published for _, published in town.published if published.process == b"two     "]) <= 10 / 0.5 + 1
 
 
-def test_who_comes_later_is_shown_who_is_here_and_the_others_nothing_that_they_know() -> None:
+def test_a_newcomer_receives_the_presence_and_others_only_changes() -> None:
     town = Town(b"one")
     ana = Watcher(ANA)
     town[b"one"].join(ana)
@@ -143,7 +143,7 @@ def test_who_comes_later_is_shown_who_is_here_and_the_others_nothing_that_they_k
     assert len(ana.seen) == shown
 
 
-def test_a_process_that_dies_leaves_no_ghost_after_thirty_seconds() -> None:
+def test_users_of_a_dead_process_are_offline_after_30_seconds() -> None:
     town = Town(b"one", b"two")
     ana, luis = Watcher(ANA), Watcher(LUIS)
     town[b"one"].join(ana)
@@ -157,7 +157,7 @@ def test_a_process_that_dies_leaves_no_ghost_after_thirty_seconds() -> None:
     assert town[b"one"].due_at < town.now + MAX_PUBLISH_INTERVAL_S + 1
 
 
-def test_a_restart_of_a_process_whose_people_come_back_elsewhere_shows_nobody_leaving() -> None:
+def test_users_who_reconnect_elsewhere_during_a_restart_stay_online() -> None:
     town = Town(b"one", b"two")
     watcher = Watcher(PROFE)
     town[b"two"].join(watcher)
@@ -175,7 +175,7 @@ def test_a_restart_of_a_process_whose_people_come_back_elsewhere_shows_nobody_le
     assert {frame["count"] for frame in watcher.seen} <= {21}
 
 
-def test_a_process_that_starts_knows_the_others_before_it_shows_anybody() -> None:
+def test_a_starting_process_learns_of_others_before_it_sends_presence() -> None:
     town = Town(b"one", b"two")
     town[b"one"].join(Watcher(LUIS))
     town.run(3)
@@ -185,7 +185,7 @@ def test_a_process_that_starts_knows_the_others_before_it_shows_anybody() -> Non
     assert [frame["count"] for frame in ana.seen] == [2]
 
 
-def test_a_large_room_is_counted_and_nobody_is_named() -> None:
+def test_a_large_room_shows_only_the_count() -> None:
     town = Town(b"one", b"two")
     first = Watcher(Person(1, "u1", "U1"))
     town[b"one"].join(first)
@@ -208,7 +208,7 @@ def test_more_people_than_fit_into_a_payload_are_counted() -> None:
     assert ana.seen[-1]["count"] == ROSTER_PEOPLE + 101
 
 
-def test_basic_clients_are_counted_and_told_nothing_and_who_reads_slowly_gets_no_signals() -> None:
+def test_basic_clients_are_counted_but_receive_no_presence_and_slow_readers_no_signals() -> None:
     town = Town(b"one")
     ana, basic, slow = Watcher(ANA), Watcher(LUIS, Audience.BASIC), Watcher(PROFE, Audience.INSTRUCTOR)
     slow.buffered = SIGNAL_BUFFER_BYTES + 1
@@ -220,7 +220,7 @@ def test_basic_clients_are_counted_and_told_nothing_and_who_reads_slowly_gets_no
     assert not slow.seen
 
 
-def test_an_empty_room_is_told_once_and_is_quiet_then() -> None:
+def test_an_empty_room_is_published_once() -> None:
     town = Town(b"one")
     ana = Watcher(ANA)
     town[b"one"].join(ana)
@@ -236,7 +236,7 @@ def test_an_empty_room_is_told_once_and_is_quiet_then() -> None:
         max_size=40,
     )
 )
-def test_in_the_end_everybody_sees_exactly_those_who_are_here(
+def test_presence_converges_on_exactly_the_users_online(
     steps: list[tuple[bytes, int, bool, int]],
 ) -> None:
     town = Town(b"one", b"two", b"three")
@@ -270,7 +270,7 @@ async def counted(chatter: Chatter, count: int) -> dict[str, object]:
     return await chatter.receive_until("presence", count=count)
 
 
-async def test_people_of_two_servers_see_each_other_come_type_and_go(servers: tuple[Server, Server]) -> None:
+async def test_users_on_two_servers_see_each_other_join_type_and_leave(servers: tuple[Server, Server]) -> None:
     one, two = servers
     async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(two.url, "profe") as profe:
         here = await ana.enter()
@@ -289,7 +289,7 @@ async def test_people_of_two_servers_see_each_other_come_type_and_go(servers: tu
         assert (await here.receive_any())["type"] == "ack"
 
 
-async def test_who_has_just_said_it_is_not_told_to_be_typing_behind_it(servers: tuple[Server, Server]) -> None:
+async def test_typing_sent_before_a_message_is_not_shown_after_it(servers: tuple[Server, Server]) -> None:
     one, two = servers
     async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(one.url, "profe") as profe:
         here, there, teacher = await ana.enter(), await luis.enter(), await profe.enter()
@@ -302,7 +302,7 @@ async def test_who_has_just_said_it_is_not_told_to_be_typing_behind_it(servers: 
         assert (await there.receive_until("typing"))["user"] == "profe"
 
 
-async def test_nobody_is_told_that_somebody_types_who_is_muted(servers: tuple[Server, Server]) -> None:
+async def test_typing_of_a_muted_student_is_not_shown(servers: tuple[Server, Server]) -> None:
     one, two = servers
     async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(one.url, "profe") as profe:
         here, there, teacher = await ana.enter(), await luis.enter(), await profe.enter()
@@ -319,7 +319,7 @@ async def test_nobody_is_told_that_somebody_types_who_is_muted(servers: tuple[Se
         assert (await there.receive_until("typing"))["user"] == "profe"
 
 
-async def test_nobody_of_another_room_sees_anything(servers: tuple[Server, Server]) -> None:
+async def test_presence_and_typing_stay_within_the_room(servers: tuple[Server, Server]) -> None:
     one, _ = servers
     async with Browser(one.url, "ana") as ana, Browser(one.url, "marta") as marta:
         outside = await marta.enter(2)
@@ -336,7 +336,7 @@ async def test_nobody_of_another_room_sees_anything(servers: tuple[Server, Serve
         assert (await outside.receive_any())["type"] == "ack"
 
 
-async def test_typing_takes_no_id_and_a_flood_of_it_is_read_slowly(servers: tuple[Server, Server]) -> None:
+async def test_typing_needs_no_id_and_is_rate_limited(servers: tuple[Server, Server]) -> None:
     one, _ = servers
     async with Browser(one.url, "ana") as ana, Browser(one.url, "luis") as luis:
         here, there = await ana.enter(), await luis.enter()
@@ -353,7 +353,7 @@ async def test_typing_takes_no_id_and_a_flood_of_it_is_read_slowly(servers: tupl
 
 
 @pytest.mark.parametrize("conceals", [True, False])
-def test_a_student_who_types_elsewhere_is_not_shown_in_a_room_that_conceals_students(conceals: bool) -> None:
+def test_typing_of_a_student_on_another_node_is_concealed_too(conceals: bool) -> None:
     """Their process may not have heard yet that it does."""
     presence = Presence(b"process1", lambda: 0.0)
     watcher = Watcher(LUIS)

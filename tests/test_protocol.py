@@ -79,13 +79,13 @@ def test_a_command_that_is_accepted_has_an_id_and_a_message_that_can_be_stored(v
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '{"id":"a","message":['])
-def test_nesting_of_any_depth_is_refused_and_nothing_more(opening: str) -> None:
+def test_nesting_of_any_depth_is_refused_without_an_error(opening: str) -> None:
     for depth in (1, 100, 1_000, 10_000, 100_000):
         assert isinstance(decoded_or_refused(opening * depth), CommandRefused)
 
 
 @pytest.mark.parametrize("twice", ["id", "message", "type", "reply_to", "other"])
-def test_a_field_that_comes_twice_is_refused(twice: str) -> None:
+def test_a_duplicate_field_is_refused(twice: str) -> None:
     first = {"type": '"message"', "id": '"a"', "message": '"hello"', "reply_to": "1", "other": "1"}
     fields = ",".join(f'"{name}":{value}' for name, value in [*first.items(), (twice, first[twice])])
     with pytest.raises(CommandRefused) as refused:
@@ -108,20 +108,20 @@ def test_a_field_that_comes_twice_is_refused(twice: str) -> None:
     ids=["objects", "arrays", "floats", "an integer", "nested arrays", "strings", "fields", "spaces"],
 )
 @pytest.mark.parametrize("type", ["message", "edit", "typing", "pin"])
-def test_unknown_fields_that_would_take_long_to_decode_are_refused(type: str, unknown: str) -> None:
+def test_unknown_fields_that_are_slow_to_decode_are_refused(type: str, unknown: str) -> None:
     with pytest.raises(CommandRefused) as refused:
         decode_command(f'{{"type":"{type}","id":"a","message":"m","target":1,"x":{unknown}}}', id_required=True)
     assert (refused.value.code, refused.value.id) == (ErrorCode.BAD_REQUEST, "a")
 
 
 @pytest.mark.parametrize("text", ["{", "\\", '"', '{"', "\n", "\u0001", "😀", "[1,", "\\{"])
-def test_a_long_text_is_no_reason_to_refuse_a_frame_whatever_it_contains(text: str) -> None:
+def test_a_long_text_is_accepted_whatever_it_contains(text: str) -> None:
     for frame in (json.dumps({"id": "a", "message": text * 4_000}), json.dumps({"message": text * 4_000, "id": "a"})):
         assert decode_command(frame, id_required=True) == SendMessage(id="a", message=text * 4_000)
 
 
 @given(st.text(min_size=1, max_size=80))
-def test_only_an_id_that_could_be_the_commands_comes_back_with_a_refusal(id: str) -> None:
+def test_an_error_repeats_only_a_valid_id(id: str) -> None:
     with pytest.raises(CommandRefused) as refused:
         decode_command(json.dumps({"id": id, "message": 7}), id_required=True)
     assert refused.value.id == (id if len(id) <= 64 and "\0" not in id else None)
@@ -139,7 +139,7 @@ def trimmed(text: str) -> str:
 
 
 @given(LOOSE_TEXT, st.integers(1, 12))
-def test_a_text_that_is_accepted_is_trimmed_composed_and_within_the_length(text: str, length: int) -> None:
+def test_an_accepted_text_is_trimmed_normalised_and_within_the_limit(text: str, length: int) -> None:
     try:
         normalised = normalise_text(text, length)
     except CommandRefused:
@@ -154,7 +154,7 @@ def test_a_text_that_is_accepted_is_trimmed_composed_and_within_the_length(text:
 
 
 @given(LOOSE_TEXT)
-def test_a_text_that_was_accepted_is_accepted_again_as_it_is(text: str) -> None:
+def test_validating_a_text_is_idempotent(text: str) -> None:
     try:
         normalised = normalise_text(text, 12)
     except CommandRefused:
@@ -163,7 +163,7 @@ def test_a_text_that_was_accepted_is_accepted_again_as_it_is(text: str) -> None:
 
 
 @given(LOOSE_TEXT, st.integers(1, 12))
-def test_only_a_text_that_is_too_long_after_composing_is_refused_as_that(text: str, length: int) -> None:
+def test_only_a_text_too_long_after_normalising_is_too_long(text: str, length: int) -> None:
     try:
         normalise_text(text, length)
     except CommandRefused as refusal:
@@ -173,7 +173,7 @@ def test_only_a_text_that_is_too_long_after_composing_is_refused_as_that(text: s
 
 
 @given(st.lists(st.tuples(st.sampled_from("eñ \u03b1"), st.integers(0, 520), st.sampled_from("\u0301\u0316\u0345"))))
-def test_a_text_with_long_runs_of_marks_is_refused_only_if_it_is_too_long_after_composing(
+def test_long_runs_of_combining_marks_are_refused_only_if_too_long_after_normalising(
     letters: list[tuple[str, int, str]],
 ) -> None:
     text = "".join(letter + marks * number for letter, number, marks in letters)
@@ -191,7 +191,7 @@ def test_a_text_with_long_runs_of_marks_is_refused_only_if_it_is_too_long_after_
 
 @pytest.mark.parametrize("letter", ["a", "ñ", "漢", "😀", "\u1100\u1161\u11a8", "\u03b1\u0313\u0300\u0345"])
 @pytest.mark.parametrize("length", [40, 4_000])
-def test_length_counts_what_is_left_after_composing(letter: str, length: int) -> None:
+def test_the_length_is_measured_after_normalising(letter: str, length: int) -> None:
     assert len(normalise_text(letter * length, length)) == length
     with pytest.raises(CommandRefused) as refused:
         normalise_text(letter * (length + 1), length)
@@ -199,7 +199,7 @@ def test_length_counts_what_is_left_after_composing(letter: str, length: int) ->
 
 
 @given(st.text(st.sampled_from("\u200b\u200c\u200d\u2060\ufeff\u2800\u3164\u00ad\u202e\u2066\u00a0\u2028\ufe0f \t\n")))
-def test_what_nobody_can_see_is_empty(text: str) -> None:
+def test_invisible_text_is_empty(text: str) -> None:
     with pytest.raises(CommandRefused) as refused:
         normalise_text(text, 4000)
     assert refused.value.code == ErrorCode.EMPTY
@@ -215,7 +215,7 @@ def test_what_nobody_can_see_is_empty(text: str) -> None:
         ("\n  x\n", "x"),
     ],
 )
-def test_only_the_first_of_several_lines_stays_indented(typed: str, stored: str) -> None:
+def test_the_indentation_of_the_first_line_is_kept_only_before_further_lines(typed: str, stored: str) -> None:
     assert normalise_text(typed, 4000) == stored
 
 
@@ -242,13 +242,13 @@ def read_frames(data: bytes) -> list[tuple[WSMsgType, str]]:
 
 
 @given(st.lists(st.text(), max_size=5))
-def test_frames_are_read_as_what_was_put_in(texts: list[str]) -> None:
+def test_encoded_frames_are_read_back(texts: list[str]) -> None:
     frames = b"".join(text_frame(text.encode()) for text in texts)
     assert read_frames(frames) == [(WSMsgType.TEXT, text) for text in texts]
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65535, 65536, 70000])
-def test_a_frame_of_every_kind_of_length_is_read(length: int) -> None:
+def test_frames_with_every_length_encoding_are_read(length: int) -> None:
     # The length takes as few bytes as it can (RFC 6455 §5.2).
     assert len(text_frame(b"x" * length)) == length + (2 if length < 126 else 4 if length < 65536 else 10)
     assert read_frames(text_frame(b"x" * length) + text_frame(b"y")) == [
@@ -267,7 +267,7 @@ def where_a_browser_goes(path: str) -> str:
 
 
 @given(PATHS)
-def test_a_path_that_is_accepted_never_leaves_the_site(path: str) -> None:
+def test_an_accepted_path_never_leaves_the_site(path: str) -> None:
     if is_site_path(path):
         assert urlsplit(where_a_browser_goes(path))[:2] == ("https", "school.example")
         assert URL(SITE).join(URL(path)).host == "school.example"
@@ -275,7 +275,7 @@ def test_a_path_that_is_accepted_never_leaves_the_site(path: str) -> None:
 
 
 @given(PATHS.map(lambda path: "/" + path))
-def test_a_path_that_is_accepted_can_be_sent_in_a_header(path: str) -> None:
+def test_an_accepted_path_can_be_sent_in_a_header(path: str) -> None:
     if is_site_path(path):
         path.encode()
 
@@ -291,7 +291,7 @@ def test_a_path_of_the_site_is_accepted(path: str) -> None:
 
 
 @given(LANGUAGE_TAGS | st.text())
-def test_any_accept_language_gets_a_language_that_there_is(header: str) -> None:
+def test_any_accept_language_gets_a_supported_language(header: str) -> None:
     assert negotiate_language(header) in LANGUAGES
 
 
@@ -350,5 +350,5 @@ class Shown(HTMLParser):
         "[" * 10_000,
     ],
 )
-def test_what_is_no_link_to_the_web_is_no_link(text: str) -> None:
+def test_only_web_addresses_become_links(text: str) -> None:
     assert Shown(render(text)).links == []

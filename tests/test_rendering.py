@@ -67,12 +67,12 @@ def workers() -> Iterator[psutil.Process]:
                 yield child
 
 
-async def test_a_text_is_rendered_as_it_would_be_here(pool: RenderPool) -> None:
+async def test_rendering_in_a_worker_gives_the_same_html(pool: RenderPool) -> None:
     for text in ("**bold** and ñ \U0001f600", CODE, "$x^2$", "> a\n\n- b", ""):
         assert await pool.render(1, text) == render(text)
 
 
-async def test_a_worker_that_dies_costs_only_the_markup_of_its_text(pool: RenderPool) -> None:
+async def test_a_worker_that_dies_leaves_its_text_unformatted(pool: RenderPool) -> None:
     for worker in workers():
         worker.kill()
     for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS))):
@@ -80,7 +80,7 @@ async def test_a_worker_that_dies_costs_only_the_markup_of_its_text(pool: Render
     assert await pool.render(1, CODE) == render(CODE)
 
 
-async def test_a_text_that_gets_no_turn_or_no_answer_is_shown_as_it_was_typed(
+async def test_a_text_that_is_not_rendered_in_time_is_shown_as_typed(
     pool: RenderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_module, "PATIENCE_S", 0.1)
@@ -94,7 +94,7 @@ async def test_a_text_that_gets_no_turn_or_no_answer_is_shown_as_it_was_typed(
     assert await pool.render(1, CODE) == render(CODE)
 
 
-async def test_somebody_who_waits_for_one_text_does_not_wait_for_the_many_of_another(pool: RenderPool) -> None:
+async def test_rendering_is_fair_between_users(pool: RenderPool) -> None:
     done: list[int] = []
 
     async def render_for(user: int) -> None:
@@ -126,19 +126,19 @@ async def test_one_user_never_occupies_more_than_one_worker(pool: RenderPool, mo
     assert most == WORKERS
 
 
-def test_the_time_limit_ends_a_regular_expression_too() -> None:
+def test_the_time_limit_interrupts_a_regular_expression() -> None:
     with pytest.raises(RenderTimeout), cpu_limit(0.05):
         re.match(r"(a+)+$", "a" * 64 + "!")
     with cpu_limit(10):
         assert re.match(r"(a+)+$", "aaa")
 
 
-def test_what_travels_between_the_processes_says_how_long_it_is() -> None:
+def test_messages_between_processes_have_a_length_prefix() -> None:
     assert packed("añ") == b"\0\0\0\x03a\xc3\xb1"
 
 
 @pytest.mark.parametrize("text", ["hello", "¿a las 10:30?", "https://example.org/a-b", "a\n\nb", "3 - 2 = 1", "día 1."])
-def test_ordinary_text_needs_no_renderer(text: str) -> None:
+def test_ordinary_text_is_rendered_without_a_worker(text: str) -> None:
     assert is_plain(text)
     assert render(text) == render_plain(text)
 
@@ -194,7 +194,7 @@ async def refused(room: Room, user: int, command: Stored) -> ErrorCode:
     return outcome.code
 
 
-async def test_nothing_is_rendered_that_is_refused_anyway(room: Room) -> None:
+async def test_refused_commands_are_not_rendered(room: Room) -> None:
     first = await room.give(Room.STUDENT, SendMessage(message="first"))
     assert isinstance(first, Accepted)
     say = SendMessage(message=CODE)
@@ -225,13 +225,13 @@ async def test_nothing_is_rendered_that_is_refused_anyway(room: Room) -> None:
     assert room.renderer.rendered == []
 
 
-async def test_nothing_is_rendered_for_an_id_that_was_used_before(room: Room) -> None:
+async def test_a_repeated_id_is_not_rendered_again(room: Room) -> None:
     first = await room.give(Room.STUDENT, SendMessage(id="a", message="first"))
     assert await room.give(Room.STUDENT, SendMessage(id="a", message=CODE)) == first
     assert room.renderer.rendered == []
 
 
-async def test_what_is_accepted_is_rendered_once(room: Room) -> None:
+async def test_an_accepted_message_is_rendered_once(room: Room) -> None:
     said = await room.give(Room.STUDENT, SendMessage(message=CODE))
     assert isinstance(said, Accepted)
     assert isinstance(await room.give(Room.STUDENT, Edit(target=said.seq, message="**b**")), Accepted)

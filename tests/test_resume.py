@@ -40,7 +40,7 @@ async def say(person: Person, first: int, last: int) -> Chatter:
     return socket
 
 
-async def test_without_after_the_stream_begins_behind_the_head_of_the_welcome(ana: Person) -> None:
+async def test_without_after_the_stream_starts_after_the_head_in_the_welcome(ana: Person) -> None:
     await say(ana, 1, 3)
     socket = await ana.enter()
     assert (await socket.receive())["head"] == 3
@@ -49,7 +49,7 @@ async def test_without_after_the_stream_begins_behind_the_head_of_the_welcome(an
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
-async def test_with_after_everything_behind_it_comes_and_then_what_is_live(ana: Person, after: int) -> None:
+async def test_with_after_missed_events_come_before_live_ones(ana: Person, after: int) -> None:
     await say(ana, 1, 3)
     socket = await ana.enter(query=f"?after={after}")
     welcome = await socket.receive()
@@ -67,7 +67,7 @@ async def test_an_ack_comes_before_its_event(ana: Person) -> None:
     assert (ack["seq"], ack["datetime"]) == (event["seq"], event["datetime"])
 
 
-async def test_a_replay_that_is_too_long_is_a_reset_and_the_stream_goes_on(ana: Person) -> None:
+async def test_a_replay_over_the_limit_is_a_reset_and_the_stream_continues(ana: Person) -> None:
     await say(ana, 1, 60)
     for after, expected in ((9, ["welcome", "reset"]), (10, ["welcome", "chat_message"])):
         socket = await ana.enter(query=f"?after={after}")
@@ -85,7 +85,7 @@ async def test_an_after_beyond_the_head_is_a_reset(ana: Person) -> None:
     assert (await socket.receive_until("reset"))["after"] == 2
 
 
-async def test_another_epoch_is_a_reset_and_the_same_one_is_not(ana: Person) -> None:
+async def test_only_a_different_epoch_is_a_reset(ana: Person) -> None:
     await say(ana, 1, 2)
     epoch = (await ana.messages())["epoch"]
     socket = await ana.enter(query=f"?after=1&epoch={epoch}")
@@ -94,7 +94,7 @@ async def test_another_epoch_is_a_reset_and_the_same_one_is_not(ana: Person) -> 
     assert (await socket.receive_until("reset"))["after"] == 2
 
 
-async def test_another_time_at_after_is_a_reset_and_the_same_one_is_not(ana: Person) -> None:
+async def test_only_a_different_time_at_after_is_a_reset(ana: Person) -> None:
     for number in (1, 2, 3):
         await say(ana, number, number)
     at = {message["seq"]: message["datetime"] for message in (await ana.messages())["messages"]}
@@ -112,7 +112,7 @@ async def test_another_time_at_after_is_a_reset_and_the_same_one_is_not(ana: Per
         assert ((await socket.receive())["type"] == "reset") == is_reset, query
 
 
-async def test_a_basic_client_hears_what_is_said_from_now_on_whatever_it_asks_for(ana: Person) -> None:
+async def test_a_basic_client_receives_only_new_messages_even_with_after(ana: Person) -> None:
     await say(ana, 1, 2)
     socket = await ana.enter(basic=True, query="?after=0")
     await say(ana, 3, 3)
@@ -120,7 +120,7 @@ async def test_a_basic_client_hears_what_is_said_from_now_on_whatever_it_asks_fo
     assert (frame["type"], frame["message"]) == ("chat_message", "3")
 
 
-async def test_a_page_and_the_socket_after_it_leave_nothing_out(server: Server, ana: Person) -> None:
+async def test_a_history_page_and_a_socket_resuming_from_it_miss_nothing(server: Server, ana: Person) -> None:
     """While others write, a client loads the page, takes its head, and opens the socket with it."""
     async with Person(server.url, "luis") as luis:
         writer = await luis.enter()
@@ -147,7 +147,7 @@ async def test_a_page_and_the_socket_after_it_leave_nothing_out(server: Server, 
         assert shown == list(range(1, len(shown) + 1))
 
 
-async def test_a_log_that_was_put_back_closes_its_room_and_resets_who_comes_back(server: Server, ana: Person) -> None:
+async def test_a_restored_log_closes_its_rooms_and_resets_reconnecting_clients(server: Server, ana: Person) -> None:
     socket = await say(ana, 1, 5)
     database = server.app[DATABASE]
     await database.execute("delete from educa_chat.event where seq > 2")
@@ -185,7 +185,7 @@ async def deaf(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         yield opened
 
 
-async def test_what_another_process_stored_without_a_word_is_found_by_one_sweep(
+async def test_one_sweep_finds_events_that_another_process_did_not_publish(
     server: Server, deaf: Server, ana: Person
 ) -> None:
     async with Person(deaf.url, "luis") as luis:
@@ -196,7 +196,7 @@ async def test_what_another_process_stored_without_a_word_is_found_by_one_sweep(
         assert [event["message"] for event in await socket.events(2)] == ["1", "2"]
 
 
-async def test_a_page_that_knows_more_than_the_room_is_believed_when_the_log_says_the_same(
+async def test_a_client_ahead_of_its_room_is_resumed_if_the_log_confirms_it(
     server: Server, deaf: Server, ana: Person
 ) -> None:
     async with Person(deaf.url, "luis") as luis:
@@ -212,14 +212,14 @@ async def test_a_page_that_knows_more_than_the_room_is_believed_when_the_log_say
         assert (await socket.receive_until("chat_message"))["seq"] == 3
 
 
-async def test_an_event_that_has_another_time_than_the_one_shown_closes_its_room(server: Server, ana: Person) -> None:
+async def test_an_event_with_a_different_time_than_the_one_shown_closes_its_room(server: Server, ana: Person) -> None:
     socket = await say(ana, 1, 2)
     await server.app[DATABASE].execute("update educa_chat.room set last_at = last_at + interval '1 second'")
     await server.app[HUB].sweep()
     assert await socket.close_code() == 1001
 
 
-async def test_a_room_that_nobody_is_in_is_closed_after_a_while(server: Server, ana: Person) -> None:
+async def test_an_empty_room_is_closed_after_a_while(server: Server, ana: Person) -> None:
     hub = server.app[HUB]
     socket = await ana.enter()
     await socket.receive()
@@ -250,9 +250,7 @@ async def test_leaving_the_course_closes_the_socket_at_the_next_command(server: 
 
 
 @pytest.mark.parametrize("again", [{"message": ""}, {"message": "x" * 5000}, {"message": 5}, {"type": "dance"}])
-async def test_a_used_id_is_answered_with_its_first_ack_whatever_comes_with_it(
-    ana: Person, again: dict[str, object]
-) -> None:
+async def test_a_repeated_id_gets_its_first_ack_whatever_the_command(ana: Person, again: dict[str, object]) -> None:
     socket = await ana.enter()
     await socket.say("first", id="1")
     ack = await socket.receive_until("ack")

@@ -97,7 +97,7 @@ async def open_room(log: Log, head: int = 0) -> Room:
     return Room(1, head, AT, log.read, Presence(b"here"), Metrics())
 
 
-async def test_events_of_one_turn_reach_a_member_in_one_write() -> None:
+async def test_events_of_one_loop_iteration_reach_a_member_in_one_write() -> None:
     room, member = await open_room(Log()), ListMember()
     await room.join(member, 0)
     room.offer([event(1), event(2)])
@@ -115,7 +115,7 @@ async def test_an_event_seen_before_is_ignored() -> None:
     assert member.received == frames(event(1), event(2))
 
 
-async def test_an_event_ahead_of_the_line_waits_for_the_missing_one_and_reads_no_log() -> None:
+async def test_an_event_after_a_gap_waits_for_the_missing_one_without_reading_the_log() -> None:
     log = Log(3)
     room, member = await open_room(log), ListMember()
     await room.join(member, 0)
@@ -131,7 +131,7 @@ async def test_an_event_ahead_of_the_line_waits_for_the_missing_one_and_reads_no
     assert log.reads == [3]
 
 
-async def test_what_stays_missing_is_read_from_the_log_once() -> None:
+async def test_events_that_stay_missing_are_read_from_the_log_once() -> None:
     log = Log(5)
     room, member = await open_room(log), ListMember()
     await room.join(member, 0)
@@ -143,7 +143,7 @@ async def test_what_stays_missing_is_read_from_the_log_once() -> None:
     assert log.reads == [0]
 
 
-async def test_what_was_held_and_then_read_makes_room_for_what_is_held_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_held_events_are_released_once_they_are_read_from_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room_module, "HELD_COUNT", 2)
     log = Log()
     room = await open_room(log)
@@ -158,7 +158,7 @@ async def test_what_was_held_and_then_read_makes_room_for_what_is_held_next(monk
     assert log.reads == []
 
 
-async def test_a_seq_that_was_announced_alone_is_read_from_the_log() -> None:
+async def test_a_seq_published_without_its_event_is_read_from_the_log() -> None:
     log = Log(2)
     room = await open_room(log)
     room.expect(2, "sweep")
@@ -181,7 +181,7 @@ async def test_a_seq_that_the_log_does_not_have_is_forgotten() -> None:
     assert log.reads == [1, 2]
 
 
-async def test_a_log_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reading_an_unavailable_log_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room_module, "RETRY_PAUSE_S", 0.01)
     log = Log(2)
     log.is_away = True
@@ -192,7 +192,7 @@ async def test_a_log_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch
     await until(lambda: room.head == 2)
 
 
-async def test_each_audience_gets_its_own_form_and_basic_clients_nothing_where_there_is_none() -> None:
+async def test_each_audience_receives_its_own_variant() -> None:
     room = await open_room(Log())
     members = {audience: ListMember(audience) for audience in Audience}
     for member in members.values():
@@ -205,7 +205,7 @@ async def test_each_audience_gets_its_own_form_and_basic_clients_nothing_where_t
     assert members[Audience.BASIC].received == text_frame(one.basic or b"")
 
 
-async def test_only_the_concealed_user_gets_the_frame_own_before_an_event_live_and_in_a_replay() -> None:
+async def test_only_the_concealed_user_receives_own_frames_live_and_in_replays() -> None:
     log = Log()
     mine = msgspec.structs.replace(event(2, instructor=True), concealed_user_id=7)
     log.events = [event(1), mine, event(3)]
@@ -225,7 +225,7 @@ async def test_only_the_concealed_user_gets_the_frame_own_before_an_event_live_a
     assert late.received == own + frames(mine, event(3))
 
 
-async def test_a_slow_member_is_cut_off_and_the_others_are_not() -> None:
+async def test_only_a_slow_member_is_cut_off() -> None:
     room, slow, quick = await open_room(Log()), ListMember(), ListMember()
     await room.join(slow, 0)
     await room.join(quick, 0)
@@ -237,7 +237,7 @@ async def test_a_slow_member_is_cut_off_and_the_others_are_not() -> None:
     assert list(room) == [quick]
 
 
-async def test_who_joins_behind_the_head_gets_what_was_missed_and_nothing_twice() -> None:
+async def test_a_member_that_joins_behind_the_head_receives_missed_events_once() -> None:
     log = Log(5)
     room, member = await open_room(log, 5), ListMember()
     log.gate.clear()
@@ -251,7 +251,7 @@ async def test_who_joins_behind_the_head_gets_what_was_missed_and_nothing_twice(
     assert member.received == frames(*(event(seq) for seq in range(3, 8)))
 
 
-async def test_an_event_that_is_due_when_somebody_joins_reaches_her_once() -> None:
+async def test_an_event_pending_during_a_join_is_received_once() -> None:
     room, old, new = await open_room(Log()), ListMember(), ListMember()
     await room.join(old, 0)
     room.offer([event(1)])
@@ -260,7 +260,7 @@ async def test_an_event_that_is_due_when_somebody_joins_reaches_her_once() -> No
     assert old.received == new.received == frames(event(1))
 
 
-async def test_what_the_ring_has_is_not_read_again() -> None:
+async def test_events_in_the_ring_are_not_read_from_the_log() -> None:
     log = Log()
     room, member = await open_room(log), ListMember()
     room.offer([event(seq) for seq in range(1, 11)])
@@ -269,7 +269,7 @@ async def test_what_the_ring_has_is_not_read_again() -> None:
     assert log.reads == []
 
 
-async def test_a_storm_of_returning_members_costs_one_read() -> None:
+async def test_a_storm_of_reconnects_costs_one_read() -> None:
     log = Log(200)
     room = await open_room(log, 200)
     members = [ListMember() for _ in range(100)]
@@ -288,7 +288,7 @@ async def test_a_storm_of_returning_members_costs_one_read() -> None:
     assert log.reads == [0]
 
 
-async def test_who_comes_back_first_brings_what_those_need_who_come_later_and_have_missed_more() -> None:
+async def test_the_first_replay_loads_events_for_later_members_that_missed_more() -> None:
     log = Log(200)
     room = await open_room(log, 200)
     for after in (199, 150, 0):
@@ -298,7 +298,7 @@ async def test_who_comes_back_first_brings_what_those_need_who_come_later_and_ha
     assert len(log.reads) == 1
 
 
-async def test_who_comes_while_the_log_is_read_is_served_by_that_read() -> None:
+async def test_members_that_join_during_a_log_read_share_it() -> None:
     log = Log(200)
     room = await open_room(log, 200)
     log.gate.clear()
@@ -311,7 +311,7 @@ async def test_who_comes_while_the_log_is_read_is_served_by_that_read() -> None:
     assert len(log.reads) == 1
 
 
-async def test_the_ring_is_filled_once_and_who_is_behind_it_costs_a_read_from_there(
+async def test_each_member_behind_the_ring_costs_one_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(room_module, "RING_COUNT", 50)
@@ -324,7 +324,7 @@ async def test_the_ring_is_filled_once_and_who_is_behind_it_costs_a_read_from_th
     assert log.reads == [150, 120, 130]
 
 
-async def test_the_time_of_an_event_and_the_replay_behind_it_cost_one_read() -> None:
+async def test_the_time_of_an_event_and_the_replay_after_it_cost_one_read() -> None:
     log = Log(200)
     room = await open_room(log, 200)
     assert await asyncio.gather(*(room.datetime_of(seq) for seq in (150, 1, 200))) == [AT, AT, AT]
@@ -332,13 +332,13 @@ async def test_the_time_of_an_event_and_the_replay_behind_it_cost_one_read() -> 
     assert len(log.reads) == 1
 
 
-async def test_the_time_of_an_event_that_the_log_does_not_have_is_unknown() -> None:
+async def test_the_time_of_a_missing_event_is_unknown() -> None:
     log = Log(200)
     del log.events[:100]
     assert await (await open_room(log, 200)).datetime_of(50) is None
 
 
-async def test_who_was_shown_in_a_replay_what_the_room_has_yet_to_hear_of_is_not_shown_it_again() -> None:
+async def test_an_event_sent_in_a_replay_before_it_is_live_is_not_sent_again() -> None:
     log = Log(3)
     room, member, other = await open_room(log, head=2), ListMember(), ListMember()
     await room.join(other, 2)
@@ -349,7 +349,7 @@ async def test_who_was_shown_in_a_replay_what_the_room_has_yet_to_hear_of_is_not
     assert other.received == frames(event(3))
 
 
-async def test_a_long_replay_goes_in_pieces_with_a_drain_in_between() -> None:
+async def test_a_long_replay_is_sent_in_parts_that_wait_for_the_buffer() -> None:
     log = Log()
     log.events = [event(seq, "x" * 50_000) for seq in range(1, 31)]
     room, member = await open_room(log, 30), ListMember()
@@ -359,7 +359,7 @@ async def test_a_long_replay_goes_in_pieces_with_a_drain_in_between() -> None:
     assert member.waits >= 2
 
 
-async def test_who_does_not_reach_the_head_in_time_gets_a_reset_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_replay_that_does_not_reach_the_head_in_time_is_a_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room_module, "REPLAY_TIMEOUT_S", 0.05)
     log = Log(3)
     log.gate.clear()
@@ -371,7 +371,7 @@ async def test_who_does_not_reach_the_head_in_time_gets_a_reset_to_it(monkeypatc
     assert member.writes[1:] == [frames(event(4))]
 
 
-async def test_a_closed_room_takes_nobody_in() -> None:
+async def test_a_closed_room_refuses_new_members() -> None:
     room, inside, late = await open_room(Log()), ListMember(), ListMember()
     await room.join(inside, 0)
     room.close(CloseCode.GOING_AWAY)
@@ -380,7 +380,7 @@ async def test_a_closed_room_takes_nobody_in() -> None:
     assert len(room) == 0
 
 
-async def test_a_member_that_left_gets_nothing_more() -> None:
+async def test_a_member_that_left_receives_nothing() -> None:
     room, member = await open_room(Log()), ListMember()
     await room.join(member, 0)
     room.offer([event(1)])
@@ -395,7 +395,7 @@ _JOINS = st.lists(st.integers(0, 30), min_size=1, max_size=12)
 
 @settings(max_examples=60, deadline=None)
 @given(offers=_OFFERS, joins=_JOINS, audience=st.sampled_from(Audience))
-def test_whatever_comes_in_whatever_order_every_member_sees_every_event_once_in_order(
+def test_every_member_receives_every_event_once_in_order_whatever_the_arrival_order(
     offers: list[list[int]], joins: list[int], audience: Audience
 ) -> None:
     """Any mix of events out of order, repeated and left out, with members who come behind any seq in between."""

@@ -35,7 +35,7 @@ def written(rows: list[list[str]], separator: str, encoding: str, line_end: str 
     encoding=st.sampled_from(ENCODINGS),
     line_end=st.sampled_from(["\r\n", "\n"]),
 )
-def test_a_file_is_read_as_it_was_written_in_every_encoding_and_with_every_separator(
+def test_a_file_is_read_in_every_encoding_and_with_every_separator(
     rows: list[list[str]], headings: list[str], separator: str, encoding: str, line_end: str
 ) -> None:
     if encoding == "cp1252" and not "".join(map("".join, rows)).isascii():
@@ -55,12 +55,12 @@ def test_a_file_is_read_as_it_was_written_in_every_encoding_and_with_every_separ
 
 
 @given(st.binary(max_size=2000) | st.text(max_size=500).map(lambda text: f"username;{text}".encode("utf-8", "replace")))
-def test_no_bytes_make_it_fail(content: bytes) -> None:
+def test_reading_any_bytes_never_crashes(content: bytes) -> None:
     with suppress(RosterFileRefused):
         read_roster_file(content)
 
 
-def test_lines_are_counted_as_an_editor_shows_them() -> None:
+def test_line_numbers_match_a_text_editors() -> None:
     rows = read_roster_file(b'sep=;\nusername;nombre\nana;"A\nB"\n\n  ;\nluis;Luis').rows
     assert [(row.line, row.username, row.first_name) for row in rows] == [(4, "ana", "A\nB"), (7, "luis", "Luis")]
 
@@ -90,7 +90,7 @@ def test_missing_columns_and_cells_are_empty_and_unknown_columns_are_named() -> 
         (b"username\n" + b"ana\n" * (FILE_ROWS + 1), "rows"),
     ],
 )
-def test_a_file_that_is_something_else_is_refused_as_a_whole(content: bytes, reason: str) -> None:
+def test_a_file_that_is_not_csv_is_refused(content: bytes, reason: str) -> None:
     with pytest.raises(RosterFileRefused) as refusal:
         read_roster_file(content)
     assert refusal.value.reason == reason
@@ -103,5 +103,5 @@ def test_a_file_that_is_something_else_is_refused_as_a_whole(content: bytes, rea
         ("profesora", Role.INSTRUCTOR), ("Teacher", Role.INSTRUCTOR), ("owner", None), ("", None),
     ],
 )  # fmt: skip
-def test_roles_are_named_in_two_languages(text: str, role: Role | None) -> None:
+def test_roles_can_be_given_in_two_languages(text: str, role: Role | None) -> None:
     assert read_role(text) is role

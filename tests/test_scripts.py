@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent / "scripts"
 TIMEOUT_S = 120
 
 
-def test_the_scripts_that_need_no_page_pass_their_own_tests() -> None:
+def test_the_javascript_unit_tests_pass() -> None:
     node = shutil.which("node")
     if node is None:
         skip_without("node", "there is no Node on the PATH")
@@ -23,7 +23,7 @@ def test_the_scripts_that_need_no_page_pass_their_own_tests() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_the_page_knows_every_kind_of_event_that_the_server_has() -> None:
+def test_the_page_handles_every_kind_of_event() -> None:
     registry = (EVENTS / "registry.js").read_text(encoding="utf-8")
     known: set[tuple[str, str]] = set()
     for module in re.findall(r"from '\./([a-z-]+\.js)';", registry):

@@ -14,7 +14,7 @@ from tests.serving import Person, open_server, settings_for
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 
 
-async def test_who_signed_in_under_a_former_key_stays_signed_in_and_can_sign_out(postgres: Postgres) -> None:
+async def test_sessions_under_a_former_key_stay_valid_and_can_be_ended(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with (
         open_server(settings_for(url, session_key=OLD)) as before,
@@ -40,7 +40,7 @@ async def test_who_signed_in_under_a_former_key_stays_signed_in_and_can_sign_out
         assert (await ana.get("/students/courses/"))[0] == 200
 
 
-async def test_a_browser_is_known_by_what_was_signed_with_a_former_key(postgres: Postgres) -> None:
+async def test_a_browser_cookie_signed_with_a_former_key_is_recognised(postgres: Postgres) -> None:
     """It is told by the count of failures that a known browser has by itself."""
     url = await postgres.create_chat_database(demo=True)
     strict = {"limits_sign_in_failures_per_minute": 1}
@@ -69,18 +69,18 @@ async def test_workers_without_a_session_key_share_one(postgres: Postgres, redis
 
 
 @pytest.mark.parametrize("key", ["x", DEMO_SESSION_KEY[:-1]])
-def test_a_former_key_is_verified_like_the_present_one(key: str) -> None:
+def test_former_keys_are_validated_like_the_current_one(key: str) -> None:
     with pytest.raises(SettingsInvalid, match=r"session\.key_fallbacks"):
         load_settings(None, {"EDUCA_CHAT_SESSION_KEY": NEW, "EDUCA_CHAT_SESSION_KEY_FALLBACKS": f"{OLD},{key}"})
 
 
-def test_production_refuses_the_demo_key_among_the_former_ones() -> None:
+def test_production_refuses_the_demo_key_as_a_former_key() -> None:
     environment = {"EDUCA_CHAT_SESSION_KEY": NEW, "EDUCA_CHAT_SESSION_KEY_FALLBACKS": DEMO_SESSION_KEY}
     load_settings(None, environment)
     with pytest.raises(SettingsInvalid, match="remove the demo key"):
         load_settings(None, environment | {"EDUCA_CHAT_SERVER_MODE": "production"})
 
 
-def test_an_application_is_not_built_without_a_key() -> None:
+def test_an_application_cannot_be_built_without_a_key() -> None:
     with pytest.raises(SettingsInvalid, match=r"session\.key"):
         build_app(Settings())

@@ -31,7 +31,7 @@ PORTAL = {
 
 
 @pytest.mark.parametrize("name", ["development", "production"])
-def test_the_examples_name_every_key_and_comment_it(name: str) -> None:
+def test_the_examples_have_every_key_with_a_comment(name: str) -> None:
     text = (CONFIG / f"{name}.toml").read_text(encoding="utf-8")
     given = tomllib.loads(text)
     known = msgspec.to_builtins(Settings())
@@ -41,7 +41,7 @@ def test_the_examples_name_every_key_and_comment_it(name: str) -> None:
             assert "  # " in line, line
 
 
-def test_the_development_example_is_the_defaults_with_the_demo_key() -> None:
+def test_the_development_example_matches_the_defaults_plus_the_demo_key() -> None:
     settings = load_settings(CONFIG / "development.toml", {})
     default = load_settings(None, {"EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY})
     assert settings == default
@@ -74,14 +74,12 @@ def test_the_environment_overrides_the_file(variable: str, text: str, section: s
         ({"HOST": "::1", "PORT": "8010"}, "http://[::1]:8010"),
     ],
 )
-def test_links_begin_with_the_public_url_or_else_an_origin_or_else_the_address(
-    environment: dict[str, str], url: str
-) -> None:
+def test_links_start_with_the_public_url_an_origin_or_the_address(environment: dict[str, str], url: str) -> None:
     settings = load_settings(None, {f"EDUCA_CHAT_SERVER_{name}": value for name, value in environment.items()})
     assert settings.server.site_url == url
 
 
-def test_a_variable_that_is_not_ours_is_left_alone() -> None:
+def test_variables_without_our_prefix_are_ignored() -> None:
     others = {"EDUCA_CHAT_REQUIRE": "browser", "EDUCA_CHAT": "x", "EDUCA_SECRET_KEY": "y", "MY_EDUCA_CHAT_URL": "z"}
     assert load_settings(None, others) == Settings()
 
@@ -105,9 +103,7 @@ def test_a_variable_that_is_not_ours_is_left_alone() -> None:
         ("EDUCA_CHAT_", None),
     ],
 )
-def test_an_unknown_variable_is_an_error_that_names_the_one_that_was_meant(
-    variable: str, suggestion: str | None
-) -> None:
+def test_an_unknown_variable_is_an_error_with_a_suggestion(variable: str, suggestion: str | None) -> None:
     with pytest.raises(SettingsInvalid) as caught:
         load_settings(None, {variable: "x"})
     ending = f"; did you mean {suggestion}?" if suggestion else ""
@@ -178,7 +174,7 @@ def test_all_unknown_names_are_reported_at_once(tmp_path: Path) -> None:
         ({name: PRODUCTION[name] for name in PRODUCTION if "SECURE" not in name}, "session.secure: production refuses"),
     ],
 )
-def test_what_cannot_work_is_refused_by_name(environment: Mapping[str, str], said: str) -> None:
+def test_settings_that_cannot_work_are_refused_by_name(environment: Mapping[str, str], said: str) -> None:
     with pytest.raises(SettingsInvalid, match=said):
         load_settings(None, environment)
 
@@ -210,14 +206,14 @@ def test_what_cannot_work_is_refused_by_name(environment: Mapping[str, str], sai
         ),
     ],
 )
-def test_a_file_with_an_unknown_key_or_form_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_with_an_unknown_key_or_a_wrong_type_is_refused(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(text)
     with pytest.raises(SettingsInvalid, match=said):
         load_settings(file, {})
 
 
-def test_a_named_section_comes_from_the_file_and_the_environment_together(tmp_path: Path) -> None:
+def test_a_named_section_is_merged_from_the_file_and_the_environment(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(
         "[issuers.school]\nname = 'Colegio Sur'\nissuer = 'https://login.example'\nclient_id = 'chat'\n"
@@ -237,18 +233,18 @@ def test_a_named_section_comes_from_the_file_and_the_environment_together(tmp_pa
     assert school.courses == (CourseRule("groups", "algebra", "algebra", "student"),)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match=r"missing\.toml"):
         load_settings(tmp_path / "missing.toml", {})
 
 
-def test_production_takes_a_key_of_its_own() -> None:
+def test_production_requires_its_own_key() -> None:
     key = Fernet.generate_key().decode()
     settings = load_settings(CONFIG / "production.toml", {"EDUCA_CHAT_SESSION_KEY": key})
     assert settings.session.secure
 
 
-def test_production_does_what_it_refuses_where_the_operator_allows_it() -> None:
+def test_production_accepts_unsafe_settings_that_the_operator_allows() -> None:
     unsafe = PRODUCTION | {"EDUCA_CHAT_DATABASE_URL": "embedded:var/database", "EDUCA_CHAT_SESSION_SECURE": "false"}
     allowed = {"EDUCA_CHAT_SERVER_ALLOW_EMBEDDED_DATABASE": "true", "EDUCA_CHAT_SERVER_ALLOW_INSECURE_COOKIES": "true"}
     assert load_settings(None, PRODUCTION).session.secure
@@ -274,7 +270,7 @@ def test_production_does_what_it_refuses_where_the_operator_allows_it() -> None:
         ("bus.url", "redis://redis.example:65536"),
     ],
 )
-def test_a_url_that_would_be_split_in_the_wrong_place_is_refused_without_its_password(key: str, url: str) -> None:
+def test_a_url_that_would_be_parsed_wrongly_is_refused_without_showing_its_password(key: str, url: str) -> None:
     with pytest.raises(SettingsInvalid, match="not a valid URL") as refusal:
         load_settings(None, {f"EDUCA_CHAT_{key.upper().replace('.', '_')}": url})
     assert str(refusal.value).startswith(f"{key}: ")
@@ -321,7 +317,7 @@ def test_an_invalid_value_is_refused_with_the_valid_ones(variable: str, value: s
         ("server = 1", "server: Expected `object`, got `int`"),
     ],
 )
-def test_an_invalid_secret_is_refused_without_being_shown(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_secret_is_refused_without_showing_it(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(text)
     with pytest.raises(SettingsInvalid) as refusal:

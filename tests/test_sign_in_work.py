@@ -140,7 +140,7 @@ def kind_of(stored: str) -> str:
 
 
 @pytest.mark.parametrize("password", [PASSWORD, "a wrong one", "", "x" * 4096])
-def test_every_row_costs_what_the_most_costly_ones_do(work: Work, password: str) -> None:
+def test_verifying_any_hash_costs_as_much_as_the_most_expensive_ones(work: Work, password: str) -> None:
     expected: Work = Counter(
         {
             ("pbkdf2", "sha256"): 25,
@@ -158,12 +158,12 @@ def test_every_row_costs_what_the_most_costly_ones_do(work: Work, password: str)
 
 
 @pytest.mark.parametrize("password", ["x" * 4097, "\ud800"])
-def test_a_password_that_cannot_be_hashed_costs_nothing_for_any_row(work: Work, password: str) -> None:
+def test_a_password_that_cannot_be_hashed_costs_no_work(work: Work, password: str) -> None:
     for stored in STORED.values():
         assert work_for(work, stored, password) == Counter()
 
 
-def test_a_row_that_no_other_is_like_costs_its_own_work_and_no_more(work: Work) -> None:
+def test_a_hash_of_a_unique_kind_costs_only_its_own_work(work: Work) -> None:
     for stored in USABLE.values():
         work.clear()
         verify_password(PASSWORD, stored)
@@ -179,7 +179,7 @@ async def identity(database: Database) -> AsyncIterator[OwnIdentity]:
         yield own
 
 
-async def test_each_kind_of_hash_is_found_once(database: Database) -> None:
+async def test_each_kind_of_hash_is_listed_once(database: Database) -> None:
     assert await find_password_kinds(database, PARAMETERS) == []
     more = [pbkdf2(10, "another"), argon(1), bcrypted(4), bcrypted_sha256(5), scrypted(1), md5("pepper")]
     for number, stored in enumerate([*USABLE.values(), *more]):
@@ -209,13 +209,13 @@ async def test_a_failed_sign_in_costs_the_same_whatever_is_wrong(
 
 
 @pytest.mark.parametrize("stored", [pbkdf2(1, ""), "md5$salt$" + hashlib.md5(b"salt").hexdigest()])
-async def test_the_empty_password_is_always_wrong(database: Database, identity: OwnIdentity, stored: str) -> None:
+async def test_an_empty_password_is_always_wrong(database: Database, identity: OwnIdentity, stored: str) -> None:
     await add_user(database, "ana", stored)
     assert verify_password("", stored)
     assert await identity.authenticate("ana", "") is None
 
 
-async def test_nothing_is_hashed_anew(database: Database, identity: OwnIdentity) -> None:
+async def test_signing_in_does_not_rehash_the_password(database: Database, identity: OwnIdentity) -> None:
     """The table may be a Django site's, which alone writes to it."""
     await add_user(database, "ana", pbkdf2(2))
     await add_user(database, "luis", pbkdf2(20))
@@ -223,7 +223,7 @@ async def test_nothing_is_hashed_anew(database: Database, identity: OwnIdentity)
     assert await database.fetchval("select password from auth_user where username = 'ana'") == pbkdf2(2)
 
 
-async def test_hashing_gives_way_to_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hashing_runs_at_a_lower_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     def own_priority(password: str, stored: str) -> bool:
         priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         both.wait(5)

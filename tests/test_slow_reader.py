@@ -26,7 +26,7 @@ async def server(postgres: Postgres) -> AsyncIterator[Server]:
         yield opened
 
 
-async def test_a_reader_that_stalls_is_cut_off_and_the_others_get_everything(server: Server) -> None:
+async def test_a_stalled_reader_is_cut_off_and_the_others_receive_everything(server: Server) -> None:
     async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
         async with open_raw(luis, 1, WINDOW_BYTES):
             here, there = await ana.enter(), await luis.enter()

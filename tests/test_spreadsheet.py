@@ -9,12 +9,12 @@ from educa_chat.spreadsheet import csv_row
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@a", "\tx", "\r=1", "\n=1", "＝1"])
-def test_a_cell_that_a_spreadsheet_would_run_becomes_text(cell: str) -> None:
+def test_a_cell_that_looks_like_a_formula_becomes_text(cell: str) -> None:
     (row,) = csv.reader(io.StringIO(csv_row([cell, "b"]), newline=""))
     assert row == [f"'{cell}", "b"]
 
 
-def test_any_other_cell_is_read_back_as_it_was() -> None:
+def test_any_other_cell_is_read_back_unchanged() -> None:
     cells = ["a,b", 'say "hi"', "two\nlines", "1-1", " =", "", "ñ", 7]
     (row,) = csv.reader(io.StringIO(csv_row(cells), newline=""))
     assert row == [str(cell) for cell in cells]

@@ -7,7 +7,7 @@ from aiohttp.test_utils import make_mocked_request
 from educa_chat.handlers.static import StaticFiles
 
 
-async def test_a_script_is_served_without_its_comments_and_otherwise_as_it_is(tmp_path: Path) -> None:
+async def test_a_script_is_served_unchanged_except_for_comments(tmp_path: Path) -> None:
     code = "const text = `a // b\\n   ${`/* c */ ${ 1 / 2 }`}  // d`;\nif (/[/*]'/.test('//')) text;\n"
     (tmp_path / "one.js").write_text(f"/** Of one. */\n{code}  // of two\n", encoding="utf-8")
     files = StaticFiles(tmp_path)
@@ -15,7 +15,7 @@ async def test_a_script_is_served_without_its_comments_and_otherwise_as_it_is(tm
     assert response.body == f"\n{code}  \n".encode()
 
 
-def test_a_page_is_told_of_all_modules_that_it_starts_with_and_of_no_others(tmp_path: Path) -> None:
+def test_a_page_preloads_exactly_the_modules_it_starts_with(tmp_path: Path) -> None:
     for name, code in {
         "js/a.js": "import { b } from './log/b.js';\nimport './c.js';\nconst later = () => import('./d.js');\n",
         "js/log/b.js": "import {\n  c,\n} from '../c.js';\nexport const b = c;\n",

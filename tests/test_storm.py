@@ -38,7 +38,7 @@ async def log_reads(person: Person) -> dict[str, int]:
     return {purpose: int(count) for purpose, count in found}
 
 
-async def test_a_storm_costs_one_replay_a_room_and_few_questions_of_who_they_are(
+async def test_a_reconnect_storm_costs_one_replay_per_room_and_few_user_queries(
     database_url: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = server.app[DATABASE]

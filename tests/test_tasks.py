@@ -6,7 +6,7 @@ from contextlib import suppress
 from educa_chat.tasks import running
 
 
-async def test_a_part_that_loses_a_cancellation_ends_all_the_same() -> None:
+async def test_a_task_that_swallows_a_cancellation_still_ends() -> None:
     started, lost = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:

@@ -9,7 +9,7 @@ from educa_chat.handlers.keys import PAGES
 from educa_chat.settings import Server, Session, Settings
 
 
-def test_a_production_process_compiles_its_templates_when_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_compiles_its_templates_at_startup(monkeypatch: pytest.MonkeyPatch) -> None:
     key = Fernet.generate_key().decode()
     app = build_app(Settings(server=Server(mode="production"), session=Session(key=key, secure=True)))
 

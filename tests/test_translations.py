@@ -41,7 +41,7 @@ def strings(message: Message) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("language", [language for language in LANGUAGES if language != SOURCE_LANGUAGE])
-def test_every_string_has_a_translation_and_every_translation_a_string(language: str) -> None:
+def test_strings_and_translations_match(language: str) -> None:
     translated = {message.id: message for message in catalogue(language) if message.id}
     assert extracted() == set(translated)
     for id, message in translated.items():
@@ -50,7 +50,7 @@ def test_every_string_has_a_translation_and_every_translation_a_string(language:
 
 
 @pytest.mark.parametrize("language", [language for language in LANGUAGES if language != SOURCE_LANGUAGE])
-def test_a_translation_keeps_the_placeholders_and_the_tags(language: str) -> None:
+def test_translations_keep_placeholders_and_tags(language: str) -> None:
     for message in catalogue(language):
         if message.id:
             ids = message.id if isinstance(message.id, tuple) else (message.id,)
@@ -58,7 +58,7 @@ def test_a_translation_keeps_the_placeholders_and_the_tags(language: str) -> Non
                 assert set(PLACEHOLDER.findall(string)) == set(PLACEHOLDER.findall(str(ids[-1]))), message.id
 
 
-def test_the_catalogues_load_with_their_plurals() -> None:
+def test_catalogues_load_with_plurals() -> None:
     spanish = load_translations()["es"]
     one, many = "A message can have at most %d character.", "A message can have at most %d characters."
     assert [spanish.ngettext(one, many, n) for n in (0, 1, 2)] == [
@@ -85,11 +85,11 @@ def test_the_catalogues_load_with_their_plurals() -> None:
         ("a" * 10_000, "en"),
     ],
 )
-def test_a_reader_gets_the_language_that_suits_best(header: str, language: str) -> None:
+def test_the_best_matching_language_is_chosen(header: str, language: str) -> None:
     assert negotiate_language(header) == language
 
 
-def test_scripts_have_no_text_of_their_own() -> None:
+def test_scripts_contain_no_untranslated_text() -> None:
     """What a script shows comes from the page's JSON; a literal of several words would be of one language alone."""
     for script in (ROOT / "educa_chat" / "static" / "js").glob("*.js"):
         code = re.sub(r"/\*.*?\*/|//[^\n]*", "", script.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -98,7 +98,7 @@ def test_scripts_have_no_text_of_their_own() -> None:
             assert not re.search(r"[A-Z][a-z]+ [a-z]+ [a-z]+", text), f"{script.name}: {text}"
 
 
-def test_handlers_show_no_untranslated_sentence() -> None:
+def test_handlers_contain_no_untranslated_text() -> None:
     """A sentence in a handler stands in a call of gettext or ngettext, in a log call, or in a docstring."""
     for module in (ROOT / "educa_chat" / "handlers").glob("*.py"):
         tree = ast.parse(module.read_text(encoding="utf-8"))

@@ -39,7 +39,7 @@ async def nodes(database_url: str, redis_server: RedisServer) -> AsyncIterator[t
         yield one, two
 
 
-async def test_what_is_said_on_either_is_seen_on_both_once_and_in_one_order(
+async def test_messages_on_either_process_are_seen_on_both_once_in_the_same_order(
     nodes: tuple[Process, Process], room: Classroom
 ) -> None:
     one, two = nodes
@@ -70,7 +70,7 @@ async def test_what_is_said_on_either_is_seen_on_both_once_and_in_one_order(
         assert [text for text in texts[0] if text.startswith(f"{which}:")] == [f"{which}:{n}" for n in range(15)]
 
 
-async def test_who_is_anonymous_is_so_on_the_other_node_where_her_own_windows_know_it(
+async def test_anonymous_authors_are_concealed_on_the_other_node_except_from_themselves(
     nodes: tuple[Process, Process], room: Classroom
 ) -> None:
     one, two = nodes
@@ -94,7 +94,7 @@ async def test_who_is_anonymous_is_so_on_the_other_node_where_her_own_windows_kn
         assert [event["user"] for event in late] == [room.teacher, room.ana, room.ana]
 
 
-async def test_an_id_counts_once_on_whichever_node_it_comes(nodes: tuple[Process, Process], room: Classroom) -> None:
+async def test_an_id_is_unique_across_nodes(nodes: tuple[Process, Process], room: Classroom) -> None:
     one, two = nodes
     async with Person(one.url, room.ana) as ana, Person(two.url, room.ana) as also_ana:
         here, there = await ana.enter(room.course), await also_ana.enter(room.course)
@@ -105,7 +105,7 @@ async def test_an_id_counts_once_on_whichever_node_it_comes(nodes: tuple[Process
         assert [message["message"] for message in (await ana.messages(room.course))["messages"]] == ["said"]
 
 
-async def test_who_comes_back_to_the_other_node_has_missed_nothing(
+async def test_a_client_that_resumes_on_the_other_node_misses_nothing(
     nodes: tuple[Process, Process], room: Classroom
 ) -> None:
     one, two = nodes
@@ -119,7 +119,7 @@ async def test_who_comes_back_to_the_other_node_has_missed_nothing(
         assert [event["message"] for event in await there.events(2)] == ["1", "2"]
 
 
-async def test_signing_out_on_one_node_closes_the_sockets_on_the_other(
+async def test_signing_out_on_one_node_closes_sockets_on_the_other(
     nodes: tuple[Process, Process], room: Classroom
 ) -> None:
     one, two = nodes
@@ -132,7 +132,7 @@ async def test_signing_out_on_one_node_closes_the_sockets_on_the_other(
         assert (await elsewhere.get("/students/courses/"))[0] == 302
 
 
-async def test_what_is_read_on_one_node_is_known_to_her_windows_on_the_other_and_to_nobody_else(
+async def test_markers_reach_only_the_readers_windows_on_the_other_node(
     nodes: tuple[Process, Process], room: Classroom
 ) -> None:
     one, two = nodes
@@ -160,7 +160,7 @@ async def test_what_is_read_on_one_node_is_known_to_her_windows_on_the_other_and
                 assert frame["type"] != "read"
 
 
-async def test_how_far_she_has_read_is_known_to_a_node_that_comes_after(
+async def test_a_node_started_later_knows_the_markers(
     database_url: str, redis_server: RedisServer, room: Classroom
 ) -> None:
     async with open_node(database_url, redis_server.url) as one, Person(one.url, room.ana) as ana:
@@ -173,7 +173,7 @@ async def test_how_far_she_has_read_is_known_to_a_node_that_comes_after(
         assert (await (await ana.enter(room.course)).receive_until("welcome"))["state"]["read"] == 1
 
 
-async def test_messages_reach_the_other_node_though_redis_is_dead(database_url: str, room: Classroom) -> None:
+async def test_messages_reach_the_other_node_without_redis(database_url: str, room: Classroom) -> None:
     redis = RedisServer()
     redis.start()
     try:
@@ -198,9 +198,7 @@ async def test_messages_reach_the_other_node_though_redis_is_dead(database_url: 
         redis.stop()
 
 
-async def test_a_node_that_is_asked_to_stop_sends_its_people_away_with_1001_and_ends_well(
-    database_url: str, room: Classroom
-) -> None:
+async def test_a_stopping_node_closes_sockets_with_1001_and_exits_with_0(database_url: str, room: Classroom) -> None:
     async with open_node(database_url) as one, Person(one.url, room.ana) as ana:
         socket = await ana.enter(room.course)
         await socket.receive()
@@ -210,7 +208,7 @@ async def test_a_node_that_is_asked_to_stop_sends_its_people_away_with_1001_and_
     assert "Traceback" not in one.output
 
 
-async def test_workers_share_a_port_and_are_one_room(
+async def test_workers_share_a_port_and_their_rooms(
     database_url: str, redis_server: RedisServer, room: Classroom
 ) -> None:
     async with open_node(database_url, redis_server.url, "--workers", "2") as node:
@@ -225,13 +223,13 @@ async def test_workers_share_a_port_and_are_one_room(
     assert "Traceback" not in node.output
 
 
-async def test_when_all_workers_serve_it_is_said(database_url: str, redis_server: RedisServer) -> None:
+async def test_readiness_of_all_workers_is_reported(database_url: str, redis_server: RedisServer) -> None:
     async with open_node(database_url, redis_server.url, "--workers", "3") as node:
         await node.printed("running at")
         assert await node.stop() == 0, node.output
 
 
-async def test_workers_whose_parent_was_killed_send_their_people_away_and_end(
+async def test_workers_whose_parent_was_killed_drain_and_exit(
     database_url: str, redis_server: RedisServer, room: Classroom
 ) -> None:
     async with open_node(database_url, redis_server.url, "--workers", "2") as node:
@@ -245,7 +243,7 @@ async def test_workers_whose_parent_was_killed_send_their_people_away_and_end(
     assert "Traceback" not in node.output
 
 
-async def test_the_list_of_members_marks_who_is_online_on_a_process_where_nobody_has_opened_the_room(
+async def test_the_member_list_shows_presence_on_a_process_without_the_room(
     nodes: tuple[Process, Process], room: Classroom
 ) -> None:
     one, two = nodes

@@ -38,7 +38,7 @@ async def receive_counts(chatter: Chatter, room: int, unread: int, mentions: int
             pass
 
 
-async def test_counts_of_other_rooms_come_to_an_open_page_whichever_node_stores_the_events(
+async def test_an_open_page_receives_the_counts_of_other_rooms_from_any_node(
     servers: tuple[Server, Server],
 ) -> None:
     here, there = servers
@@ -69,7 +69,7 @@ async def test_counts_of_other_rooms_come_to_an_open_page_whichever_node_stores_
         await receive_counts(page, other, 0, 0)
 
 
-async def test_nothing_is_told_to_clients_that_do_not_ask(servers: tuple[Server, Server]) -> None:
+async def test_unread_counts_are_sent_only_to_clients_that_request_them(servers: tuple[Server, Server]) -> None:
     here, _ = servers
     database = here.app[DATABASE]
     shown, (ana,) = await add_room(database, 1)
@@ -87,7 +87,7 @@ async def test_nothing_is_told_to_clients_that_do_not_ask(servers: tuple[Server,
         assert (await basic.receive_any())["type"] == "chat_message"
 
 
-async def test_a_new_member_has_nothing_unread_from_before(servers: tuple[Server, Server]) -> None:
+async def test_messages_from_before_joining_are_not_unread(servers: tuple[Server, Server]) -> None:
     here, _ = servers
     database = here.app[DATABASE]
     course, (luis,) = await add_room(database, 1)
@@ -101,7 +101,7 @@ async def test_a_new_member_has_nothing_unread_from_before(servers: tuple[Server
             assert await rooms_of(reader) == {course: (1, 0)}
 
 
-async def test_questions_without_an_answer_are_counted(servers: tuple[Server, Server]) -> None:
+async def test_unanswered_questions_are_counted(servers: tuple[Server, Server]) -> None:
     here, _ = servers
     course, (ana,) = await add_room(here.app[DATABASE], 1)
     async with Person(here.url, ana) as reader:

@@ -92,7 +92,7 @@ def watch(server: Server) -> Watch:
     return Watch(server.app[METRICS])
 
 
-async def test_what_is_said_moves_commands_commits_deliveries_and_the_lag(server: Server, watch: Watch) -> None:
+async def test_a_message_updates_the_command_commit_delivery_and_lag_metrics(server: Server, watch: Watch) -> None:
     async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
         here, there = await ana.enter(), await luis.enter()
         basic = await luis.enter(basic=True)
@@ -115,7 +115,7 @@ async def test_what_is_said_moves_commands_commits_deliveries_and_the_lag(server
         assert watch.moved() == {'commands_total{outcome="empty"}': 1}
 
 
-async def test_a_scrape_is_text_for_prometheus_and_tells_of_the_process_too(server: Server) -> None:
+async def test_a_scrape_is_in_prometheus_format_and_includes_process_metrics(server: Server) -> None:
     async with Person(server.url) as scraper:
         status, text, headers = await scraper.get("/metrics")
     assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
@@ -127,7 +127,7 @@ async def test_a_scrape_is_text_for_prometheus_and_tells_of_the_process_too(serv
     assert values(server.app[METRICS].expose().decode())["educa_chat_draining"] == 1
 
 
-async def test_a_resume_is_counted_by_how_it_was_served(server: Server, watch: Watch) -> None:
+async def test_resumes_are_counted_by_outcome(server: Server, watch: Watch) -> None:
     async with Person(server.url, "ana") as ana:
         socket = await ana.enter()
         for number in range(7):
@@ -159,7 +159,7 @@ async def test_a_resume_is_counted_by_how_it_was_served(server: Server, watch: W
             assert await watch.until_moved('closes_total{code="1000"}') == expected | {'closes_total{code="1000"}': 1}
 
 
-async def test_a_resume_from_the_log_and_one_that_comes_too_late_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_resumes_from_the_log_and_late_ones_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics, log = Metrics(), Log(3)
     watch = Watch(metrics)
     assert await Room(1, 3, AT, log.read, Presence(b"here"), metrics).join(ListMember(), 0) == "log"
@@ -169,7 +169,7 @@ async def test_a_resume_from_the_log_and_one_that_comes_too_late_are_counted(mon
     assert watch.moved()['resets_total{reason="timeout"}'] == 1
 
 
-async def test_the_lag_is_from_the_time_of_the_newest_event_to_its_write() -> None:
+async def test_the_lag_is_measured_from_the_newest_events_time_to_its_write() -> None:
     metrics = Metrics(now=lambda: 1767225600.25)  # a quarter of a second after AT
     watch = Watch(metrics)
     room, member = Room(1, 0, AT, Log().read, Presence(b"here"), metrics), ListMember()
@@ -190,7 +190,7 @@ async def test_the_lag_is_from_the_time_of_the_newest_event_to_its_write() -> No
     assert watch.moved()["deliveries_total"] == 3, "basic clients get nothing for one of them"
 
 
-async def test_a_catch_up_is_counted_by_its_reason() -> None:
+async def test_catch_ups_are_counted_by_reason() -> None:
     metrics, log = Metrics(), Log(9)
     watch = Watch(metrics)
     room = Room(1, 0, AT, log.read, Presence(b"here"), metrics)
@@ -214,7 +214,7 @@ async def test_a_catch_up_is_counted_by_its_reason() -> None:
     await until(lambda: room.head == 11)
 
 
-async def test_a_close_is_counted_by_its_code(server: Server, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closes_are_counted_by_code(server: Server, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     async def closed(code: int) -> None:
         assert (await watch.until_moved(f'closes_total{{code="{code}"}}'))[f'closes_total{{code="{code}"}}'] == 1
 
@@ -246,7 +246,7 @@ async def test_a_close_is_counted_by_its_code(server: Server, watch: Watch, monk
         await closed(4003)
 
 
-async def test_a_room_that_is_closed_is_counted_by_why(
+async def test_closed_rooms_are_counted_by_reason(
     server: Server, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub, database = server.app[HUB], server.app[DATABASE]
@@ -266,7 +266,7 @@ async def test_a_room_that_is_closed_is_counted_by_why(
     assert (await watch.until_moved('evictions_total{reason="epoch"}'))['evictions_total{reason="epoch"}'] == 1
 
 
-async def test_the_state_of_the_bus_its_silence_and_what_it_did_not_carry_are_told(
+async def test_bus_state_silence_and_failed_publishes_are_exposed(
     server: Server, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def told() -> tuple[float, ...]:
@@ -293,9 +293,7 @@ def entry(text: str, client_id: str) -> Entry:
     return Entry(1, MESSAGE, 1, True, client_id, b'"x":1}', None, None, "u", "n", text, text, None, None, None)
 
 
-async def test_a_commit_that_fails_is_counted_by_what_came_of_it(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_failed_commits_are_counted_by_outcome(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     database, metrics = server.app[DATABASE], Metrics()
     watch = Watch(metrics)
     outcomes: list[Outcome] = []
@@ -319,7 +317,7 @@ async def test_a_commit_that_fails_is_counted_by_what_came_of_it(
     assert moved['commit_failures_total{outcome="given_up"}'] == 1
 
 
-async def test_an_event_loop_that_was_held_up_shows(server: Server) -> None:
+async def test_event_loop_lag_is_measured(server: Server) -> None:
     def lag_s() -> float:
         return values(server.app[METRICS].expose().decode())["educa_chat_event_loop_lag_seconds_sum"]
 
@@ -355,7 +353,7 @@ def alert_queries() -> list[str]:
 
 
 @pytest.mark.parametrize("queries", [dashboard_queries, alert_queries])
-async def test_what_the_dashboard_and_the_alerts_ask_for_is_exposed(
+async def test_every_metric_in_the_dashboard_and_alerts_exists(
     server: Server, queries: Callable[[], list[str]]
 ) -> None:
     exposed: dict[str, list[Mapping[str, str]]] = {}
@@ -373,7 +371,7 @@ async def test_what_the_dashboard_and_the_alerts_ask_for_is_exposed(
                     assert set(alternatives.split("|")) <= known, query
 
 
-async def test_every_metric_is_explained(server: Server) -> None:
+async def test_every_metric_is_documented(server: Server) -> None:
     explained = (DEPLOY.parent / "docs" / "watching.md").read_text(encoding="utf-8")
     for family in text_string_to_metric_families(server.app[METRICS].expose().decode()):
         name = family.name + ("_total" if family.type == "counter" else "")

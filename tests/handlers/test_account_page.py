@@ -29,7 +29,7 @@ async def submit(person: Person, section: str, **data: str) -> tuple[int, str]:
         return (response.history[0] if response.history else response).status, await response.text()
 
 
-async def test_a_name_and_a_language_are_shown_everywhere_at_once(server: Server, database: Database) -> None:
+async def test_a_changed_name_and_language_apply_everywhere_at_once(server: Server, database: Database) -> None:
     username = await add_person(database, 1)
     async with Person(server.url, username) as person, Person(server.url, "luis") as luis:
         person.http.headers["Accept-Language"] = "en"
@@ -46,7 +46,7 @@ async def test_a_name_and_a_language_are_shown_everywhere_at_once(server: Server
 
 
 @pytest.mark.parametrize("name", ["\u202eeoZ", "Zo\x07e", "x" * 151])
-async def test_a_name_that_cannot_be_shown_is_refused(server: Server, database: Database, name: str) -> None:
+async def test_an_invalid_name_is_refused(server: Server, database: Database, name: str) -> None:
     async with Person(server.url, await add_person(database, 1)) as person:
         status, html = await submit(person, "profile", first_name=name, last_name="", language="en")
         assert (status, "A name can have at most 150 characters" in html) == (200, True)
@@ -58,7 +58,7 @@ async def test_an_unknown_language_is_refused(server: Server) -> None:
         assert (await submit(ana, "profile", first_name="Ana", last_name="Morales", language="../x"))[0] == 400
 
 
-async def test_another_password_ends_the_other_sessions_and_keeps_this_one(server: Server, database: Database) -> None:
+async def test_changing_the_password_ends_all_other_sessions(server: Server, database: Database) -> None:
     username = await add_person(database, 1)
     async with Person(server.url, username) as here, Person(server.url, username) as there:
         mine, other = await here.enter(), await there.enter()
@@ -93,7 +93,7 @@ async def test_a_refused_password_changes_nothing(
         assert (await person.sign_in(username, OLD))[0] == 302
 
 
-async def test_a_user_without_a_password_is_told_how_to_get_one(server: Server, database: Database) -> None:
+async def test_a_user_without_a_password_learns_how_to_get_one(server: Server, database: Database) -> None:
     username = await add_person(database, 1)
     async with Person(server.url, username) as person:
         await database.execute(
@@ -106,7 +106,7 @@ async def test_a_user_without_a_password_is_told_how_to_get_one(server: Server, 
         assert not [field for field in Page(html).named("input") if field.get("name") == "password"]
 
 
-async def test_a_session_is_listed_with_its_browser_and_can_be_ended(server: Server, database: Database) -> None:
+async def test_sessions_are_listed_by_browser_and_can_be_ended(server: Server, database: Database) -> None:
     username = await add_person(database, 1)
     async with Person(server.url) as phone, Person(server.url, username) as here:
         phone.http.headers["User-Agent"] = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0) Version/18.0 Safari/604.1"
@@ -123,7 +123,7 @@ async def test_a_session_is_listed_with_its_browser_and_can_be_ended(server: Ser
         assert await socket.close_code() == 4001
 
 
-async def test_all_other_sessions_end_together(server: Server, database: Database) -> None:
+async def test_all_other_sessions_can_be_ended_together(server: Server, database: Database) -> None:
     username = await add_person(database, 1)
     others = [Person(server.url) for _ in range(3)]
     async with Person(server.url, username) as here:
@@ -135,7 +135,7 @@ async def test_all_other_sessions_end_together(server: Server, database: Databas
         assert (await here.get("/chat/courses/"))[0] == 200
 
 
-async def test_the_use_of_a_session_is_noted_a_few_minutes_late(server: Server, database: Database) -> None:
+async def test_the_last_use_of_a_session_is_recorded_every_few_minutes(server: Server, database: Database) -> None:
     username = await add_person(database, 1)
     used_at = (
         "select s.used_at from educa_chat.session s join auth_user u on u.id = s.user_id"
@@ -151,7 +151,7 @@ async def test_the_use_of_a_session_is_noted_a_few_minutes_late(server: Server, 
 
 
 @pytest.mark.parametrize("section", ["profile", "password", "sessions"])
-async def test_a_form_of_another_site_changes_nothing(server: Server, database: Database, section: str) -> None:
+async def test_a_form_from_another_site_is_refused(server: Server, database: Database, section: str) -> None:
     username = await add_person(database, 1)
     data = {"first_name": "Mallory", "last_name": "", "language": "es", "old": OLD, "password": NEW, "all": "1"}
     async with Person(server.url, username) as here, Person(server.url, username) as there:
@@ -161,14 +161,14 @@ async def test_a_form_of_another_site_changes_nothing(server: Server, database: 
         assert (await there.sign_in(username, OLD))[0] == 302
 
 
-async def test_nobody_sees_the_page_without_signing_in(server: Server) -> None:
+async def test_the_page_requires_signing_in(server: Server) -> None:
     async with Person(server.url) as nobody:
         assert (await nobody.get(PATH))[0] == 302
         async with nobody.http.post(f"{server.url}{PATH}profile/", data={"x": "y"}, allow_redirects=False) as response:
             assert response.status == 302
 
 
-async def test_usernames_may_be_typed_in_any_case_if_only_one_fits(server: Server, database: Database) -> None:
+async def test_usernames_are_case_insensitive_unless_two_match(server: Server, database: Database) -> None:
     username = await add_person(database, 1)
     async with Person(server.url) as person:
         assert (await person.sign_in(username.upper()))[0] == 302
@@ -197,5 +197,5 @@ async def test_usernames_may_be_typed_in_any_case_if_only_one_fits(server: Serve
         ("", ("", "")),
     ],
 )
-async def test_browsers_are_named_as_their_users_know_them(user_agent: str, named: tuple[str, str]) -> None:
+async def test_browsers_have_familiar_names(user_agent: str, named: tuple[str, str]) -> None:
     assert describe_browser(user_agent) == named

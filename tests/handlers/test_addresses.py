@@ -33,7 +33,7 @@ SPOOFED = "198.51.100.66"
         ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
     ],
 )
-def test_an_address_is_read_without_its_port_and_as_the_ipv4_address_it_stands_for(text: str, address: str) -> None:
+def test_addresses_are_parsed_without_ports_and_ipv4_mapped_ones_as_ipv4(text: str, address: str) -> None:
     assert str(parse_address(text)) == address
 
 
@@ -43,12 +43,12 @@ def test_an_address_is_read_without_its_port_and_as_the_ipv4_address_it_stands_f
      "[192.0.2.1", "[]", "[]:80", "[2001:db8::1]80", "2001:db8::g", "192.0.2.1, 192.0.2.2", "192.0.2.01", "١٩٢.٠.٢.١",
      "192.0.2.1\n", "localhost", "%", "[::1]:٨٠"],
 )  # fmt: skip
-def test_what_is_no_address_is_none(text: str) -> None:
+def test_invalid_addresses_parse_as_none(text: str) -> None:
     assert parse_address(text) is None
 
 
 @given(st.text(st.characters()))
-def test_no_text_makes_it_raise(text: str) -> None:
+def test_parsing_any_text_never_raises(text: str) -> None:
     parse_address(text)
     networks_of(text)
 
@@ -81,16 +81,18 @@ def client_of(peer: str, *lines: str) -> str:
         ("127.0.0.1", [f"{SPOOFED};{CLIENT}"], "127.0.0.1"),
     ],
 )
-def test_the_client_is_the_last_address_that_no_trusted_proxy_has(peer: str, lines: Sequence[str], client: str) -> None:
+def test_the_client_is_the_last_address_that_is_not_a_trusted_proxy(
+    peer: str, lines: Sequence[str], client: str
+) -> None:
     assert client_of(peer, *lines) == client
 
 
 @given(st.lists(st.text(st.characters(codec="ascii")) | st.ip_addresses().map(str)))
-def test_nothing_that_a_client_sends_hides_what_its_proxy_reports(lines: list[str]) -> None:
+def test_forwarded_headers_from_the_client_do_not_override_the_proxys(lines: list[str]) -> None:
     assert client_of("127.0.0.1", *lines, CLIENT) == CLIENT
 
 
-def test_an_ipv4_network_in_the_form_of_an_ipv6_socket_is_that_network() -> None:
+def test_an_ipv4_mapped_network_matches_ipv4_addresses() -> None:
     is_trusted = membership_test(["::ffff:10.0.0.0/104"])
     assert is_trusted(parse_address("10.1.2.3"))
     assert is_trusted(parse_address("::ffff:10.1.2.3"))
@@ -109,7 +111,7 @@ def test_an_ipv4_network_in_the_form_of_an_ipv6_socket_is_that_network() -> None
         (None, "unknown", "unknown"),
     ],
 )
-def test_an_ipv6_client_counts_by_its_64_and_its_48(address: str | None, narrow: str, wide: str) -> None:
+def test_ipv6_clients_are_grouped_by_their_64_and_48(address: str | None, narrow: str, wide: str) -> None:
     assert networks_of(address) == (narrow, wide)
 
 
@@ -123,7 +125,7 @@ async def proxied(url: str) -> AsyncIterator[Server]:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_all_lines_of_a_forwarded_header_are_read(proxied: Server, caplog: pytest.LogCaptureFixture) -> None:
+async def test_repeated_forwarded_headers_are_combined(proxied: Server, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     headers = [
         ("X-Forwarded-For", SPOOFED),
@@ -157,7 +159,7 @@ async def test_all_lines_of_a_forwarded_header_are_read(proxied: Server, caplog:
         ([("Proto", ""), ("Host", "")], "https://chat.example", 403),
     ],
 )  # fmt: skip
-async def test_scheme_and_host_are_those_that_the_client_called(
+async def test_scheme_and_host_are_those_the_client_used(
     proxied: Server, forwarded: Sequence[tuple[str, str]], origin: str, status: int
 ) -> None:
     async with Person(proxied.url) as person:
@@ -170,7 +172,7 @@ async def test_scheme_and_host_are_those_that_the_client_called(
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_of_two_request_ids_the_proxys_is_taken(proxied: Server) -> None:
+async def test_the_proxys_request_id_wins(proxied: Server) -> None:
     async with Person(proxied.url) as person:
         headers = [("X-Request-ID", "from-the-client"), ("X-Request-ID", "from-the-proxy")]
         async with person.http.get(f"{proxied.url}/health/live", headers=headers) as answer:

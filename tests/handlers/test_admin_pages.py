@@ -63,7 +63,7 @@ async def last_actions(database: Database, count: int) -> list[tuple[str, str, s
     return [(one.action, one.actor_name, one.username or one.title) for one in reversed(entries)]
 
 
-async def test_a_person_who_was_added_chooses_a_password_with_the_link_and_comes_in(
+async def test_an_added_user_chooses_a_password_with_their_link_and_is_signed_in(
     server: Server, classroom: Classroom, admin: Person
 ) -> None:
     username = f"new-{uuid.uuid4().hex[:8]}"
@@ -96,7 +96,7 @@ async def test_a_person_who_was_added_chooses_a_password_with_the_link_and_comes
     assert token[1] not in log
 
 
-async def test_people_are_found_by_words_of_their_names_and_shown_in_pages(server: Server, admin: Person) -> None:
+async def test_users_can_be_searched_by_name_and_are_paginated(server: Server, admin: Person) -> None:
     database, mark = server.app[DATABASE], f"zz{uuid.uuid4().hex[:6]}"
     for number in range(52):
         await add_user(database, f"{mark}{number:02}", quick_hash(), first_name="Ángela", last_name=f"Núñez {mark}")
@@ -112,7 +112,7 @@ async def test_people_are_found_by_words_of_their_names_and_shown_in_pages(serve
     assert (await admin.get("/admin/people/?q=%00"))[0] == 400
 
 
-async def test_each_change_of_an_account_takes_effect_at_once_and_is_recorded(
+async def test_account_changes_take_effect_at_once_and_are_audited(
     server: Server, classroom: Classroom, admin: Person
 ) -> None:
     database = server.app[DATABASE]
@@ -154,7 +154,7 @@ async def test_each_change_of_an_account_takes_effect_at_once_and_is_recorded(
         ({"act": "enrol", "course": "1", "role": "instructor"}, "The owner of a course always teaches it"),
     ],
 )
-async def test_the_page_of_a_person_says_why_a_change_is_refused(
+async def test_the_page_of_a_user_says_why_a_change_is_refused(
     server: Server, admin: Person, fields: dict[str, str], said: str
 ) -> None:
     database = server.app[DATABASE]
@@ -163,7 +163,7 @@ async def test_the_page_of_a_person_says_why_a_change_is_refused(
     assert (status, said in answer) == (422, True)
 
 
-async def test_adding_is_refused_where_a_name_is_taken_or_invalid(server: Server, admin: Person) -> None:
+async def test_adding_a_user_with_a_taken_or_invalid_name_is_refused(server: Server, admin: Person) -> None:
     for path, fields, said in (
         ("people/add/", {"username": "profe"}, "taken"),
         ("people/add/", {"username": "two words"}, "A username can only have"),
@@ -176,7 +176,7 @@ async def test_adding_is_refused_where_a_name_is_taken_or_invalid(server: Server
     assert not await server.app[DATABASE].fetchval("select exists (select from auth_user where username = 'fine')")
 
 
-async def test_a_course_is_added_renamed_handed_over_archived_restored_and_removed(
+async def test_a_course_can_be_added_renamed_transferred_archived_restored_and_removed(
     server: Server, classroom: Classroom, admin: Person
 ) -> None:
     database, title = server.app[DATABASE], f"Topology {uuid.uuid4().hex[:8]}"
@@ -206,7 +206,7 @@ async def test_a_course_is_added_renamed_handed_over_archived_restored_and_remov
     assert f"{title} II" in await page(admin, "/admin/log/")
 
 
-async def test_what_cannot_be_undone_or_gives_rights_requires_a_recent_sign_in(
+async def test_irreversible_and_privileged_actions_require_a_recent_sign_in(
     server: Server, classroom: Classroom
 ) -> None:
     database = server.app[DATABASE]
@@ -240,7 +240,7 @@ async def empty(postgres: Postgres) -> AsyncIterator[Database]:
         yield database
 
 
-async def test_of_the_last_two_administrators_who_lock_out_each_other_one_stays(empty: Database) -> None:
+async def test_two_administrators_cannot_lock_each_other_out_at_once(empty: Database) -> None:
     database = empty
     for username in ("one", "two"):
         await add_user(database, username, "!", is_superuser=True)
@@ -251,7 +251,7 @@ async def test_of_the_last_two_administrators_who_lock_out_each_other_one_stays(
     assert await database.fetchval("select count(*) from auth_user where is_superuser and is_active") == 1
 
 
-async def test_the_last_administrator_can_not_lock_themselves_out_on_the_page(empty: Database) -> None:
+async def test_the_last_administrator_cannot_lock_themselves_out(empty: Database) -> None:
     database = empty
     await add_user(database, "boss", quick_hash(), is_superuser=True)
     async with open_server(settings_for(database.url)) as server, Person(server.url, "boss") as boss:
@@ -268,7 +268,7 @@ PATHS = [
 ]  # fmt: skip
 
 
-async def test_beside_a_django_site_there_are_no_administration_pages() -> None:
+async def test_beside_a_django_site_there_are_no_admin_pages() -> None:
     """Django's own administration is usually at the same address."""
     paths = {
         secret: {
@@ -283,7 +283,7 @@ async def test_beside_a_django_site_there_are_no_administration_pages() -> None:
     assert not [path for path in paths["x" * 50] if path.startswith("/admin")]
 
 
-async def test_on_the_tables_of_a_site_nobody_administers_here(server: Server, admin: Person) -> None:
+async def test_admin_pages_are_refused_if_the_tables_belong_to_a_django_site(server: Server, admin: Person) -> None:
     """A chat beside a site may sign users in by itself. The users and courses are still the site's."""
     database = server.app[DATABASE]
     path = await path_of(database, "profe")
@@ -296,7 +296,7 @@ async def test_on_the_tables_of_a_site_nobody_administers_here(server: Server, a
         await database.execute("drop table django_migrations")
 
 
-async def test_only_forms_of_our_own_pages_change_anything(server: Server, admin: Person) -> None:
+async def test_forms_from_other_sites_are_refused(server: Server, admin: Person) -> None:
     database = server.app[DATABASE]
     path = await path_of(database, "profe")
     for data in ({"act": "deactivate"}, {"act": "deactivate", "csrf_token": "x" * 80}):
@@ -309,7 +309,7 @@ async def test_only_forms_of_our_own_pages_change_anything(server: Server, admin
     assert "0 people" not in await page(admin, "/admin/people/")
 
 
-async def test_the_pages_are_in_spanish_too(server: Server, admin: Person) -> None:
+async def test_the_pages_are_translated(server: Server, admin: Person) -> None:
     for path in PATHS:
         status, text, _ = await admin.get(f"/admin/{path}", **{"Accept-Language": "es"})
         assert (status, 'lang="es"' in text, "Personas" in text) == (200, True, True)

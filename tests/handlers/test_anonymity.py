@@ -133,7 +133,7 @@ async def search_finds(person: Person, course: int, words: str) -> None:
         await asyncio.sleep(0.6)
 
 
-async def test_a_classmate_receives_the_same_whoever_wrote_anonymously(server: Server) -> None:
+async def test_classmates_receive_the_same_whoever_posted_anonymously(server: Server) -> None:
     (first, first_signals, names), (second, second_signals, other_names) = await asyncio.gather(
         observe(server, 0), observe(server, 1)
     )
@@ -146,7 +146,7 @@ async def test_a_classmate_receives_the_same_whoever_wrote_anonymously(server: S
         assert username not in "".join([*second, *second_signals])
 
 
-async def test_the_author_knows_her_own_and_the_teacher_who_it_is(server: Server) -> None:
+async def test_authors_recognise_their_anonymous_messages_and_teachers_see_the_name(server: Server) -> None:
     course, (username, classmate) = await add_room(server.app[DATABASE])
     async with (
         Person(server.url, username) as ana,
@@ -189,7 +189,7 @@ async def test_the_author_knows_her_own_and_the_teacher_who_it_is(server: Server
         assert (await teacher.receive_until("edited"))["user"] == username
 
 
-async def test_a_thread_has_one_pseudonym_a_person_and_no_two_threads_the_same(server: Server) -> None:
+async def test_pseudonyms_are_unique_per_person_and_thread(server: Server) -> None:
     course, usernames = await add_room(server.app[DATABASE])
     async with (
         Person(server.url, usernames[0]) as ana,
@@ -207,7 +207,7 @@ async def test_a_thread_has_one_pseudonym_a_person_and_no_two_threads_the_same(s
         assert len(set(names)) == 3
 
 
-async def test_nobody_is_anonymous_where_it_is_not_allowed(server: Server) -> None:
+async def test_anonymous_messages_are_refused_unless_allowed(server: Server) -> None:
     course, (username, _) = await add_room(server.app[DATABASE])
     async with Person(server.url, username) as ana, Person(server.url, "profe") as profe:
         teacher, author = await profe.enter(course), await ana.enter(course)

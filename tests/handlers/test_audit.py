@@ -26,11 +26,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         ("all", "other", Change("", "all", "other", "")),
     ],
 )
-async def test_a_change_is_what_two_texts_do_not_have_in_common(before: str, after: str, change: Change) -> None:
+async def test_an_edit_is_shown_as_the_difference_of_two_texts(before: str, after: str, change: Change) -> None:
     assert change_between(before, after) == change
 
 
-async def test_the_page_says_who_changed_what_and_links_to_the_message(server: Server) -> None:
+async def test_the_audit_log_says_who_changed_what_and_links_to_the_message(server: Server) -> None:
     database = server.app[DATABASE]
     course, (student,) = await add_room(database, students=1)
     await rename(database, student, "Zoe", "Quinn")
@@ -65,7 +65,7 @@ async def test_the_page_says_who_changed_what_and_links_to_the_message(server: S
         assert (await profe.get(f"/chat/room/{MISSING}/audit/"))[0] == 403
 
 
-async def test_the_file_has_every_entry_and_no_formula(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_csv_export_has_every_entry_and_no_formulas(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "ENTRIES_A_QUERY", 2)
     course, (student,) = await add_room(server.app[DATABASE], students=1)
     path = f"/chat/room/{course}/audit.csv"

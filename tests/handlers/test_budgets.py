@@ -21,7 +21,7 @@ def lexers() -> None:
     prepare()
 
 
-async def test_what_one_says_keeps_its_order_though_some_of_it_is_rendered_elsewhere(server: Server) -> None:
+async def test_messages_keep_their_order_when_some_are_rendered_in_other_processes(server: Server) -> None:
     course, (student, *_) = await add_room(server.app[DATABASE])
     async with Person(server.url, student) as person:
         chatter = await person.enter(course)
@@ -36,7 +36,7 @@ async def test_what_one_says_keeps_its_order_though_some_of_it_is_rendered_elsew
 
 
 @pytest.mark.parametrize("separator", ["\r", "\r\n", "\v", "\f", "\x85", "\u2028", "\u2029"])
-async def test_every_kind_of_line_break_is_stored_and_shown_as_one(server: Server, separator: str) -> None:
+async def test_every_kind_of_line_break_is_normalised(server: Server, separator: str) -> None:
     course, (student, *_) = await add_room(server.app[DATABASE])
     async with Person(server.url, student) as person:
         chatter = await person.enter(course)
@@ -61,7 +61,7 @@ OBJECTS = "[" + ",".join(["{}"] * 15_000) + "]"
         '{"type":"edit","id":"a","target":1,"message":"hello","x":' + OBJECTS + "}",
     ],
 )
-async def test_a_command_that_is_larger_than_any_of_its_type_is_refused_unread(server: Server, frame: str) -> None:
+async def test_an_oversized_command_is_refused_without_being_parsed(server: Server, frame: str) -> None:
     course, (student, *_) = await add_room(server.app[DATABASE])
     async with Person(server.url, student) as person:
         chatter = await person.enter(course)
@@ -69,7 +69,7 @@ async def test_a_command_that_is_larger_than_any_of_its_type_is_refused_unread(s
         assert (await chatter.receive_until("error"))["code"] == "bad_request"
 
 
-async def test_a_text_full_of_braces_is_taken(server: Server) -> None:
+async def test_a_text_full_of_braces_is_accepted(server: Server) -> None:
     course, (student, *_) = await add_room(server.app[DATABASE])
     async with Person(server.url, student) as person:
         chatter = await person.enter(course)
@@ -78,7 +78,7 @@ async def test_a_text_full_of_braces_is_taken(server: Server) -> None:
         assert (await chatter.receive_until("chat_message"))["message"] == text
 
 
-async def test_broken_rules_count_for_the_user_and_another_socket_does_not_forget_them(server: Server) -> None:
+async def test_strikes_are_counted_per_user_across_sockets(server: Server) -> None:
     course, (student, other) = await add_room(server.app[DATABASE])
     async with Person(server.url, student) as person, Person(server.url, other) as classmate:
         first, second = await person.enter(course), await person.enter(course)
@@ -103,7 +103,7 @@ async def test_broken_rules_count_for_the_user_and_another_socket_does_not_forge
 
 
 @pytest.mark.parametrize("path", ["/api/rooms", "/api/rooms/{}/messages", "/chat/room/{}/", "/students/courses/"])
-async def test_one_who_reads_too_much_is_told_when_to_come_back_and_others_read_on(url: str, path: str) -> None:
+async def test_reading_too_much_gets_429_with_retry_after_and_does_not_affect_others(url: str, path: str) -> None:
     settings = settings_for(url, limits_reads_per_second=0.01, limits_read_burst=5)
     async with open_server(settings) as server:
         course, (student, other) = await add_room(server.app[DATABASE])
@@ -114,7 +114,7 @@ async def test_one_who_reads_too_much_is_told_when_to_come_back_and_others_read_
             assert (await classmate.get(path.format(course)))[0] == 200
 
 
-async def test_large_pages_of_the_history_count_for_more(url: str) -> None:
+async def test_large_history_pages_cost_more_of_the_budget(url: str) -> None:
     settings = settings_for(url, limits_reads_per_second=0.01, limits_read_burst=10)
     async with open_server(settings) as server:
         course, (student, _) = await add_room(server.app[DATABASE])
@@ -123,7 +123,7 @@ async def test_large_pages_of_the_history_count_for_more(url: str) -> None:
             assert [(await person.get(path))[0] for _ in range(3)] == [200, 200, 429]
 
 
-async def test_few_requests_of_one_user_are_answered_at_a_time_and_all_in_the_end() -> None:
+async def test_a_users_requests_are_handled_a_few_at_a_time() -> None:
     turns, under_way, most = Turns(2), 0, 0
 
     async def read(key: int) -> None:

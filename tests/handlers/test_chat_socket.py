@@ -153,7 +153,7 @@ def welcome(head: int) -> Welcome:
     )
 
 
-async def test_a_socket_sends_the_welcome_first_and_then_what_happens_in_the_room() -> None:
+async def test_a_socket_sends_the_welcome_before_any_event() -> None:
     scene = Scene()
     await scene.serve()
     scene.room.offer([event(1)])
@@ -162,7 +162,7 @@ async def test_a_socket_sends_the_welcome_first_and_then_what_happens_in_the_roo
     assert scene.sent[-1] == frames(event(1))
 
 
-async def test_a_socket_that_comes_back_gets_what_it_missed_before_what_is_new() -> None:
+async def test_a_resuming_socket_receives_missed_events_before_new_ones() -> None:
     scene = Scene(head=3)
     await scene.serve(after=1)
     scene.room.offer([event(4)])
@@ -171,7 +171,7 @@ async def test_a_socket_that_comes_back_gets_what_it_missed_before_what_is_new()
     assert [sent.get("seq") for sent in scene.received] == [None, 2, 3, 4]
 
 
-async def test_a_socket_that_cannot_go_on_gets_a_reset_and_nothing_from_before() -> None:
+async def test_a_socket_that_cannot_resume_receives_a_reset_and_no_old_events() -> None:
     scene = Scene(head=3)
     await scene.serve(after=1, reset="epoch")
     await a_turn()
@@ -179,7 +179,7 @@ async def test_a_socket_that_cannot_go_on_gets_a_reset_and_nothing_from_before()
     assert scene.log.reads == []
 
 
-async def test_a_basic_socket_gets_no_welcome_and_no_acknowledgement() -> None:
+async def test_a_basic_socket_receives_neither_welcome_nor_acks() -> None:
     scene = Scene(is_full=False)
     await scene.serve()
     scene.give(message="hello")
@@ -189,7 +189,7 @@ async def test_a_basic_socket_gets_no_welcome_and_no_acknowledgement() -> None:
     assert (entry.body, scene.sent) == ("hello", [])
 
 
-async def test_a_command_is_acknowledged_when_it_is_stored_and_not_before() -> None:
+async def test_a_command_is_acknowledged_only_once_it_is_stored() -> None:
     scene = Scene()
     await scene.serve()
     scene.give(type="message", id="one", message="hello")
@@ -202,7 +202,7 @@ async def test_a_command_is_acknowledged_when_it_is_stored_and_not_before() -> N
     assert scene.received[1:] == [{"type": "ack", "id": "one", "seq": 1, "datetime": AT}]
 
 
-async def test_an_acknowledgement_and_its_event_travel_together_in_this_order() -> None:
+async def test_an_ack_and_its_event_are_sent_together_in_this_order() -> None:
     scene = Scene()
     await scene.serve()
     scene.give(type="message", id="one", message="hello")
@@ -216,7 +216,7 @@ async def test_an_acknowledgement_and_its_event_travel_together_in_this_order() 
     assert len(scene.sent) == 1
 
 
-async def test_a_refused_command_is_answered_with_the_reason_and_checks_whether_the_user_may_stay(
+async def test_a_refused_command_gets_the_reason_and_triggers_an_access_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scene = Scene()
@@ -230,7 +230,7 @@ async def test_a_refused_command_is_answered_with_the_reason_and_checks_whether_
     assert checked == [[scene.socket]]
 
 
-async def test_a_read_command_moves_the_marker_no_further_than_the_room_goes() -> None:
+async def test_a_read_command_cannot_move_the_marker_beyond_the_head() -> None:
     scene = Scene(head=3)
     await scene.serve()
     scene.give(type="read", seq=2)
@@ -240,7 +240,7 @@ async def test_a_read_command_moves_the_marker_no_further_than_the_room_goes() -
     assert scene.socket.marker == 2
 
 
-async def test_a_ping_is_answered_with_what_it_said() -> None:
+async def test_a_ping_is_answered_with_its_payload() -> None:
     scene = Scene()
     await scene.serve()
     scene.socket.data_received(frame(FIN | PING, b"there?"))
@@ -248,7 +248,7 @@ async def test_a_ping_is_answered_with_what_it_said() -> None:
     assert scene.sent[-1] == pong_frame(b"there?")
 
 
-async def test_a_client_that_keeps_sending_what_is_no_command_is_cut_off() -> None:
+async def test_a_client_that_keeps_sending_invalid_commands_is_disconnected() -> None:
     scene = Scene()
     await scene.serve()
     for _ in range(STRIKES_BURST // WEIGHT_OTHERWISE + 1):
@@ -268,7 +268,7 @@ async def test_a_socket_that_reads_too_slowly_is_closed_instead_of_answered() ->
     assert len(scene.room) == 0
 
 
-async def test_draining_waits_for_the_outstanding_answer_and_handles_nothing_more() -> None:
+async def test_draining_waits_for_pending_acks_and_handles_no_further_commands() -> None:
     scene = Scene()
     await scene.serve()
     scene.give(type="message", id="one", message="stored")
@@ -284,7 +284,7 @@ async def test_draining_waits_for_the_outstanding_answer_and_handles_nothing_mor
     await asyncio.wait_for(drain, DRAIN_TIMEOUT_S)
 
 
-async def test_a_failure_of_one_socket_closes_that_socket_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_in_one_socket_closes_only_that_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene()
     await scene.serve()
     other = ListMember()

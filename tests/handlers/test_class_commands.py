@@ -21,7 +21,7 @@ async def give(socket: Chatter, **command: object) -> int:
     return seq
 
 
-async def test_everybody_sees_every_change_and_basic_clients_the_messages_alone(server: Server) -> None:
+async def test_everyone_receives_every_event_and_basic_clients_only_messages(server: Server) -> None:
     course, (asker, other) = await add_room(server.app[DATABASE])
     async with (
         Person(server.url, asker) as ana,
@@ -72,7 +72,7 @@ async def test_everybody_sees_every_change_and_basic_clients_the_messages_alone(
         assert page["messages"][1]["endorsed"]
 
 
-async def test_unanswered_questions_can_be_asked_for(server: Server) -> None:
+async def test_unanswered_questions_can_be_requested(server: Server) -> None:
     course, (asker, _) = await add_room(server.app[DATABASE])
     async with Person(server.url, asker) as ana:
         socket = await ana.enter(course)
@@ -85,7 +85,7 @@ async def test_unanswered_questions_can_be_asked_for(server: Server) -> None:
         assert (await ana.get(f"/api/rooms/{course}/messages?only=mine"))[0] == 400
 
 
-async def test_messages_can_be_asked_for_by_their_seqs_and_come_as_they_stand_now(server: Server) -> None:
+async def test_messages_can_be_requested_by_seq_in_their_current_state(server: Server) -> None:
     course, (asker, other) = await add_room(server.app[DATABASE])
     async with Person(server.url, asker) as ana, Person(server.url, other) as luis:
         socket = await ana.enter(course)
@@ -133,7 +133,7 @@ async def test_messages_can_be_asked_for_by_their_seqs_and_come_as_they_stand_no
         {"type": "settle", "target": "1"},
     ],
 )
-async def test_a_command_of_the_wrong_form_is_a_bad_request(server: Server, command: dict[str, object]) -> None:
+async def test_a_malformed_command_is_a_bad_request(server: Server, command: dict[str, object]) -> None:
     course, _ = await add_room(server.app[DATABASE])
     async with Person(server.url, "profe") as profe:
         socket = await profe.enter(course)

@@ -107,9 +107,7 @@ async def observe(server: Server, mix: tuple[bool, ...], author_number: int) -> 
 
 
 @pytest.mark.parametrize("mix", MIXES, ids=lambda mix: "-".join("anonymous" if one else "named" for one in mix))
-async def test_nothing_that_is_done_to_a_message_shows_who_wrote_the_anonymous_ones(
-    server: Server, mix: tuple[bool, ...]
-) -> None:
+async def test_events_about_messages_do_not_reveal_anonymous_authors(server: Server, mix: tuple[bool, ...]) -> None:
     (first, events), (second, _) = await asyncio.gather(observe(server, mix, 0), observe(server, mix, 1))
     assert len(first) > 60
     for one, other in zip(first, second, strict=True):
@@ -128,7 +126,7 @@ async def test_nothing_that_is_done_to_a_message_shows_who_wrote_the_anonymous_o
 
 
 @pytest.mark.parametrize("mix", [mix for mix in MIXES if any(mix)], ids=str)
-async def test_an_instructors_mark_looks_like_that_of_the_one_who_asked(server: Server, mix: tuple[bool, ...]) -> None:
+async def test_an_instructors_mark_looks_like_the_askers_own(server: Server, mix: tuple[bool, ...]) -> None:
     _, events = await observe(server, mix, 1)
     seqs = [event["seq"] for event in events if event["type"] == "chat_message"][:3]
     for index in (1, 2):
@@ -145,7 +143,7 @@ async def test_an_instructors_mark_looks_like_that_of_the_one_who_asked(server: 
                 }
 
 
-async def test_instructors_see_who_it_was_and_the_one_who_did_it_that_it_was_them(server: Server) -> None:
+async def test_instructors_see_who_acted_and_users_recognise_their_own_actions(server: Server) -> None:
     course, (username, classmate) = await add_room(server.app[DATABASE])
     async with (
         Person(server.url, username) as ana,
@@ -167,7 +165,7 @@ async def test_instructors_see_who_it_was_and_the_one_who_did_it_that_it_was_the
         assert (await window.receive())["seq"] == pin, "it is not the reader's, so no frame says so"
 
 
-async def test_whoever_reacts_in_an_anonymous_thread_has_a_pseudonym_and_knows_it(server: Server) -> None:
+async def test_students_react_under_a_pseudonym_in_an_anonymous_thread_and_know_their_own(server: Server) -> None:
     """Otherwise everybody whose reaction has a name would be known not to be the author."""
     course, (username, classmate) = await add_room(server.app[DATABASE])
     async with (

@@ -54,7 +54,7 @@ async def found_messages(person: Person, course: int) -> list[str]:
     return [message["message"] for message in json.loads(answer)["messages"]] if status == 200 else []
 
 
-async def test_every_command_in_an_archived_room_is_refused_whoever_gives_it(
+async def test_every_command_in_an_archived_room_is_refused_for_every_role(
     server: Server, classroom: Classroom, teacher: Person, ana: Person
 ) -> None:
     database, course = server.app[DATABASE], classroom.course
@@ -88,7 +88,7 @@ async def test_every_command_in_an_archived_room_is_refused_whoever_gives_it(
         assert await answer_to(socket, {"type": "message", "id": f"after-{id(socket)}", "message": "after"}) == "ack"
 
 
-async def test_nothing_is_stored_after_the_course_was_archived_while_people_are_writing(
+async def test_archiving_a_course_stops_storing_messages_at_once(
     server: Server, classroom: Classroom, teacher: Person, ana: Person
 ) -> None:
     database, course = server.app[DATABASE], classroom.course
@@ -111,7 +111,7 @@ async def test_nothing_is_stored_after_the_course_was_archived_while_people_are_
     assert head == sum(one.count("ack") for one in answers)
 
 
-async def test_an_archived_course_is_listed_apart_and_its_room_can_be_read_and_searched(
+async def test_an_archived_course_is_listed_separately_and_can_be_read_and_searched(
     server: Server, classroom: Classroom, teacher: Person, ana: Person
 ) -> None:
     database, course = server.app[DATABASE], classroom.course
@@ -134,13 +134,13 @@ async def test_an_archived_course_is_listed_apart_and_its_room_can_be_read_and_s
     assert "Archived courses" not in (await ana.get("/chat/courses/"))[1]
 
 
-async def test_open_pages_learn_another_title(server: Server, classroom: Classroom, ana: Person) -> None:
+async def test_open_pages_learn_a_new_course_title(server: Server, classroom: Classroom, ana: Person) -> None:
     socket = await ana.enter(classroom.course)
     await rename_course(server.app[DATABASE], classroom.course, "Number theory")
     assert (await socket.receive_until("room"))["title"] == "Number theory"
 
 
-async def test_removing_a_course_closes_its_sockets_and_leaves_nothing_of_its_room(
+async def test_removing_a_course_closes_its_sockets_and_deletes_its_room(
     server: Server, classroom: Classroom, teacher: Person, ana: Person
 ) -> None:
     database, course = server.app[DATABASE], classroom.course
@@ -171,7 +171,7 @@ async def test_removing_a_course_closes_its_sockets_and_leaves_nothing_of_its_ro
         assert not await database.fetchval(f"select exists (select from {table} where {column} = $1)", course), table
 
 
-async def test_words_that_are_being_indexed_go_with_a_removed_course(server: Server, classroom: Classroom) -> None:
+async def test_removing_a_course_also_removes_words_being_indexed(server: Server, classroom: Classroom) -> None:
     database, course = server.app[DATABASE], classroom.course
     await archive_course(database, course)
     async with database.connection() as indexer:
@@ -187,7 +187,9 @@ async def test_words_that_are_being_indexed_go_with_a_removed_course(server: Ser
     assert not await database.fetchval("select exists (select from educa_chat.search_entry where course = $1)", course)
 
 
-async def test_beside_a_site_courses_can_be_archived_and_not_removed(server: Server, classroom: Classroom) -> None:
+async def test_beside_a_django_site_courses_can_be_archived_but_not_removed(
+    server: Server, classroom: Classroom
+) -> None:
     database, course = server.app[DATABASE], classroom.course
     await database.execute("create table django_migrations (id int)")
     try:
@@ -198,7 +200,7 @@ async def test_beside_a_site_courses_can_be_archived_and_not_removed(server: Ser
         await database.execute("drop table django_migrations")
 
 
-async def test_what_happens_to_a_course_is_recorded_once_with_who_did_it(server: Server, classroom: Classroom) -> None:
+async def test_course_changes_are_audited_once_with_their_author(server: Server, classroom: Classroom) -> None:
     database = server.app[DATABASE]
     admin = await add_person(database, is_superuser=True)
     course = await add_course(database, "A name", classroom.teacher)

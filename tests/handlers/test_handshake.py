@@ -71,7 +71,7 @@ async def test_a_valid_handshake_is_accepted(echoing: EchoServer, case: str) -> 
         (["\xff, echo"], "echo"),
     ],
 )
-async def test_a_subprotocol_is_found_in_any_line(
+async def test_the_subprotocol_may_be_in_any_header_line(
     echoing: EchoServer, offered: list[str], accepted: str | None
 ) -> None:
     async with open_connection(echoing.url) as raw:
@@ -115,7 +115,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_what_is_no_valid_handshake_is_refused(echoing: EchoServer, case: str) -> None:
+async def test_an_invalid_handshake_is_refused(echoing: EchoServer, case: str) -> None:
     async with open_connection(echoing.url) as raw:
         answer = await answer_to(raw, REFUSED[case])
         assert answer.status == 400
@@ -137,7 +137,9 @@ VERSIONS: list[list[str]] = [
 
 
 @pytest.mark.parametrize("versions", [*VERSIONS, ["013"], ["+13"], ["13.0"], ["\xff"], ["\xb9\xb3"]])
-async def test_another_version_is_refused_with_the_one_that_is_known(echoing: EchoServer, versions: list[str]) -> None:
+async def test_an_unsupported_version_is_refused_with_the_supported_one(
+    echoing: EchoServer, versions: list[str]
+) -> None:
     async with open_connection(echoing.url) as raw:
         answer = await answer_to(raw, request(Sec_WebSocket_Version=versions))
         assert (answer.status, answer.headers["sec-websocket-version"]) == (400, "13")
@@ -156,7 +158,7 @@ def changed(data: bytes, name: str, lines: bytes) -> bytes:
 @pytest.mark.parametrize(
     "lines", [b"", b"Sec-WebSocket-Version: 8", b"Sec-WebSocket-Version: 13\r\nsec-websocket-version: 13"]
 )
-async def test_a_room_refuses_another_version(server: Server, lines: bytes) -> None:
+async def test_a_room_refuses_an_unsupported_version(server: Server, lines: bytes) -> None:
     async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
         answer = await answer_to(raw, changed(handshake(ana, 1), "Sec-WebSocket-Version", lines))
         assert (answer.status, answer.headers["sec-websocket-version"]) == (400, "13")
@@ -174,7 +176,7 @@ async def test_a_room_refuses_another_version(server: Server, lines: bytes) -> N
         ("Sec-WebSocket-Protocol", b"Sec-WebSocket-Protocol: \xff\r\nOrigin: \xff"),
     ],
 )
-async def test_a_room_refuses_bytes_that_are_not_ascii_without_an_error(
+async def test_a_room_refuses_non_ascii_headers_without_an_error(
     server: Server, name: str, lines: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
@@ -183,7 +185,7 @@ async def test_a_room_refuses_bytes_that_are_not_ascii_without_an_error(
     assert [record for record in caplog.records if record.exc_info or record.levelname == "ERROR"] == []
 
 
-async def test_a_room_finds_the_subprotocol_in_a_second_line(server: Server) -> None:
+async def test_a_room_finds_the_subprotocol_in_a_second_header_line(server: Server) -> None:
     lines = b"Sec-WebSocket-Protocol: other\r\nSec-WebSocket-Protocol: more, educa-chat.v1"
     async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
         answer = await answer_to(raw, changed(handshake(ana, 1), "Sec-WebSocket-Protocol", lines))
@@ -191,7 +193,7 @@ async def test_a_room_finds_the_subprotocol_in_a_second_line(server: Server) -> 
         assert (await raw.json())["type"] == "welcome"
 
 
-async def test_a_room_accepts_an_offer_of_other_protocols_too(server: Server) -> None:
+async def test_a_room_accepts_upgrade_headers_with_other_protocols(server: Server) -> None:
     async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
         data = changed(handshake(ana, 1), "Upgrade", b"Upgrade: h2c, websocket")
         assert (await answer_to(raw, changed(data, "Connection", b"Connection: keep-alive, Upgrade"))).status == 101

@@ -173,7 +173,7 @@ HOSTILE_COMMANDS: dict[str, tuple[str, set[str]]] = {
 
 
 @pytest.mark.parametrize("case", HOSTILE_COMMANDS)
-async def test_a_hostile_command_is_answered_and_changes_nothing(scene: Scene, case: str) -> None:
+async def test_a_hostile_command_gets_an_error_and_changes_nothing(scene: Scene, case: str) -> None:
     frame, codes = HOSTILE_COMMANDS[case]
     chatter = await enter(scene)
     await chatter.socket.send_str(frame)
@@ -203,7 +203,7 @@ async def test_a_hostile_command_is_answered_and_changes_nothing(scene: Scene, c
         (command(reply_to=9), "no_such_message"),
     ],
 )
-async def test_a_refusal_names_its_command_whose_id_is_not_used_up(scene: Scene, frame: str, code: str) -> None:
+async def test_an_error_has_the_id_of_its_command_which_can_be_used_again(scene: Scene, frame: str, code: str) -> None:
     chatter = await enter(scene)
     await chatter.send(frame)
     refused = await chatter.receive()
@@ -213,7 +213,7 @@ async def test_a_refusal_names_its_command_whose_id_is_not_used_up(scene: Scene,
     assert (await scene.hearing.receive())["message"] == "now"
 
 
-async def test_a_refusal_is_told_in_the_readers_language(scene: Scene) -> None:
+async def test_an_error_is_in_the_readers_language(scene: Scene) -> None:
     texts = set()
     for language in ("en", "es"):
         chatter = await scene.sender.enter(scene.course, headers={"Accept-Language": language})
@@ -223,7 +223,7 @@ async def test_a_refusal_is_told_in_the_readers_language(scene: Scene) -> None:
     assert "A message can have at most 4000 characters." in texts
 
 
-async def test_brackets_beyond_the_frame_are_too_much_for_it(scene: Scene) -> None:
+async def test_deep_nesting_in_a_large_frame_closes_the_socket(scene: Scene) -> None:
     chatter = await enter(scene)
     await chatter.socket.send_str("[" * 100_000)
     assert await chatter.close_code() == 1009
@@ -233,7 +233,7 @@ async def test_brackets_beyond_the_frame_are_too_much_for_it(scene: Scene) -> No
 # Commands that are taken, and what of them counts.
 
 
-async def test_what_a_client_says_of_itself_counts_for_nothing(scene: Scene) -> None:
+async def test_fields_that_only_the_server_sets_are_ignored(scene: Scene) -> None:
     chatter = await enter(scene)
     forged = {
         "user": "profe",
@@ -270,7 +270,7 @@ async def test_what_a_client_says_of_itself_counts_for_nothing(scene: Scene) -> 
     }
 
 
-async def test_an_id_counts_once_whatever_comes_with_it(scene: Scene) -> None:
+async def test_a_repeated_id_gets_the_first_ack_whatever_the_command(scene: Scene) -> None:
     chatter, second = await enter(scene), await enter(scene)
     await chatter.say("first", "a")
     first = await chatter.receive()
@@ -295,7 +295,7 @@ async def test_an_id_counts_once_whatever_comes_with_it(scene: Scene) -> None:
     ]
 
 
-async def test_an_id_is_one_persons_own(scene: Scene) -> None:
+async def test_different_users_can_use_the_same_id(scene: Scene) -> None:
     chatter = await enter(scene)
     await chatter.say("hers", "a")
     await scene.hearing.receive_until("chat_message")
@@ -304,7 +304,7 @@ async def test_an_id_is_one_persons_own(scene: Scene) -> None:
     assert (await chatter.receive_until("chat_message", seq=2))["message"] == "his"
 
 
-async def test_the_same_id_ten_times_at_once_is_one_message(scene: Scene) -> None:
+async def test_ten_simultaneous_commands_with_one_id_store_one_message(scene: Scene) -> None:
     chatters = [await enter(scene) for _ in range(5)]
     await asyncio.gather(*(chatter.say(f"text {n}", "a") for n, chatter in enumerate(chatters * 2)))
     acks = [await chatter.receive_until("ack") for chatter in chatters * 2]
@@ -337,9 +337,7 @@ async def test_the_same_id_ten_times_at_once_is_one_message(scene: Scene) -> Non
         ("null", "null"),
     ],
 )
-async def test_text_is_stored_and_shown_as_typed_but_trimmed_and_composed(
-    scene: Scene, typed: str, stored: str
-) -> None:
+async def test_text_is_trimmed_and_normalised_and_otherwise_unchanged(scene: Scene, typed: str, stored: str) -> None:
     chatter = await enter(scene)
     await chatter.say(typed, "a")
     assert (await chatter.receive())["type"] == "ack"
@@ -366,7 +364,7 @@ async def test_text_is_stored_and_shown_as_typed_but_trimmed_and_composed(
         'https://example.org/"onmouseover="alert(1)',
     ],
 )
-async def test_markup_is_text(scene: Scene, text: str) -> None:
+async def test_html_in_a_message_is_text(scene: Scene, text: str) -> None:
     chatter = await enter(scene)
     await chatter.say(text, "a")
     shown = await scene.hearing.receive()
@@ -375,7 +373,7 @@ async def test_markup_is_text(scene: Scene, text: str) -> None:
     assert "javascript" not in [part.partition(":")[0] for part in shown["html"].split('href="')[1:]]
 
 
-async def test_a_reply_is_to_a_message_of_this_room(server: Server, scene: Scene) -> None:
+async def test_a_reply_must_refer_to_a_message_of_its_room(server: Server, scene: Scene) -> None:
     chatter = await enter(scene)
     async with open_scene(server) as other:
         for n in range(3):
@@ -391,7 +389,7 @@ async def test_a_reply_is_to_a_message_of_this_room(server: Server, scene: Scene
     assert [await scene.hearing.receive() for _ in range(2)][1]["reply_to"] == 1
 
 
-async def test_a_flood_of_combining_marks_leaves_time_for_the_others(scene: Scene) -> None:
+async def test_combining_marks_do_not_delay_other_users(scene: Scene) -> None:
     chatter = await enter(scene)
     for n in range(20):
         await chatter.send(command(id=f"{n}", message="a" + "\u0301\u0316" * 5_000))
@@ -403,7 +401,7 @@ async def test_a_flood_of_combining_marks_leaves_time_for_the_others(scene: Scen
 # The plain flavour.
 
 
-async def test_a_basic_client_gets_messages_and_errors_and_nothing_else(scene: Scene) -> None:
+async def test_a_basic_client_receives_only_messages_and_errors(scene: Scene) -> None:
     basic = await scene.sender.enter(scene.course, basic=True, query="?after=0")
     await basic.send({"message": "from a basic client"})
     await basic.send({"message": "with an id", "id": "a"})
@@ -433,7 +431,7 @@ async def test_a_basic_client_gets_messages_and_errors_and_nothing_else(scene: S
         assert "html" not in shown
 
 
-async def test_a_client_of_an_unknown_flavour_is_a_basic_one(scene: Scene) -> None:
+async def test_a_client_with_unknown_subprotocols_is_a_basic_client(scene: Scene) -> None:
     socket = await scene.sender.http.ws_connect(
         f"{scene.server.url}/ws/chat/room/{scene.course}/", protocols=("educa-chat.v2", "graphql-ws")
     )
@@ -448,7 +446,7 @@ async def test_a_client_of_an_unknown_flavour_is_a_basic_one(scene: Scene) -> No
 # Too much of something.
 
 
-async def test_one_who_says_too_much_is_told_when_she_may_again_and_others_may_now(url: str) -> None:
+async def test_a_rate_limited_user_learns_when_to_retry_and_others_are_not_affected(url: str) -> None:
     settings = settings_for(url, limits_message_burst=3, limits_messages_per_second=0.01)
     async with open_server(settings) as server, open_scene(server) as scene:
         one, other, basic = await enter(scene), await enter(scene), await scene.sender.enter(scene.course, basic=True)
@@ -471,7 +469,7 @@ async def test_one_who_says_too_much_is_told_when_she_may_again_and_others_may_n
         assert (await scene.sender.messages(scene.course))["head"] == 4
 
 
-async def test_a_limit_in_one_room_is_none_in_another(url: str) -> None:
+async def test_rate_limits_are_separate_for_each_room(url: str) -> None:
     settings = settings_for(url, limits_message_burst=1, limits_messages_per_second=0.01)
     async with open_server(settings) as server, Person(server.url, "profe") as profe:
         for course in [(await add_room(server.app[DATABASE]))[0] for _ in range(2)]:
@@ -482,7 +480,7 @@ async def test_a_limit_in_one_room_is_none_in_another(url: str) -> None:
             assert (await chatter.receive_until("error"))["code"] == "rate_limited"
 
 
-async def test_who_breaks_the_rules_again_and_again_is_sent_away(scene: Scene) -> None:
+async def test_a_client_that_keeps_breaking_the_rules_is_disconnected(scene: Scene) -> None:
     chatter = await enter(scene)
     with suppress(ConnectionError):
         for _ in range(400):
@@ -491,7 +489,7 @@ async def test_who_breaks_the_rules_again_and_again_is_sent_away(scene: Scene) -
     await scene.works(await enter(scene))
 
 
-async def test_a_flood_of_messages_is_refused_and_the_others_are_heard(scene: Scene) -> None:
+async def test_a_flood_of_messages_is_refused_without_affecting_others(scene: Scene) -> None:
     chatter = await enter(scene)
     with suppress(ConnectionError):
         for n in range(240):
@@ -502,7 +500,7 @@ async def test_a_flood_of_messages_is_refused_and_the_others_are_heard(scene: Sc
     assert (await scene.neighbour.messages(scene.course))["head"] < 200
 
 
-async def test_the_oldest_socket_gives_way_to_the_one_that_is_too_many(scene: Scene) -> None:
+async def test_one_socket_too_many_closes_the_users_oldest(scene: Scene) -> None:
     chatters = [await enter(scene) for _ in range(20)]
     newest = await enter(scene)
     assert await chatters[0].close_code() == 4029
@@ -570,7 +568,7 @@ WRONG_FRAMES: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("case", WRONG_FRAMES)
-async def test_a_frame_that_is_wrong_closes_the_socket_and_says_why(scene: Scene, case: str) -> None:
+async def test_an_invalid_frame_closes_the_socket_with_the_reason(scene: Scene, case: str) -> None:
     data, code = WRONG_FRAMES[case]
     async with open_raw(scene.sender, scene.course) as raw:
         await raw.send(data)
@@ -578,13 +576,13 @@ async def test_a_frame_that_is_wrong_closes_the_socket_and_says_why(scene: Scene
     await scene.works(await enter(scene))
 
 
-async def test_compression_is_not_had_even_where_it_is_asked_for(scene: Scene) -> None:
+async def test_compression_is_never_negotiated(scene: Scene) -> None:
     address = f"{scene.server.url}/ws/chat/room/{scene.course}/"
     async with scene.sender.http.ws_connect(address, compress=15) as asking:
         assert asking.compress == 0
 
 
-async def test_nothing_behind_a_frame_that_is_wrong_is_obeyed(scene: Scene) -> None:
+async def test_frames_after_an_invalid_one_are_ignored(scene: Scene) -> None:
     for wrong in (frame(FIN | BINARY, b"x"), frame(FIN | RSV1 | TEXT, b"x"), frame(FIN | CLOSE)):
         async with open_raw(scene.sender, scene.course) as raw:
             await raw.send(wrong + frame(FIN | TEXT, SAID) * 3 + frame(FIN | CLOSE))
@@ -592,7 +590,7 @@ async def test_nothing_behind_a_frame_that_is_wrong_is_obeyed(scene: Scene) -> N
     await scene.works(await enter(scene))
 
 
-async def test_a_frame_of_exactly_64_kib_is_taken(scene: Scene) -> None:
+async def test_a_frame_of_exactly_64_kib_is_accepted(scene: Scene) -> None:
     async with open_raw(scene.sender, scene.course) as raw:
         await raw.send(frame(FIN | TEXT, padded(FRAME_BYTES)))
         assert (await raw.json())["type"] == "ack"
@@ -603,7 +601,7 @@ async def test_a_frame_of_exactly_64_kib_is_taken(scene: Scene) -> None:
     assert (await scene.hearing.receive())["message"] == "hello"
 
 
-async def test_fragments_without_an_end_are_cut_off(scene: Scene) -> None:
+async def test_endless_fragments_close_the_socket(scene: Scene) -> None:
     async with open_raw(scene.sender, scene.course) as raw:
         sent = 0
         await raw.send(frame(TEXT, b"x" * 1000))
@@ -617,7 +615,7 @@ async def test_fragments_without_an_end_are_cut_off(scene: Scene) -> None:
     await scene.works(await enter(scene))
 
 
-async def test_a_frame_that_comes_byte_by_byte_and_one_in_many_fragments_are_whole(scene: Scene) -> None:
+async def test_slow_and_fragmented_messages_are_reassembled(scene: Scene) -> None:
     async with open_raw(scene.sender, scene.course) as raw:
         for byte in (whole := frame(FIN | TEXT, SAID)):
             await raw.send(bytes([byte]))
@@ -632,7 +630,7 @@ async def test_a_frame_that_comes_byte_by_byte_and_one_in_many_fragments_are_who
     assert [(await scene.hearing.receive())["message"] for _ in range(2)] == ["hello", "ñ" * 50]
 
 
-async def test_a_ping_is_answered_and_a_pong_that_nobody_asked_for_is_passed_over(scene: Scene) -> None:
+async def test_pings_are_answered_and_unsolicited_pongs_are_ignored(scene: Scene) -> None:
     async with open_raw(scene.sender, scene.course) as raw:
         for said in (b"", b"x" * 125, *(b"%d" % number for number in range(100))):
             await raw.send(frame(FIN | PING, said))
@@ -642,7 +640,7 @@ async def test_a_ping_is_answered_and_a_pong_that_nobody_asked_for_is_passed_ove
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG])
-async def test_who_floods_with_pings_or_pongs_is_closed_and_the_others_are_heard(scene: Scene, opcode: int) -> None:
+async def test_a_flood_of_pings_or_pongs_closes_the_socket_without_affecting_others(scene: Scene, opcode: int) -> None:
     async with open_raw(scene.sender, scene.course) as raw:
         sending = asyncio.create_task(raw.send(b"".join(frame(FIN | opcode, b"%d" % n) for n in range(20_000))))
         await scene.hearing.say("and I?", "a")
@@ -658,14 +656,14 @@ async def test_who_floods_with_pings_or_pongs_is_closed_and_the_others_are_heard
         await sending
 
 
-async def test_a_client_that_hangs_up_in_the_middle_of_a_frame_harms_nobody(scene: Scene) -> None:
+async def test_disconnecting_within_a_frame_does_not_affect_others(scene: Scene) -> None:
     for part in (b"", b"\x81", frame(FIN | TEXT, SAID)[:-3], frame(TEXT, SAID), frame(FIN | TEXT, length=60_000)):
         async with open_raw(scene.sender, scene.course) as raw:
             await raw.send(part)
     await scene.works(await enter(scene))
 
 
-async def test_an_unmasked_frame_harms_nobody(scene: Scene) -> None:
+async def test_an_unmasked_frame_does_not_affect_others(scene: Scene) -> None:
     async with open_raw(scene.sender, scene.course) as raw:
         await raw.send(frame(FIN | TEXT, command(message="").encode(), mask=False))
         assert await raw.receive() == (CLOSE, struct.pack("!H", 1002))
@@ -673,7 +671,7 @@ async def test_an_unmasked_frame_harms_nobody(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 3000, 4000, 4999])
-async def test_a_close_is_answered_with_its_code(scene: Scene, code: int) -> None:
+async def test_a_close_frame_is_answered_with_its_code(scene: Scene, code: int) -> None:
     async with open_raw(scene.sender, scene.course) as raw:
         await raw.send(frame(FIN | CLOSE, struct.pack("!H", code) + b"bye"))
         assert await raw.close_code() in (code, 1000)

@@ -121,7 +121,7 @@ async def test_an_honest_issuer_signs_people_in(liar: Liar, person: Person) -> N
     assert await has_session(person)
 
 
-async def test_the_request_is_bound_to_the_code_by_its_digest(liar: Liar, person: Person) -> None:
+async def test_the_code_is_bound_to_the_request_with_pkce(liar: Liar, person: Person) -> None:
     page = await walk(person.http, person.url + BEGIN, until=liar.url)
     query = page.url.query
     assert (query["tenant"], query["response_type"], query["code_challenge_method"]) == ("1", "code", "S256")
@@ -131,7 +131,7 @@ async def test_the_request_is_bound_to_the_code_by_its_digest(liar: Liar, person
     assert liar.forms[-1]["redirect_uri"] == person.url + CALLBACK
 
 
-async def test_behind_a_proxy_the_user_comes_back_to_the_address_that_they_see(url: str, liar: Liar) -> None:
+async def test_behind_a_proxy_the_redirect_uses_the_public_address(url: str, liar: Liar) -> None:
     settings = liar_settings(url, liar.url, server_trusted_proxies="127.0.0.1/32", session_secure="true")
     async with open_server(settings) as server, Person(server.url) as person:
         forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "chat.school.example"}
@@ -179,7 +179,7 @@ async def test_a_token_with_wrong_claims_signs_nobody_in(
 
 
 @pytest.mark.parametrize("forge", ["none", "HS256", "secret", "key", "garbage", "kid"])
-async def test_a_token_that_the_issuer_has_not_signed_signs_nobody_in(
+async def test_a_token_not_signed_by_the_issuer_signs_nobody_in(
     liar: Liar, person: Person, forge: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -197,7 +197,7 @@ async def test_a_token_that_the_issuer_has_not_signed_signs_nobody_in(
     assert not await has_session(person)
 
 
-async def test_unknown_keys_are_fetched_once_a_minute_at_most(liar: Liar, person: Person) -> None:
+async def test_unknown_keys_are_fetched_at_most_once_a_minute(liar: Liar, person: Person) -> None:
     await sign_in(liar, person)
     liar.make_token = Signer("unknown").sign
     before = len(liar.requests)
@@ -213,7 +213,7 @@ async def test_unknown_keys_are_fetched_once_a_minute_at_most(liar: Liar, person
         lambda token: web.json_response({"error": "invalid_client"}, status=401),
     ],
 )
-async def test_a_code_that_the_issuer_does_not_accept_signs_nobody_in(liar: Liar, person: Person, answer: Any) -> None:
+async def test_a_code_refused_by_the_issuer_signs_nobody_in(liar: Liar, person: Person, answer: Any) -> None:
     liar.token_answer = answer
     page = await sign_in(liar, person)
     assert (page.status, "didn’t work" in page.text) == (403, True)
@@ -233,7 +233,7 @@ async def test_a_code_that_the_issuer_does_not_accept_signs_nobody_in(liar: Liar
         lambda token: web.Response(status=307, headers={"Location": "/token"}),
     ],
 )
-async def test_an_answer_that_cannot_be_used_is_the_issuer_s_fault(liar: Liar, person: Person, answer: Any) -> None:
+async def test_an_unusable_answer_is_reported_as_the_issuers_fault(liar: Liar, person: Person, answer: Any) -> None:
     liar.token_answer = answer
     page = await sign_in(liar, person)
     assert (page.status, "The liar can’t be reached" in page.text) == (502, True)
@@ -274,7 +274,7 @@ async def test_an_issuer_that_never_finishes_its_answer_keeps_nobody_else_waitin
         {"jwks_uri": None},
     ],
 )
-async def test_metadata_that_cannot_be_right_are_refused(url: str, liar: Liar, metadata: dict[str, Any]) -> None:
+async def test_invalid_metadata_is_refused(url: str, liar: Liar, metadata: dict[str, Any]) -> None:
     liar.metadata = metadata
     async with open_server(liar_settings(url, liar.url)) as server, Person(server.url) as person:
         assert (await person.get(BEGIN))[0] == 502
@@ -284,7 +284,7 @@ async def test_metadata_that_cannot_be_right_are_refused(url: str, liar: Liar, m
 @pytest.mark.parametrize(
     "address", ["https://10.1.2.3/x", "https://169.254.169.254/x", "https://[::ffff:10.1.2.3]/x", "http://example.org/"]
 )
-async def test_an_issuer_cannot_send_the_chat_into_a_private_network(
+async def test_metadata_cannot_direct_requests_into_a_private_network(
     url: str, liar: Liar, endpoint: str, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     liar.metadata = {endpoint: address}
@@ -294,7 +294,7 @@ async def test_an_issuer_cannot_send_the_chat_into_a_private_network(
     assert "private addresses are refused" in caplog.text or "only https is allowed" in caplog.text
 
 
-async def test_an_issuer_in_a_private_network_is_not_asked_unless_the_settings_allow_it(url: str, liar: Liar) -> None:
+async def test_an_issuer_in_a_private_network_has_to_be_allowed(url: str, liar: Liar) -> None:
     async with (
         open_server(liar_settings(url, liar.url, outbound_private_networks="")) as server,
         Person(server.url) as person,
@@ -303,7 +303,7 @@ async def test_an_issuer_in_a_private_network_is_not_asked_unless_the_settings_a
     assert liar.requests == []
 
 
-async def test_the_userinfo_adds_claims_and_cannot_be_about_somebody_else(url: str, liar: Liar, server: Server) -> None:
+async def test_userinfo_adds_claims_only_for_the_same_user(url: str, liar: Liar, server: Server) -> None:
     liar.metadata = {"userinfo_endpoint": f"{liar.url}/userinfo"}
     liar.claims = {"sub": "u1"}
     async with open_server(liar_settings(url, liar.url)) as asking:
@@ -319,7 +319,7 @@ async def test_the_userinfo_adds_claims_and_cannot_be_about_somebody_else(url: s
         assert user and user["first_name"] == "Ana"
 
 
-async def test_claims_that_do_not_fit_into_a_token_take_no_role_away(liar: Liar, server: Server) -> None:
+async def test_claims_too_large_for_a_token_remove_no_role(liar: Liar, server: Server) -> None:
     liar.claims = {"sub": "many groups", "groups": ["algebra"]}
     for claims in ({"groups": ["algebra"]}, {"_claim_names": {"groups": "elsewhere"}}):
         liar.claims = {"sub": "many groups", **claims}
@@ -328,7 +328,7 @@ async def test_claims_that_do_not_fit_into_a_token_take_no_role_away(liar: Liar,
             assert (await person.get("/chat/room/1/"))[0] == 200
 
 
-async def test_names_that_cannot_be_stored_or_seen_do_no_harm(liar: Liar, server: Server, person: Person) -> None:
+async def test_invalid_characters_are_removed_from_names(liar: Liar, server: Server, person: Person) -> None:
     liar.claims = {
         "sub": "strange",
         "preferred_username": "a\0\u202eb<script>",
@@ -345,7 +345,7 @@ async def test_names_that_cannot_be_stored_or_seen_do_no_harm(liar: Liar, server
     assert len(user["first_name"]) == 150
 
 
-async def test_the_secret_of_a_confidential_client_is_sent_as_the_issuer_wants(url: str, liar: Liar) -> None:
+async def test_the_client_secret_is_sent_in_the_way_the_issuer_supports(url: str, liar: Liar) -> None:
     liar.metadata = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
     async with (
         open_server(liar_settings(url, liar.url, issuers_liar_client_secret="s3cret")) as server,

@@ -44,7 +44,7 @@ async def confirm(person: Person, path: str, html: str, **fields: str) -> tuple[
         return response.status, await response.text(), response.headers["Content-Type"]
 
 
-async def test_an_administrator_sees_what_would_happen_confirms_it_and_gets_links(
+async def test_an_administrator_previews_and_confirms_an_import_and_gets_links(
     server: Server, database: Database
 ) -> None:
     room = await add_classroom(database)
@@ -70,7 +70,7 @@ async def test_an_administrator_sees_what_would_happen_confirms_it_and_gets_link
         assert "imported a file with people: 1 added" in (await person.get("/admin/log/"))[1]
 
 
-async def test_a_teacher_imports_into_their_course_only(server: Server, database: Database) -> None:
+async def test_a_teacher_can_import_only_into_their_course(server: Server, database: Database) -> None:
     room, other = await add_classroom(database), await add_classroom(database)
     new = f"new{room.course}"
     rows = f"username,first_name,course,role\n{new},New,,\n{room.ana},Mallory,,\n"
@@ -86,7 +86,7 @@ async def test_a_teacher_imports_into_their_course_only(server: Server, database
     assert await database.fetchval("select first_name from auth_user where username = $1", room.ana) == ""
 
 
-async def test_students_and_assistants_import_nothing(server: Server, database: Database) -> None:
+async def test_students_and_assistants_cannot_import(server: Server, database: Database) -> None:
     room = await add_classroom(database)
     for username in (room.ana, "luis"):
         async with Person(server.url, username) as person:
@@ -123,15 +123,13 @@ async def test_a_sync_on_the_page_removes_students(server: Server, database: Dat
         (b'username\n"x', "Line 2 is no CSV"),
     ],
 )
-async def test_a_file_that_is_something_else_is_refused(
-    server: Server, database: Database, content: bytes, said: str
-) -> None:
+async def test_a_file_that_is_not_csv_is_refused(server: Server, database: Database, content: bytes, said: str) -> None:
     async with Person(server.url, await add_person(database, is_superuser=True)) as person:
         status, html = await upload(person, ADMIN, content)
         assert (status, said in html) == (422, True)
 
 
-async def test_a_form_of_another_site_and_a_malformed_one_are_refused(server: Server, database: Database) -> None:
+async def test_malformed_forms_and_forms_from_another_site_are_refused(server: Server, database: Database) -> None:
     async with Person(server.url, await add_person(database, is_superuser=True)) as person:
         assert (await upload(person, ADMIN, b"username\nx1\n", csrf_token="0" * 80))[0] == 403
         for content_type, body in (

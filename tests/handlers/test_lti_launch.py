@@ -52,7 +52,7 @@ async def count_rows(database: Database) -> list[int]:
     return [await database.fetchval(f"select count(*) from {table}") for table in TABLES]
 
 
-async def test_a_launch_leads_into_the_room_with_name_and_role(server: Server, platform: FakePlatform) -> None:
+async def test_a_launch_opens_the_room_with_name_and_role(server: Server, platform: FakePlatform) -> None:
     async with LtiUser(server.url) as ana:
         begun = await ana.begin(platform)
         assert begun["response_mode"] == "form_post" and begun["prompt"] == "none" and begun["scope"] == "openid"
@@ -118,7 +118,7 @@ async def test_roles_are_mapped(server: Server, platform: FakePlatform, roles: l
         assert welcome["me"]["role"] == role
 
 
-async def test_a_launch_raises_the_role_and_never_lowers_it(server: Server, platform: FakePlatform) -> None:
+async def test_a_launch_can_raise_a_role_but_never_lower_it(server: Server, platform: FakePlatform) -> None:
     async with LtiUser(server.url) as user:
         for role, held in (("Learner", "student"), ("Instructor", "instructor"), ("Learner", "instructor")):
             _, path = await user.launch(platform, **{LTI + "roles": [MEMBERSHIP + role]})
@@ -126,7 +126,7 @@ async def test_a_launch_raises_the_role_and_never_lowers_it(server: Server, plat
             assert (await socket.receive_until("welcome"))["me"]["role"] == held
 
 
-async def test_a_launch_without_a_name_or_with_a_hostile_one_works(server: Server, platform: FakePlatform) -> None:
+async def test_a_launch_with_a_missing_or_hostile_name_works(server: Server, platform: FakePlatform) -> None:
     async with LtiUser(server.url) as user:
         nameless = {"name": None, "given_name": None, "family_name": None, "email": None}
         assert (await user.launch(platform, **nameless))[0] == 303
@@ -180,7 +180,7 @@ async def test_a_forged_or_stale_launch_is_refused(
     assert "ey" + "J" not in caplog.text
 
 
-async def test_a_token_that_the_platform_has_not_signed_is_refused(server: Server, platform: FakePlatform) -> None:
+async def test_a_token_not_signed_by_the_platform_is_refused(server: Server, platform: FakePlatform) -> None:
     async with LtiUser(server.url) as user:
         begun = await user.begin(platform)
         claims = platform.claims(begun["nonce"], server.url)
@@ -192,7 +192,7 @@ async def test_a_token_that_the_platform_has_not_signed_is_refused(server: Serve
         assert (await user.launch(platform, begun))[0] == 303
 
 
-async def test_a_launch_works_once(server: Server, platform: FakePlatform) -> None:
+async def test_a_launch_can_be_used_only_once(server: Server, platform: FakePlatform) -> None:
     async with LtiUser(server.url) as user:
         begun = await user.begin(platform)
         token = platform.signer.sign(platform.claims(begun["nonce"], server.url))
@@ -212,7 +212,7 @@ async def test_a_launch_must_end_in_the_browser_in_which_it_began(server: Server
         assert (await victim.get("/chat/courses/"))[0] == 302
 
 
-async def test_a_state_that_is_not_ours_is_refused(server: Server, platform: FakePlatform) -> None:
+async def test_an_unknown_state_is_refused(server: Server, platform: FakePlatform) -> None:
     async with LtiUser(server.url) as user:
         begun = await user.begin(platform)
         for state in ("", "x", begun["state"][:-4]):
@@ -264,7 +264,7 @@ async def test_a_platform_without_keys_is_reported_as_unreachable(server: Server
         ({"login_hint": "x" * 5000}, "again"),
     ],
 )
-async def test_a_wrong_login_goes_nowhere(
+async def test_an_invalid_login_request_is_refused(
     server: Server, platform: FakePlatform, changes: dict[str, str | None], kind: str
 ) -> None:
     async with LtiUser(server.url) as user:
@@ -274,7 +274,7 @@ async def test_a_wrong_login_goes_nowhere(
         assert (status, kind_of(page)) == (403, kind)
 
 
-async def test_a_platform_launches_only_when_it_is_active(server: Server, database: Database) -> None:
+async def test_an_inactive_platform_cannot_launch(server: Server, database: Database) -> None:
     async with open_platform() as platform, LtiUser(server.url) as user:
         id = await platform.register(database, is_active=False)
         with pytest.raises(AssertionError):
@@ -283,7 +283,7 @@ async def test_a_platform_launches_only_when_it_is_active(server: Server, databa
         assert (await user.launch(platform))[0] == 303
 
 
-async def test_a_platform_may_have_several_deployments(
+async def test_a_platform_can_have_several_deployments(
     server: Server, platform: FakePlatform, database: Database
 ) -> None:
     await database.execute("insert into educa_chat.lti_deployment select id, 'b' from educa_chat.lti_platform")
@@ -325,7 +325,7 @@ async def test_signing_out_of_an_embedded_room_ends_the_session(server: Server, 
         assert platform.url in headers["Content-Security-Policy"]
 
 
-async def test_forms_of_embedded_pages_need_their_token(server: Server, platform: FakePlatform) -> None:
+async def test_forms_in_embedded_pages_need_their_csrf_token(server: Server, platform: FakePlatform) -> None:
     async with LtiUser(server.url) as user:
         _, path = await user.launch(platform)
         token = await user.token(path)
@@ -337,7 +337,9 @@ async def test_forms_of_embedded_pages_need_their_token(server: Server, platform
         assert (await user.get(path))[0] == 200
 
 
-async def test_a_page_that_keeps_its_session_itself_has_everything(server: Server, platform: FakePlatform) -> None:
+async def test_a_page_that_keeps_its_session_itself_works_without_cookies(
+    server: Server, platform: FakePlatform
+) -> None:
     """Without any cookie: the login's secret comes from a page, and the session goes with each request."""
     async with LtiUser(server.url) as user, Person(server.url) as page:
         begun = await user.begin(platform)
@@ -381,7 +383,7 @@ async def test_ordinary_sessions_cannot_be_embedded(server: Server, platform: Fa
         assert "frame-ancestors 'self'" in headers["Content-Security-Policy"]
 
 
-async def test_the_key_set_has_two_keys_for_signatures(server: Server) -> None:
+async def test_the_key_set_has_two_signing_keys(server: Server) -> None:
     async with Person(server.url) as person, person.http.get(f"{server.url}/lti/jwks") as response:
         keys = (await response.json())["keys"]
     assert [key["use"] for key in keys] == ["sig", "sig"] and not any("d" in key for key in keys)

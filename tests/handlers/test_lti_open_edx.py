@@ -60,7 +60,7 @@ async def launch(
         ("global_staff", "instructor"),
     ],
 )
-async def test_a_launch_leads_into_the_room(server: Server, platform: OpenEdx, role: str, expected: str) -> None:
+async def test_a_launch_opens_the_room(server: Server, platform: OpenEdx, role: str, expected: str) -> None:
     async with LtiUser(server.url) as user:
         status, path = await launch(user, platform, role, "Ana")
         assert status == 303, kind_of(path)
@@ -68,7 +68,7 @@ async def test_a_launch_leads_into_the_room(server: Server, platform: OpenEdx, r
     assert (welcome["me"]["name"], welcome["me"]["role"], welcome["room"]["title"]) == ("Ana", expected, "Demo")
 
 
-async def test_the_platform_accepts_the_request_for_the_roster(server: Server, platform: OpenEdx) -> None:
+async def test_the_platform_accepts_the_roster_request(server: Server, platform: OpenEdx) -> None:
     """A platform that hides personal data names nobody."""
     platform.members = [{"user_id": "7", "roles": ["Instructor"]}, {"user_id": "8", "roles": ["Learner"]}]
     async with LtiUser(server.url) as user:
@@ -80,7 +80,7 @@ async def test_the_platform_accepts_the_request_for_the_roster(server: Server, p
     assert len(await read_roster(server.app[DATABASE], course)) == 2
 
 
-async def test_the_platform_accepts_the_link(server: Server, platform: OpenEdx) -> None:
+async def test_the_platform_accepts_the_deep_link(server: Server, platform: OpenEdx) -> None:
     async with LtiUser(server.url) as user:
         status, page = await launch(user, platform, "staff", message="LtiDeepLinkingRequest")
         assert status == 200, kind_of(page)

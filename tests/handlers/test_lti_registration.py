@@ -62,7 +62,7 @@ async def register(
             return response.status, await response.text(), response.headers
 
 
-async def test_an_invited_platform_registers_itself_once_and_waits(
+async def test_an_invited_platform_registers_once_and_waits_for_approval(
     server: Server, platform: FakePlatform, database: Database
 ) -> None:
     invitation = await add_invitation(database)
@@ -85,7 +85,7 @@ async def test_an_invited_platform_registers_itself_once_and_waits(
         assert (await ana.launch(platform))[0] == 303
 
 
-async def test_nobody_registers_without_an_invitation(server: Server, platform: FakePlatform) -> None:
+async def test_registration_requires_an_invitation(server: Server, platform: FakePlatform) -> None:
     for invitation in ("", "x" * 43, "\0", "é"):
         status, page, headers = await register(server, invitation, f"{platform.url}/configuration")
         assert (status, kind_of(page)) == (403, "invitation")
@@ -118,7 +118,7 @@ async def test_a_configuration_that_names_another_host_is_refused(
     ["https://10.0.0.1/x", "https://169.254.169.254/x", "http://school.example/", "file:///etc/passwd", "", "https://a;b/",
      "https://a'b/"],
 )  # fmt: skip
-async def test_a_configuration_in_a_private_place_is_not_fetched(
+async def test_a_configuration_in_a_private_network_is_not_fetched(
     server: Server, database: Database, address: str
 ) -> None:
     status, page, headers = await register(server, await add_invitation(database), address)
@@ -137,7 +137,7 @@ async def test_a_redirected_configuration_is_refused(
     assert not platform.registered
 
 
-async def test_removing_a_platform_signs_its_people_out_and_keeps_them(
+async def test_removing_a_platform_signs_its_users_out_and_keeps_their_accounts(
     server: Server, platform: FakePlatform, database: Database
 ) -> None:
     id = await platform.register(database)
@@ -168,7 +168,7 @@ def deep_linking(platform: FakePlatform, role: str = "Instructor", **settings: A
     }
 
 
-async def test_a_teacher_adds_a_link_to_the_room(server: Server, platform: FakePlatform, database: Database) -> None:
+async def test_a_teacher_can_add_a_link_to_the_room(server: Server, platform: FakePlatform, database: Database) -> None:
     await platform.register(database)
     async with LtiUser(server.url) as clara:
         status, page = await clara.launch(platform, **deep_linking(platform))
@@ -193,7 +193,7 @@ async def test_a_teacher_adds_a_link_to_the_room(server: Server, platform: FakeP
         ("Instructor", {"deep_link_return_url": None}, "platform"),
     ],
 )
-async def test_a_wrong_deep_link_is_refused(
+async def test_an_invalid_deep_link_is_refused(
     server: Server, platform: FakePlatform, database: Database, role: str, settings: dict[str, Any], kind: str
 ) -> None:
     await platform.register(database)

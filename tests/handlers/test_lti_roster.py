@@ -117,7 +117,7 @@ async def test_the_first_launch_by_an_instructor_fetches_the_roster(
     assert 55 < await database.fetchval(minutes, course) <= 60
 
 
-async def test_the_platform_can_verify_who_asks_for_the_roster(
+async def test_roster_requests_are_signed(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
 ) -> None:
     async with LtiUser(server.url) as ana:
@@ -131,7 +131,7 @@ async def test_the_platform_can_verify_who_asks_for_the_roster(
     assert claims["exp"] - claims["iat"] <= 60 and claims["jti"]
 
 
-async def test_people_who_have_left_or_are_suspended_are_out_at_once(
+async def test_users_who_left_or_are_suspended_lose_access_at_once(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
 ) -> None:
     async with LtiUser(server.url) as ana, LtiUser(server.url) as luis, LtiUser(server.url) as clara:
@@ -150,7 +150,7 @@ async def test_people_who_have_left_or_are_suspended_are_out_at_once(
         assert await members(database, course) == {"Member 1": "instructor", "Ana Morales": "student"}
 
 
-async def test_somebody_who_launches_while_the_roster_is_fetched_stays(
+async def test_a_user_who_launches_while_the_roster_is_fetched_keeps_access(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
 ) -> None:
     async with LtiUser(server.url) as ana, LtiUser(server.url) as luis:
@@ -196,7 +196,7 @@ async def test_an_error_or_an_empty_page_never_empties_a_room(
         "file:///etc/passwd",
     ],
 )
-async def test_a_link_to_another_place_is_not_followed(
+async def test_a_next_page_on_another_host_is_not_fetched(
     server: Server,
     platform: FakePlatform,
     fetcher: Rosters,
@@ -213,7 +213,7 @@ async def test_a_link_to_another_place_is_not_followed(
     assert any(record.levelno == logging.WARNING and "roster" in record.getMessage() for record in caplog.records)
 
 
-async def test_a_roster_at_another_site_than_the_platforms_is_not_asked_for(
+async def test_a_roster_on_another_site_is_not_fetched(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with LtiUser(server.url) as ana:
@@ -223,7 +223,7 @@ async def test_a_roster_at_another_site_than_the_platforms_is_not_asked_for(
     assert "--origin https://localhost" in caplog.text and not platform.tokens
 
 
-async def test_pages_without_an_end_are_given_up(
+async def test_endless_pages_are_abandoned(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
 ) -> None:
     link = f'<{platform.roster_url}?page=0>; rel="next"'
@@ -232,7 +232,7 @@ async def test_pages_without_an_end_are_given_up(
         assert not await update(fetcher, database, await launch(ana, platform))
 
 
-async def test_the_roster_alone_lowers_no_role_that_a_launch_has_set_this_week(
+async def test_the_roster_does_not_lower_a_role_set_by_a_launch_this_week(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
 ) -> None:
     """Moodle lists a teacher who may not edit as a learner."""
@@ -249,7 +249,7 @@ async def test_the_roster_alone_lowers_no_role_that_a_launch_has_set_this_week(
         assert await members(database, course) == {"Member 1": "student", "Member 17": "student"}
 
 
-async def test_withheld_names_are_no_error_and_change_no_name(
+async def test_withheld_names_leave_names_unchanged(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
 ) -> None:
     platform.pages = [[{"user_id": "17"}, {"user_id": 18, "roles": ["Learner"]}]]
@@ -260,7 +260,7 @@ async def test_withheld_names_are_no_error_and_change_no_name(
     assert len(names) == 2 and "Ana Morales" in names
 
 
-async def test_people_whom_others_have_enrolled_are_left_alone(
+async def test_the_roster_does_not_remove_users_enrolled_by_others(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
 ) -> None:
     async with LtiUser(server.url) as ana:
@@ -271,7 +271,7 @@ async def test_people_whom_others_have_enrolled_are_left_alone(
     assert username in await members(database, course)
 
 
-async def test_an_unchanged_roster_changes_no_row(
+async def test_an_unchanged_roster_writes_no_rows(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with LtiUser(server.url) as ana:
@@ -285,7 +285,7 @@ async def test_an_unchanged_roster_changes_no_row(
         await update(fetcher, database, course)
 
 
-async def test_an_instructor_can_ask_for_the_roster(server: Server, platform: FakePlatform, database: Database) -> None:
+async def test_an_instructor_can_request_the_roster(server: Server, platform: FakePlatform, database: Database) -> None:
     async with LtiUser(server.url) as ana, LtiUser(server.url) as clara:
         course = await launch(ana, platform)
         await launch(clara, platform, **TEACHER)

@@ -69,7 +69,7 @@ def link_in(mail: EmailMessage) -> str:
     return found[1]
 
 
-async def test_a_forgotten_password_is_replaced_by_a_mailed_link(
+async def test_a_forgotten_password_can_be_reset_with_a_mailed_link(
     server: Server, database: Database, mail_server: MailServer
 ) -> None:
     username = await person_with(database, "Zoe@x.example")
@@ -85,7 +85,7 @@ async def test_a_forgotten_password_is_replaced_by_a_mailed_link(
         assert (status, username in html) == (200, True)
 
 
-async def test_the_mail_is_in_the_users_language_or_else_the_browsers(
+async def test_the_mail_is_in_the_users_or_else_the_browsers_language(
     server: Server, database: Database, mail_server: MailServer
 ) -> None:
     username = await person_with(database, "idioma@x.example")
@@ -114,7 +114,9 @@ async def test_the_answer_is_the_same_whether_or_not_the_address_exists(
     assert len(mail_server.received) == 1
 
 
-async def test_an_address_gets_a_few_mails_an_hour(server: Server, database: Database, mail_server: MailServer) -> None:
+async def test_mails_to_one_address_are_rate_limited(
+    server: Server, database: Database, mail_server: MailServer
+) -> None:
     await person_with(database, "often@x.example")
     await person_with(database, "last@x.example")
     for _ in range(MAILS_PER_HOUR + 2):
@@ -124,25 +126,25 @@ async def test_an_address_gets_a_few_mails_an_hour(server: Server, database: Dat
     assert mail_server.received[-1]["To"] == "last@x.example"
 
 
-async def test_a_client_cannot_ask_for_many_addresses(url: str, mail_server: MailServer) -> None:
+async def test_requests_for_many_addresses_by_one_client_are_rate_limited(url: str, mail_server: MailServer) -> None:
     mail = {"email_host": "127.0.0.1", "email_port": mail_server.port, "email_tls": "none", "email_sender": SENDER}
     async with open_server(settings_for(url, **mail, limits_sign_in_failures_per_minute=1)) as strict:
         statuses = [(await ask(strict, f"n{n}@x.example"))[0] for n in range(12)]
     assert (statuses[0], statuses[-1]) == (200, 429)
 
 
-async def test_a_form_of_another_site_sends_nothing(server: Server, database: Database) -> None:
+async def test_a_form_from_another_site_sends_no_mail(server: Server, database: Database) -> None:
     async with Person(server.url) as person, person.http.post(server.url + PATH, data={"email": "a@b.c"}) as response:
         assert response.status == 403
 
 
-async def test_without_a_mail_server_nothing_is_offered(url: str) -> None:
+async def test_password_reset_is_not_offered_without_a_mail_server(url: str) -> None:
     async with open_server(settings_for(url)) as server, Person(server.url) as person:
         assert PATH not in (await person.get("/chat/sign-in/"))[1]
         assert (await person.get(PATH))[0] == 404
 
 
-async def test_an_import_mails_the_links_of_those_who_have_an_address(
+async def test_an_import_mails_links_to_users_with_an_address(
     server: Server, database: Database, mail_server: MailServer
 ) -> None:
     content = "username;first name;email\ninv.1;Inés;inv1@x.example\ninv.2;;\n".encode()
@@ -164,7 +166,7 @@ async def test_one_refused_mail_does_not_stop_the_others(mail_server: MailServer
     assert (await mail_server.mail())["To"] == "here@x.example"
 
 
-async def test_a_busy_or_missing_server_is_asked_again(mail_server: MailServer) -> None:
+async def test_sending_is_retried_when_the_mail_server_is_busy_or_unreachable(mail_server: MailServer) -> None:
     settings = Email(host="127.0.0.1", port=mail_server.port, tls="none", sender=SENDER)
     mail_server.is_busy = True
     mailer = Mailer(settings, retry_pauses_s=[0.01] * 1000)
@@ -185,6 +187,6 @@ async def test_a_busy_or_missing_server_is_asked_again(mail_server: MailServer) 
 
 
 @pytest.mark.parametrize("address", ["a@b.c\nBcc: x@y.z", "a@b.c\r\n\r\nhi", "a@b.c\ud800"])
-async def test_an_address_adds_no_header(address: str) -> None:
+async def test_an_address_cannot_inject_headers(address: str) -> None:
     with pytest.raises(MailRefused):
         compose(Email(host="x", sender=SENDER), address, "s", "t")

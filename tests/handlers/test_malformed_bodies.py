@@ -128,7 +128,7 @@ async def test_a_malformed_body_gets_400_and_one_log_line(
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_a_body_whose_chunks_are_garbled_gets_400_and_one_log_line(
+async def test_a_body_with_invalid_chunks_gets_400_and_one_log_line(
     teacher: Person, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, route: str
 ) -> None:
     monkeypatch.setattr(csrf, "BODY_TIMEOUT_S", 0.2)
@@ -146,7 +146,7 @@ async def test_a_body_whose_chunks_are_garbled_gets_400_and_one_log_line(
     [({"Content-Length": "100"}, b"username=ana"), ({"Transfer-Encoding": "chunked"}, b"64\r\nusername=ana")],
     ids=["length", "chunk"],
 )
-async def test_a_body_that_ends_too_soon_is_one_log_line(
+async def test_a_truncated_body_gets_one_log_line(
     teacher: Person, caplog: pytest.LogCaptureFixture, route: str, headers: Mapping[str, str], body: bytes
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -159,7 +159,7 @@ async def test_a_body_that_ends_too_soon_is_one_log_line(
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_a_body_that_drips_in_gets_400_and_one_log_line(
+async def test_a_slow_body_gets_400_and_one_log_line(
     teacher: Person, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, route: str
 ) -> None:
     monkeypatch.setattr(csrf, "BODY_TIMEOUT_S", 0.2)
@@ -177,7 +177,7 @@ async def test_a_body_that_is_too_long_gets_413(teacher: Person, route: str) -> 
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
-async def test_a_compressed_body_that_nobody_reads_is_not_unpacked(
+async def test_an_unread_compressed_body_is_not_decompressed(
     server: Server, teacher: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unpack(*_: object) -> None:

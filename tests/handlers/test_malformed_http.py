@@ -94,7 +94,7 @@ def check_log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-async def test_what_is_no_http_gets_400_and_one_log_line(
+async def test_invalid_http_gets_400_and_one_log_line(
     server: Server, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -105,7 +105,7 @@ async def test_what_is_no_http_gets_400_and_one_log_line(
 
 
 @pytest.mark.parametrize("rest", [b"Zq7\r\n", b"3\r\nZq7Zq7\r\n", b"-1\r\n", b"3\r\nZq7\r\n0\r\nZq7\r\n\r\n"])
-async def test_a_body_that_breaks_while_it_is_awaited_gets_400_at_once(
+async def test_an_invalid_chunk_in_an_awaited_body_gets_400_at_once(
     server: Server, rest: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -114,7 +114,7 @@ async def test_a_body_that_breaks_while_it_is_awaited_gets_400_at_once(
     check_log(caplog)
 
 
-async def test_garbage_after_a_request_is_refused_after_its_answer(
+async def test_garbage_after_a_request_is_refused_after_the_response(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -179,7 +179,7 @@ ODD: dict[str, tuple[bytes, set[int]]] = {
 
 
 @pytest.mark.parametrize("case", ODD)
-async def test_an_odd_request_gets_an_ordinary_answer(
+async def test_an_unusual_request_gets_an_ordinary_response(
     server: Server, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -192,7 +192,7 @@ async def test_an_odd_request_gets_an_ordinary_answer(
     assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
 
 
-async def test_a_body_in_chunks_of_one_byte_is_parsed_in_small_parts(
+async def test_a_body_in_one_byte_chunks_is_parsed_in_small_parts(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []

@@ -81,7 +81,7 @@ async def test_members_are_found_by_username_and_by_each_word_of_the_name(server
             assert found == [f"{username}{course}" for username in expected], prefix
 
 
-async def test_the_teacher_comes_first_and_then_who_is_called_just_so(server: Server) -> None:
+async def test_teachers_come_first_and_then_exact_matches(server: Server) -> None:
     database = server.app[DATABASE]
     students = [await add_person(database) for _ in range(FOUND_MEMBERS + 2)]
     owner, other = await add_person(database), "u" * 20
@@ -111,7 +111,7 @@ async def enrol_new(database: Database, course: int, username: str) -> None:
     await enrol(database, username, course)
 
 
-async def test_a_teacher_who_is_enrolled_as_well_is_found_once(server: Server) -> None:
+async def test_a_teacher_who_is_also_enrolled_is_listed_once(server: Server) -> None:
     database = server.app[DATABASE]
     owner = await add_person(database)
     course = await add_course(database, "Twice", owner)
@@ -125,7 +125,7 @@ async def test_a_teacher_who_is_enrolled_as_well_is_found_once(server: Server) -
         assert await members(teacher, course, owner) == [{"user": owner, "name": owner, "role": "instructor"}]
 
 
-async def test_nobody_is_found_who_is_no_member(server: Server) -> None:
+async def test_only_members_are_found(server: Server) -> None:
     database = server.app[DATABASE]
     course, (ana, luis) = await add_room(database)
     former, stranger, locked_out = [await add_person(database, one) for one in (course, None, course)]
@@ -140,7 +140,7 @@ async def test_nobody_is_found_who_is_no_member(server: Server) -> None:
 
 
 @pytest.mark.parametrize("query", ["?q=a", "?q=", ""])
-async def test_the_checks_come_in_the_order_of_the_api(server: Server, query: str) -> None:
+async def test_requests_are_checked_in_the_documented_order(server: Server, query: str) -> None:
     async with Person(server.url) as anonymous, Person(server.url, "marta") as stranger:
         for wrong in WRONG_IDS:
             assert (await anonymous.get(f"/api/rooms/{quote(wrong)}/members{query}"))[0] == 403
@@ -152,7 +152,7 @@ async def test_the_checks_come_in_the_order_of_the_api(server: Server, query: st
 
 
 @pytest.mark.parametrize("query", ["?q=" + "x" * (MAX_PREFIX + 1), "?q=" + "x" * 6000, "?q=a%00b"])
-async def test_a_prefix_that_is_none_is_refused_and_not_counted(server: Server, query: str) -> None:
+async def test_an_invalid_prefix_is_refused_and_not_counted(server: Server, query: str) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
         for _ in range(MEMBER_LOOKUPS_BURST + 2):
@@ -175,7 +175,7 @@ async def test_a_prefix_that_is_none_is_refused_and_not_counted(server: Server, 
         "%0A",
     ],
 )
-async def test_hostile_bytes_in_a_prefix_get_an_answer(server: Server, raw: str) -> None:
+async def test_hostile_bytes_in_a_prefix_get_a_response(server: Server, raw: str) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
         url = URL(f"{server.url}/api/rooms/1/members?q={raw}", encoded=True)
@@ -183,7 +183,7 @@ async def test_hostile_bytes_in_a_prefix_get_an_answer(server: Server, raw: str)
             assert response.status in (200, 400)
 
 
-async def test_who_asks_too_often_is_told_when_to_come_back_and_others_are_not_held_up(server: Server) -> None:
+async def test_too_many_requests_get_429_with_retry_after_and_do_not_affect_others(server: Server) -> None:
     course, (ana, luis) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one, Person(server.url, luis) as other:
         answers = [await one.get(f"/api/rooms/{course}/members?q=a") for _ in range(MEMBER_LOOKUPS_BURST + 10)]

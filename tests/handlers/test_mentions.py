@@ -14,7 +14,7 @@ from tests.serving import Person, Server, add_person, add_room, quick_hash
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_a_mention_is_told_live_and_after_and_to_basic_clients_never(server: Server) -> None:
+async def test_mentions_are_sent_live_and_in_replays_but_never_to_basic_clients(server: Server) -> None:
     course, (ana, luis) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one, Person(server.url, "profe") as teacher:
         writer, profe = await one.enter(course), await teacher.enter(course)
@@ -36,7 +36,7 @@ async def test_a_mention_is_told_live_and_after_and_to_basic_clients_never(serve
         assert [(m["mentions"], m["mentions_all"]) for m in page["messages"]] == [([ana], False), ([], True)]
 
 
-async def test_nothing_tells_a_stranger_from_nobody(server: Server) -> None:
+async def test_mentioning_does_not_reveal_whether_a_non_member_exists(server: Server) -> None:
     database = server.app[DATABASE]
     course, (ana, former) = await add_room(database)
     stranger, superuser = await add_person(database), await add_person(database, is_superuser=True)
@@ -53,7 +53,9 @@ async def test_nothing_tells_a_stranger_from_nobody(server: Server) -> None:
 
 
 @pytest.mark.parametrize("username", ["*", "all", "a b", 'q"uote', "back\\slash", "<b>", "@ana", "a|b"])
-async def test_a_username_that_django_would_not_take_breaks_nothing(server: Server, username: str) -> None:
+async def test_a_username_that_django_would_refuse_cannot_be_mentioned_and_causes_no_error(
+    server: Server, username: str
+) -> None:
     database = server.app[DATABASE]
     course, (ana,) = await add_room(database, 1)
     username = username if username in ("*", "all") else f"{username}{course}"
@@ -69,7 +71,7 @@ async def test_a_username_that_django_would_not_take_breaks_nothing(server: Serv
         assert ("mentions" in second, second["mentions_all"]) == (False, True)
 
 
-async def test_more_names_than_count_are_text(server: Server) -> None:
+async def test_names_beyond_the_limit_are_plain_text(server: Server) -> None:
     database = server.app[DATABASE]
     course, _ = await add_room(database, 0)
     students = [await add_person(database, course) for _ in range(MOST + 2)]
@@ -80,7 +82,7 @@ async def test_more_names_than_count_are_text(server: Server) -> None:
         assert event["mentions"] == students[:MOST]
 
 
-async def test_what_was_deleted_is_told_without_its_mentions(server: Server) -> None:
+async def test_deleted_messages_lose_their_mentions(server: Server) -> None:
     course, (ana, luis) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one:
         socket = await one.enter(course)
@@ -91,7 +93,7 @@ async def test_what_was_deleted_is_told_without_its_mentions(server: Server) -> 
         assert "mentions" not in json.dumps(await replay.events(3))
 
 
-async def test_who_is_anonymous_mentions_as_anybody_does_and_is_not_told_by_it(server: Server) -> None:
+async def test_anonymous_authors_can_mention_without_being_revealed(server: Server) -> None:
     course, (ana, luis) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one, Person(server.url, luis) as two, Person(server.url, "profe") as teacher:
         writer, watcher, profe = await one.enter(course), await two.enter(course), await teacher.enter(course)

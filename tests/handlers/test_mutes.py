@@ -10,7 +10,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.mark.parametrize("anonymity", [False, True], ids=["named", "anonymous"])
-async def test_only_the_muted_student_and_the_instructors_hear_of_a_mute(
+async def test_only_the_muted_student_and_instructors_learn_of_a_mute(
     server: Server, url: str, anonymity: bool
 ) -> None:
     course, (username, classmate) = await add_room(server.app[DATABASE])
@@ -56,7 +56,7 @@ async def test_only_the_muted_student_and_the_instructors_hear_of_a_mute(
         assert (await profe.get(f"/chat/room/{course}/audit/"))[1].count(username) >= 2
 
 
-async def test_a_welcome_tells_the_reader_alone_until_when_they_are_muted(server: Server) -> None:
+async def test_the_welcome_tells_only_the_muted_student_until_when(server: Server) -> None:
     course, (username, classmate) = await add_room(server.app[DATABASE])
     async with (
         Person(server.url, username) as ana,

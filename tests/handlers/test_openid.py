@@ -160,7 +160,7 @@ async def has_session(person: Person) -> bool:
     return (await person.get("/api/rooms"))[0] == 200
 
 
-async def test_somebody_new_signs_in_with_their_name_and_comes_to_the_page_that_they_wanted(
+async def test_a_new_user_gets_an_account_with_their_name_and_lands_on_the_requested_page(
     school: School, person: Person
 ) -> None:
     sub = school.enrol(
@@ -175,7 +175,7 @@ async def test_somebody_new_signs_in_with_their_name_and_comes_to_the_page_that_
     assert not user["is_superuser"]
 
 
-async def test_somebody_who_comes_back_has_the_same_account_with_their_present_name(school: School) -> None:
+async def test_a_returning_user_has_the_same_account_with_their_current_name(school: School) -> None:
     sub = school.enrol(preferred_username="rosa", name="Rosa")
     users = []
     for name in ("Rosa", "Rosa María"):
@@ -188,7 +188,7 @@ async def test_somebody_who_comes_back_has_the_same_account_with_their_present_n
     assert (first["id"], second["id"], second["first_name"]) == (first["id"], first["id"], "Rosa María")
 
 
-async def test_people_with_the_same_username_elsewhere_are_two_people_here(school: School) -> None:
+async def test_equal_usernames_at_an_issuer_make_separate_accounts(school: School) -> None:
     names = []
     for _ in range(2):
         sub = school.enrol(preferred_username="profe")
@@ -210,12 +210,12 @@ async def test_people_with_the_same_username_elsewhere_are_two_people_here(schoo
         ("/chat/course/1/?x=%26y", "/chat/course/1/"),
     ],
 )
-async def test_a_login_leads_only_to_paths_of_this_site(school: School, person: Person, next: str, path: str) -> None:
+async def test_a_login_redirects_only_within_the_site(school: School, person: Person, next: str, path: str) -> None:
     page = await school.sign_in(person, school.enrol(name="Ana", groups=["algebra"]), next=next)
     assert (page.url.path, str(page.url.origin())) == (path, school.server.url)
 
 
-async def test_groups_give_and_take_roles_at_each_sign_in(school: School) -> None:
+async def test_groups_grant_and_revoke_roles_at_each_sign_in(school: School) -> None:
     sub = school.enrol()
     roles = []
     for groups in (["algebra"], ["algebra", "algebra-staff"], ["algebra"], [], None):
@@ -226,7 +226,7 @@ async def test_groups_give_and_take_roles_at_each_sign_in(school: School) -> Non
     assert roles == ["student", "instructor", "student", None, None]
 
 
-async def test_a_role_that_falls_away_closes_the_sockets_of_the_course(school: School) -> None:
+async def test_losing_a_role_closes_the_sockets_in_its_course(school: School) -> None:
     sub = school.enrol(groups=["algebra"])
     async with Person(school.server.url) as here, Person(school.server.url) as there:
         await school.sign_in(here, sub)
@@ -240,9 +240,7 @@ async def set_email(school: School, username: str, email: str) -> None:
     await school.database.execute("update auth_user set email = $2 where username = $1", username, email)
 
 
-async def test_a_verified_address_of_a_trusted_domain_leads_to_the_account_that_has_it(
-    school: School, person: Person
-) -> None:
+async def test_a_verified_address_in_a_trusted_domain_links_to_its_account(school: School, person: Person) -> None:
     username = await add_person(school.database, 1)
     await set_email(school, username, f"{username}@School.Example")
     sub = school.enrol(email=f"{username.upper()}@school.example", email_verified=True)
@@ -265,7 +263,7 @@ async def test_a_verified_address_of_a_trusted_domain_leads_to_the_account_that_
         ("{}@school.example", "%@school.example", True),
     ],
 )
-async def test_no_other_address_leads_to_the_account_that_has_it(
+async def test_no_other_address_links_to_an_account(
     school: School, person: Person, stored: str, claimed: str, is_verified: object
 ) -> None:
     username = await add_person(school.database)
@@ -276,7 +274,7 @@ async def test_no_other_address_leads_to_the_account_that_has_it(
     assert user and user["username"] != username
 
 
-async def test_an_address_that_two_accounts_have_leads_to_neither(school: School) -> None:
+async def test_an_address_shared_by_two_accounts_links_to_neither(school: School) -> None:
     address = f"{uuid.uuid4().hex[:10]}@school.example"
     usernames = [await add_person(school.database) for _ in range(2)]
     for username in usernames:
@@ -289,7 +287,7 @@ async def test_an_address_that_two_accounts_have_leads_to_neither(school: School
         assert user and user["username"] not in usernames
 
 
-async def test_an_address_leads_to_an_account_only_once(school: School) -> None:
+async def test_an_address_links_to_an_account_only_once(school: School) -> None:
     """The address may belong to somebody else next year."""
     username = await add_person(school.database)
     await set_email(school, username, f"{username}@school.example")
@@ -303,7 +301,7 @@ async def test_an_address_leads_to_an_account_only_once(school: School) -> None:
     assert users[0]["username"] == username != users[1]["username"]
 
 
-async def test_a_deactivated_user_is_told_so(school: School) -> None:
+async def test_a_deactivated_user_learns_why_they_cannot_sign_in(school: School) -> None:
     sub = school.enrol(name="Nadia")
     async with Person(school.server.url) as person:
         await school.sign_in(person, sub)
@@ -316,7 +314,7 @@ async def test_a_deactivated_user_is_told_so(school: School) -> None:
         assert not await has_session(person)
 
 
-async def test_a_login_that_began_in_one_browser_cannot_end_in_another(school: School, person: Person) -> None:
+async def test_a_login_must_end_in_the_browser_in_which_it_began(school: School, person: Person) -> None:
     sub = school.enrol(name="Mallory")
     async with Person(school.server.url) as mallory:
         url = await school.response_url(mallory, sub)
@@ -326,7 +324,7 @@ async def test_a_login_that_began_in_one_browser_cannot_end_in_another(school: S
     assert await school.user_of(sub) is None
 
 
-async def test_a_login_ends_once(school: School, person: Person) -> None:
+async def test_a_login_can_be_completed_only_once(school: School, person: Person) -> None:
     url = await school.response_url(person, school.enrol(name="Olga"))
     cookies = {cookie.key: cookie.value for cookie in person.http.cookie_jar}
     assert is_signed_in(await walk(person.http, url))
@@ -338,7 +336,7 @@ async def test_a_login_ends_once(school: School, person: Person) -> None:
         assert not await has_session(thief)
 
 
-async def test_a_user_who_goes_back_to_a_login_that_has_ended_stays_signed_in(school: School, person: Person) -> None:
+async def test_going_back_to_a_completed_login_keeps_the_user_signed_in(school: School, person: Person) -> None:
     url = await school.response_url(person, school.enrol(name="Vera"))
     await walk(person.http, url)
     page = await walk(person.http, url)
@@ -360,7 +358,7 @@ async def test_a_user_who_goes_back_to_a_login_that_has_ended_stays_signed_in(sc
         (lambda url: re.sub(r"code=[^&]+", "error=%0Aserver_error%00", url), "didn’t work"),
     ],
 )
-async def test_a_response_that_is_not_the_answer_to_our_request_signs_nobody_in(
+async def test_an_unsolicited_response_signs_nobody_in(
     school: School, person: Person, change: Any, advice: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -376,21 +374,21 @@ async def test_a_response_that_is_not_the_answer_to_our_request_signs_nobody_in(
         assert secret not in caplog.text
 
 
-async def test_a_user_who_cancels_reads_what_to_do(school: School, person: Person) -> None:
+async def test_a_user_who_cancels_learns_what_to_do(school: School, person: Person) -> None:
     page = await school.at_provider(person)
     page = await walk(person.http, f"{page.url}/abort")
     assert "You haven’t signed in" in page.text
     assert f'href="{BEGIN}"' in page.text
 
 
-async def test_a_head_request_uses_no_login_up(school: School, person: Person) -> None:
+async def test_a_head_request_does_not_use_up_a_login(school: School, person: Person) -> None:
     url = await school.response_url(person, school.enrol(name="Hugo"))
     async with person.http.head(url, allow_redirects=False) as response:
         assert response.status == 405
     assert is_signed_in(await walk(person.http, url))
 
 
-async def test_signing_in_ends_the_session_of_the_user_before(school: School) -> None:
+async def test_signing_in_ends_the_previous_users_session(school: School) -> None:
     async with Person(school.server.url, "ana") as ana:
         former = {cookie.key: cookie.value for cookie in ana.http.cookie_jar}
         await school.sign_in(ana, school.enrol(name="Berta"))
@@ -420,7 +418,7 @@ async def test_a_flood_of_logins_stores_nothing(school: School, person: Person) 
     assert await count() == before
 
 
-async def test_an_address_from_which_many_logins_fail_has_to_wait(url: str, school: School) -> None:
+async def test_failed_logins_are_rate_limited_by_address(url: str, school: School) -> None:
     settings = school.settings(url)
     limits = msgspec.structs.replace(settings.limits, sign_in_failures_per_minute=1)
     async with (
@@ -433,7 +431,7 @@ async def test_an_address_from_which_many_logins_fail_has_to_wait(url: str, scho
         assert (status, int(headers["Retry-After"]) > 0) == (429, True)
 
 
-async def test_a_provider_that_does_not_answer_is_named_and_the_next_try_works(school: School, url: str) -> None:
+async def test_an_unreachable_provider_is_named_and_the_next_attempt_works(school: School, url: str) -> None:
     async with open_server(school.settings(url)) as server, Person(server.url) as person:
         await school.close_provider()
         status, text, _ = await person.get(BEGIN)
@@ -444,7 +442,7 @@ async def test_a_provider_that_does_not_answer_is_named_and_the_next_try_works(s
         assert (await person.get(BEGIN))[0] == 302
 
 
-async def test_a_provider_may_change_its_key(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_provider_can_rotate_its_key(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Otherwise the new key would be fetched a minute later.
     monkeypatch.setattr(key_sets, "REFETCH_S", 0.0)
     async with open_school(url, tmp_path) as school:
@@ -484,7 +482,7 @@ async def test_signing_out_at_the_provider_closes_the_sockets_on_every_node(
         assert not await has_session(person)
 
 
-async def test_the_provider_ends_one_session_by_its_id_and_all_sessions_by_the_user(school: School) -> None:
+async def test_the_provider_can_end_one_session_by_sid_or_all_by_sub(school: School) -> None:
     sub = school.enrol(name="Lola")
     people = [Person(school.server.url) for _ in range(3)]
     sids = []
@@ -534,7 +532,7 @@ async def test_a_forged_logout_ends_nothing(school: School, person: Person, clai
     assert await has_session(person)
 
 
-async def test_an_id_token_is_no_logout_token(school: School, person: Person) -> None:
+async def test_an_id_token_is_not_accepted_as_a_logout_token(school: School, person: Person) -> None:
     sub = school.enrol(name="Rita")
     await school.sign_in(person, sub)
     id_token = await school.database.fetchval("select id_token from educa_chat.issuer_session where subject = $1", sub)
@@ -553,7 +551,7 @@ async def test_a_logout_token_works_once(school: School) -> None:
         assert await has_session(person)
 
 
-async def test_signing_out_here_leads_to_signing_out_at_the_provider_and_back(school: School, person: Person) -> None:
+async def test_signing_out_redirects_to_the_provider_and_back(school: School, person: Person) -> None:
     sub = school.enrol(name="Tina")
     await school.sign_in(person, sub)
     data = {"csrf_token": await person.token("/chat/courses/")}
@@ -572,7 +570,7 @@ async def test_signing_out_here_leads_to_signing_out_at_the_provider_and_back(sc
     assert 'name="login"' in (await school.at_provider(person)).text
 
 
-async def test_a_user_with_a_password_signs_out_as_before(school: School) -> None:
+async def test_a_user_with_a_password_signs_out_without_the_provider(school: School) -> None:
     async with Person(school.server.url, "ana") as ana:
         assert await ana.sign_out() == 302
 
@@ -592,15 +590,13 @@ async def test_signing_out_works_while_the_provider_does_not_answer(school: Scho
         await school.open_provider()
 
 
-async def test_the_sign_in_page_has_a_button_that_keeps_where_the_user_wanted_to_go(
-    school: School, person: Person
-) -> None:
+async def test_the_sign_in_button_of_an_issuer_keeps_next(school: School, person: Person) -> None:
     _, text, _ = await person.get("/accounts/login/?next=/chat/room/1/%3Fx%3D%22%26y")
     assert "Colegio Sur" in text
     assert f'href="{BEGIN}?next=/chat/room/1/%3Fx%3D%22%26y"' in text
 
 
-async def test_the_check_of_the_configuration_asks_each_issuer(school: School, url: str) -> None:
+async def test_check_contacts_each_issuer(school: School, url: str) -> None:
     settings = school.settings(url)
     wrong = msgspec.structs.replace(settings.issuers["school"], issuer=f"{school.issuer}/")
     settings = msgspec.structs.replace(settings, issuers=settings.issuers | {"wrong": wrong})

@@ -15,7 +15,7 @@ from tests.serving import Server
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_one_page_is_rendered_in_an_iteration_of_the_event_loop(
+async def test_one_page_is_rendered_per_iteration_of_the_event_loop(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: Counter[int] = Counter()

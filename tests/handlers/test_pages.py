@@ -57,7 +57,7 @@ class Page(HTMLParser):
 # Who.
 
 
-async def test_home_leads_to_the_courses(server: Server) -> None:
+async def test_the_home_page_redirects_to_the_courses(server: Server) -> None:
     async with Person(server.url) as anonymous:
         status, _, headers = await anonymous.get("/")
         assert (status, headers["Location"]) == (302, "/students/courses/")
@@ -66,7 +66,7 @@ async def test_home_leads_to_the_courses(server: Server) -> None:
 @pytest.mark.parametrize(
     "path", ["/students/courses/", "/students/course/1/", "/chat/room/1/", "/chat/room/1/?a=b&c=d"]
 )
-async def test_an_anonymous_visitor_is_sent_to_sign_in_and_back(server: Server, path: str) -> None:
+async def test_an_anonymous_visitor_is_redirected_to_sign_in_and_back(server: Server, path: str) -> None:
     async with Person(server.url) as anonymous:
         status, _, headers = await anonymous.get(path)
         address, _, query = headers["Location"].partition("?")
@@ -80,7 +80,7 @@ async def test_an_anonymous_visitor_is_sent_to_sign_in_and_back(server: Server, 
 
 
 @pytest.mark.parametrize("path", ["/api/rooms", "/api/rooms/1/messages", "/ws/chat/room/1/"])
-async def test_an_anonymous_client_is_told_401(server: Server, path: str) -> None:
+async def test_an_anonymous_api_client_gets_401(server: Server, path: str) -> None:
     async with Person(server.url) as anonymous:
         status, body, headers = await anonymous.get(path)
         assert (status, headers["Content-Type"]) == (401, "application/json; charset=utf-8")
@@ -88,13 +88,13 @@ async def test_an_anonymous_client_is_told_401(server: Server, path: str) -> Non
 
 
 @pytest.mark.parametrize("username", ["ana", "luis", "profe"])
-async def test_the_people_of_a_course_see_it(server: Server, username: str) -> None:
+async def test_members_can_see_their_course(server: Server, username: str) -> None:
     async with Person(server.url, username) as member:
         for path in [*MEMBERS_ONLY, "/api/rooms/{}/messages"]:
             assert (await member.get(path.format(1)))[0] == 200
 
 
-async def test_a_superuser_sees_every_course(server: Server) -> None:
+async def test_a_superuser_can_see_every_course(server: Server) -> None:
     username = await add_person(server.app[DATABASE], is_superuser=True)
     async with Person(server.url, username) as superuser:
         for path in [*MEMBERS_ONLY, "/api/rooms/{}/messages"]:
@@ -104,7 +104,7 @@ async def test_a_superuser_sees_every_course(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", [*MEMBERS_ONLY, "/api/rooms/{}/messages", "/ws/chat/room/{}/"])
-async def test_a_stranger_cant_tell_a_course_of_others_from_none(server: Server, path: str) -> None:
+async def test_a_stranger_cannot_tell_whether_a_course_exists(server: Server, path: str) -> None:
     async with Person(server.url, "marta") as stranger:
         of_others, none = await stranger.get(path.format(1)), await stranger.get(path.format(MISSING))
         assert of_others[0] == none[0] == 403
@@ -114,7 +114,7 @@ async def test_a_stranger_cant_tell_a_course_of_others_from_none(server: Server,
         assert {**of_others[2], **own} == {**none[2], **own}
 
 
-async def test_who_leaves_a_course_sees_it_no_more(server: Server) -> None:
+async def test_leaving_a_course_ends_access_to_it(server: Server) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
         assert (await student.get("/chat/room/1/"))[0] == 200
@@ -125,7 +125,7 @@ async def test_who_leaves_a_course_sees_it_no_more(server: Server) -> None:
         assert [(await student.get(path.format(1)))[0] for path in MEMBERS_ONLY] == [403, 403]
 
 
-async def test_who_was_deactivated_is_anonymous(server: Server) -> None:
+async def test_a_deactivated_user_is_anonymous(server: Server) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
         await deactivate(server.app[DATABASE], username)
@@ -136,7 +136,7 @@ async def test_who_was_deactivated_is_anonymous(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", [*MEMBERS_ONLY, "/api/rooms/{}/messages", "/ws/chat/room/{}/"])
-async def test_an_id_of_another_form_is_refused_before_anybody_is_asked_who_she_is(server: Server, path: str) -> None:
+async def test_a_malformed_id_is_refused_before_authentication(server: Server, path: str) -> None:
     async with Person(server.url) as anonymous, Person(server.url, "ana") as ana:
         for id in WRONG_IDS:
             for person in (anonymous, ana):
@@ -147,7 +147,7 @@ async def test_an_id_of_another_form_is_refused_before_anybody_is_asked_who_she_
 # What is on the pages.
 
 
-async def test_my_courses_are_those_that_i_joined_and_those_that_i_teach(server: Server) -> None:
+async def test_my_courses_lists_courses_a_user_joined_or_teaches(server: Server) -> None:
     async def links(username: str) -> list[str]:
         async with Person(server.url, username) as person:
             _, html, _ = await person.get("/students/courses/")
@@ -158,7 +158,7 @@ async def test_my_courses_are_those_that_i_joined_and_those_that_i_teach(server:
     assert await links(await add_person(server.app[DATABASE])) == []
 
 
-async def test_my_rooms_are_told_with_what_i_have_not_read_in_each(server: Server) -> None:
+async def test_my_rooms_are_listed_with_their_unread_counts(server: Server) -> None:
     database = server.app[DATABASE]
     room, (username, other) = await add_room(database)
     largest = await add_course(database, "A last one", "profe")
@@ -189,7 +189,7 @@ async def test_my_rooms_are_told_with_what_i_have_not_read_in_each(server: Serve
                 await asyncio.sleep(0.02)
 
 
-async def test_the_course_page_leads_to_its_room(server: Server) -> None:
+async def test_the_course_page_links_to_its_room(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         _, html, _ = await ana.get("/students/course/1/")
         page = Page(html)
@@ -198,7 +198,7 @@ async def test_the_course_page_leads_to_its_room(server: Server) -> None:
         assert [text.strip() for text in page.texts.values()].count("Primeros pasos") == 1
 
 
-async def test_the_room_page_has_what_its_scripts_and_others_rely_on(server: Server) -> None:
+async def test_the_room_page_has_the_elements_that_scripts_rely_on(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         _, html, _ = await ana.get("/chat/room/1/")
     page = Page(html)
@@ -210,7 +210,7 @@ async def test_the_room_page_has_what_its_scripts_and_others_rely_on(server: Ser
     assert len(all_ids) == len(set(all_ids))
 
 
-async def test_the_largest_id_keeps_all_its_digits_on_the_room_page(server: Server) -> None:
+async def test_a_course_id_beyond_2_53_keeps_all_its_digits_on_the_room_page(server: Server) -> None:
     large = 2**53 + 1
     course = await add_course(server.app[DATABASE], "Far away", "profe")
     await server.app[DATABASE].execute("update courses_course set id = $1 where id = $2", large, course)
@@ -220,7 +220,7 @@ async def test_the_largest_id_keeps_all_its_digits_on_the_room_page(server: Serv
         assert json.loads(Page(html).text_of("script", id="course-id")) == str(large)
 
 
-async def test_what_people_wrote_is_text_on_every_page(server: Server) -> None:
+async def test_user_input_is_escaped_on_every_page(server: Server) -> None:
     database = server.app[DATABASE]
     teacher = await add_person(database)
     student = await add_person(database)
@@ -245,7 +245,7 @@ async def test_what_people_wrote_is_text_on_every_page(server: Server) -> None:
         await database.execute("update auth_user set first_name = ''")
 
 
-async def test_a_hostile_user_name_stays_within_its_json_block(server: Server) -> None:
+async def test_a_hostile_username_stays_within_its_json_block(server: Server) -> None:
     database = server.app[DATABASE]
     username = "</script><script>alert(1)</script><!--"
     await database.execute(
@@ -272,7 +272,7 @@ async def test_a_hostile_user_name_stays_within_its_json_block(server: Server) -
         "/no/such/page",
     ],
 )
-async def test_no_page_has_a_script_or_style_of_its_own(server: Server, path: str) -> None:
+async def test_no_page_has_inline_scripts_or_styles(server: Server, path: str) -> None:
     async with Person(server.url, "ana") as ana:
         _, html, _ = await ana.get(path)
     page = Page(html)
@@ -309,9 +309,7 @@ async def test_no_page_has_a_script_or_style_of_its_own(server: Server, path: st
         ("/no/such/page", 404),
     ],
 )
-async def test_every_answer_carries_the_headers_that_keep_a_page_to_itself(
-    server: Server, path: str, expected: int
-) -> None:
+async def test_every_response_has_the_security_headers(server: Server, path: str, expected: int) -> None:
     async with Person(server.url, "ana") as ana:
         status, _, headers = await ana.get(path)
     assert status == expected
@@ -329,7 +327,7 @@ async def test_every_answer_carries_the_headers_that_keep_a_page_to_itself(
     "path",
     ["/accounts/login/", "/students/courses/", "/chat/room/1/", "/chat/room/2/", "/api/rooms/1/messages", "/none"],
 )
-async def test_nobody_keeps_a_copy_of_what_one_person_may_see(server: Server, path: str) -> None:
+async def test_personal_responses_are_not_cached(server: Server, path: str) -> None:
     async with Person(server.url, "ana") as ana:
         _, _, headers = await ana.get(path)
     assert headers["Cache-Control"] == "no-store"
@@ -358,16 +356,14 @@ async def test_a_page_is_in_the_readers_language(server: Server, header: str, la
         ("DELETE", "/accounts/login/", "GET,HEAD,POST"),
     ],
 )
-async def test_another_method_is_answered_405_and_with_those_that_there_are(
-    server: Server, method: str, path: str, allowed: str
-) -> None:
+async def test_other_methods_get_405_with_an_allow_header(server: Server, method: str, path: str, allowed: str) -> None:
     async with Person(server.url, "ana") as ana, ana.http.request(method, server.url + path) as response:
         assert (response.status, response.headers["Allow"]) == (405, allowed)
         assert "Content-Security-Policy" in response.headers
 
 
 @pytest.mark.parametrize("path", ["/none", "/chat/room/1", "/chat/room/", "/chat/room/1/2/", "/%00", "/%ff", "/<b>"])
-async def test_a_page_that_is_not_there_is_a_page_that_says_so(server: Server, path: str) -> None:
+async def test_an_unknown_page_gets_a_404_page(server: Server, path: str) -> None:
     async with Person(server.url) as anonymous:
         status, html, headers = await anonymous.get(path)
     assert (status, headers["Content-Type"]) == (404, "text/html; charset=utf-8")
@@ -375,7 +371,7 @@ async def test_a_page_that_is_not_there_is_a_page_that_says_so(server: Server, p
     assert "<b>" not in html
 
 
-async def test_an_address_of_the_api_that_is_not_there_is_told_in_json(server: Server) -> None:
+async def test_an_unknown_api_path_gets_404_as_json(server: Server) -> None:
     async with Person(server.url) as anonymous:
         status, body, _ = await anonymous.get("/api/none")
     assert (status, json.loads(body)["error"]["code"]) == (404, "not_found")
@@ -390,7 +386,7 @@ async def test_an_address_of_the_api_that_is_not_there_is_told_in_json(server: S
         ("logo.svg", ("image/svg+xml",)),
     ],
 )
-async def test_a_static_file_has_its_type_and_is_kept_for_good(
+async def test_a_static_file_has_its_type_and_is_cached_forever(
     server: Server, path: str, types: tuple[str, ...]
 ) -> None:
     async with Person(server.url) as anonymous:
@@ -413,7 +409,7 @@ async def test_a_static_file_has_its_type_and_is_kept_for_good(
     ],
 )
 @pytest.mark.parametrize("path", ["", "/accounts/login/"])
-async def test_files_and_pages_are_compressed_for_who_takes_it_and_the_same_for_who_does_not(
+async def test_files_and_pages_are_compressed_for_clients_that_accept_it(
     server: Server, path: str, accepted: str, of_file: str | None, of_page: str | None
 ) -> None:
     coding = of_page if path else of_file
@@ -428,15 +424,13 @@ async def test_files_and_pages_are_compressed_for_who_takes_it_and_the_same_for_
     assert re.sub(token, "", text) == re.sub(token, "", plain)
 
 
-async def test_no_two_pages_have_the_same_token_and_each_is_good(server: Server) -> None:
+async def test_every_page_has_a_different_csrf_token(server: Server) -> None:
     async with Person(server.url) as anonymous:
         tokens = [await anonymous.token() for _ in range(3)]
         assert len({token[place : place + 16] for token in tokens for place in range(0, 80, 16)}) == 15
 
 
-async def test_files_of_another_version_are_not_here_and_a_changed_file_makes_one(
-    server: Server, tmp_path: Path
-) -> None:
+async def test_static_paths_change_with_the_content_and_other_versions_get_404(server: Server, tmp_path: Path) -> None:
     folder = Path(str(resources.files("educa_chat") / "static"))
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     here = server.app[STATIC_FILES].address("js/room.js")
@@ -448,7 +442,7 @@ async def test_files_of_another_version_are_not_here_and_a_changed_file_makes_on
         assert [(await anonymous.get(path))[0] for path in (here, other)] == [200, 404]
 
 
-async def test_the_strings_of_a_part_come_in_the_language_of_the_page(server: Server) -> None:
+async def test_the_strings_of_a_part_are_in_the_language_of_the_page(server: Server) -> None:
     for language, searching in {"en": "Searching…", "es": "Buscando…"}.items():
         async with Person(server.url, "ana") as ana:
             address = server.app[STATIC_FILES].address(f"strings/{language}/search.json")
@@ -460,7 +454,7 @@ async def test_the_strings_of_a_part_come_in_the_language_of_the_page(server: Se
 
 
 @pytest.mark.parametrize("path", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "js/../../app.py", "/etc/passwd", "%00"])
-async def test_nothing_outside_the_static_files_is_served(server: Server, path: str) -> None:
+async def test_only_static_files_are_served(server: Server, path: str) -> None:
     reader, writer = await _raw(server)
     writer.write(f"GET /static/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     answer = await reader.read()
@@ -470,7 +464,7 @@ async def test_nothing_outside_the_static_files_is_served(server: Server, path: 
     assert b"import asyncio" not in answer
 
 
-async def test_every_file_that_a_page_names_is_there(server: Server) -> None:
+async def test_every_file_that_a_page_references_exists(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         for path in ("/accounts/login/", "/students/courses/", "/chat/room/1/"):
             _, html, _ = await ana.get(path)
@@ -480,7 +474,7 @@ async def test_every_file_that_a_page_names_is_there(server: Server) -> None:
                     assert (await ana.get(name))[0] == 200, name
 
 
-async def test_what_is_no_http_is_refused_and_the_next_is_served(server: Server) -> None:
+async def test_invalid_http_is_refused_and_the_next_request_is_served(server: Server) -> None:
     for hostile in (
         b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
         b"GET\r\n\r\n",
@@ -502,7 +496,7 @@ async def _raw(server: Server) -> "tuple[asyncio.StreamReader, asyncio.StreamWri
     return await asyncio.open_connection(host, int(port))
 
 
-async def test_the_api_takes_only_positions_and_limits_that_there_can_be(server: Server) -> None:
+async def test_the_api_refuses_impossible_positions_and_limits(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         for query in (
             "before=-1",
@@ -519,7 +513,7 @@ async def test_the_api_takes_only_positions_and_limits_that_there_can_be(server:
             assert (await ana.get(f"/api/rooms/1/messages?{query}"))[0] == 200, query
 
 
-async def test_a_cookie_that_is_not_ours_is_nobody(server: Server) -> None:
+async def test_an_invalid_session_cookie_is_anonymous(server: Server) -> None:
     for cookie in ("x", "gAAAAA" + "A" * 200, "%00", "é", "a" * 4000, '"', ""):
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
             headers = {"Cookie": f"educa_chat_session={cookie}; educa_chat_csrf={cookie}"}
@@ -527,7 +521,7 @@ async def test_a_cookie_that_is_not_ours_is_nobody(server: Server) -> None:
                 assert response.status == 302, cookie
 
 
-async def test_the_metrics_count_sockets_and_commands_and_tell_nothing_that_was_said(server: Server) -> None:
+async def test_metrics_count_sockets_and_commands_and_contain_no_text(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         socket = await ana.enter()
         await socket.say("a secret of mine", id="metrics")

@@ -28,9 +28,7 @@ OWN = "/chat/"
         ("", "/chat/sign-in/", 200),
     ],
 )
-async def test_a_page_loads_and_links_to_the_chats_own_addresses_alone(
-    server: Server, username: str, path: str, status: int
-) -> None:
+async def test_pages_link_only_to_the_chats_own_prefixes(server: Server, username: str, path: str, status: int) -> None:
     async with Person(server.url, username) as person:
         answer, html, _ = await person.get(path)
         assert answer == status
@@ -48,7 +46,7 @@ async def test_a_page_loads_and_links_to_the_chats_own_addresses_alone(
                 assert (await person.get(address))[0] == 200, address
 
 
-async def test_the_chats_own_lists_lead_from_page_to_page(server: Server) -> None:
+async def test_links_stay_under_the_prefix_of_the_page(server: Server) -> None:
     async with Person(server.url) as anonymous:
         assert (await anonymous.get("/chat/"))[2]["Location"] == "/chat/courses/"
         assert (await anonymous.get("/chat/courses/"))[2]["Location"] == "/accounts/login/?next=/chat/courses/"
@@ -61,7 +59,7 @@ async def test_the_chats_own_lists_lead_from_page_to_page(server: Server) -> Non
             assert (await ana.get(f"{parent}course/2/"))[0] == 403
 
 
-async def test_the_api_answers_alike_at_both_of_its_addresses(server: Server) -> None:
+async def test_the_api_gives_the_same_answers_under_both_prefixes(server: Server) -> None:
     async with Person(server.url, "ana") as ana, Person(server.url, "profe") as profe, Person(server.url) as nobody:
         socket = await ana.enter()
         await socket.say("something", id="1")
@@ -93,7 +91,7 @@ async def test_the_api_answers_alike_at_both_of_its_addresses(server: Server) ->
         ("/accounts/login/", "", "/students/courses/"),
     ],
 )
-async def test_a_sign_in_form_is_posted_to_where_it_is_and_leads_on_from_there(
+async def test_a_sign_in_form_posts_to_its_own_path_and_redirects_under_the_same_prefix(
     server: Server, path: str, next: str, location: str
 ) -> None:
     async with Person(server.url) as ana:
@@ -106,7 +104,7 @@ async def test_a_sign_in_form_is_posted_to_where_it_is_and_leads_on_from_there(
 
 
 @pytest.mark.parametrize("path", ["/chat/sign-out/", "/accounts/logout/"])
-async def test_signing_out_at_either_address_ends_the_session_and_closes_the_socket(server: Server, path: str) -> None:
+async def test_signing_out_under_either_prefix_ends_the_session_and_closes_sockets(server: Server, path: str) -> None:
     async with Person(server.url, "ana") as ana:
         socket = await ana.enter()
         async with ana.http.post(f"{server.url}{path}", data={"csrf_token": "0" * 80}) as response:

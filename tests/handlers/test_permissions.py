@@ -122,7 +122,7 @@ async def school(server: Server) -> AsyncIterator[School]:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_a_page_is_open_to_its_roles_and_to_nobody_else(server: Server, school: School, path: str) -> None:
+async def test_a_page_is_open_only_to_its_roles(server: Server, school: School, path: str) -> None:
     path_here = path.format(school.classroom.course)
     statuses = [(await person.get(path_here))[0] for person in school.people]
     assert dict(zip(ROLES, statuses, strict=True)) == dict(zip(ROLES, PAGES[path], strict=True))
@@ -131,7 +131,7 @@ async def test_a_page_is_open_to_its_roles_and_to_nobody_else(server: Server, sc
 
 
 @pytest.mark.parametrize("path", FORMS)
-async def test_a_form_is_open_to_its_roles_and_to_nobody_else(school: School, path: str) -> None:
+async def test_a_form_is_open_only_to_its_roles(school: School, path: str) -> None:
     fields, expected = FORMS[path]
     statuses = []
     for person in school.people:
@@ -150,9 +150,7 @@ async def answer_to(socket: Chatter, command: dict[str, object]) -> dict[str, ob
 
 
 @pytest.mark.parametrize("name", BY_COMMAND_NAME)
-async def test_a_command_is_accepted_from_its_roles_and_from_nobody_else(
-    server: Server, school: School, name: str
-) -> None:
+async def test_a_command_is_accepted_only_from_its_roles(server: Server, school: School, name: str) -> None:
     fields, expected = COMMANDS[name]
     course, luis_name = school.classroom.course, school.classroom.luis
     answers = []
@@ -174,7 +172,7 @@ async def test_a_command_is_accepted_from_its_roles_and_from_nobody_else(
     assert dict(zip(ROLES[1:], answers, strict=True)) == dict(zip(ROLES[1:], expected, strict=True))
 
 
-async def test_every_page_of_a_course_or_for_administrators_is_in_the_table(server: Server) -> None:
+async def test_the_table_covers_every_course_and_admin_page(server: Server) -> None:
     """A new page without a line above has no test of who may see it."""
     known = {path.partition("?")[0].format("{course}").replace("/1/", "/{user}/") for path in {**PAGES, **FORMS}}
     known |= {path.replace("/chat/api/", "/api/") for path in known} | {"/admin/"}

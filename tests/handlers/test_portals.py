@@ -89,7 +89,7 @@ async def has_session(person: Person) -> bool:
 
 
 @pytest.mark.parametrize("portal", ["portal", "eddsa"])
-async def test_a_link_signs_its_user_in_and_leads_to_a_page_of_ours(
+async def test_a_link_signs_its_user_in_and_redirects_within_the_chat(
     portals: Portals, person: Person, portal: str
 ) -> None:
     sub = uuid.uuid4().hex
@@ -105,18 +105,18 @@ async def test_a_link_signs_its_user_in_and_leads_to_a_page_of_ours(
     assert issuer == f"portal:{portal}"
 
 
-async def test_any_id_of_a_token_is_used_up(portals: Portals, person: Person) -> None:
+async def test_a_token_with_any_jti_works_only_once(portals: Portals, person: Person) -> None:
     for jti in ("a\0b", "ñ", 1000 * "x"):
         path = f"/chat/sign-in/from/portal/?token={portals.token(jti=jti, sub='17')}"
         assert [(await person.get(path))[0] for _ in range(2)] == [302, 403]
 
 
-async def test_a_link_leads_to_no_other_site(portals: Portals, person: Person) -> None:
+async def test_a_link_never_redirects_to_another_site(portals: Portals, person: Person) -> None:
     _, _, headers = await person.get(f"/chat/sign-in/from/portal/?token={portals.token()}&next=//evil.example/")
     assert headers["Location"] == "/chat/courses/"
 
 
-async def test_a_link_works_once(portals: Portals, person: Person) -> None:
+async def test_a_link_can_be_used_only_once(portals: Portals, person: Person) -> None:
     path = f"/chat/sign-in/from/portal/?token={portals.token()}"
     async with Person(portals.server.url) as first:
         assert (await first.get(path))[0] == 302
@@ -125,7 +125,7 @@ async def test_a_link_works_once(portals: Portals, person: Person) -> None:
     assert not await has_session(person)
 
 
-async def test_a_head_request_does_not_use_a_link_up(portals: Portals, person: Person) -> None:
+async def test_a_head_request_does_not_use_up_a_link(portals: Portals, person: Person) -> None:
     path = f"/chat/sign-in/from/portal/?token={portals.token()}"
     async with person.http.head(person.url + path, allow_redirects=False) as response:
         assert response.status == 405
@@ -168,7 +168,7 @@ async def test_a_token_with_wrong_claims_signs_nobody_in(
     assert not await has_session(person)
 
 
-async def test_a_token_that_the_portal_has_not_signed_signs_nobody_in(portals: Portals, person: Person) -> None:
+async def test_a_token_not_signed_by_the_portal_signs_nobody_in(portals: Portals, person: Person) -> None:
     now = int(time.time())
     claims = {"iss": "eddsa", "aud": AUDIENCE, "sub": "17", "iat": now, "exp": now + 60, "jti": "j"}
     forged = {
@@ -197,7 +197,7 @@ async def test_a_token_that_the_portal_has_not_signed_signs_nobody_in(portals: P
     assert not await has_session(person)
 
 
-async def test_a_user_who_is_signed_in_is_asked_before_a_link_makes_them_somebody_else(portals: Portals) -> None:
+async def test_a_signed_in_user_has_to_confirm_before_a_link_switches_accounts(portals: Portals) -> None:
     """Otherwise, somebody could send them a link and read what they write."""
     async with Person(portals.server.url, "ana") as ana:
         token = portals.token(sub=uuid.uuid4().hex, name="Mallory")
@@ -214,13 +214,13 @@ async def test_a_user_who_is_signed_in_is_asked_before_a_link_makes_them_somebod
         assert "<bdi>ana</bdi>" not in (await ana.get(ACCOUNT_PATH))[1]
 
 
-async def test_a_user_who_comes_from_the_portal_again_is_not_asked(portals: Portals, person: Person) -> None:
+async def test_a_link_for_the_same_user_needs_no_confirmation(portals: Portals, person: Person) -> None:
     sub = uuid.uuid4().hex
     for _ in range(2):
         assert (await person.get(f"/chat/sign-in/from/portal/?token={portals.token(sub=sub)}"))[0] == 302
 
 
-async def test_the_example_in_the_guide_makes_a_link_that_works(portals: Portals, person: Person) -> None:
+async def test_the_example_in_the_guide_creates_a_working_link(portals: Portals, person: Person) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "single-sign-on.md").read_text(encoding="utf-8")
     code = guide.partition("```python\n")[2].partition("```")[0]
     assert len(code.splitlines()) <= 12
@@ -232,12 +232,12 @@ async def test_the_example_in_the_guide_makes_a_link_that_works(portals: Portals
     assert status == 302, text
 
 
-async def test_a_public_key_is_no_secret(portals: Portals) -> None:
+async def test_a_public_key_is_refused_as_a_secret(portals: Portals) -> None:
     with pytest.raises(SettingsInvalid, match=r"^portals\.p\.secret: "):
         SigningPortal("p", Portal(name="P", audience=AUDIENCE, secret=portals.pem.decode()))
 
 
-async def test_a_site_s_users_cannot_sign_in_past_the_site(postgres: Postgres) -> None:
+async def test_portals_are_refused_beside_a_django_site(postgres: Postgres) -> None:
     url = await postgres.create_chat_database()
     async with open_database(url, 1) as database:
         await database.execute("create table django_migrations (id int)")
@@ -251,7 +251,7 @@ async def test_a_site_s_users_cannot_sign_in_past_the_site(postgres: Postgres) -
     ("content", "reason"),
     [(None, "can't read"), (b"", "no Ed25519"), (b"-----BEGIN", "no Ed25519"), ("rsa", "no Ed25519")],
 )
-async def test_a_key_that_cannot_be_used_is_named_at_the_start(
+async def test_an_unusable_key_is_reported_at_startup(
     url: str, tmp_path: Path, content: bytes | str | None, reason: str
 ) -> None:
     file = tmp_path / "key.pem"

@@ -47,7 +47,7 @@ async def checks(database: Database) -> int:
     return int(await database.fetchval("select case when is_called then last_value else 0 end from checks"))
 
 
-async def test_many_who_ask_at_once_share_one_check_and_so_do_those_who_ask_within_a_second(counted: Database) -> None:
+async def test_requests_within_a_second_share_one_check(counted: Database) -> None:
     clock = Clock()
     readiness = Readiness(counted, clock)
     assert set(await asyncio.gather(*(readiness.database() for _ in range(100)))) == {"ok"}
@@ -60,7 +60,7 @@ async def test_many_who_ask_at_once_share_one_check_and_so_do_those_who_ask_with
     assert await checks(counted) == 2
 
 
-async def test_a_check_that_one_caller_gives_up_goes_on_for_the_others(counted: Database) -> None:
+async def test_a_cancelled_request_does_not_cancel_a_shared_check(counted: Database) -> None:
     readiness = Readiness(counted, Clock())
     impatient = asyncio.create_task(readiness.database())
     patient = asyncio.create_task(readiness.database())
@@ -71,9 +71,7 @@ async def test_a_check_that_one_caller_gives_up_goes_on_for_the_others(counted: 
     assert await checks(counted) == 1
 
 
-async def test_what_was_wrong_is_logged_once_and_that_it_is_over(
-    counted: Database, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_problem_and_its_end_are_each_logged_once(counted: Database, caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     readiness = Readiness(counted, clock)
 
@@ -103,7 +101,7 @@ async def test_parallel_requests_make_few_checks(server: Server) -> None:
     assert await checks(database) < 10, "one for each second that the hundred took"
 
 
-async def test_a_check_leaves_nothing_behind(counted: Database) -> None:
+async def test_checks_leave_no_bloat_or_temporary_files(counted: Database) -> None:
     for _ in range(300):
         await require_writable(counted)
     assert await counted.fetchval("select pg_relation_size('educa_chat.schema_version')") <= 2 * 8192

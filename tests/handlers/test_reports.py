@@ -24,7 +24,7 @@ def state_of(welcome: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-async def test_of_a_report_only_instructors_hear(server: Server) -> None:
+async def test_only_instructors_receive_reports(server: Server) -> None:
     course, (author, reporter) = await add_room(server.app[DATABASE])
     async with (
         Person(server.url, author) as ana,
@@ -63,7 +63,7 @@ async def test_of_a_report_only_instructors_hear(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/chat/room/{}/reports/", "/api/rooms/{}/reports", "/api/rooms/{}/muted"])
-async def test_what_is_for_instructors_is_refused_to_all_others(server: Server, path: str) -> None:
+async def test_moderation_pages_are_refused_to_everyone_but_instructors(server: Server, path: str) -> None:
     course, (student, _) = await add_room(server.app[DATABASE])
     is_page = path.startswith("/chat")
     async with Person(server.url) as nobody, Person(server.url, student) as ana, Person(server.url, "profe") as profe:
@@ -74,7 +74,7 @@ async def test_what_is_for_instructors_is_refused_to_all_others(server: Server, 
         assert (await profe.get(path.format(course)))[0] == 200
 
 
-async def test_an_instructor_deals_with_the_queue_without_scripts(server: Server) -> None:
+async def test_an_instructor_can_handle_the_queue_without_scripts(server: Server) -> None:
     course, (author, reporter) = await add_room(server.app[DATABASE])
     path = f"/chat/room/{course}/reports/"
     async with (
@@ -145,7 +145,7 @@ async def test_an_instructor_deals_with_the_queue_without_scripts(server: Server
         assert "dismissed the reports of a message by" in texts
 
 
-async def test_a_long_queue_comes_in_pages(server: Server) -> None:
+async def test_a_long_queue_is_paginated(server: Server) -> None:
     course, (author, reporter) = await add_room(server.app[DATABASE])
     path = f"/chat/room/{course}/reports/"
     async with (
@@ -167,7 +167,7 @@ async def test_a_long_queue_comes_in_pages(server: Server) -> None:
         assert (await profe.get(f"{path}?before=x"))[0] == 400
 
 
-async def test_who_deals_with_reports_too_fast_is_told_to_wait(server: Server) -> None:
+async def test_handling_reports_too_fast_is_rate_limited(server: Server) -> None:
     course, (author,) = await add_room(server.app[DATABASE], students=1)
     path = f"/chat/room/{course}/reports/"
     async with Person(server.url, author) as ana, Person(server.url, "profe") as profe:
@@ -183,7 +183,7 @@ async def test_who_deals_with_reports_too_fast_is_told_to_wait(server: Server) -
         assert int(response.headers["Retry-After"]) >= 1
 
 
-async def test_instructors_can_ask_who_is_muted(server: Server) -> None:
+async def test_instructors_can_list_muted_students(server: Server) -> None:
     course, (student,) = await add_room(server.app[DATABASE], students=1)
     async with Person(server.url, "profe") as profe:
         teacher, colleague = await profe.enter(course), await profe.enter(course)
@@ -195,7 +195,7 @@ async def test_instructors_can_ask_who_is_muted(server: Server) -> None:
         assert told["until"].replace("Z", "+00:00") == muted["until"]
 
 
-async def test_a_page_of_the_history_has_the_lines_that_stand_among_its_messages(server: Server) -> None:
+async def test_a_history_page_includes_the_system_messages_between_its_messages(server: Server) -> None:
     course, (student, _) = await add_room(server.app[DATABASE])
     async with Person(server.url, student) as ana, Person(server.url, "profe") as profe:
         teacher, watcher = await profe.enter(course), await ana.enter(course)

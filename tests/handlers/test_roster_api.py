@@ -24,9 +24,7 @@ async def roster(person: Person, course: int, query: str = "") -> dict[str, Any]
     return answer
 
 
-async def test_members_see_each_others_roles_and_who_is_online_the_highest_roles_first(
-    server: Server, classroom: Classroom
-) -> None:
+async def test_members_are_listed_by_role_with_their_presence(server: Server, classroom: Classroom) -> None:
     course = classroom.course
     superuser = await add_person(server.app[DATABASE], is_superuser=True)
     async with (
@@ -53,7 +51,7 @@ async def test_members_see_each_others_roles_and_who_is_online_the_highest_roles
             assert (await ana.get(f"/api/rooms/{course}/roster{query}"))[0] == 400
 
 
-async def test_students_are_not_told_who_is_online_while_they_may_be_anonymous(
+async def test_presence_is_hidden_from_students_while_anonymous_posting_is_on(
     server: Server, classroom: Classroom
 ) -> None:
     course = classroom.course

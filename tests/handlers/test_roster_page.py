@@ -37,7 +37,7 @@ async def shown(person: Person, path: str) -> str:
     return unescape(text)
 
 
-async def test_a_teacher_adds_people_changes_their_roles_and_removes_them(
+async def test_a_teacher_can_add_people_change_their_roles_and_remove_them(
     server: Server, classroom: Classroom, teacher: Person
 ) -> None:
     path, username = path_of(classroom), await add_person(server.app[DATABASE])
@@ -60,7 +60,7 @@ async def test_a_teacher_adds_people_changes_their_roles_and_removes_them(
     ]
 
 
-async def test_the_page_shows_roles_who_is_online_and_finds_people(
+async def test_the_page_shows_roles_and_presence_and_can_be_searched(
     server: Server, classroom: Classroom, teacher: Person
 ) -> None:
     async with Person(server.url, classroom.ana) as ana:
@@ -73,7 +73,7 @@ async def test_the_page_shows_roles_who_is_online_and_finds_people(
     assert classroom.luis not in await shown(teacher, f"{path_of(classroom)}?q={classroom.ana}")
 
 
-async def test_after_a_change_the_page_shows_the_same_part_of_the_list(classroom: Classroom, teacher: Person) -> None:
+async def test_a_change_keeps_the_search_and_page_of_the_list(classroom: Classroom, teacher: Person) -> None:
     path = f"{path_of(classroom)}?q={classroom.ana}"
     status, location = await post(teacher, path, act="role", username=classroom.ana, role="assistant")
     assert (status, location) == (303, f"{path}&done=role")
@@ -82,7 +82,7 @@ async def test_after_a_change_the_page_shows_the_same_part_of_the_list(classroom
     assert classroom.luis not in page
 
 
-async def test_assistants_see_the_page_and_change_nothing_and_students_do_not_see_it(
+async def test_assistants_can_only_view_the_page_and_students_cannot_open_it(
     server: Server, classroom: Classroom
 ) -> None:
     path, assistant = path_of(classroom), await add_person(server.app[DATABASE])
@@ -113,7 +113,7 @@ async def test_the_page_says_why_a_change_is_refused(
     assert (status, said in answer) == (422, True)
 
 
-async def test_a_teacher_who_leaves_their_course_comes_to_the_list_of_courses(
+async def test_a_teacher_who_leaves_their_course_is_redirected_to_the_courses(
     server: Server, classroom: Classroom
 ) -> None:
     second = await add_person(server.app[DATABASE])
@@ -124,7 +124,7 @@ async def test_a_teacher_who_leaves_their_course_comes_to_the_list_of_courses(
         assert (await person.get(path_of(classroom)))[0] == 403
 
 
-async def test_beside_a_site_teachers_choose_staff_and_not_students(
+async def test_beside_a_django_site_teachers_can_change_only_staff(
     server: Server, classroom: Classroom, teacher: Person
 ) -> None:
     database, path = server.app[DATABASE], path_of(classroom)

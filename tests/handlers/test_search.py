@@ -32,7 +32,7 @@ async def search_until_found(person: Person, course: int, words: str) -> dict[st
     return answer
 
 
-async def test_what_was_said_is_found_in_the_form_of_the_history(server: Server) -> None:
+async def test_results_have_the_format_of_the_history(server: Server) -> None:
     course, (ana, luis) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one, Person(server.url, luis) as other:
         socket = await one.enter(course)
@@ -49,7 +49,7 @@ async def test_what_was_said_is_found_in_the_form_of_the_history(server: Server)
         }
 
 
-async def test_nobody_finds_what_was_said_in_another_room(server: Server) -> None:
+async def test_search_is_limited_to_its_room(server: Server) -> None:
     database = server.app[DATABASE]
     (mine, (ana,)), (other, (berta,)) = await add_room(database, 1), await add_room(database, 1)
     async with Person(server.url, ana) as one, Person(server.url, berta) as two:
@@ -61,7 +61,7 @@ async def test_nobody_finds_what_was_said_in_another_room(server: Server) -> Non
 
 
 @pytest.mark.parametrize("query", ["?q=words", "?q=", ""])
-async def test_the_checks_come_in_the_order_of_the_api(server: Server, query: str) -> None:
+async def test_requests_are_checked_in_the_documented_order(server: Server, query: str) -> None:
     async with Person(server.url) as anonymous, Person(server.url, "marta") as stranger:
         for wrong in WRONG_IDS:
             assert (await anonymous.get(f"/api/rooms/{quote(wrong)}/search{query}"))[0] == 403
@@ -72,7 +72,7 @@ async def test_the_checks_come_in_the_order_of_the_api(server: Server, query: st
         assert of_others[0] == 403
 
 
-async def test_who_leaves_the_course_searches_no_more(server: Server) -> None:
+async def test_search_is_refused_after_leaving_the_course(server: Server) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
         await search(student, 1, "words")
@@ -85,7 +85,7 @@ async def test_who_leaves_the_course_searches_no_more(server: Server) -> None:
 @pytest.mark.parametrize(
     "query", ["", "?q=", "?q=%20%09", "?q=" + "x" * (MAX_QUERY + 1), "?q=" + "x" * 6000, "?q=a%00b", "?words=a"]
 )
-async def test_a_query_that_is_none_is_refused_and_not_counted(server: Server, query: str) -> None:
+async def test_an_invalid_query_is_refused_and_not_counted(server: Server, query: str) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
         for _ in range(SEARCHES_BURST + 2):
@@ -97,7 +97,7 @@ async def test_a_query_that_is_none_is_refused_and_not_counted(server: Server, q
     "raw",
     ["%ED%A0%80", "%FF%FE", "%", "%2", "%C3%28", "-" * 200, "%F0%9F%98%80" * 200, "'%22%5C%3B--", "%EF%BF%BF", "+"],
 )
-async def test_hostile_bytes_in_a_query_get_an_answer(server: Server, raw: str) -> None:
+async def test_hostile_bytes_in_a_query_get_a_response(server: Server, raw: str) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
         url = URL(f"{server.url}/api/rooms/1/search?q={raw}", encoded=True)
@@ -105,13 +105,13 @@ async def test_hostile_bytes_in_a_query_get_an_answer(server: Server, raw: str) 
             assert response.status in (200, 400)
 
 
-async def test_a_search_of_the_longest_query_is_answered(server: Server) -> None:
+async def test_the_longest_query_is_answered(server: Server) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
         assert (await search(student, 1, "ñ" * MAX_QUERY))["messages"] == []
 
 
-async def test_who_searches_too_often_is_told_when_to_come_back_and_others_are_not_held_up(server: Server) -> None:
+async def test_searching_too_often_gets_429_with_retry_after_and_does_not_affect_others(server: Server) -> None:
     course, (ana, luis) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one, Person(server.url, luis) as other:
         answers = [await one.get(f"/api/rooms/{course}/search?q=words") for _ in range(SEARCHES_BURST + 10)]
@@ -127,14 +127,14 @@ async def test_who_searches_too_often_is_told_when_to_come_back_and_others_are_n
 @pytest.mark.parametrize(
     "zone", ["", "Nowhere/City", "../../etc/passwd", "/etc", "%00", "Europe", "x" * 500, "Europe/Madrid"]
 )
-async def test_any_time_zone_gets_an_answer(server: Server, zone: str) -> None:
+async def test_any_time_zone_gets_a_response(server: Server, zone: str) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
         status, _, _ = await student.get(f"/api/rooms/1/search?q=before:2026-01-01&zone={zone}")
         assert status == 200
 
 
-async def test_filters_find_by_author_link_question_and_day(server: Server) -> None:
+async def test_filters_select_by_author_link_question_and_day(server: Server) -> None:
     course, (ana, luis) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one, Person(server.url, luis) as other:
         await (await one.enter(course)).say("see https://example.org", id="a")

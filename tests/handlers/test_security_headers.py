@@ -44,14 +44,16 @@ def assert_kept_to_itself(headers: Mapping[str, str]) -> None:
         ("GET", "/%ff%00", 404),
     ],
 )
-async def test_an_answer_of_any_status_is_kept_to_itself(server: Server, method: str, path: str, status: int) -> None:
+async def test_responses_of_any_status_have_the_security_headers(
+    server: Server, method: str, path: str, status: int
+) -> None:
     async with Person(server.url, "ana") as ana:
         async with ana.http.request(method, server.url + path, allow_redirects=False) as answer:
             assert answer.status == status
             assert_kept_to_itself(answer.headers)
 
 
-async def test_so_are_refusals_for_size_for_rate_and_for_expectations(server: Server) -> None:
+async def test_responses_413_429_and_417_have_the_security_headers(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         async with ana.http.post(f"{server.url}/accounts/login/", data={"username": "x" * 70_000}) as answer:
             assert answer.status == 413
@@ -74,7 +76,9 @@ async def test_so_are_refusals_for_size_for_rate_and_for_expectations(server: Se
         ("alter table {} rename to hidden", "alter table educa_chat.hidden rename to message", 503),
     ],
 )
-async def test_so_are_failures(server: Server, breakage: str, repair: str, expected: int) -> None:
+async def test_server_errors_have_the_security_headers(
+    server: Server, breakage: str, repair: str, expected: int
+) -> None:
     database = server.app[DATABASE]
     async with Person(server.url, "ana") as ana:
         await database.execute(breakage.format("educa_chat.message"))
@@ -87,7 +91,7 @@ async def test_so_are_failures(server: Server, breakage: str, repair: str, expec
 
 
 @pytest.mark.parametrize("path", ["js/room.js", "css/room.css", "logo.svg"])
-async def test_a_file_is_what_its_type_says(server: Server, path: str) -> None:
+async def test_static_files_are_served_with_nosniff(server: Server, path: str) -> None:
     async with Person(server.url) as anonymous:
         status, _, headers = await anonymous.get(server.app[STATIC_FILES].address(path))
     assert (status, headers["X-Content-Type-Options"]) == (200, "nosniff")

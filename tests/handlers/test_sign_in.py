@@ -102,7 +102,7 @@ async def with_cookie(server: Server, cookie: str, path: str = COURSES) -> int:
 
 
 @pytest.mark.parametrize("token", ["", "x", "0" * 64, "é", "\0"])
-async def test_nobody_signs_in_with_a_wrong_token(server: Server, token: str) -> None:
+async def test_a_wrong_csrf_token_is_refused(server: Server, token: str) -> None:
     async with Person(server.url) as ana:
         await ana.token()
         response = await post(ana, username="ana", password="educa-demo", csrf_token=token)
@@ -111,7 +111,7 @@ async def test_nobody_signs_in_with_a_wrong_token(server: Server, token: str) ->
         assert not await is_signed_in(ana)
 
 
-async def test_nobody_signs_in_without_a_token_or_its_cookie(server: Server) -> None:
+async def test_a_missing_csrf_token_or_cookie_is_refused(server: Server) -> None:
     async with Person(server.url) as ana:
         token = await ana.token()
         assert (await post(ana, username="ana", password="educa-demo")).status == 403
@@ -120,7 +120,7 @@ async def test_nobody_signs_in_without_a_token_or_its_cookie(server: Server) -> 
         assert not await is_signed_in(ana)
 
 
-async def test_the_token_of_another_visitor_signs_nobody_in(server: Server) -> None:
+async def test_another_visitors_csrf_token_is_refused(server: Server) -> None:
     async with Person(server.url) as attacker, Person(server.url) as victim:
         token = await attacker.token()
         await victim.token()
@@ -129,7 +129,7 @@ async def test_the_token_of_another_visitor_signs_nobody_in(server: Server) -> N
         assert not await is_signed_in(victim)
 
 
-async def test_the_token_of_another_session_is_refused(server: Server) -> None:
+async def test_another_sessions_csrf_token_is_refused(server: Server) -> None:
     async with Person(server.url) as ana:
         before = await ana.token()
         assert (await ana.sign_in("ana"))[0] == 302
@@ -141,14 +141,14 @@ async def test_the_token_of_another_session_is_refused(server: Server) -> None:
         assert await is_signed_in(ana)
 
 
-async def test_nobody_is_signed_out_without_a_token(server: Server) -> None:
+async def test_signing_out_needs_a_csrf_token(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         assert (await post(ana, "/accounts/logout/")).status == 403
         assert (await post(ana, "/accounts/logout/", csrf_token="0" * 64)).status == 403
         assert await is_signed_in(ana)
 
 
-async def test_the_form_costs_no_session(server: Server) -> None:
+async def test_showing_the_form_creates_no_session(server: Server) -> None:
     sessions = "select count(*) from educa_chat.session"
     before = await server.app[DATABASE].fetchval(sessions)
     async with Person(server.url) as visitor:
@@ -181,7 +181,7 @@ def foreign_origins(server: Server) -> list[str]:
     ]
 
 
-async def test_a_form_from_a_page_elsewhere_is_refused(server: Server) -> None:
+async def test_a_form_from_another_site_is_refused(server: Server) -> None:
     async with Person(server.url) as ana:
         token = await ana.token()
         for origin in foreign_origins(server):
@@ -198,7 +198,7 @@ async def test_two_origins_are_refused(server: Server) -> None:
             assert response.status == 403
 
 
-async def test_a_form_from_our_own_page_is_taken(server: Server) -> None:
+async def test_a_form_from_our_own_page_is_accepted(server: Server) -> None:
     for origin in (server.url, server.url.upper()):
         async with Person(server.url) as ana:
             token = await ana.token()
@@ -206,7 +206,7 @@ async def test_a_form_from_our_own_page_is_taken(server: Server) -> None:
             assert response.status == 302
 
 
-async def test_the_origins_of_the_settings_are_the_allowed_ones(url: str) -> None:
+async def test_only_configured_origins_are_allowed(url: str) -> None:
     async with open_server(settings_for(url, server_origins=f"{GOOD_ORIGIN},http://chat.example:81")) as server:
         async with Person(server.url) as ana:
             token = await ana.token()
@@ -246,9 +246,7 @@ async def test_the_origins_of_the_settings_are_the_allowed_ones(url: str) -> Non
         ("", b""),
     ],
 )
-async def test_a_body_of_another_form_is_refused_and_nothing_fails(
-    server: Server, content_type: str, body: bytes
-) -> None:
+async def test_a_malformed_body_is_refused_without_an_error(server: Server, content_type: str, body: bytes) -> None:
     async with Person(server.url) as visitor:
         await visitor.token()
         headers = {"Content-Type": content_type}
@@ -265,7 +263,7 @@ async def test_a_form_that_is_too_long_is_refused(server: Server) -> None:
 
 @pytest.mark.parametrize("charset", ["utf-8", "utf-7", "unicode_escape", "raw_unicode_escape"])
 @pytest.mark.parametrize("name", ["\\ud800", "+2AA-", "%ED%A0%80", "%00", "x" * 200, ""])
-async def test_a_user_name_that_cant_be_stored_is_nobodys(server: Server, charset: str, name: str) -> None:
+async def test_a_username_that_cannot_be_stored_is_refused(server: Server, charset: str, name: str) -> None:
     async with Person(server.url) as visitor:
         body = f"csrf_token={await visitor.token()}&password=educa-demo&next={name}&username={name}".encode()
         headers = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
@@ -321,7 +319,7 @@ def leads_to(location: str) -> str:
 
 
 @pytest.mark.parametrize("next", HOSTILE_NEXTS)
-async def test_next_never_leaves_the_site(server: Server, next: str) -> None:
+async def test_next_never_redirects_to_another_site(server: Server, next: str) -> None:
     async with Person(server.url) as ana:
         status, location = await ana.sign_in("ana", next=next)
         assert status == 302
@@ -331,13 +329,13 @@ async def test_next_never_leaves_the_site(server: Server, next: str) -> None:
 
 
 @pytest.mark.parametrize("next", [next for next in HOSTILE_NEXTS if len(next) < 8192])
-async def test_the_form_carries_no_hostile_next(server: Server, next: str) -> None:
+async def test_the_form_drops_a_hostile_next(server: Server, next: str) -> None:
     async with Person(server.url) as visitor, visitor.http.get(server.url + LOGIN, params={"next": next}) as response:
         assert response.status == 200
         assert re.findall(r'name="next" value="([^"]*)"', await response.text()) == [""]
 
 
-async def test_of_two_nexts_none_leaves_the_site(server: Server) -> None:
+async def test_repeated_next_fields_never_redirect_to_another_site(server: Server) -> None:
     for nexts in (["//evil.example", "/chat/room/1/"], ["/chat/room/1/", "//evil.example"]):
         async with Person(server.url) as ana:
             data = [("username", "ana"), ("password", "educa-demo"), ("csrf_token", await ana.token())]
@@ -349,7 +347,7 @@ async def test_of_two_nexts_none_leaves_the_site(server: Server) -> None:
 @pytest.mark.parametrize(
     "next", ["/chat/room/1/", "/students/course/1/?a=b", "/%2f%2fevil.example", "/%09/evil.example", "/a//evil.example"]
 )
-async def test_next_leads_on_within_the_site(server: Server, next: str) -> None:
+async def test_next_redirects_within_the_site(server: Server, next: str) -> None:
     async with Person(server.url) as ana:
         status, location = await ana.sign_in("ana", next=next)
         assert (status, location) == (302, next)
@@ -359,7 +357,7 @@ async def test_next_leads_on_within_the_site(server: Server, next: str) -> None:
 # What it begins.
 
 
-async def test_the_cookie_holds_a_session_id_alone_and_encrypted(server: Server) -> None:
+async def test_the_cookie_holds_only_an_encrypted_session_id(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         cookie = cookie_of(ana)
     id = session_id_in(cookie)
@@ -371,7 +369,7 @@ async def test_the_cookie_holds_a_session_id_alone_and_encrypted(server: Server)
 
 
 @pytest.mark.parametrize("secure", [False, True])
-async def test_the_cookies_are_for_this_site_and_not_for_scripts(url: str, secure: bool) -> None:
+async def test_the_cookies_are_samesite_and_httponly(url: str, secure: bool) -> None:
     async with (
         open_server(settings_for(url, session_secure=secure, session_days=3)) as server,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
@@ -393,7 +391,7 @@ async def test_the_cookies_are_for_this_site_and_not_for_scripts(url: str, secur
     assert session["max-age"] == str(3 * 86400)
 
 
-async def test_signing_in_begins_a_new_session_and_ends_the_old_one(server: Server) -> None:
+async def test_signing_in_starts_a_new_session_and_ends_the_old_one(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         old, chatter = cookie_of(ana), await ana.enter()
         assert (await ana.sign_in("ana"))[0] == 302
@@ -404,7 +402,7 @@ async def test_signing_in_begins_a_new_session_and_ends_the_old_one(server: Serv
         assert await chatter.close_code() == 4001
 
 
-async def test_a_session_that_was_fixed_before_is_not_the_one_that_is_used(server: Server) -> None:
+async def test_session_fixation_is_prevented(server: Server) -> None:
     forged = Fernet(Fernet.generate_key()).encrypt(b'{"created": 9999999999, "session": {"id": "fixed"}}').decode()
     async with Person(server.url) as victim:
         victim.http.cookie_jar.update_cookies({COOKIE: forged}, response_url=URL(server.url))
@@ -413,7 +411,7 @@ async def test_a_session_that_was_fixed_before_is_not_the_one_that_is_used(serve
     assert await with_cookie(server, forged) == 302
 
 
-async def test_a_wrong_password_begins_nothing_and_ends_nothing(server: Server) -> None:
+async def test_a_wrong_password_neither_starts_nor_ends_a_session(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         before = cookie_of(ana)
         assert (await ana.sign_in("ana", "wrong"))[0] == 200
@@ -422,19 +420,19 @@ async def test_a_wrong_password_begins_nothing_and_ends_nothing(server: Server) 
 
 
 @pytest.mark.parametrize("typed", ["ana", "  ana\t", "ａｎａ", "\u00a0ana\u3000", "ᵃna"])
-async def test_a_user_name_is_trimmed_and_of_one_form(server: Server, typed: str) -> None:
+async def test_a_username_is_trimmed_and_normalised(server: Server, typed: str) -> None:
     async with Person(server.url) as ana:
         assert (await ana.sign_in(typed))[0] == 302
 
 
 @pytest.mark.parametrize("typed", ["an", "ana'--", "ana%", "аna"])
-async def test_a_user_name_that_only_looks_alike_is_another(server: Server, typed: str) -> None:
+async def test_a_lookalike_username_is_a_different_one(server: Server, typed: str) -> None:
     async with Person(server.url) as visitor:
         assert (await visitor.sign_in(typed))[0] == 200
         assert not await is_signed_in(visitor)
 
 
-async def test_wrong_credentials_are_answered_alike_whatever_is_wrong(server: Server) -> None:
+async def test_the_response_does_not_reveal_which_credential_is_wrong(server: Server) -> None:
     inactive = await newcomer(server)
     await deactivate(server.app[DATABASE], inactive)
     unusable = await newcomer(server)
@@ -462,7 +460,7 @@ async def test_wrong_credentials_are_answered_alike_whatever_is_wrong(server: Se
     assert next(iter(answers))[0] == 200
 
 
-async def test_what_was_typed_comes_back_as_text(server: Server) -> None:
+async def test_the_form_escapes_what_was_typed(server: Server) -> None:
     async with Person(server.url) as visitor:
         _, html = await visitor.sign_in('"><script>alert(1)</script>{{7*7}}', "secret-word")
     assert "<script>alert" not in html
@@ -488,7 +486,7 @@ async def test_signing_out_ends_the_session_and_its_sockets_on_every_node(server
             assert await with_cookie(one, cookie, "/ws/chat/room/1/") == 401
 
 
-async def test_signing_out_ends_one_session_and_leaves_the_others(server: Server) -> None:
+async def test_signing_out_ends_only_one_session(server: Server) -> None:
     username = await newcomer(server)
     async with Person(server.url, username) as laptop, Person(server.url, username) as phone:
         chatter = await phone.enter()
@@ -498,14 +496,14 @@ async def test_signing_out_ends_one_session_and_leaves_the_others(server: Server
         await chatter.receive_until("ack", id="a")
 
 
-async def test_signing_out_leads_to_the_form_and_takes_the_cookie_away(server: Server) -> None:
+async def test_signing_out_redirects_to_the_form_and_deletes_the_cookie(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         response = await post(ana, "/accounts/logout/", csrf_token=await ana.token(COURSES))
         assert (response.status, response.headers["Location"]) == (302, LOGIN)
         assert COOKIE not in [cookie.key for cookie in ana.http.cookie_jar]
 
 
-async def test_signing_out_of_a_session_that_is_over_leads_to_the_form(server: Server) -> None:
+async def test_signing_out_of_an_expired_session_redirects_to_the_form(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         token = await ana.token(COURSES)
         await server.app[DATABASE].execute(
@@ -516,13 +514,13 @@ async def test_signing_out_of_a_session_that_is_over_leads_to_the_form(server: S
         assert (response.status, response.headers["Location"]) == (302, LOGIN)
 
 
-async def test_a_link_signs_nobody_out(server: Server) -> None:
+async def test_signing_out_needs_a_post_request(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         assert (await ana.get("/accounts/logout/"))[0] == 405
         assert await is_signed_in(ana)
 
 
-async def test_another_password_ends_all_sessions_on_every_node(server: Server, other_server: Server) -> None:
+async def test_changing_the_password_ends_all_sessions_on_every_node(server: Server, other_server: Server) -> None:
     username = await newcomer(server)
     async with Person(server.url, username) as laptop, Person(other_server.url, username) as phone:
         chatters = [await laptop.enter(), await phone.enter(), await phone.enter(basic=True)]
@@ -534,7 +532,7 @@ async def test_another_password_ends_all_sessions_on_every_node(server: Server, 
         assert (await phone.sign_in(username, "another"))[0] == 302
 
 
-async def test_deactivating_ends_all_sessions_on_every_node(server: Server, other_server: Server) -> None:
+async def test_deactivating_a_user_ends_all_their_sessions_on_every_node(server: Server, other_server: Server) -> None:
     username = await newcomer(server)
     async with Person(server.url, username) as laptop, Person(other_server.url, username) as phone:
         chatters = [await laptop.enter(), await phone.enter()]
@@ -544,7 +542,7 @@ async def test_deactivating_ends_all_sessions_on_every_node(server: Server, othe
         assert (await phone.sign_in(username))[0] == 200
 
 
-async def test_a_session_that_has_expired_is_nobodys(server: Server) -> None:
+async def test_an_expired_session_is_anonymous(server: Server) -> None:
     username = await newcomer(server)
     async with Person(server.url, username) as ana:
         await server.app[DATABASE].execute(
@@ -558,7 +556,7 @@ async def test_a_session_that_has_expired_is_nobodys(server: Server) -> None:
         assert await is_signed_in(ana)
 
 
-async def test_a_user_who_is_gone_is_nobody(server: Server) -> None:
+async def test_the_session_of_a_deleted_user_is_anonymous(server: Server) -> None:
     username = await add_person(server.app[DATABASE])
     async with Person(server.url, username) as ana:
         await server.app[DATABASE].execute("delete from auth_user where username = $1", username)
@@ -568,7 +566,7 @@ async def test_a_user_who_is_gone_is_nobody(server: Server) -> None:
 # How often one may try.
 
 
-async def test_failures_lock_an_account_for_the_address_that_failed_and_for_no_other(strict_server: Server) -> None:
+async def test_failures_lock_an_account_only_for_the_address_that_failed(strict_server: Server) -> None:
     server = strict_server
     username, classmate = await newcomer(server), await newcomer(server)
     async with at(Person(server.url), "203.0.113.1") as attacker, at(Person(server.url), "203.0.113.2") as owner:
@@ -584,13 +582,13 @@ async def test_failures_lock_an_account_for_the_address_that_failed_and_for_no_o
         assert (await attacker.sign_in(classmate))[0] == 302
 
 
-async def test_the_limit_is_the_same_for_a_user_who_is_not_there(strict_server: Server) -> None:
+async def test_the_limit_is_the_same_for_an_unknown_user(strict_server: Server) -> None:
     async with at(Person(strict_server.url), "203.0.113.3") as visitor:
         tries = [(await visitor.sign_in("nobody-at-all", "wrong"))[0] for _ in range(4)]
     assert tries == [200, 200, 200, 429]
 
 
-async def test_nobody_behind_the_same_address_locks_out_who_has_signed_in_with_her_browser_before(
+async def test_failures_from_the_same_address_do_not_lock_out_a_known_browser(
     strict_server: Server,
 ) -> None:
     server = strict_server
@@ -613,7 +611,7 @@ async def test_nobody_behind_the_same_address_locks_out_who_has_signed_in_with_h
         assert tries == [200, 200, 200, 429]
 
 
-async def test_right_passwords_neither_count_nor_clear_what_failed(strict_server: Server) -> None:
+async def test_successful_sign_ins_neither_count_as_failures_nor_clear_them(strict_server: Server) -> None:
     username = await newcomer(strict_server)
     async with at(Person(strict_server.url), "203.0.113.4") as person:
         assert [(await person.sign_in(username))[0] for _ in range(6)] == [302] * 6
@@ -623,7 +621,7 @@ async def test_right_passwords_neither_count_nor_clear_what_failed(strict_server
         assert (await person.sign_in(username, "wrong"))[0] == 429
 
 
-async def test_an_address_may_fail_ten_times_as_often_over_all_accounts(strict_server: Server) -> None:
+async def test_an_address_may_fail_ten_times_as_often_across_all_accounts(strict_server: Server) -> None:
     server = strict_server
     username = await newcomer(server)
     async with at(Person(server.url), "203.0.113.5") as sprayer, at(Person(server.url), "203.0.113.6") as another:
@@ -633,7 +631,7 @@ async def test_an_address_may_fail_ten_times_as_often_over_all_accounts(strict_s
         assert (await another.sign_in(username))[0] == 302
 
 
-async def test_who_chooses_among_many_ipv6_addresses_is_one(strict_server: Server) -> None:
+async def test_addresses_in_one_ipv6_64_count_as_one(strict_server: Server) -> None:
     username = await newcomer(strict_server)
     async with Person(strict_server.url) as person:
         tries = [(await at(person, f"2001:db8:0:7::{n}").sign_in(username, "wrong"))[0] for n in range(4)]
@@ -641,7 +639,7 @@ async def test_who_chooses_among_many_ipv6_addresses_is_one(strict_server: Serve
         assert (await at(person, "2001:db8:0:8::1").sign_in(username))[0] == 302
 
 
-async def test_only_the_proxys_own_word_is_believed(strict_server: Server, url: str) -> None:
+async def test_only_addresses_reported_by_the_proxy_are_trusted(strict_server: Server, url: str) -> None:
     username = await newcomer(strict_server)
     async with Person(strict_server.url) as person:
         tries = [(await at(person, f"198.51.100.{n}, 203.0.113.7").sign_in(username, "wrong"))[0] for n in range(4)]
@@ -652,7 +650,7 @@ async def test_only_the_proxys_own_word_is_believed(strict_server: Server, url: 
         assert tries == [200, 429]
 
 
-async def test_tries_without_our_form_lock_nobody_out(strict_server: Server) -> None:
+async def test_attempts_without_a_csrf_token_lock_nobody_out(strict_server: Server) -> None:
     username = await newcomer(strict_server)
     async with at(Person(strict_server.url), "203.0.113.8") as person:
         for _ in range(10):
@@ -660,14 +658,14 @@ async def test_tries_without_our_form_lock_nobody_out(strict_server: Server) -> 
         assert (await person.sign_in(username))[0] == 302
 
 
-async def test_a_limit_of_zero_is_no_limit(url: str) -> None:
+async def test_a_limit_of_zero_disables_the_limit(url: str) -> None:
     settings = settings_for(url, limits_sign_in_failures_per_minute=0)
     async with open_server(settings) as server, Person(server.url) as person:
         assert {(await person.sign_in("ana", "wrong"))[0] for _ in range(20)} == {200}
         assert (await person.sign_in("ana"))[0] == 302
 
 
-async def test_a_visitor_without_access_can_sign_out_on_the_page_that_says_so(server: Server) -> None:
+async def test_the_access_denied_page_has_a_sign_out_button(server: Server) -> None:
     async with Person(server.url, await add_person(server.app[DATABASE])) as stranger:
         async with stranger.http.get(f"{server.url}/chat/room/1/") as response:
             assert response.status == 403

@@ -47,7 +47,7 @@ async def tries_until_refused(server: Server, tries: Iterable[tuple[str, str, st
     raise AssertionError("no try was too many")
 
 
-async def test_right_passwords_of_one_account_are_limited_wherever_they_are_used(server: Server) -> None:
+async def test_successful_sign_ins_are_limited_per_account_from_any_address(server: Server) -> None:
     username, classmate = [await add_person(server.app[DATABASE], 1) for _ in range(2)]
     answers = Counter(await asyncio.gather(*(sign_in(server, f"203.0.113.{n}", username) for n in range(2 * SIGN_INS))))
     assert answers.keys() == {302, 429}
@@ -59,20 +59,20 @@ async def test_right_passwords_of_one_account_are_limited_wherever_they_are_used
     assert await sign_in(server, "203.0.113.1", classmate) == 302
 
 
-async def test_a_class_signs_in_at_once_from_behind_one_router(server: Server) -> None:
+async def test_a_whole_class_can_sign_in_at_once_from_one_address(server: Server) -> None:
     _, students = await add_room(server.app[DATABASE], students=CLASS)
     answers = await asyncio.gather(*(sign_in(server, "203.0.113.50", student) for student in students))
     assert answers == [302] * CLASS
 
 
-async def test_who_does_not_know_the_password_cannot_use_up_the_sign_ins_of_a_user(server: Server) -> None:
+async def test_wrong_passwords_do_not_use_up_a_users_sign_ins(server: Server) -> None:
     username = await add_person(server.app[DATABASE], 1)
     wrong = (sign_in(server, f"198.51.100.{n}", username, "wrong") for n in range(SIGN_INS + 10))
     assert set(await asyncio.gather(*wrong)) == {200}
     assert await sign_in(server, "203.0.113.51", username) == 302
 
 
-async def test_right_passwords_of_many_accounts_are_limited_by_address(url: str) -> None:
+async def test_successful_sign_ins_to_many_accounts_are_limited_per_address(url: str) -> None:
     settings = settings_for(url, server_trusted_proxies="127.0.0.1/32", limits_sign_in_failures_per_minute=1)
     async with open_server(settings) as server:
         limit = SUCCESS_FACTOR * ADDRESS_FACTOR
@@ -83,9 +83,7 @@ async def test_right_passwords_of_many_accounts_are_limited_by_address(url: str)
 
 
 @pytest.mark.parametrize("factor", [1, ADDRESS_FACTOR], ids=["one account", "many accounts"])
-async def test_a_48_counts_its_failures_together_and_may_fail_a_few_times_as_often_as_a_64(
-    url: str, factor: int
-) -> None:
+async def test_an_ipv6_48_has_a_shared_failure_limit_a_few_times_that_of_a_64(url: str, factor: int) -> None:
     settings = settings_for(url, server_trusted_proxies="127.0.0.1/32", limits_sign_in_failures_per_minute=1)
     async with open_server(settings) as server:
         username = await add_person(server.app[DATABASE])
@@ -100,7 +98,7 @@ async def test_a_48_counts_its_failures_together_and_may_fail_a_few_times_as_oft
 @pytest.mark.parametrize(
     "address", ["203.0.113.70", "203.0.113.70:5000", "::ffff:203.0.113.70", "[::ffff:cb00:7146]:1"]
 )
-async def test_all_ways_to_write_an_address_count_as_one(server: Server, address: str) -> None:
+async def test_all_notations_of_an_address_count_as_one(server: Server, address: str) -> None:
     username = await add_person(server.app[DATABASE])
     tries = [("203.0.113.70", username, "wrong")] * 10 * FAILURES
     assert await tries_until_refused(server, tries, status=200) >= FAILURES
@@ -110,7 +108,7 @@ async def test_all_ways_to_write_an_address_count_as_one(server: Server, address
 # What sessions it makes.
 
 
-async def test_one_session_more_than_a_user_may_have_ends_the_oldest_and_its_sockets(server: Server, url: str) -> None:
+async def test_one_session_too_many_ends_the_oldest_and_its_sockets(server: Server, url: str) -> None:
     username = await add_person(server.app[DATABASE], 1)
     user_id = await server.app[DATABASE].fetchval("select id from auth_user where username = $1", username)
     async with (
@@ -132,7 +130,7 @@ async def test_one_session_more_than_a_user_may_have_ends_the_oldest_and_its_soc
         assert await socket.close_code() == 4001
 
 
-async def test_many_sign_ins_at_once_leave_no_more_sessions_than_one_after_the_other(server: Server) -> None:
+async def test_simultaneous_sign_ins_respect_the_session_limit(server: Server) -> None:
     database = server.app[DATABASE]
     first, second = [await add_user(database, f"at-once-{n}", quick_hash()) for n in range(2)]
     ids = await asyncio.gather(*(start_session(database, user_id, 1) for user_id in [first, second] * 50))
@@ -141,7 +139,7 @@ async def test_many_sign_ins_at_once_leave_no_more_sessions_than_one_after_the_o
     assert ids[-1] in {visitor.session_id for visitor in visitors}
 
 
-async def test_sessions_that_have_expired_count_for_nothing(server: Server) -> None:
+async def test_expired_sessions_do_not_count(server: Server) -> None:
     database = server.app[DATABASE]
     user_id = await add_user(database, "with-old-sessions", quick_hash())
     first = await start_session(database, user_id, 1)
@@ -155,7 +153,7 @@ async def test_sessions_that_have_expired_count_for_nothing(server: Server) -> N
     assert await find_visitors(database, [first])
 
 
-async def test_a_role_that_may_only_read_the_users_can_begin_a_session(server: Server) -> None:
+async def test_a_session_can_be_started_with_read_only_access_to_users(server: Server) -> None:
     """As it is where the table is a Django site's."""
     database = server.app[DATABASE]
     user_id = await add_user(database, "of-a-site", quick_hash())

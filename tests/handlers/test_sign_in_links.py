@@ -47,7 +47,7 @@ async def is_valid(server: Server, token: str) -> bool:
         return (await anyone.get(link_url("", token)))[0] == 200
 
 
-async def test_a_link_shows_whose_it_is_and_signs_them_in_with_the_password_they_choose(
+async def test_a_link_names_its_user_and_signs_them_in_with_the_password_they_choose(
     server: Server, database: Database, newcomer: str
 ) -> None:
     token = await make_link(database, newcomer)
@@ -63,7 +63,9 @@ async def test_a_link_shows_whose_it_is_and_signs_them_in_with_the_password_they
         assert (await elsewhere.sign_in(newcomer, PASSWORD))[0] == 302
 
 
-async def test_a_link_can_be_opened_often_and_used_once(server: Server, database: Database, newcomer: str) -> None:
+async def test_a_link_can_be_opened_repeatedly_but_used_only_once(
+    server: Server, database: Database, newcomer: str
+) -> None:
     token = await make_link(database, newcomer)
     async with Person(server.url) as scanner:
         for method in ("GET", "HEAD", "GET"):
@@ -76,7 +78,7 @@ async def test_a_link_can_be_opened_often_and_used_once(server: Server, database
     assert not await is_valid(server, token)
 
 
-async def test_a_new_link_another_password_and_a_deactivation_end_a_link(server: Server, database: Database) -> None:
+async def test_a_new_link_a_new_password_and_deactivation_invalidate_a_link(server: Server, database: Database) -> None:
     async def another_link(username: str) -> None:
         await make_link(database, username)
 
@@ -104,7 +106,7 @@ async def test_a_new_link_another_password_and_a_deactivation_end_a_link(server:
 
 
 @pytest.mark.parametrize("token", ["", "x", "a" * 43, "%00", "%ED%A0%80", "x" * 5000])
-async def test_an_unknown_link_says_what_to_do(server: Server, token: str) -> None:
+async def test_an_unknown_link_shows_what_to_do(server: Server, token: str) -> None:
     async with Person(server.url) as person:
         status, html, _ = await person.get(link_url("", token))
         assert status == 410
@@ -116,7 +118,7 @@ async def test_an_unknown_link_says_what_to_do(server: Server, token: str) -> No
     ("password", "said"),
     [("short", "too short"), ("password1", "most common"), ("aaaaaaaaaaaa", "repeats"), ("x" * 5000, "too long")],
 )
-async def test_a_refused_password_leaves_the_link_as_it_was(
+async def test_a_refused_password_does_not_use_up_the_link(
     server: Server, database: Database, newcomer: str, password: str, said: str
 ) -> None:
     token = await make_link(database, newcomer)
@@ -128,14 +130,16 @@ async def test_a_refused_password_leaves_the_link_as_it_was(
         assert (await choose(person, token)).status == 302
 
 
-async def test_a_form_of_another_site_uses_no_link_up(server: Server, database: Database, newcomer: str) -> None:
+async def test_a_form_from_another_site_does_not_use_up_a_link(
+    server: Server, database: Database, newcomer: str
+) -> None:
     token = await make_link(database, newcomer)
     async with Person(server.url) as person:
         assert (await choose(person, token, csrf_token="0" * 80)).status == 403
     assert await is_valid(server, token)
 
 
-async def test_choosing_a_password_ends_the_sessions_of_its_user_and_of_whoever_used_the_browser(
+async def test_choosing_a_password_ends_the_users_sessions_and_the_browsers_session(
     server: Server, database: Database, newcomer: str
 ) -> None:
     await set_password(database, newcomer, quick_hash())
@@ -154,7 +158,7 @@ async def test_only_digests_are_stored(database: Database, newcomer: str) -> Non
     assert not any(token in row["row"] or token.encode().hex() in row["row"] for row in rows)
 
 
-async def test_no_log_line_and_no_referer_has_the_secret(
+async def test_the_token_is_in_no_log_line_and_no_referer(
     server: Server, database: Database, newcomer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = await make_link(database, newcomer)

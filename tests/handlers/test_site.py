@@ -15,11 +15,11 @@ TEMPLATES = Path(__file__).parents[2] / "templates"
 PAGES = ("/chat/courses/", "/chat/course/1/", "/chat/room/1/", "/chat/room/1/audit/", "/chat/missing/")
 
 
-async def test_no_template_names_the_site_itself() -> None:
+async def test_no_template_hard_codes_the_site_name() -> None:
     assert [path.name for path in TEMPLATES.rglob("*.html") if re.search(r"\bEduca\b", path.read_text())] == []
 
 
-async def test_every_page_shows_the_name_and_the_logo_of_the_site(postgres: Postgres, tmp_path: Path) -> None:
+async def test_every_page_shows_the_site_name_and_logo(postgres: Postgres, tmp_path: Path) -> None:
     logo = tmp_path / "logo.svg"
     logo.write_bytes(SVG)
     url = await postgres.create_chat_database(demo=True)

@@ -34,25 +34,25 @@ async def refusal(
     return statuses.pop()
 
 
-async def test_an_anonymous_visitor_gets_no_socket(server: Server) -> None:
+async def test_an_anonymous_visitor_cannot_connect(server: Server) -> None:
     async with Person(server.url) as anonymous:
         assert await refusal(anonymous) == 401
         assert await refusal(anonymous, 2**63 - 1) == 401
 
 
 @pytest.mark.parametrize("username", ["ana", "profe"])
-async def test_the_people_of_a_course_get_a_socket(server: Server, username: str) -> None:
+async def test_members_of_a_course_can_connect(server: Server, username: str) -> None:
     async with Person(server.url, username) as member:
         assert await refusal(member) == 101
 
 
-async def test_a_stranger_gets_no_socket_and_cant_tell_a_course_of_others_from_none(server: Server) -> None:
+async def test_a_stranger_cannot_connect_or_tell_whether_a_course_exists(server: Server) -> None:
     async with Person(server.url, "marta") as stranger:
         assert await refusal(stranger, 1) == await refusal(stranger, 2**63 - 1) == 403
         assert (await stranger.get("/ws/chat/room/1/"))[1] == (await stranger.get("/ws/chat/room/99999/"))[1]
 
 
-async def test_who_has_left_the_course_gets_no_socket(server: Server) -> None:
+async def test_a_user_who_left_the_course_cannot_connect(server: Server) -> None:
     course, (username, _) = await add_room(server.app[DATABASE])
     async with Person(server.url, username) as student:
         assert await refusal(student, course) == 101
@@ -61,12 +61,12 @@ async def test_who_has_left_the_course_gets_no_socket(server: Server) -> None:
 
 
 @pytest.mark.parametrize("id", ["01", "١", "0", "-1", "1e1", "x", "9" * 30, str(2**63)])
-async def test_an_id_of_another_form_gets_no_socket(server: Server, id: str) -> None:
+async def test_a_malformed_id_is_refused(server: Server, id: str) -> None:
     async with Person(server.url) as anonymous, Person(server.url, "ana") as ana:
         assert await refusal(anonymous, quote(id)) == await refusal(ana, quote(id)) == 403
 
 
-async def test_a_page_elsewhere_gets_no_socket(server: Server) -> None:
+async def test_a_page_of_another_origin_cannot_connect(server: Server) -> None:
     host, port = str(urlsplit(server.url).hostname), int(urlsplit(server.url).port or 0)
     async with Person(server.url, "ana") as ana:
         for origin in (
@@ -85,7 +85,7 @@ async def test_a_page_elsewhere_gets_no_socket(server: Server) -> None:
         assert await refusal(ana, headers={"Origin": server.url}) == 101
 
 
-async def test_the_origins_of_the_settings_get_a_socket_and_no_others(url: str) -> None:
+async def test_only_configured_origins_can_connect(url: str) -> None:
     settings = settings_for(url, server_origins="https://school.example")
     async with open_server(settings) as server, Person(server.url, "ana") as ana:
         assert await refusal(ana, headers={"Origin": "https://school.example"}) == 101
@@ -97,13 +97,13 @@ async def test_the_origins_of_the_settings_get_a_socket_and_no_others(url: str) 
     "after",
     ["-1", "x", "", "1.0", "1e3", "+1", " 1", "0x1", "١", "１", "²", "9" * 40, str(2**53 + 1), "1\n", "\0", "1_0"],
 )
-async def test_a_position_that_there_cant_be_is_refused(server: Server, after: str) -> None:
+async def test_an_invalid_after_is_refused(server: Server, after: str) -> None:
     async with Person(server.url, "ana") as ana:
         assert await refusal(ana, query=f"?after={quote(after)}") == 400
 
 
 @pytest.mark.parametrize("after", ["0", "1", "007", str(2**53)])
-async def test_a_position_that_there_can_be_is_no_reason_to_refuse(server: Server, after: str) -> None:
+async def test_any_valid_after_is_accepted(server: Server, after: str) -> None:
     async with Person(server.url, "ana") as ana:
         assert await refusal(ana, query=f"?after={after}&epoch=none&at=never") == 101
 
@@ -120,7 +120,7 @@ async def test_a_position_that_there_can_be_is_no_reason_to_refuse(server: Serve
         {"Sec-WebSocket-Version": "9"},
     ],
 )
-async def test_a_handshake_that_is_none_is_refused(server: Server, change: dict[str, str | None]) -> None:
+async def test_an_invalid_handshake_is_refused(server: Server, change: dict[str, str | None]) -> None:
     handshake = {
         "Upgrade": "websocket",
         "Connection": "Upgrade",
@@ -134,7 +134,7 @@ async def test_a_handshake_that_is_none_is_refused(server: Server, change: dict[
     assert (status, json.loads(body)["error"]["code"]) == (400, "bad_request")
 
 
-async def test_a_refusal_says_why_in_json(server: Server) -> None:
+async def test_a_refusal_gives_the_reason_as_json(server: Server) -> None:
     async with Person(server.url) as anonymous, Person(server.url, "ana") as ana:
         for person, path, status, code in (
             (anonymous, "1/", 401, "unauthorized"),
@@ -146,7 +146,7 @@ async def test_a_refusal_says_why_in_json(server: Server) -> None:
             assert answer[2]["Content-Type"] == "application/json; charset=utf-8"
 
 
-async def test_a_node_that_drains_takes_nobody_and_says_so(url: str) -> None:
+async def test_a_draining_node_refuses_connections(url: str) -> None:
     async with open_server(settings_for(url)) as server, Person(server.url, "ana") as ana:
         assert (await ana.get("/health/ready"))[0] == 200
         server.app[SOCKETS].draining = True
@@ -157,7 +157,7 @@ async def test_a_node_that_drains_takes_nobody_and_says_so(url: str) -> None:
         assert (await ana.get("/health/live"))[0] == 200
 
 
-async def test_a_node_that_goes_away_says_so_to_its_sockets(url: str) -> None:
+async def test_a_stopping_node_closes_its_sockets_with_1001(url: str) -> None:
     async with open_server(settings_for(url)) as server, Person(server.url, "ana") as ana:
         full, basic = await ana.enter(), await ana.enter(basic=True)
         assert (await full.receive())["type"] == "welcome"
@@ -166,7 +166,7 @@ async def test_a_node_that_goes_away_says_so_to_its_sockets(url: str) -> None:
         await asyncio.wait_for(drain, TIMEOUT_S)
 
 
-async def test_while_the_database_is_away_nobody_is_let_in_and_then_all_is_well_again(postgres: Postgres) -> None:
+async def test_connections_are_refused_while_the_database_is_down_and_accepted_afterwards(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     name = url.partition("@/")[2].partition("?")[0]
     control = await asyncpg.connect(postgres.url("postgres"))
@@ -198,6 +198,6 @@ async def test_while_the_database_is_away_nobody_is_let_in_and_then_all_is_well_
         await control.close()
 
 
-async def test_a_new_user_without_a_course_gets_into_no_room(server: Server) -> None:
+async def test_a_user_without_courses_can_enter_no_room(server: Server) -> None:
     async with Person(server.url, await add_person(server.app[DATABASE])) as stranger:
         assert await refusal(stranger, 1) == await refusal(stranger, 2) == 403

@@ -67,7 +67,7 @@ async def test_the_room_page_offers_assistants_no_settings(
     assert "/audit/" in page
 
 
-async def test_the_role_of_an_assistant_is_in_the_welcome_the_event_the_history_and_after_a_deletion(
+async def test_the_assistant_role_is_in_the_welcome_events_history_and_deleted_messages(
     server: Server, classroom: Classroom, assistant: Person
 ) -> None:
     course = classroom.course
@@ -100,7 +100,7 @@ async def test_the_role_of_an_assistant_is_in_the_welcome_the_event_the_history_
         ({"type": "message", "message": "to @all"}, "ack"),
     ],
 )
-async def test_assistants_do_everything_in_a_room_but_its_settings(
+async def test_assistants_can_do_everything_in_a_room_except_its_settings(
     classroom: Classroom, assistant: Person, command: dict[str, object], answer: str
 ) -> None:
     socket = await assistant.enter(classroom.course)
@@ -113,7 +113,7 @@ async def test_assistants_do_everything_in_a_room_but_its_settings(
     assert frame.get("code", "ack") == answer
 
 
-async def test_assistants_write_in_a_closed_room_and_see_who_is_anonymous(
+async def test_assistants_can_post_in_a_closed_room_and_see_anonymous_authors(
     server: Server, classroom: Classroom, assistant: Person
 ) -> None:
     course = classroom.course
@@ -150,7 +150,9 @@ async def test_a_new_role_takes_effect_on_open_sockets_and_removal_closes_them(
         assert (await ana.get(f"/chat/room/{course}/"))[0] == 403
 
 
-async def test_a_user_has_one_role_in_a_course_and_the_owner_teaches(server: Server, classroom: Classroom) -> None:
+async def test_a_user_has_one_role_per_course_and_the_owner_is_an_instructor(
+    server: Server, classroom: Classroom
+) -> None:
     database, course = server.app[DATABASE], classroom.course
     for role in (Role.ASSISTANT, Role.STUDENT, Role.INSTRUCTOR):
         await enrol(database, classroom.luis, course, role)
@@ -169,7 +171,7 @@ async def test_a_user_has_one_role_in_a_course_and_the_owner_teaches(server: Ser
             await enrol(database, *missing)
 
 
-async def test_members_are_listed_with_their_roles_the_highest_first(
+async def test_members_are_listed_with_the_highest_roles_first(
     server: Server, classroom: Classroom, assistant: Person
 ) -> None:
     found = json.loads((await assistant.get(f"/api/rooms/{classroom.course}/members?q="))[1])["members"]
@@ -181,14 +183,14 @@ async def test_members_are_listed_with_their_roles_the_highest_first(
     ]
 
 
-async def test_staff_are_mentioned_like_everybody_else(server: Server, classroom: Classroom, assistant: Person) -> None:
+async def test_staff_can_be_mentioned(server: Server, classroom: Classroom, assistant: Person) -> None:
     async with Person(server.url, classroom.ana) as ana:
         socket = await ana.enter(classroom.course)
         await socket.say(f"@{assistant.username} @{classroom.teacher}", "m")
         assert (await socket.events(1))[0]["mentions"] == [assistant.username, classroom.teacher]
 
 
-async def test_the_lists_show_staff_their_courses_and_a_superuser_every_course(
+async def test_staff_see_their_courses_and_superusers_see_all(
     server: Server, classroom: Classroom, assistant: Person
 ) -> None:
     database = server.app[DATABASE]
@@ -202,7 +204,9 @@ async def test_the_lists_show_staff_their_courses_and_a_superuser_every_course(
     assert {course.role for course in courses} == {Role.INSTRUCTOR}
 
 
-async def test_beside_a_site_staff_is_ours_and_students_are_the_sites(server: Server, classroom: Classroom) -> None:
+async def test_beside_a_django_site_the_chat_manages_staff_and_the_site_students(
+    server: Server, classroom: Classroom
+) -> None:
     database, course = server.app[DATABASE], classroom.course
     stranger = await add_person(database)
     await database.execute("create table django_migrations (id int)")

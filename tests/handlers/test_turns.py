@@ -60,7 +60,7 @@ async def echoes(raw: RawSocket, count: int) -> None:
         assert await raw.receive() == (TEXT, b"%d" % n)
 
 
-async def test_of_messages_that_arrive_together_few_are_handled_in_an_iteration() -> None:
+async def test_messages_that_arrive_together_are_handled_over_several_iterations() -> None:
     handled: Counter[int] = Counter()
     async with Iterations() as iterations, open_echo(lambda _: handled.update([iterations.count])) as (_, raw):
         await raw.send(texts(300))
@@ -69,7 +69,7 @@ async def test_of_messages_that_arrive_together_few_are_handled_in_an_iteration(
     assert 1 < max(handled.values()) <= MAX_PER_ITERATION
 
 
-async def test_many_sockets_together_handle_no_more_than_one() -> None:
+async def test_the_limit_per_iteration_is_shared_by_all_sockets() -> None:
     handled: Counter[int] = Counter()
     async with (
         AsyncExitStack() as stack,
@@ -91,7 +91,7 @@ async def test_many_sockets_together_handle_no_more_than_one() -> None:
     assert max(handled.values()) <= MAX_PER_ITERATION
 
 
-async def test_of_messages_right_after_the_handshake_few_are_handled_in_an_iteration() -> None:
+async def test_messages_sent_with_the_handshake_are_handled_over_several_iterations() -> None:
     handled: Counter[int] = Counter()
     reading_time = ReadingTime(Clock())
     async with (
@@ -104,7 +104,7 @@ async def test_of_messages_right_after_the_handshake_few_are_handled_in_an_itera
     assert max(handled.values()) <= MAX_PER_ITERATION
 
 
-async def test_control_frames_take_turns_as_well() -> None:
+async def test_control_frames_also_take_turns() -> None:
     handled: Counter[int] = Counter()
     async with Iterations() as iterations, open_echo(lambda _: handled.update([iterations.count])) as (_, raw):
         await raw.send(frame(TEXT, b"a") + b"".join(frame(FIN | PING, b"%d" % n) for n in range(300)))
@@ -113,7 +113,7 @@ async def test_control_frames_take_turns_as_well() -> None:
     assert max(handled.values()) <= MAX_PER_ITERATION
 
 
-async def test_a_single_message_is_handled_as_it_arrives_without_another_turn() -> None:
+async def test_a_single_message_is_handled_at_once() -> None:
     turns: list[object] = []
 
     class Counting(Echo):
@@ -151,7 +151,7 @@ async def test_many_fragments_are_read_over_several_iterations() -> None:
     assert handled[1] - handled[0] >= MAX_SMALL_FRAGMENTS // MAX_PER_ITERATION
 
 
-async def test_a_socket_with_much_to_handle_does_not_hold_up_another() -> None:
+async def test_a_busy_socket_does_not_delay_another() -> None:
     order: list[str] = []
 
     def note(message: Message) -> None:
@@ -194,7 +194,7 @@ async def test_two_floods_take_turns() -> None:
     assert longest < 50
 
 
-async def test_a_flood_waits_at_its_sender() -> None:
+async def test_a_flood_causes_backpressure() -> None:
     unread: list[int] = []
     async with open_echo(lambda _: unread.append(len(server.sockets[0]._reader._data))) as (server, raw):
         data = texts(200_000)
@@ -232,7 +232,7 @@ async def test_a_flood_can_be_held_and_released_at_any_message() -> None:
         await echoes(raw, 1000)
 
 
-async def test_our_close_ends_a_flood_that_has_arrived() -> None:
+async def test_frames_received_after_our_close_are_ignored() -> None:
     def close(message: Message) -> None:
         handled.append(message)
         if len(handled) == 3:
@@ -248,7 +248,7 @@ async def test_our_close_ends_a_flood_that_has_arrived() -> None:
     assert len(handled) == 3
 
 
-async def test_cutting_a_flood_off_ends_it_at_once() -> None:
+async def test_cutting_off_a_flood_ends_it_at_once() -> None:
     def cut_off(message: Message) -> None:
         handled.append(message)
         if len(handled) == 3:
@@ -263,7 +263,7 @@ async def test_cutting_a_flood_off_ends_it_at_once() -> None:
     assert len(handled) == 3
 
 
-async def test_a_wrong_frame_in_a_flood_is_refused_after_the_messages_before_it() -> None:
+async def test_an_invalid_frame_in_a_flood_is_refused_after_the_messages_before_it() -> None:
     async with open_echo() as (_, raw):
         await raw.send(texts(200) + frame(FIN | TEXT, b"\xff") + texts(200))
         await echoes(raw, 200)
@@ -271,7 +271,7 @@ async def test_a_wrong_frame_in_a_flood_is_refused_after_the_messages_before_it(
         assert await raw.receive() is None
 
 
-async def test_a_client_that_sends_no_more_after_a_flood_is_answered_in_full() -> None:
+async def test_a_client_that_half_closes_after_a_flood_gets_every_answer() -> None:
     async with open_echo() as (server, raw):
         await raw.send(texts(500))
         raw.end()
@@ -280,7 +280,7 @@ async def test_a_client_that_sends_no_more_after_a_flood_is_answered_in_full() -
         await server.closed()
 
 
-async def test_a_connection_that_is_lost_in_a_flood_ends_it() -> None:
+async def test_losing_the_connection_ends_a_flood() -> None:
     async with open_echo() as (server, raw):
         await raw.send(texts(500))
         await echoes(raw, 1)

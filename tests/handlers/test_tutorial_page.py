@@ -41,7 +41,7 @@ class TutorialPage:
         return Line(data["user"], data["message"], datetime.fromisoformat(data["datetime"]))
 
 
-async def test_two_tutorial_pages_talk(server: Server) -> None:
+async def test_two_tutorial_pages_exchange_messages(server: Server) -> None:
     course, (ana, luis) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one, Person(server.url, luis) as other:
         pages = [TutorialPage(await one.enter(course, basic=True)), TutorialPage(await other.enter(course, basic=True))]
@@ -57,7 +57,7 @@ async def test_two_tutorial_pages_talk(server: Server) -> None:
         assert answers[0].at >= lines[0].at
 
 
-async def test_a_tutorial_page_and_our_page_talk(server: Server) -> None:
+async def test_a_tutorial_page_and_our_page_exchange_messages(server: Server) -> None:
     course, (ana, luis) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one, Person(server.url, luis) as other:
         theirs, ours = TutorialPage(await one.enter(course, basic=True)), await other.enter(course)
@@ -74,7 +74,7 @@ async def test_a_tutorial_page_and_our_page_talk(server: Server) -> None:
         ]
 
 
-async def test_the_same_line_said_twice_is_shown_twice(server: Server) -> None:
+async def test_the_same_text_sent_twice_is_shown_twice(server: Server) -> None:
     course, (ana, _) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one:
         page = TutorialPage(await one.enter(course, basic=True))
@@ -83,7 +83,7 @@ async def test_the_same_line_said_twice_is_shown_twice(server: Server) -> None:
         assert [(await page.next_line()).message for _ in range(2)] == ["again", "again"]
 
 
-async def test_a_tutorial_page_hears_from_now_on_whatever_it_asks_for(server: Server) -> None:
+async def test_a_tutorial_page_receives_only_new_messages_even_with_after(server: Server) -> None:
     course, (ana, _) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one:
         first = TutorialPage(await one.enter(course, basic=True))
@@ -94,7 +94,7 @@ async def test_a_tutorial_page_hears_from_now_on_whatever_it_asks_for(server: Se
         assert (await second.next_line()).message == "after"
 
 
-async def test_a_tutorial_page_shows_nothing_for_what_was_refused_but_a_reason(server: Server) -> None:
+async def test_a_tutorial_page_shows_the_reason_for_a_refusal(server: Server) -> None:
     course, (ana, _) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one:
         chatter = await one.enter(course, basic=True)
@@ -108,7 +108,7 @@ async def test_a_tutorial_page_shows_nothing_for_what_was_refused_but_a_reason(s
         assert (await page.next_line()).message == "there"
 
 
-async def test_what_a_tutorial_page_gets_is_text_as_it_was_typed(server: Server) -> None:
+async def test_a_tutorial_page_receives_text_as_it_was_typed(server: Server) -> None:
     course, (ana, _) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one:
         page = TutorialPage(await one.enter(course, basic=True))

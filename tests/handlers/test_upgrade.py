@@ -55,7 +55,7 @@ async def shake_hands(raw: RawSocket, behind: bytes = b"") -> None:
     assert "transfer-encoding" not in head
 
 
-async def test_aiohttp_keeps_nothing_of_an_upgraded_connection(echoing: EchoServer) -> None:
+async def test_aiohttp_keeps_no_objects_of_an_upgraded_connection(echoing: EchoServer) -> None:
     def parts() -> int:
         gc.collect()
         kinds = web.Request | web.RequestHandler | web.StreamResponse
@@ -74,7 +74,7 @@ async def test_aiohttp_keeps_nothing_of_an_upgraded_connection(echoing: EchoServ
         assert await raw.receive() == (TEXT, b"still here")
 
 
-async def test_frames_that_come_right_behind_the_request_are_read(echoing: EchoServer) -> None:
+async def test_frames_sent_together_with_the_request_are_read(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         cut = frame(FIN | TEXT, b"in two")
         await shake_hands(raw, frame(FIN | TEXT, b"at once") + cut[:5])
@@ -82,7 +82,7 @@ async def test_frames_that_come_right_behind_the_request_are_read(echoing: EchoS
         assert [await raw.receive(), await raw.receive()] == [(TEXT, b"at once"), (TEXT, b"in two")]
 
 
-async def test_an_upgraded_connection_outlives_the_end_of_the_server_until_it_is_closed(echoing: EchoServer) -> None:
+async def test_an_upgraded_connection_outlives_the_aiohttp_server(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         async with asyncio.timeout(TIMEOUT_S):
@@ -102,7 +102,7 @@ async def test_an_upgraded_connection_outlives_the_end_of_the_server_until_it_is
         (struct.pack("!H", 4321), struct.pack("!H", 4321)),
     ],
 )
-async def test_a_close_is_answered_in_kind_and_the_connection_closed(
+async def test_a_close_frame_is_echoed_and_the_connection_closed(
     echoing: EchoServer, said: bytes, answer: bytes
 ) -> None:
     async with open_connection(echoing.url) as raw:
@@ -117,7 +117,7 @@ async def test_a_close_is_answered_in_kind_and_the_connection_closed(
         assert echoing.sockets[0].close_code == (int.from_bytes(said[:2], "big") if said else 1005)
 
 
-async def test_a_close_may_come_amid_a_message(echoing: EchoServer) -> None:
+async def test_a_close_frame_may_arrive_within_a_fragmented_message(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         await raw.send(frame(TEXT, b"half") + frame(FIN | CLOSE, struct.pack("!H", 1000)))
@@ -125,7 +125,7 @@ async def test_a_close_may_come_amid_a_message(echoing: EchoServer) -> None:
         assert await raw.receive() is None
 
 
-async def test_nothing_is_written_and_nothing_obeyed_behind_our_own_close(echoing: EchoServer) -> None:
+async def test_after_our_close_frame_nothing_is_sent_or_handled(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         socket = echoing.sockets[0]
@@ -144,9 +144,7 @@ async def test_nothing_is_written_and_nothing_obeyed_behind_our_own_close(echoin
 
 
 @pytest.mark.parametrize("code", [1001, 1002])
-async def test_a_close_that_is_not_answered_ends_all_the_same(
-    echoing: EchoServer, code: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unanswered_close_times_out(echoing: EchoServer, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("educa_chat.websocket_protocol.CLOSE_TIMEOUT_S", 0.2)
     monkeypatch.setattr("educa_chat.websocket_protocol.LINGER_S", 0.2)
     async with open_connection(echoing.url) as raw:
@@ -159,7 +157,7 @@ async def test_a_close_that_is_not_answered_ends_all_the_same(
         await echoing.closed()
 
 
-async def test_a_peer_that_is_still_sending_learns_what_was_wrong(
+async def test_a_peer_that_is_still_sending_receives_the_close_code(
     echoing: EchoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("educa_chat.websocket_protocol.LINGER_S", 10 * TIMEOUT_S)
@@ -173,7 +171,7 @@ async def test_a_peer_that_is_still_sending_learns_what_was_wrong(
     await echoing.closed()
 
 
-async def test_a_client_that_hangs_up_without_a_word_is_gone(echoing: EchoServer) -> None:
+async def test_a_client_that_disconnects_without_a_close_frame_leaves(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         await raw.send(frame(FIN | TEXT, b"hello")[:3])
@@ -183,7 +181,7 @@ async def test_a_client_that_hangs_up_without_a_word_is_gone(echoing: EchoServer
 
 
 @pytest.mark.parametrize("is_plain", [True, False])
-async def test_what_is_written_comes_in_order_however_slowly_it_is_read(
+async def test_frames_arrive_in_order_however_slowly_they_are_read(
     echoing: EchoServer, is_plain: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_plain:
@@ -205,7 +203,7 @@ async def test_what_is_written_comes_in_order_however_slowly_it_is_read(
         assert socket.buffer_size() == 0
 
 
-async def test_who_says_nothing_more_gets_what_was_written_and_no_more(echoing: EchoServer) -> None:
+async def test_a_client_that_half_closes_gets_only_what_was_already_written(echoing: EchoServer) -> None:
     async with open_connection(echoing.url, window_bytes=4096) as raw:
         await shake_hands(raw)
         socket = echoing.sockets[0]
@@ -224,7 +222,7 @@ async def test_who_says_nothing_more_gets_what_was_written_and_no_more(echoing: 
     assert socket.close_code == 1006
 
 
-async def test_what_is_held_is_read_when_it_is_released(echoing: EchoServer) -> None:
+async def test_held_messages_are_handled_after_release(echoing: EchoServer) -> None:
     async with open_connection(echoing.url) as raw:
         await shake_hands(raw)
         socket = echoing.sockets[0]
@@ -236,7 +234,7 @@ async def test_what_is_held_is_read_when_it_is_released(echoing: EchoServer) -> 
         assert [await raw.receive() for _ in range(3)] == [(TEXT, b"first"), (TEXT, b"one"), (TEXT, b"two")]
 
 
-async def test_a_socket_that_is_held_finds_the_answer_to_its_close(
+async def test_a_held_socket_still_receives_the_answer_to_its_close(
     echoing: EchoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("educa_chat.websocket_protocol.CLOSE_TIMEOUT_S", 10 * TIMEOUT_S)
@@ -259,7 +257,7 @@ async def server(postgres: Postgres) -> AsyncIterator[Server]:
         yield opened
 
 
-async def test_what_is_said_right_behind_the_request_is_answered_behind_the_greeting(server: Server) -> None:
+async def test_messages_sent_together_with_the_request_are_answered_after_the_welcome(server: Server) -> None:
     async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
         said = frame(FIN | TEXT, b"[") + frame(FIN | TEXT, b'{"id":"a","message":"hello"}')
         await raw.send(handshake(ana, 1, "?after=0") + said)
@@ -267,7 +265,7 @@ async def test_what_is_said_right_behind_the_request_is_answered_behind_the_gree
         assert [(await raw.json())["type"] for _ in range(4)] == ["welcome", "error", "ack", "chat_message"]
 
 
-async def test_nothing_of_the_requests_is_kept_with_their_sockets(server: Server) -> None:
+async def test_open_sockets_keep_no_request_objects(server: Server) -> None:
     def parts() -> int:
         gc.collect()
         return sum(issubclass(type(one), web.Request | web.RequestHandler) for one in gc.get_objects())
@@ -281,7 +279,7 @@ async def test_nothing_of_the_requests_is_kept_with_their_sockets(server: Server
             assert parts() <= before
 
 
-async def test_a_flood_of_empty_fragments_is_sent_away(server: Server) -> None:
+async def test_a_flood_of_empty_fragments_is_disconnected(server: Server) -> None:
     async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
         await raw.send(frame(TEXT) + frame(CONTINUATION) * 1000)
         assert await raw.close_code() == 1008

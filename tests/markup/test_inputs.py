@@ -34,14 +34,14 @@ def tags(html: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("kind", "text"), TYPED)
-def test_what_is_no_markup_is_shown_as_typed(kind: str, text: str) -> None:
+def test_text_that_is_not_markup_is_shown_as_typed(kind: str, text: str) -> None:
     html = render(text)
     assert shown(html) == text
     assert tags(html) <= {"p", "br"}
 
 
 @pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, text in TYPED if text != "```"])
-def test_it_is_so_next_to_markup_too(kind: str, text: str) -> None:
+def test_text_next_to_markup_is_shown_as_typed(kind: str, text: str) -> None:
     html = render(f"{text}\n**x**")
     assert shown(html) == f"{text}\nx"
     assert tags(html) <= {"p", "br", "strong"}
@@ -58,17 +58,17 @@ def expected(html: str) -> str:
 @pytest.mark.parametrize(
     ("kind", "text", "html"), [(kind, text, html) for kind, table in RENDERED.items() for text, html in table]
 )
-def test_what_is_markup_is_shown_as_such(kind: str, text: str, html: str) -> None:
+def test_markup_is_rendered(kind: str, text: str, html: str) -> None:
     rendered = re.sub(r"<a [^>]*>", "<a>", render(text))
     assert rendered in (expected(html), f"<p>{expected(html)}</p>") or unescape(rendered) == html
 
 
-def test_the_table_is_large_enough_to_mean_something() -> None:
+def test_the_table_of_inputs_is_large_enough() -> None:
     assert len(TYPED) + sum(map(len, RENDERED.values())) >= 400
 
 
 @pytest.mark.parametrize("text", [text for _, table in RENDERED.items() for text, _ in table])
-def test_what_is_markup_never_takes_the_path_of_plain_messages(text: str) -> None:
+def test_markup_never_takes_the_fast_path_for_plain_messages(text: str) -> None:
     if tags(render(text)) - {"p", "br", "a"}:
         assert not is_plain(text)
 
@@ -81,7 +81,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_charac
 
 @given(ANY_TEXT)
 @settings(max_examples=500, deadline=None)
-def test_text_that_uses_no_construct_comes_out_unchanged(text: str) -> None:
+def test_text_without_any_construct_is_unchanged(text: str) -> None:
     assume(text and not CONSTRUCTS.search(text))
     html = render(text)
     assert shown(html) == text
@@ -120,7 +120,7 @@ def without_escapes(text: str) -> str:
 
 @given(MIXTURE)
 @settings(max_examples=500, deadline=None)
-def test_a_text_without_elements_is_unchanged_but_for_backslashes_that_escape(text: str) -> None:
+def test_text_without_elements_changes_only_in_its_backslash_escapes(text: str) -> None:
     html = render(text)
     assume(not tags(html) - {"p", "br"})
     assert without_escapes(shown(html)) == without_escapes(text)
@@ -128,7 +128,7 @@ def test_a_text_without_elements_is_unchanged_but_for_backslashes_that_escape(te
 
 @given(MIXTURE)
 @settings(max_examples=500, deadline=None)
-def test_nothing_is_lost_but_signs_of_markup(text: str) -> None:
+def test_only_markup_characters_disappear(text: str) -> None:
     text = text.replace("$", "")
     html = render(text)
     attributes = "".join(
@@ -142,7 +142,7 @@ def test_nothing_is_lost_but_signs_of_markup(text: str) -> None:
 
 @given(st.text(st.sampled_from("ab1é中*_~ \n().,:'\"-=/\\"), max_size=60).map(str.strip))
 @settings(max_examples=500, deadline=None)
-def test_no_sign_is_lost_outside_of_an_element(text: str) -> None:
+def test_no_character_outside_an_element_disappears(text: str) -> None:
     """Each element accounts for the signs that are not shown."""
     html = render(text)
     pairs = {"em": 2, "strong": 4, "s": 4}
@@ -155,7 +155,7 @@ def test_no_sign_is_lost_outside_of_an_element(text: str) -> None:
 
 @given(ANY_TEXT)
 @settings(max_examples=300, deadline=None)
-def test_code_shows_whatever_is_in_it(text: str) -> None:
+def test_code_is_shown_verbatim(text: str) -> None:
     assume("`" not in text and text)
     assert shown(render(f"```\n{text}\n```")) == text
     if "\n" not in text:

@@ -67,7 +67,7 @@ _KEY = st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(0, 5), st.sam
     batches=st.lists(st.lists(_KEY, min_size=1, max_size=12), min_size=1, max_size=6),
     cuts=st.lists(st.integers(0, 12), max_size=10),
 )
-def test_what_a_broken_wire_leaves_open_is_settled_as_the_log_has_it(
+def test_appends_cut_off_by_a_broken_connection_are_resolved_from_the_log(
     postgres: Postgres, batches: list[list[tuple[int, int, int, str]]], cuts: list[int]
 ) -> None:
     """Nothing is lost, doubled or out of order, and what Postgres refuses is refused alone."""

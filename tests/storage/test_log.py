@@ -90,7 +90,7 @@ async def check_log(database: Database, course: int) -> list[dict[str, object]]:
     return events
 
 
-async def test_an_accepted_entry_is_stored_and_announced_as_the_same_bytes(database: Database, node: Node) -> None:
+async def test_an_accepted_entry_is_stored_and_published_as_the_same_bytes(database: Database, node: Node) -> None:
     outcome = (await node.append(entry("a", "hola")))[0]
     assert isinstance(outcome, Accepted)
     assert outcome.seq == 1
@@ -103,7 +103,7 @@ async def test_an_accepted_entry_is_stored_and_announced_as_the_same_bytes(datab
 
 @pytest.mark.parametrize("size", [1, 5])
 @pytest.mark.parametrize("html", ["a &lt; b<br>c", "<b>a</b>"])
-async def test_an_ordinary_message_is_stored_once_and_read_as_it_was_announced(
+async def test_an_ordinary_message_is_stored_once_and_read_as_it_was_published(
     database: Database, node: Node, size: int, html: str
 ) -> None:
     plain = "a < b\nc"
@@ -121,7 +121,7 @@ async def test_an_ordinary_message_is_stored_once_and_read_as_it_was_announced(
     assert [tuple(row) for row in texts] == [(None, None)] * (size + 1)
 
 
-async def test_entries_of_many_rooms_go_in_one_batch_each_with_its_own_numbers(database: Database, node: Node) -> None:
+async def test_a_batch_can_have_entries_of_many_rooms_each_with_its_own_seqs(database: Database, node: Node) -> None:
     batch = [entry(f"{n}", course=n % 3 + 1, actor=n % 2 + 1) for n in range(30)]
     outcomes = await node.append(*batch)
     assert [o.seq for o in outcomes if isinstance(o, Accepted)] == [n // 3 + 1 for n in range(30)]
@@ -131,7 +131,7 @@ async def test_entries_of_many_rooms_go_in_one_batch_each_with_its_own_numbers(d
         ]
 
 
-async def test_a_young_log_is_appended_to_by_index_alone(database: Database) -> None:
+async def test_appending_to_a_small_log_scans_no_table(database: Database) -> None:
     # The plan is made while the tables are empty, and kept.
     await add_class(database, courses=3)
     before = await rows_read(database, inserted=0)
@@ -158,7 +158,7 @@ async def rows_read(database: Database, *, inserted: int) -> dict[str, tuple[int
             await asyncio.sleep(0.05)
 
 
-async def test_a_repeated_id_gets_the_first_answer_and_no_second_event(database: Database, node: Node) -> None:
+async def test_a_repeated_id_gets_the_first_outcome_and_no_second_event(database: Database, node: Node) -> None:
     first = await node.append(entry("a", "first"))
     again = await node.append(entry("a", "second"), entry("a", "third"))
     assert again == first * 2
@@ -166,7 +166,7 @@ async def test_a_repeated_id_gets_the_first_answer_and_no_second_event(database:
     assert len(node.announced[1]) == 1
 
 
-async def test_an_id_repeated_within_a_batch_is_one_event_in_one_append(
+async def test_an_id_repeated_within_a_batch_stores_one_event(
     database: Database, node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     outcomes = await node.append(entry("a", "first"), entry("b"), entry("a", "second"))
@@ -175,7 +175,7 @@ async def test_an_id_repeated_within_a_batch_is_one_event_in_one_append(
     assert caplog.messages == []
 
 
-async def test_an_id_counts_for_one_user_in_one_room(database: Database, node: Node) -> None:
+async def test_ids_are_unique_per_user_and_room(database: Database, node: Node) -> None:
     await node.append(entry("a"), entry("a", actor=2), entry("a", course=2))
     assert len(await check_log(database, 1)) == 2
     assert len(await check_log(database, 2)) == 1
@@ -202,7 +202,7 @@ async def test_an_id_counts_for_one_user_in_one_room(database: Database, node: N
         "nobody",
     ],
 )
-async def test_rights_are_judged_when_it_is_stored_and_a_refusal_takes_no_seq(
+async def test_permissions_are_checked_when_storing_and_a_refusal_takes_no_seq(
     database: Database, node: Node, change: str, refused: Entry
 ) -> None:
     await node.append(entry("a"))
@@ -214,13 +214,13 @@ async def test_rights_are_judged_when_it_is_stored_and_a_refusal_takes_no_seq(
     await check_log(database, 1)
 
 
-async def test_a_repeated_id_gets_its_answer_even_without_the_right(database: Database, node: Node) -> None:
+async def test_a_repeated_id_gets_its_outcome_even_after_losing_permission(database: Database, node: Node) -> None:
     first = await node.append(entry("a"))
     await database.execute("delete from courses_course_students where user_id = 1")
     assert await node.append(entry("a")) == first
 
 
-async def test_an_owner_and_a_superuser_are_instructors(database: Database, node: Node) -> None:
+async def test_owners_and_superusers_are_instructors(database: Database, node: Node) -> None:
     await database.execute("update auth_user set is_superuser = true where id = 3")
     outcomes = await node.append(
         entry("a", actor=1000, by_instructor=True), entry("b", actor=3, by_instructor=True, course=2)
@@ -228,7 +228,7 @@ async def test_an_owner_and_a_superuser_are_instructors(database: Database, node
     assert all(isinstance(outcome, Accepted) for outcome in outcomes)
 
 
-async def test_a_reply_wants_a_message_of_its_own_room(database: Database, node: Node) -> None:
+async def test_a_reply_must_refer_to_a_message_of_its_room(database: Database, node: Node) -> None:
     await node.append(entry("a"), entry("b"), entry("other", course=2))
     outcomes = await node.append(
         entry("c", reply_to=2), entry("d", reply_to=4), entry("e", course=2, reply_to=2), entry("f", reply_to=99)
@@ -238,14 +238,14 @@ async def test_a_reply_wants_a_message_of_its_own_room(database: Database, node:
     assert (await check_log(database, 1))[2]["reply_to"] == 2
 
 
-async def test_a_refused_id_is_not_used_up(database: Database, node: Node) -> None:
+async def test_a_refused_id_can_be_used_again(database: Database, node: Node) -> None:
     outcomes = await node.append(entry("a", reply_to=7), entry("a", "now without"))
     assert outcomes[0] == Refused(ErrorCode.NO_SUCH_MESSAGE)
     assert isinstance(outcomes[1], Accepted)
     assert [e["message"] for e in await check_log(database, 1)] == ["now without"]
 
 
-async def test_one_bad_entry_never_fails_its_neighbours(database: Database, node: Node) -> None:
+async def test_one_invalid_entry_does_not_fail_the_rest_of_its_batch(database: Database, node: Node) -> None:
     batch = [entry(str(n), "bad \0" if n == 5 else "good") for n in range(9)]
     outcomes = await node.append(*batch)
     assert [type(o) for o in outcomes] == [Refused if n == 5 else Accepted for n in range(9)]
@@ -253,7 +253,7 @@ async def test_one_bad_entry_never_fails_its_neighbours(database: Database, node
     assert [e["id"] for e in await check_log(database, 1)] == [str(n) for n in range(9) if n != 5]
 
 
-async def test_time_in_a_room_never_runs_backwards(database: Database, node: Node) -> None:
+async def test_timestamps_in_a_room_never_decrease(database: Database, node: Node) -> None:
     await database.execute("update educa_chat.room set last_at = now() + interval '1 hour' where course = 1")
     one, two = await node.append(entry("a"), entry("b", course=2))
     assert isinstance(one, Accepted)
@@ -263,7 +263,7 @@ async def test_time_in_a_room_never_runs_backwards(database: Database, node: Nod
     await check_log(database, 1)
 
 
-async def test_a_room_with_more_than_a_batch_keeps_no_other_room_waiting(database: Database, node: Node) -> None:
+async def test_a_room_with_more_entries_than_a_batch_does_not_delay_other_rooms(database: Database, node: Node) -> None:
     commits: list[dict[int, int]] = []
     appender = Appender(
         database, lambda events: commits.append({course: len(fresh) for course, fresh in events.items()}), Metrics()
@@ -278,7 +278,7 @@ async def test_a_room_with_more_than_a_batch_keeps_no_other_room_waiting(databas
     assert [e["id"] for e in await check_log(database, 1)] == [str(number) for number in range(3 * most)]
 
 
-async def test_more_than_may_wait_is_unavailable_at_once(database: Database) -> None:
+async def test_entries_beyond_the_queue_limit_are_unavailable_at_once(database: Database) -> None:
     appender = Appender(database, lambda _: None, Metrics())
     for number in range(log_module.MAX_WAITING_ENTRIES):
         appender.append(entry(str(number)), lambda _: None)
@@ -286,7 +286,7 @@ async def test_more_than_may_wait_is_unavailable_at_once(database: Database) -> 
         appender.append(entry("one more"), lambda _: None)
 
 
-async def test_a_database_that_is_away_for_too_long_is_unavailable_and_then_works_again(
+async def test_a_long_database_outage_is_reported_as_unavailable_and_then_recovers(
     database: Database, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_module, "PATIENCE_S", 0.2)
@@ -302,7 +302,7 @@ async def test_a_database_that_is_away_for_too_long_is_unavailable_and_then_work
     assert [e["id"] for e in await check_log(database, 1)] == ["a", "b", "c"]
 
 
-async def test_a_course_that_is_deleted_takes_its_log_with_it(database: Database, node: Node) -> None:
+async def test_deleting_a_course_deletes_its_log(database: Database, node: Node) -> None:
     await node.append(entry("a"), entry("b", course=2))
     await database.execute("delete from courses_course_students where course_id = 1")
     await database.execute("delete from courses_course where id = 1")
@@ -311,14 +311,14 @@ async def test_a_course_that_is_deleted_takes_its_log_with_it(database: Database
     assert await node.append(entry("c")) == [Refused(ErrorCode.FORBIDDEN)]
 
 
-async def test_a_user_with_messages_can_be_deleted_and_what_was_said_stays(database: Database, node: Node) -> None:
+async def test_deleting_a_user_keeps_their_messages(database: Database, node: Node) -> None:
     await node.append(entry("a"))
     await database.execute("delete from courses_course_students where user_id = 1")
     await database.execute("delete from auth_user where id = 1")
     assert len(await check_log(database, 1)) == 1
 
 
-async def test_rooms_are_made_for_courses_alone(database: Database) -> None:
+async def test_rooms_are_created_only_for_courses(database: Database) -> None:
     await add_class(database)
     await database.execute("delete from educa_chat.room")
     log = Log(database)
@@ -329,7 +329,7 @@ async def test_rooms_are_made_for_courses_alone(database: Database) -> None:
     assert await log.open_room(7) is None
 
 
-async def test_heads_and_the_epoch_are_of_one_moment(database: Database, node: Node) -> None:
+async def test_heads_and_epoch_are_read_consistently(database: Database, node: Node) -> None:
     outcomes = await node.append(entry("a"), entry("b"), entry("c", course=2))
     log = Log(database)
     epoch, heads = await log.heads([1, 2, 77])
@@ -341,7 +341,7 @@ async def test_heads_and_the_epoch_are_of_one_moment(database: Database, node: N
     assert (await log.heads([]))[0] == epoch
 
 
-async def test_a_page_of_history_is_what_was_asked_for(database: Database, node: Node) -> None:
+async def test_a_history_page_is_the_requested_one(database: Database, node: Node) -> None:
     await node.append(*(entry(str(n), actor=n % 3 + 1) for n in range(1, 11)))
 
     async def page(**query: int | None) -> tuple[list[int], int, bool]:
@@ -368,7 +368,7 @@ _STEP = st.tuples(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(_STEP, min_size=1, max_size=10), cuts=st.lists(st.booleans(), min_size=10, max_size=10))
-def test_many_nodes_with_overlapping_batches_and_cut_connections_leave_a_whole_log(
+def test_many_nodes_with_overlapping_batches_and_broken_connections_leave_a_complete_log(
     postgres: Postgres, steps: list[tuple[int, list[tuple[int, int, int]]]], cuts: list[bool]
 ) -> None:
     """Three nodes append overlapping ids to three rooms at once, while their connections are terminated."""
@@ -414,7 +414,7 @@ def test_many_nodes_with_overlapping_batches_and_cut_connections_leave_a_whole_l
     asyncio.run(play())
 
 
-async def test_six_nodes_that_write_into_the_same_rooms_never_get_in_each_others_way(
+async def test_six_nodes_writing_into_the_same_rooms_never_conflict(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Overlapping ids in batches of every order of rooms: no append fails, waits for ever, or has to be sent again."""
@@ -441,6 +441,6 @@ async def test_six_nodes_that_write_into_the_same_rooms_never_get_in_each_others
     assert stored == len(answers) == len(announced) == len(set(announced))
 
 
-async def test_asyncpg_tells_a_bad_argument_from_a_bad_connection() -> None:
+async def test_asyncpg_distinguishes_an_invalid_argument_from_a_broken_connection() -> None:
     """The appender halves a batch for the one and sends it again for the other."""
     assert not issubclass(asyncpg.DataError, asyncpg.InterfaceError)

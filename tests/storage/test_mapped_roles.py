@@ -37,7 +37,7 @@ S, A, T = Role.STUDENT, Role.ASSISTANT, Role.INSTRUCTOR
         (None, MappedRole(S, None), None, None, None),
     ],
 )
-def test_the_next_role(
+def test_mapped_roles_determine_the_next_role(
     current: Role | None,
     given: MappedRole | None,
     wanted: Role | None,
@@ -47,7 +47,7 @@ def test_the_next_role(
     assert next_role(current, given, wanted) == (role, remembered)
 
 
-async def test_each_issuer_takes_back_its_own_roles(database: Database) -> None:
+async def test_each_issuer_revokes_only_the_roles_it_granted(database: Database) -> None:
     await add_user(database, "profe", "!")
     user_id = await add_user(database, "ana", "!")
     courses = [await add_course(database, f"Course {number}", "profe") for number in range(3)]
@@ -69,7 +69,7 @@ async def test_each_issuer_takes_back_its_own_roles(database: Database) -> None:
     assert await database.fetchval("select count(*) from educa_chat.mapped_role") == 0
 
 
-async def test_the_owner_of_a_course_and_courses_that_are_gone_are_left_alone(database: Database) -> None:
+async def test_owners_and_missing_courses_are_skipped(database: Database) -> None:
     user_id = await add_user(database, "profe", "!")
     course = await add_course(database, "Course", "profe")
     await apply_mapped_roles(database, user_id, "profe", "one", {course: S, 999_999: S})
@@ -79,7 +79,7 @@ async def test_the_owner_of_a_course_and_courses_that_are_gone_are_left_alone(da
     assert await database.fetchval("select count(*) from educa_chat.mapped_role") == 0
 
 
-async def test_a_rule_names_a_course_by_its_id_or_slug_and_not_by_its_title(database: Database) -> None:
+async def test_a_rule_refers_to_a_course_by_id_or_slug_but_not_by_title(database: Database) -> None:
     await add_user(database, "profe", "!")
     first, second, third = [await add_course(database, title, "profe") for title in ("Algebra", "Algebra", "X")]
     await database.execute("update courses_course set title = 'algebra' where id = $1", second)

@@ -37,7 +37,7 @@ async def add_log(database: Database, course: int, kinds: list[int]) -> None:
     )
 
 
-async def test_a_marker_only_grows_and_stops_at_the_head(database: Database) -> None:
+async def test_a_marker_only_moves_forwards_and_stops_at_the_head(database: Database) -> None:
     await add_log(database, 7, [1] * 10)
     await write_markers(database, {(ANA, 7): 5, (LUIS, 7): 11})
     assert await find_markers(database, [(ANA, 7), (LUIS, 7), (ANA, 8)]) == {(ANA, 7): 5, (LUIS, 7): 10}
@@ -47,7 +47,7 @@ async def test_a_marker_only_grows_and_stops_at_the_head(database: Database) -> 
     assert await find_markers(database, [(ANA, 7)]) == {(ANA, 7): 6}
 
 
-async def test_markers_of_a_course_that_is_not_there_are_dropped(database: Database) -> None:
+async def test_markers_for_an_unknown_course_are_dropped(database: Database) -> None:
     await add_log(database, 7, [1])
     await write_markers(database, {(ANA, 8): 5, (ANA, 7): 1})
     assert await find_markers(database, [(ANA, 7), (ANA, 8)]) == {(ANA, 7): 1}
@@ -55,7 +55,7 @@ async def test_markers_of_a_course_that_is_not_there_are_dropped(database: Datab
     assert await find_markers(database, []) == {}
 
 
-async def test_a_course_that_is_deleted_takes_its_markers_with_it(database: Database) -> None:
+async def test_deleting_a_course_deletes_its_markers(database: Database) -> None:
     await add_log(database, 7, [1])
     await add_log(database, 8, [1])
     await write_markers(database, {(ANA, 7): 1, (ANA, 8): 1})
@@ -75,7 +75,7 @@ async def test_only_messages_count_as_unread(database: Database) -> None:
     assert await unread_counts(database, LUIS, courses) == {7: 3, 8: 2, 9: 0}
 
 
-async def test_what_is_known_and_not_written_yet_counts_where_it_is_newer(database: Database) -> None:
+async def test_a_newer_marker_that_is_not_written_yet_counts(database: Database) -> None:
     await add_log(database, 7, [1] * 5)
     assert await unread_counts(database, ANA, {7: 2}) == {7: 3}
     await write_markers(database, {(ANA, 7): 4})
@@ -83,7 +83,7 @@ async def test_what_is_known_and_not_written_yet_counts_where_it_is_newer(databa
     assert await unread_counts(database, ANA, {7: 5}) == {7: 0}
 
 
-async def test_processes_that_write_the_same_markers_in_other_orders_do_not_lock_each_other_out(
+async def test_processes_writing_the_same_markers_in_different_orders_do_not_deadlock(
     database: Database,
 ) -> None:
     await add_log(database, 7, [1] * 10)

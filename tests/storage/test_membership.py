@@ -41,7 +41,7 @@ async def platform(database: Database) -> Database:
     return database
 
 
-async def test_active_owners_superusers_staff_and_students_may_enter_in_their_highest_role(platform: Database) -> None:
+async def test_active_owners_superusers_staff_and_students_enter_in_their_highest_role(platform: Database) -> None:
     found = await find_memberships(platform, [(user, course) for user in range(1, 11) for course in (1, 2, 3)])
     teacher, assistant, student = (Membership(COURSE, "One", role) for role in reversed(Role))
     elsewhere = Membership(GONE_OWNERS_COURSE, "Two", Role.INSTRUCTOR)
@@ -57,7 +57,7 @@ async def test_active_owners_superusers_staff_and_students_may_enter_in_their_hi
     }
 
 
-async def test_the_planner_expands_the_rule(platform: Database) -> None:
+async def test_the_planner_inlines_the_membership_rule(platform: Database) -> None:
     plan = json.loads(
         await platform.fetchval(
             "explain (format json) select from educa_chat.member() where course = 1 and user_id = 1 and is_instructor"

@@ -39,7 +39,7 @@ def program_with(monkeypatch: pytest.MonkeyPatch, *added: Migration, functions_s
         monkeypatch.setattr(runner, "functions", lambda: newer)
 
 
-async def test_each_is_applied_once_and_the_functions_with_them(empty: Database) -> None:
+async def test_each_migration_is_applied_once_together_with_the_functions(empty: Database) -> None:
     with pytest.raises(SchemaMismatch, match="version 0 and this program needs"):
         await require_current_schema(empty)
     applied = await migrate(empty)
@@ -48,9 +48,7 @@ async def test_each_is_applied_once_and_the_functions_with_them(empty: Database)
     assert await migrate(empty) == []
 
 
-async def test_one_that_was_edited_after_it_was_applied_is_named(
-    empty: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_edited_migration_is_named(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     await migrate(empty)
     first, second, *others = migrations()
     edited = second._replace(sql=second.sql + "-- edited\n")
@@ -60,7 +58,7 @@ async def test_one_that_was_edited_after_it_was_applied_is_named(
             await check(empty)
 
 
-async def test_a_database_of_before_the_clean_start_is_refused_with_its_reason(empty: Database) -> None:
+async def test_a_database_from_before_0_2_0_is_refused_with_the_reason(empty: Database) -> None:
     await empty.execute("create schema educa_chat")
     await empty.execute("create table educa_chat.schema_version (number integer primary key, name text not null)")
     for check in (migrate, require_current_schema):
@@ -68,7 +66,7 @@ async def test_a_database_of_before_the_clean_start_is_refused_with_its_reason(e
             await check(empty)
 
 
-async def test_functions_that_differ_are_applied_and_until_then_the_program_does_not_start(
+async def test_the_program_starts_only_after_changed_functions_are_applied(
     empty: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await migrate(empty)
@@ -81,7 +79,7 @@ async def test_functions_that_differ_are_applied_and_until_then_the_program_does
     await require_current_schema(empty)
 
 
-async def test_an_older_program_does_not_put_its_functions_over_newer_ones(
+async def test_an_older_program_does_not_replace_newer_functions(
     empty: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await migrate(empty)
@@ -98,7 +96,7 @@ NEWER = Migration(len(migrations()) + 1, "newer", "alter table educa_chat.room a
 BREAKING = Migration(NEWER.number, "breaking", "-- breaking: why\ncreate table educa_chat.x ();\n")
 
 
-async def test_a_node_goes_on_storing_while_and_after_a_compatible_version_migrates(
+async def test_a_node_keeps_storing_during_and_after_a_compatible_migration(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await add_class(database, courses=1, students=2)

@@ -165,7 +165,7 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-async def test_a_hot_path_reads_no_table_whole(database: ExplainingDatabase, question: str) -> None:
+async def test_hot_paths_scan_no_table(database: ExplainingDatabase, question: str) -> None:
     database.plans.clear()
     await QUESTIONS[question](database)
     (explained,) = database.plans
@@ -182,16 +182,14 @@ async def test_a_hot_path_reads_no_table_whole(database: ExplainingDatabase, que
 
 
 @pytest.mark.parametrize("question", ["the newest page", "a page before", "a page after"])
-async def test_a_page_of_a_long_history_takes_the_database_less_than_five_milliseconds(
-    database: ExplainingDatabase, question: str
-) -> None:
+async def test_a_history_page_takes_the_database_less_than_5_ms(database: ExplainingDatabase, question: str) -> None:
     database.plans.clear()
     for _ in range(5):
         await QUESTIONS[question](database)
     assert median(plan["Execution Time"] + plan["Planning Time"] for plan in database.plans) < HISTORY_LIMIT_MS
 
 
-async def test_the_unread_counts_of_a_hundred_courses_take_the_database_less_than_five_milliseconds(
+async def test_unread_counts_of_100_courses_take_the_database_less_than_5_ms(
     database: ExplainingDatabase,
 ) -> None:
     database.plans.clear()

@@ -79,7 +79,7 @@ async def migrated_by_django(postgres: Postgres) -> str:
     return urlsplit(url).path.removeprefix("/")
 
 
-async def test_an_empty_database_gets_the_tables_in_the_very_form_of_djangos(
+async def test_an_empty_database_gets_the_same_tables_as_django_creates(
     postgres: Postgres, migrated_by_django: str
 ) -> None:
     async with (
@@ -98,7 +98,7 @@ async def test_an_empty_database_gets_no_other_tables(postgres: Postgres) -> Non
         assert [name for kind, name, _ in await relations(empty) if kind == "r"] == TABLES
 
 
-async def test_a_sites_tables_are_left_as_they_are(postgres: Postgres, migrated_by_django: str) -> None:
+async def test_a_django_sites_tables_are_left_unchanged(postgres: Postgres, migrated_by_django: str) -> None:
     async with connected(await postgres.create_database(migrated_by_django)) as site:
         before = await form(site), await relations(site)
         await apply(site)
@@ -106,7 +106,7 @@ async def test_a_sites_tables_are_left_as_they_are(postgres: Postgres, migrated_
 
 
 @pytest.mark.parametrize("missing", [*([table] for table in TABLES), TABLES[1:]], ids=", ".join)
-async def test_where_only_some_tables_exist_it_tells_which_are_missing_and_creates_none(
+async def test_missing_tables_are_named_and_none_is_created_if_some_exist(
     postgres: Postgres, missing: list[str]
 ) -> None:
     async with connected(await postgres.create_database()) as partial:

@@ -106,7 +106,7 @@ async def test_new_people_are_added_enrolled_and_get_links(database: Database, s
     assert [outcome.changes for outcome in again.outcomes] == [()] * 3
 
 
-async def test_names_and_addresses_change_and_missing_ones_stay(database: Database, school: School) -> None:
+async def test_given_names_and_addresses_are_updated_and_missing_ones_kept(database: Database, school: School) -> None:
     row = {"username": school.student.upper(), "last_name": "Roe", "email": f"{school.student}@x.es"}
     outcome = one(await import_roster(database, rows(row), Terms()))
     assert (outcome.username, outcome.changes) == (school.student, (Change.CHANGED,))
@@ -134,7 +134,7 @@ async def test_names_and_addresses_change_and_missing_ones_stay(database: Databa
         ({"username": "n1", "course": "9" * 30}, Refusal.COURSE),
     ],
 )
-async def test_a_row_that_cannot_be_is_refused(database: Database, person: dict[str, str], refusal: Refusal) -> None:
+async def test_an_invalid_row_is_refused(database: Database, person: dict[str, str], refusal: Refusal) -> None:
     before = await everything(database)
     assert one(await import_roster(database, rows(person), Terms())).refusal is refusal
     assert await everything(database) == before
@@ -163,7 +163,7 @@ async def test_two_rows_for_one_person_are_reported(database: Database, school: 
     ]
 
 
-async def test_others_addresses_and_deactivated_users_are_refused(database: Database, school: School) -> None:
+async def test_addresses_of_other_users_and_deactivated_users_are_refused(database: Database, school: School) -> None:
     await import_roster(database, rows({"username": school.student, "email": f"me{school.course}@x.es"}), Terms())
     await deactivate(database, school.assistant)
     result = await import_roster(
@@ -174,7 +174,7 @@ async def test_others_addresses_and_deactivated_users_are_refused(database: Data
     assert [outcome.refusal for outcome in result.outcomes] == [Refusal.EMAIL_TAKEN, Refusal.INACTIVE]
 
 
-async def test_the_owner_cannot_be_demoted_and_a_file_without_roles_demotes_nobody(
+async def test_the_owner_cannot_be_demoted_and_a_missing_role_demotes_nobody(
     database: Database, school: School
 ) -> None:
     before = await roles(database, school.course)
@@ -189,7 +189,7 @@ async def test_the_owner_cannot_be_demoted_and_a_file_without_roles_demotes_nobo
     assert (await roles(database, school.course))[school.teacher] is Role.STUDENT
 
 
-async def test_sync_removes_students_whom_the_file_lacks_and_nobody_else(database: Database, school: School) -> None:
+async def test_sync_removes_only_students_missing_from_the_file(database: Database, school: School) -> None:
     elsewhere = await add_course(database, f"Elsewhere {school.course}", school.owner)
     await enrol(database, school.student, elsewhere)
     people = rows({"username": f"new{school.course}"})
@@ -216,7 +216,9 @@ async def test_an_empty_file_removes_nobody(database: Database, school: School) 
     assert await roles(database, school.course) == before
 
 
-async def test_a_teacher_adds_people_to_their_course_and_changes_no_account(database: Database, school: School) -> None:
+async def test_a_teacher_can_add_people_to_their_course_but_change_no_account(
+    database: Database, school: School
+) -> None:
     other = await add_course(database, f"Foreign {school.course}", school.owner)
     terms = Terms(course=school.course, by_teacher=True)
     new = f"fresh{school.course}"

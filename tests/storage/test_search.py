@@ -106,7 +106,7 @@ async def test_a_message_is_found_by_its_words_in_both_languages(database: Datab
         '""',
     ],
 )
-async def test_what_does_not_match_is_not_found(database: Database, asked: str) -> None:
+async def test_a_message_that_does_not_match_is_not_found(database: Database, asked: str) -> None:
     course = await new_room(database, "the mean value theorem and the derivative")
     await index(database)
     answer = await search(database, course, READER, asked)
@@ -258,7 +258,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("said", "asked"), WORDS)
-async def test_a_message_is_found_by_each_part_of_what_it_says(database: Database, said: str, asked: str) -> None:
+async def test_a_message_is_found_by_each_part_of_its_text(database: Database, said: str, asked: str) -> None:
     course = await new_room(database, said, "otherwise")
     await index(database)
     assert await found(database, course, asked) == [said]
@@ -287,20 +287,20 @@ async def test_a_message_is_found_by_each_part_of_what_it_says(database: Databas
         ("the last word", '"word last"'),
     ],
 )
-async def test_a_message_with_something_alike_is_not_found(database: Database, said: str, asked: str) -> None:
+async def test_a_similar_message_is_not_found(database: Database, said: str, asked: str) -> None:
     course = await new_room(database, said)
     await index(database)
     assert await found(database, course, asked) == []
 
 
 @pytest.mark.parametrize("asked", ["limits -integrals", "-integ limits", "limits -apples.and"])
-async def test_a_word_that_is_left_out_is_never_completed(database: Database, asked: str) -> None:
+async def test_an_excluded_word_is_not_treated_as_a_prefix(database: Database, asked: str) -> None:
     course = await new_room(database, "limits and integral")
     await index(database)
     assert await found(database, course, asked) == ["limits and integral"]
 
 
-async def test_a_word_as_it_was_typed_comes_before_longer_ones(database: Database) -> None:
+async def test_exact_words_rank_before_longer_ones(database: Database) -> None:
     course = await new_room(database, "the car", "a carpet and a card")
     await index(database)
     assert await found(database, course, "car") == ["the car", "a carpet and a card"]
@@ -308,7 +308,7 @@ async def test_a_word_as_it_was_typed_comes_before_longer_ones(database: Databas
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs", "Cn", "Co"]), min_size=1, max_size=60))
-async def test_every_word_of_a_message_finds_it(database: Database, text: str) -> None:
+async def test_a_message_is_found_by_every_word(database: Database, text: str) -> None:
     words = [word for word in re.split(r'[\s"]+', text) if any(char.isalnum() for char in word)]
     missing = await database.fetch(
         # A minus sign that an invisible or a wide character hides still excludes the word.
@@ -321,7 +321,7 @@ async def test_every_word_of_a_message_finds_it(database: Database, text: str) -
     assert not missing
 
 
-async def test_the_best_comes_first_and_of_equals_the_newest(database: Database) -> None:
+async def test_results_are_ordered_by_rank_and_then_newest_first(database: Database) -> None:
     course = await new_room(
         database,
         "limits",
@@ -339,7 +339,7 @@ async def test_the_best_comes_first_and_of_equals_the_newest(database: Database)
     assert bodies[-1].startswith("A long message") or bodies[-1] == "limits"
 
 
-async def test_a_room_finds_nothing_of_another(database: Database) -> None:
+async def test_search_is_limited_to_one_room(database: Database) -> None:
     one, other = await new_room(database, "our secret"), await new_room(database, "their secret")
     await index(database)
     assert await found(database, one, "secret") == ["our secret"]
@@ -349,7 +349,7 @@ async def test_a_room_finds_nothing_of_another(database: Database) -> None:
         assert await found(database, one, asked) == []
 
 
-async def test_an_edited_message_is_found_by_its_new_text_only(database: Database) -> None:
+async def test_an_edited_message_is_found_only_by_its_new_text(database: Database) -> None:
     course = await new_room(database, "elephants are grey", "unchanged")
     await index(database)
     await database.execute(
@@ -361,7 +361,7 @@ async def test_an_edited_message_is_found_by_its_new_text_only(database: Databas
     assert await found(database, course, "giraffe") == ["giraffes"]
 
 
-async def test_a_deleted_message_is_never_found_and_its_words_leave_the_index(database: Database) -> None:
+async def test_a_deleted_message_is_not_found_and_is_removed_from_the_index(database: Database) -> None:
     course = await new_room(database, "elephants are grey", "elephants stay")
     await index(database)
     await database.execute(
@@ -377,7 +377,7 @@ async def test_a_deleted_message_is_never_found_and_its_words_leave_the_index(da
     assert "eleph" not in words
 
 
-async def test_a_change_that_comes_before_its_message_is_indexed_counts(database: Database) -> None:
+async def test_a_change_made_before_a_message_is_indexed_is_indexed(database: Database) -> None:
     course = await new_room(database, "before", "gone")
     await database.execute(
         "update educa_chat.message set body = 'after', edited = true where course = $1 and seq = 1", course
@@ -390,7 +390,7 @@ async def test_a_change_that_comes_before_its_message_is_indexed_counts(database
     assert await found(database, course, "before or gone") == []
 
 
-async def test_a_change_waits_for_nobody_while_its_message_is_being_indexed(database: Database) -> None:
+async def test_a_change_does_not_wait_while_its_message_is_being_indexed(database: Database) -> None:
     course = await new_room(database, "first text")
     async with database.connection() as indexer, indexer.transaction():
         await indexer.fetchval("select educa_chat.index_messages($1)", BATCH)
@@ -413,7 +413,7 @@ async def test_only_one_process_indexes_at_a_time(database: Database) -> None:
     assert await found(database, course, "once") == ["once"]
 
 
-async def test_a_long_log_is_indexed_in_pieces_after_what_is_new(database: Database) -> None:
+async def test_a_long_log_is_indexed_in_batches_after_new_messages(database: Database) -> None:
     await index(database)
     old = await new_room(database, *(f"old {number}" for number in range(1, 2 * BATCH)))
     new = await new_room(database, "new")
@@ -425,7 +425,7 @@ async def test_a_long_log_is_indexed_in_pieces_after_what_is_new(database: Datab
     assert await found(database, old, str(2 * BATCH - 1)) == [f"old {2 * BATCH - 1}"]
 
 
-async def test_what_is_said_is_found_soon_after_and_a_busy_index_goes_on(database: Database) -> None:
+async def test_new_messages_are_soon_found_and_indexing_continues_under_load(database: Database) -> None:
     course = await new_room(database, *["earlier"] * (2 * BATCH))
     async with running(keep_index(database), "index"):
         await say(database, course, ["just now"])
@@ -434,7 +434,7 @@ async def test_what_is_said_is_found_soon_after_and_a_busy_index_goes_on(databas
                 await asyncio.sleep(0.05)
 
 
-async def test_a_course_that_is_deleted_takes_its_entries_along(database: Database) -> None:
+async def test_deleting_a_course_deletes_its_index_entries(database: Database) -> None:
     course = await new_room(database, "gone with it")
     await index(database)
     await database.execute("delete from courses_course where id = $1", course)
@@ -443,7 +443,7 @@ async def test_a_course_that_is_deleted_takes_its_entries_along(database: Databa
     assert await found(database, course, "gone") == []
 
 
-async def test_at_most_fifty_are_found_and_more_says_that_there_are_others(database: Database) -> None:
+async def test_at_most_50_results_are_returned_and_more_is_set(database: Database) -> None:
     course = await new_room(database, *["the same"] * FOUND)
     await index(database)
     answer = await search(database, course, READER, "same")
@@ -480,7 +480,7 @@ async def test_no_text_breaks_the_search(database: Database, text: str) -> None:
         "\r\n\t",
     ],
 )
-async def test_hostile_texts_are_said_and_asked_for(database: Database, text: str) -> None:
+async def test_hostile_texts_can_be_indexed_and_searched_for(database: Database, text: str) -> None:
     course = await new_room(database, text * 20, "x" * 4000, "x " * 2000, "ﷺ" * 4000)
     await index(database)
     assert await search(database, course, READER, text)
@@ -528,9 +528,7 @@ async def long_room(postgres: Postgres) -> AsyncIterator[ExplainingDatabase]:
         ('-"limits exercise"', FOUND),
     ],
 )
-async def test_a_search_in_a_long_room_reads_no_table_whole(
-    long_room: ExplainingDatabase, asked: str, count: int
-) -> None:
+async def test_searching_a_long_room_scans_no_table(long_room: ExplainingDatabase, asked: str, count: int) -> None:
     long_room.plans.clear()
     answer = await search(long_room, 1, READER, asked)
     assert len(answer.messages) == count
@@ -545,7 +543,7 @@ async def test_a_search_in_a_long_room_reads_no_table_whole(
         assert min(message.seq for message in answer.messages) > LONG_ROOM // 4, "the newest are enough"
 
 
-async def test_a_search_without_time_still_looks_into_all_that_it_is_sure_of(
+async def test_a_search_without_time_still_examines_its_guaranteed_amount(
     long_room: ExplainingDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_module, "LOOKS_FOR", timedelta())
@@ -555,7 +553,7 @@ async def test_a_search_without_time_still_looks_into_all_that_it_is_sure_of(
     assert (len(answer.messages), answer.more) == (FOUND, True)
 
 
-async def test_a_search_that_ends_before_the_beginning_says_that_there_may_be_more(
+async def test_a_search_that_ends_early_sets_more(
     long_room: ExplainingDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_module, "LOOKS_FOR", timedelta())
@@ -587,7 +585,7 @@ def day(number: int) -> datetime:
     return datetime(2026, 5, number, 12, tzinfo=UTC)
 
 
-async def test_from_finds_who_wrote_it_and_nobody_behind_a_pseudonym(database: Database) -> None:
+async def test_the_from_filter_never_matches_anonymous_messages(database: Database) -> None:
     ana, luis = [
         await database.fetchval("select id from auth_user where username = $1", name) for name in ("ana", "luis")
     ]
@@ -617,7 +615,7 @@ async def test_from_finds_who_wrote_it_and_nobody_behind_a_pseudonym(database: D
         assert await bodies(other, nobody) == set(), nobody
 
 
-async def test_dates_divide_what_was_said(database: Database) -> None:
+async def test_date_filters_split_messages_by_day(database: Database) -> None:
     course = await said_by(database, *((1, None, f"on day {number}", day(number)) for number in range(1, 29)))
 
     async def days(asked: str, zone: tzinfo = UTC) -> list[int]:
@@ -635,7 +633,7 @@ async def test_dates_divide_what_was_said(database: Database) -> None:
     assert await days("after:2026-05-27", timezone(timedelta(hours=-13))) == [28]
 
 
-async def test_links_and_questions_are_found_as_they_stand_now(database: Database) -> None:
+async def test_link_and_question_filters_use_the_current_state(database: Database) -> None:
     course = await new_room(database, "see https://example.org/a", "Is it HTTP://x.org?", "no link: http://", "plain")
     await database.execute("update educa_chat.message set question = seq in (2, 4) where course = $1", course)
     await index(database)
@@ -657,7 +655,7 @@ async def test_links_and_questions_are_found_as_they_stand_now(database: Databas
     assert await found(database, course, "is:question now") == ["now with https://a.org"]
 
 
-async def test_all_messages_are_indexed_again_when_their_words_are_made_otherwise(database: Database) -> None:
+async def test_a_new_version_of_search_words_reindexes_all_messages(database: Database) -> None:
     course = await new_room(database, "np.linalg")
     await index(database)
     await database.execute("update educa_chat.search_entry set words = words || 'outdated' where course = $1", course)

@@ -30,7 +30,7 @@ from educa_chat.storage.search_filters import Filters, beginning_of, parse
         ("before:2026-05-03 before:2026-05-04", "", Filters(before=date(2026, 5, 3))),
     ],
 )
-def test_filters_are_taken_out(query: str, words: str, filters: Filters) -> None:
+def test_filters_are_removed_from_the_text(query: str, words: str, filters: Filters) -> None:
     assert parse(query) == (words, filters)
 
 
@@ -60,18 +60,18 @@ def test_filters_are_taken_out(query: str, words: str, filters: Filters) -> None
         "words  and \t spaces ",
     ],
 )
-def test_what_is_no_filter_stays_as_it_was_typed(query: str) -> None:
+def test_text_that_is_not_a_filter_is_unchanged(query: str) -> None:
     assert parse(query) == (query, Filters())
 
 
 @given(st.text())
-def test_a_text_without_a_colon_stays_as_it_was_typed(query: str) -> None:
+def test_text_without_a_colon_is_unchanged(query: str) -> None:
     query = query.replace(":", "")
     assert parse(query) == (query, Filters())
 
 
 @given(st.dates(), st.integers(-14, 14))
-def test_every_day_begins_sometime(day: date, hours: int) -> None:
+def test_every_day_has_a_beginning_in_every_time_zone(day: date, hours: int) -> None:
     begins = beginning_of(day, timezone(timedelta(hours=hours)))
     assert begins.tzinfo is UTC
     assert abs(begins.date() - day) <= timedelta(days=1)

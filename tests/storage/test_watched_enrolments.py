@@ -99,25 +99,27 @@ async def site(watched: Database) -> AsyncIterator[Site]:
         ("truncate auth_user cascade", ["everybody"]),
     ],
 )  # fmt: skip
-async def test_a_statement_tells_of_those_who_may_have_to_leave(
+async def test_a_statement_notifies_of_users_who_may_have_lost_access(
     site: Site, statement: str, access_changes: list[str]
 ) -> None:
     assert await site.changes_after(statement) == access_changes
 
 
-async def test_a_statement_that_is_undone_tells_of_nobody(site: Site) -> None:
+async def test_a_rolled_back_statement_notifies_of_nobody(site: Site) -> None:
     with pytest.raises(asyncpg.DivisionByZeroError):
         await site.changes_after("delete from courses_course_students", "select 1 / 0")
     assert await site.changes_after() == []
 
 
-async def test_a_person_is_changes_after_once_a_transaction(site: Site) -> None:
+async def test_a_user_is_notified_of_once_per_transaction(site: Site) -> None:
     statements = [f"delete from courses_course_students where user_id = 1 and course_id = {c}" for c in (1, 2)]
     assert await site.changes_after(*statements, "update auth_user set password = 'x' where id = 1") == ["user 1"]
 
 
 @pytest.mark.parametrize(("students", "access_changes"), [(100, 100), (101, 1), (10_000, 1)])
-async def test_who_empties_a_course_sends_few_notices(database: Database, students: int, access_changes: int) -> None:
+async def test_emptying_a_course_sends_few_notifications(
+    database: Database, students: int, access_changes: int
+) -> None:
     await add_class(database, students=students)
     async with open_site(database.url) as site:
         told = await site.changes_after("delete from courses_course_students")
@@ -125,7 +127,7 @@ async def test_who_empties_a_course_sends_few_notices(database: Database, studen
     assert (told == ["everybody"]) == (access_changes == 1)
 
 
-async def test_a_chat_that_makes_the_tables_itself_watches_them_and_other_tables_are_left_alone(
+async def test_a_standalone_chat_watches_its_own_tables_and_no_others(
     postgres: Postgres,
 ) -> None:
     own, others = await postgres.create_chat_database(), await postgres.create_chat_database()
@@ -141,7 +143,7 @@ async def test_a_chat_that_makes_the_tables_itself_watches_them_and_other_tables
         assert await triggers(database) == []
 
 
-async def test_a_table_that_was_made_anew_is_watched_when_asked_for_again(watched: Database) -> None:
+async def test_a_recreated_table_can_be_watched_again(watched: Database) -> None:
     before = await triggers(watched)
     assert len(before) == 3 * 3 + 2
     await watch_enrolments(watched)
@@ -198,7 +200,7 @@ async def sites_database(postgres: Postgres) -> AsyncIterator[Database]:
 GRANT = "grant trigger on auth_user, courses_course, courses_course_students, django_session to watching_chat"
 
 
-async def test_the_sites_role_needs_no_right_of_ours_to_set_a_trigger_off(sites_database: Database) -> None:
+async def test_the_sites_role_needs_no_privileges_to_fire_a_trigger(sites_database: Database) -> None:
     async with roles(sites_database, GRANT, "revoke all on function pg_notify from public") as (chat, site):
         # Not even the right to notify: then nothing is told, and the site goes on all the same.
         async with open_database(chat, 1) as database:
@@ -228,7 +230,7 @@ async def test_the_sites_role_needs_no_right_of_ours_to_set_a_trigger_off(sites_
          "grant trigger on courses_course_students to watching_chat"),
     ],
 )  # fmt: skip
-async def test_where_the_right_is_missing_it_is_named_and_no_table_is_touched(
+async def test_a_missing_privilege_is_named_and_no_table_is_changed(
     sites_database: Database, granted: Iterable[str], missing: str
 ) -> None:
     async with roles(sites_database, *granted) as (chat, _), open_database(chat, 1) as database:
@@ -242,7 +244,7 @@ async def test_where_the_right_is_missing_it_is_named_and_no_table_is_touched(
         assert await enrolments_are_watched(database)
 
 
-async def test_triggers_that_the_owner_made_need_no_grant_and_are_not_the_chats_to_change(
+async def test_triggers_created_by_the_table_owner_need_no_grant_and_are_left_unchanged(
     sites_database: Database,
 ) -> None:
     async with roles(sites_database, GRANT) as (chat, _), open_database(chat, 1) as database:
@@ -252,7 +254,7 @@ async def test_triggers_that_the_owner_made_need_no_grant_and_are_not_the_chats_
             await watch_enrolments(database)
 
 
-async def test_a_site_that_is_busy_is_not_held_up(watched: Database) -> None:
+async def test_a_busy_site_is_not_blocked(watched: Database) -> None:
     connection = await asyncpg.connect(watched.url)
     try:
         async with connection.transaction():
