@@ -1,6 +1,7 @@
 /** Mentions and matches that are highlighted in a text. */
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { mentionSpans } from '../../educa_chat/static/js/mentions/spans.js';
@@ -24,6 +25,14 @@ test('a name ends where another script, punctuation or text without spaces begin
   const message = { mentions: ['ana', '王小明'] };
   assert.deepEqual(mentions('@anaさん @ana.Nos @王小明你好', message), ['[ana!]', 'さん ', '[ana!]', '.Nos ', '[王小明]', '你好']);
   assert.deepEqual(mentions('@anabel @ana2', message), ['@anabel @ana2']);
+});
+
+test('what the server takes for a mention is highlighted, and nothing else', () => {
+  const table = JSON.parse(readFileSync(new URL('../mentions.json', import.meta.url), 'utf8'));
+  for (const { text, mentions: users, all, marked: expected } of table) {
+    const spans = mentionSpans(text, { mentions: users, mentions_all: all }, 'ana').filter((span) => typeof span !== 'string');
+    assert.deepEqual(spans.map(({ name }) => name), expected, text);
+  }
 });
 
 test('case makes no difference, unless another member has the very name', () => {

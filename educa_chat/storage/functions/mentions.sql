@@ -41,8 +41,10 @@ begin
         select array_agg(username order by ordinal)
         from (
             -- The append waits for this, so a text has a limited number of attempts.
-            select case when name = '*' then name
-                    else educa_chat.member_named(course, name, greatest(3, 200 / count::integer)) end as username,
+            -- `*all.Thanks` means everybody, unless it begins with a member's name.
+            select case when name = '*' then name else coalesce(
+                    educa_chat.member_named(course, ltrim(name, '*'), greatest(3, 200 / count::integer)),
+                    case when name like '*%' then '*' end) end as username,
                 min(ordinal) as ordinal
             from unnest(string_to_array(names, ' ')) with ordinality written (name, ordinal),
                 cardinality(string_to_array(names, ' ')) count

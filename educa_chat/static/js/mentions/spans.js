@@ -1,6 +1,6 @@
 /** Finds the mentions in a text. */
 
-import { EVERYBODY, LAST_PART, PUNCTUATION, WRITTEN } from './written.js';
+import { EVERYBODY, LAST_PART, WRITTEN } from './written.js';
 
 /**
  * Splits a text at its mentions. The server has found out who is mentioned; other names behind an `@` are text.
@@ -16,8 +16,8 @@ export function mentionSpans(text, { mentions = [], mentions_all: mentionsAll },
   let last = 0;
   for (const { 1: written, index } of text.matchAll(WRITTEN)) {
     for (let name = written; name; name = name.replace(LAST_PART, '')) {
-      const isEverybody = Boolean(mentionsAll) && written.replace(PUNCTUATION, '') === name && name.toLowerCase() === EVERYBODY;
       const member = mentions.find((one) => one === name) ?? mentions.find((one) => folded(one) === folded(name));
+      const isEverybody = Boolean(mentionsAll) && name.toLowerCase() === EVERYBODY;
       if (!isEverybody && member === undefined) continue;
       spans.push(text.slice(last, index), { name, user: member ?? '', isForReader: isEverybody || member === reader });
       last = index + 1 + name.length;
