@@ -11,10 +11,11 @@ from educa_chat.bus import open_bus
 from educa_chat.errors import EducaChatError, SettingsInvalid
 from educa_chat.people.id_tokens import ALGORITHMS
 from educa_chat.people.key_sets import KeySets
+from educa_chat.people.mailer import connect
 from educa_chat.people.openid import OpenIdProvider
 from educa_chat.people.outbound import Outbound
 from educa_chat.people.portal_pages import SigningPortal
-from educa_chat.settings import DEMO_SESSION_KEY, Portal, Settings
+from educa_chat.settings import DEMO_SESSION_KEY, Email, Portal, Settings
 from educa_chat.sockets import RECHECK_S
 from educa_chat.storage.migrate import applied_version, enrolments_are_watched, require_current_schema
 from educa_chat.storage.pool import Database, open_database
@@ -32,6 +33,8 @@ async def check(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
         yield await _outcome("schema", lambda: _schema(database))
         yield await _outcome("enrolments", lambda: _enrolments(database))
     yield await _outcome("bus", lambda: _bus(settings))
+    if settings.email.is_set_up:
+        yield await _outcome("e-mail", lambda: _email(settings.email))
     for name, portal in settings.portals.items():
         yield await _outcome(f"portal {name}", partial(_portal, name, portal))
     async with Outbound(settings.outbound.private_networks).open() as outbound:
@@ -83,6 +86,12 @@ async def _enrolments(database: Database) -> str:
     if await enrolments_are_watched(database):
         return "triggers report changes at once"
     return f"checked every {RECHECK_S:.0f} seconds; to see changes at once, run `educa-chat migrate --watch-enrolments`"
+
+
+async def _email(settings: Email) -> str:
+    """Connect to the mail server, and sign in if the settings say so."""
+    async with connect(settings):
+        return f"connected to {settings.host}"
 
 
 async def _portal(name: str, portal: Portal) -> str:

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sys
-from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from difflib import get_close_matches
@@ -206,7 +205,10 @@ def _build_parser() -> _Parser:
     )
     add.add_argument("--first-name", default="", help="shown in the chat, with the last name, instead of the username")
     add.add_argument("--last-name", default="")
-    add.add_argument("--superuser", action="store_true", help="make the user a teacher in every course")
+    add.add_argument("--email", default="", help="where the user gets sign-in links, if the chat sends mails")
+    add.add_argument(
+        "--superuser", action="store_true", help="make the user an administrator, who also teaches every course"
+    )
     password = command(
         user,
         "password",
@@ -355,7 +357,11 @@ def _build_parser() -> _Parser:
         help="also remove the students whom the file lacks from the courses that it names",
     )
     import_people.add_argument(
-        "--links", type=Path, metavar="FILE", help="write sign-in links to a new CSV file, for those without a password"
+        "--links",
+        type=Path,
+        metavar="FILE",
+        help="write sign-in links to a new CSV file for those without a password, with --mail only for those without an"
+        " e-mail address",
     )
     import_people.add_argument(
         "--mail",
@@ -508,6 +514,7 @@ async def _add_user(database: Database, settings: Settings, arguments: argparse.
         _ask_password(settings, arguments.username, *arguments.first_name.split(), *arguments.last_name.split()),
         first_name=arguments.first_name,
         last_name=arguments.last_name,
+        email=arguments.email,
         is_superuser=arguments.superuser,
     )
     print(f"added user {arguments.username} with id {user_id}")
@@ -658,13 +665,10 @@ async def _add_course(database: Database, _: Settings, arguments: argparse.Names
 
 async def _import_people(database: Database, settings: Settings, arguments: argparse.Namespace) -> None:
     from educa_chat.handlers.import_texts import describe_outcome, summarise
-    from educa_chat.people.mailer import Mailer
-    from educa_chat.people.mails import invitations
     from educa_chat.roster_file import FILE_BYTES, read_roster_file
     from educa_chat.storage.administration import find_course
     from educa_chat.storage.roster_import import Terms, import_roster
     from educa_chat.storage.sign_in_links import links_csv
-    from educa_chat.translations import load_translations
 
     with arguments.file.open("rb") as file:
         roster = read_roster_file(file.read(FILE_BYTES + 1))
@@ -674,8 +678,7 @@ async def _import_people(database: Database, settings: Settings, arguments: argp
     )
     writes_links = arguments.links is not None and not arguments.dry_run
     mails_links = arguments.mail is not None and not arguments.dry_run
-    mailer = Mailer(settings.email)
-    if mails_links and not mailer.is_set_up:
+    if mails_links and not settings.email.is_set_up:
         raise SettingsInvalid("email.host: missing. It is needed to send mails")
     if writes_links:
         # Before anything is changed: is there an address for the links, and can the file be made?
@@ -683,7 +686,12 @@ async def _import_people(database: Database, settings: Settings, arguments: argp
         _create_private_file(arguments.links)
     try:
         result = await import_roster(
-            database, roster.rows, terms, dry_run=arguments.dry_run, with_links=writes_links or mails_links
+            database,
+            roster.rows,
+            terms,
+            dry_run=arguments.dry_run,
+            with_links=writes_links,
+            mail_language=arguments.mail if mails_links else "",
         )
     except BaseException:
         if writes_links:
@@ -703,8 +711,9 @@ async def _import_people(database: Database, settings: Settings, arguments: argp
     if writes_links:
         print(f"wrote {len(result.links)} sign-in links to {arguments.links}; they are valid for a day")
     if mails_links:
-        mails = invitations(settings, load_translations()[arguments.mail], result.links)
-        print(f"sent {await mailer.send(deque(mails))} of {len(result.links)} sign-in links by e-mail")
+        print(f"queued {result.mailed} sign-in links, which the running server sends by e-mail")
+        if result.unmailed:
+            print(f"{result.unmailed} people have no e-mail address")
 
 
 def _create_private_file(path: Path) -> None:

@@ -13,24 +13,32 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from tests.processes import free_port
 
 
+def mail_settings(port: int) -> dict[str, str | int]:
+    """The settings of a chat that sends its mails to a server on `port`."""
+    return {
+        "email_host": "127.0.0.1",
+        "email_port": port,
+        "email_tls": "none",
+        "email_sender": "Example School <chat@school.example>",
+    }
+
+
 class MailServer:
-    """Accepts mails; `received` has them. Addresses that begin with `full` or `gone` are refused."""
+    """Accepts mails; `received` has them. Addresses that begin with `gone` are refused."""
 
     def __init__(self) -> None:
         self.port = 0
         self.received: list[EmailMessage] = []
         self.is_busy = False
-        self.put_off = 0
-        """How many mails were refused because the server was busy."""
+        self.refused: list[str] = []
+        """The addresses whose mails were refused, each as often as it was tried."""
 
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if self.is_busy and not address.startswith("first"):
-            self.put_off += 1
-            return "451 try again later"
-        if address.startswith("gone"):
-            return "550 no such user"
+        if self.is_busy or address.startswith("gone"):
+            self.refused.append(address)
+            return "451 try again later" if self.is_busy else "550 no such user"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -50,9 +58,9 @@ class MailServer:
 
 
 @contextmanager
-def open_mail_server() -> Iterator[MailServer]:
+def open_mail_server(port: int = 0) -> Iterator[MailServer]:
     handler = MailServer()
-    controller = Controller(handler, hostname="127.0.0.1", port=free_port())
+    controller = Controller(handler, hostname="127.0.0.1", port=port or free_port())
     controller.start()
     handler.port = controller.port
     try:

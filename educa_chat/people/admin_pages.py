@@ -14,12 +14,13 @@ from educa_chat.handlers.access import course_id, page_visitor, site_url
 from educa_chat.handlers.api import query_number
 from educa_chat.handlers.changes import failure_of, is_fresh, refusal_context, require_fresh_session, see_other
 from educa_chat.handlers.csrf import is_own_form, posted_form
-from educa_chat.handlers.keys import DATABASE
+from educa_chat.handlers.keys import DATABASE, SETTINGS
 from educa_chat.handlers.listing import ROWS_A_PAGE, Listing
-from educa_chat.handlers.rendering import COURSES_PATH, render
+from educa_chat.handlers.rendering import COURSES_PATH, language_of, render
 from educa_chat.handlers.roster import roster_url
 from educa_chat.protocol import Role
 from educa_chat.storage import accounts, administration, courses
+from educa_chat.storage.mail_queue import count_waiting, queue_invitations
 from educa_chat.storage.names import is_same_title, require_username
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor
@@ -111,12 +112,24 @@ async def _people(request: web.Request) -> web.Response:
     people, total = await administration.search_people(
         request.app[DATABASE], listing.words, offset=listing.offset, limit=ROWS_A_PAGE
     )
-    return await _show(request, "admin_people.html", "people", people=people, **listing.context(total))
+    return await _show(
+        request,
+        "admin_people.html",
+        "people",
+        people=people,
+        waiting_mails=await count_waiting(request.app[DATABASE]),
+        **listing.context(total),
+    )
 
 
 async def _new_person(request: web.Request) -> web.Response:
     await _administrator(request)
-    return await _show(request, "admin_person_new.html", "people", form={})
+    return await _show_new_person(request, {"mail": "1"})
+
+
+async def _show_new_person(request: web.Request, form: Mapping[str, str], failure: str = "") -> web.Response:
+    can_mail = request.app[SETTINGS].email.is_set_up
+    return await _show(request, "admin_person_new.html", "people", form=form, failure=failure, can_mail=can_mail)
 
 
 async def _add_person(request: web.Request) -> web.Response:
@@ -125,7 +138,7 @@ async def _add_person(request: web.Request) -> web.Response:
     try:
         require_username(username)
     except NameRefused:
-        return await _show(request, "admin_person_new.html", "people", form=change.form, failure="username")
+        return await _show_new_person(request, change.form, "username")
     failure = await failure_of(
         accounts.add_user(
             change.database,
@@ -133,13 +146,17 @@ async def _add_person(request: web.Request) -> web.Response:
             accounts.make_unusable_password(),
             first_name=change.text("first_name"),
             last_name=change.text("last_name"),
+            email=change.text("email"),
             by=change.by.user_id,
         )
     )
     if failure:
-        failure = "taken" if failure == "exists" else failure
-        return await _show(request, "admin_person_new.html", "people", form=change.form, failure=failure)
-    return _done(f"{PATH}people/{await accounts.find_user_id(change.database, username)}/", "person_added")
+        return await _show_new_person(request, change.form, "taken" if failure == "exists" else failure)
+    done = "person_added"
+    if "mail" in change.form and change.text("email") and request.app[SETTINGS].email.is_set_up:
+        await queue_invitations(change.database, [change.text("email")], language_of(request))
+        done = "person_invited"
+    return _done(f"{PATH}people/{await accounts.find_user_id(change.database, username)}/", done)
 
 
 async def _read_person(request: web.Request) -> administration.Person:

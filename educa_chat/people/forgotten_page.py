@@ -1,21 +1,16 @@
 """The page for users who have forgotten their password, if mails can be sent."""
 
 import math
-from email.message import EmailMessage
 
 from aiohttp import web
 
-from educa_chat.errors import MailRefused
 from educa_chat.handlers.csrf import is_own_form, posted_form
-from educa_chat.handlers.keys import SETTINGS, TRANSLATIONS
 from educa_chat.handlers.rendering import language_of, render
 from educa_chat.limits import RateLimit
-from educa_chat.people.mailer import Mailer
-from educa_chat.people.mails import password_reset
 from educa_chat.people.own_accounts import SIGN_IN_PATH, OwnAccounts
 from educa_chat.people.sign_in_limits import wait_s
+from educa_chat.storage.mail_queue import request_mail
 from educa_chat.storage.names import EMAIL_CHARACTERS
-from educa_chat.storage.sign_in_links import make_links_for_email
 
 PATH = "/chat/sign-in/forgotten/"
 MAILS_PER_HOUR = 3
@@ -25,9 +20,8 @@ MAILS_PER_HOUR = 3
 class ForgottenPage:
     """Mails a sign-in link to an address, if a user has it. The answer never tells whether one has."""
 
-    def __init__(self, accounts: OwnAccounts, mailer: Mailer) -> None:
+    def __init__(self, accounts: OwnAccounts) -> None:
         self._accounts = accounts
-        self._mailer = mailer
         self._addresses = RateLimit(MAILS_PER_HOUR / 3600, MAILS_PER_HOUR)
 
     def set_up(self, app: web.Application) -> None:
@@ -48,21 +42,10 @@ class ForgottenPage:
             return response
         for limit, key in counts:
             limit.count(key)
-        address, language = form.get("email", "").strip()[:EMAIL_CHARACTERS], language_of(request)
-
-        async def make_mails() -> list[EmailMessage]:
-            # In the background, so that the answer takes the same time for every address.
-            mails = []
-            for link, chosen in await make_links_for_email(self._accounts.database, address):
-                translations = request.app[TRANSLATIONS][chosen or language]
-                try:
-                    mails.append(password_reset(request.app[SETTINGS], translations, link))
-                except MailRefused:
-                    continue
-            return mails
-
-        if address and not self._addresses.take(address.lower()):
-            self._mailer.offer(make_mails)
+        address = form.get("email", "").strip()[:EMAIL_CHARACTERS]
+        # NULs and surrogates are in no address. For all others, the answer takes the same time.
+        if address and address.isprintable() and not self._addresses.take(address.lower()):
+            await request_mail(self._accounts.database, address, language_of(request))
         return await _page(request, sent=True)
 
 

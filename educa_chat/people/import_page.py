@@ -4,8 +4,6 @@ A form uploads the file, and a preview says what would happen about each row. A 
 """
 
 import asyncio
-from collections.abc import Sequence
-from email.message import EmailMessage
 
 from aiohttp import web
 
@@ -15,11 +13,9 @@ from educa_chat.handlers.changes import refusal_context
 from educa_chat.handlers.csrf import is_own_form, is_own_token, posted_form
 from educa_chat.handlers.import_texts import describe_file, describe_outcome, summarise
 from educa_chat.handlers.keys import DATABASE, SETTINGS
-from educa_chat.handlers.rendering import render, translations_for
+from educa_chat.handlers.rendering import language_of, render, translations_for
 from educa_chat.handlers.roster import roster_url
 from educa_chat.handlers.uploads import read_upload
-from educa_chat.people.mailer import MAILER
-from educa_chat.people.mails import invitations
 from educa_chat.roster_file import FILE_BYTES, RosterFile, read_roster_file
 from educa_chat.storage.administration import is_administrator
 from educa_chat.storage.courses import Membership
@@ -46,7 +42,9 @@ class _Importer:
     def course(self) -> int | None:
         return self.membership.course if self.membership else None
 
-    async def run(self, rows: RosterFile, upload: Upload, *, dry_run: bool, with_links: bool = False) -> Import:
+    async def run(
+        self, rows: RosterFile, upload: Upload, *, dry_run: bool, with_links: bool = False, mail_language: str = ""
+    ) -> Import:
         terms = Terms(
             course=upload.course,
             removes_missing=upload.removes_missing,
@@ -54,7 +52,14 @@ class _Importer:
             and not await is_administrator(self.request.app[DATABASE], self.visitor.user_id),
             by=self.visitor.user_id,
         )
-        return await import_roster(self.request.app[DATABASE], rows.rows, terms, dry_run=dry_run, with_links=with_links)
+        return await import_roster(
+            self.request.app[DATABASE],
+            rows.rows,
+            terms,
+            dry_run=dry_run,
+            with_links=with_links,
+            mail_language=mail_language,
+        )
 
     async def show(self, *, status: int = 200, **context: object) -> web.Response:
         blank = {
@@ -66,9 +71,7 @@ class _Importer:
             "ignored": (),
             "summary": "",
             "adds_people": False,
-            "mailed": 0,
-            "unmailed": 0,
-            "can_mail": self.request.app[MAILER].is_set_up,
+            "can_mail": self.request.app[SETTINGS].email.is_set_up,
         }
         return await render(
             self.request,
@@ -148,42 +151,27 @@ async def _confirm(request: web.Request) -> web.Response:
     if upload is None or upload.course != importer.course:
         failure = _("This file was imported already, or was uploaded too long ago. Upload it again.")
         return await importer.show(status=409, import_failure=failure)
-    mailer = request.app[MAILER]
-    with_links = "links" in form or ("mail" in form and mailer.is_set_up)
+    with_links = "links" in form
+    with_mails = "mail" in form and request.app[SETTINGS].email.is_set_up
     # Before anything is changed: is there an address for the links?
     site_url = request.app[SETTINGS].server.site_url if with_links else ""
     file = await asyncio.to_thread(read_roster_file, upload.content)
     try:
-        result = await importer.run(file, upload, dry_run=False, with_links=with_links)
+        result = await importer.run(
+            file,
+            upload,
+            dry_run=False,
+            with_links=with_links,
+            mail_language=language_of(request) if with_mails else "",
+        )
     except RecordExists:
         failure = _(
             "Somebody else has added some of these people meanwhile. Nothing was changed. Upload the file again."
         )
         return await importer.show(status=409, import_failure=failure)
-    if "mail" in form:
-        return await _mail_links(importer, result)
     if with_links:
         return _links_file(await asyncio.to_thread(links_csv, site_url, result.links))
     return await importer.show(result=result, summary=summarise(result, _))
-
-
-async def _mail_links(importer: _Importer, result: Import) -> web.Response:
-    """Mail the links to those who have an address, in the background, and show the import's outcome."""
-    request = importer.request
-    translations = translations_for(request)
-    mails = await asyncio.to_thread(invitations, request.app[SETTINGS], translations, result.links)
-
-    async def made() -> Sequence[EmailMessage]:
-        return mails
-
-    if not request.app[MAILER].offer(made):
-        mails = []
-    return await importer.show(
-        result=result,
-        summary=summarise(result, translations.gettext),
-        mailed=len(mails),
-        unmailed=len(result.links) - len(mails),
-    )
 
 
 def _links_file(body: bytes) -> web.Response:

@@ -1,135 +1,119 @@
-"""Sends mails in the background: one connection to the mail server, and a bounded queue."""
+"""Sends the mails that wait in the database, in the background."""
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from email.errors import MessageError
-from email.message import EmailMessage
-from email.utils import formatdate, make_msgid
+from functools import partial
+from gettext import NullTranslations
 
 import aiosmtplib
-from aiohttp import web
 
-from educa_chat.errors import MailRefused
-from educa_chat.settings import Email
+from educa_chat.errors import DatabaseUnavailable, MailRefused
+from educa_chat.people.mails import link_mail
+from educa_chat.settings import Email, Settings
+from educa_chat.storage.mail_queue import FIRST_PAUSE_S, DueMail, claim_mails, make_mailed_link, remove_mail
+from educa_chat.storage.pool import Database
 from educa_chat.tasks import supervised
 
 logger = logging.getLogger(__name__)
 
-WAITING = 20_000
-"""How many tasks may wait: the invitations of the largest import."""
+AT_ONCE = 20
+"""How many mails a process takes at a time, and sends over one connection."""
+PAUSE_S = 1.0
+"""Between two looks for mails."""
 TIMEOUT_S = 20.0
-RETRY_PAUSES_S = (1.0, 10.0, 60.0)
-"""The pauses before a mail is sent again, if the server can't be reached or is busy."""
-
-Mails = Callable[[], Awaitable[Sequence[EmailMessage]]]
-"""Makes mails when it is their turn."""
+"""For each answer of the mail server."""
+BATCH_TIMEOUT_S = FIRST_PAUSE_S - 30.0
+"""Afterwards, another process may take the mails that are left."""
 
 
-def compose(settings: Email, address: str, subject: str, text: str) -> EmailMessage:
-    """Return a mail of plain text. Raises MailRefused for an address that can't be in a header."""
-    mail = EmailMessage()
+@asynccontextmanager
+async def open_mailer(
+    settings: Settings, translations: Mapping[str, NullTranslations], database: Database
+) -> AsyncIterator[None]:
+    """Send mails while the context lasts, if there is a mail server."""
+    if not settings.email.is_set_up:
+        yield
+        return
+    async with supervised(partial(_run, _Sender(settings, translations, database)), "mailer"):
+        yield
+
+
+@asynccontextmanager
+async def connect(settings: Email) -> AsyncIterator[aiosmtplib.SMTP]:
+    """Open a connection to the mail server. Raises MailRefused if the server can't be used, also within the context."""
     try:
-        mail["From"] = settings.sender
-        mail["To"] = address
-        mail["Subject"] = " ".join(subject.split())
-    except (ValueError, IndexError, MessageError) as error:
-        raise MailRefused("the address can't be used in a mail") from error
-    mail["Date"] = formatdate(localtime=False)
-    mail["Message-ID"] = make_msgid(domain=settings.sender.rpartition("@")[2].strip("> ") or None)
-    # Programs that answer mails automatically leave such mails alone (RFC 3834).
-    mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content(text)
-    return mail
+        async with aiosmtplib.SMTP(
+            hostname=settings.host,
+            port=settings.port,
+            username=settings.username or None,
+            password=settings.password or None,
+            use_tls=settings.tls == "tls",
+            start_tls=settings.tls == "starttls",
+            timeout=TIMEOUT_S,
+        ) as server:
+            yield server
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        code = f" {error.code}" if isinstance(error, aiosmtplib.SMTPResponseException) else ""
+        raise MailRefused(f"the mail server can't be used: {type(error).__name__}{code}") from error
 
 
-class Mailer:
-    """Sends mails through the server that the settings name. For use within `open`."""
+async def _run(sender: "_Sender") -> None:
+    while True:
+        is_busy = False
+        try:
+            is_busy = await sender.send_due() == AT_ONCE
+        except (MailRefused, DatabaseUnavailable, TimeoutError) as error:
+            logger.warning("mails are sent later: %s", error or "the mail server is too slow")
+        if not is_busy:
+            await asyncio.sleep(PAUSE_S)
 
-    def __init__(self, settings: Email, retry_pauses_s: Sequence[float] = RETRY_PAUSES_S) -> None:
+
+class _Sender:
+    def __init__(self, settings: Settings, translations: Mapping[str, NullTranslations], database: Database) -> None:
         self._settings = settings
-        self._retry_pauses_s = retry_pauses_s
-        self._waiting: asyncio.Queue[Mails] = asyncio.Queue(WAITING)
+        self._translations = translations
+        self._database = database
 
-    @property
-    def is_set_up(self) -> bool:
-        """Whether there is a mail server. If not, nothing may be offered."""
-        return bool(self._settings.host)
+    async def send_due(self) -> int:
+        """Send some mails over one connection, remove those that are done, and return how many there were.
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """Send what is offered while the context lasts. Mails that are still waiting at its end are lost."""
-        if not self.is_set_up:
-            yield
-            return
-        async with supervised(self._run, "mailer"):
-            yield
-
-    def offer(self, mails: Mails) -> bool:
-        """Have `mails` made and sent later. Return False if too many are waiting."""
-        try:
-            self._waiting.put_nowait(mails)
-        except asyncio.QueueFull:
-            logger.warning("too many mails are waiting, so some are not sent")
-            return False
-        return True
-
-    async def send(self, mails: deque[EmailMessage]) -> int:
-        """Send `mails` over one connection now, and return how many the server has accepted.
-
-        Those that are done are removed from the left of `mails`, including mails that the server refuses permanently.
-        Raises MailRefused if the server can't be used; `mails` are then those that are left.
+        Raises MailRefused, DatabaseUnavailable, and TimeoutError; the mails that are left are sent later.
         """
-        settings = self._settings
-        sent = 0
+        mails = await claim_mails(self._database, AT_ONCE)
+        if mails:
+            async with asyncio.timeout(BATCH_TIMEOUT_S), connect(self._settings.email) as server:
+                for mail in mails:
+                    if await self._is_done(server, mail):
+                        await remove_mail(self._database, mail)
+        return len(mails)
+
+    async def _is_done(self, server: aiosmtplib.SMTP, mail: DueMail) -> bool:
+        """Send a mail, and return whether it needs no further attempt: it was accepted, or refused for good.
+
+        The link is made only now, when there is a connection. It ends an earlier one, which somebody may be using.
+        """
+        token = await make_mailed_link(self._database, mail)
+        if token is None:
+            return True
         try:
-            async with aiosmtplib.SMTP(
-                hostname=settings.host,
-                port=settings.port,
-                username=settings.username or None,
-                password=settings.password or None,
-                use_tls=settings.tls == "tls",
-                start_tls=settings.tls == "starttls",
-                timeout=TIMEOUT_S,
-            ) as server:
-                while mails:
-                    try:
-                        await server.send_message(mails[0])
-                        sent += 1
-                    except (aiosmtplib.SMTPRecipientsRefused, aiosmtplib.SMTPResponseException) as error:
-                        if _is_temporary(error):
-                            raise
-                        logger.warning("the mail server refused a mail: %s", type(error).__name__)
-                        with suppress(aiosmtplib.SMTPException):
-                            await server.rset()
-                    mails.popleft()
-        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            raise MailRefused(f"the mail server can't be used: {type(error).__name__}") from error
-        return sent
-
-    async def _run(self) -> None:
-        while True:
-            make_mails = await self._waiting.get()
-            if mails := deque(await make_mails()):
-                await self._persist(mails)
-
-    async def _persist(self, mails: deque[EmailMessage]) -> None:
-        for pause_s in (*self._retry_pauses_s, None):
-            try:
-                await self.send(mails)
-                return
-            except MailRefused as error:
-                logger.warning("%s", error)
-                if pause_s is not None:
-                    await asyncio.sleep(pause_s)
-        logger.error("%d mails could not be sent", len(mails))
-
-
-MAILER = web.AppKey("MAILER", Mailer)
-
-
-def _is_temporary(error: Exception) -> bool:
-    errors = error.recipients if isinstance(error, aiosmtplib.SMTPRecipientsRefused) else [error]
-    return any(400 <= getattr(one, "code", 500) < 500 for one in errors)
+            await server.send_message(link_mail(self._settings, self._translations[mail.language], mail, token))
+        except aiosmtplib.SMTPSenderRefused:
+            # The settings are wrong. This concerns all mails.
+            raise
+        except (aiosmtplib.SMTPRecipientsRefused, aiosmtplib.SMTPResponseException) as error:
+            with suppress(aiosmtplib.SMTPException):
+                await server.rset()
+            refusal = error.recipients[0] if isinstance(error, aiosmtplib.SMTPRecipientsRefused) else error
+            is_permanent = refusal.code >= 500
+            logger.warning(
+                "the mail server refused a mail to the user %d with %d: %s",
+                mail.user_id,
+                refusal.code,
+                "it is given up" if is_permanent else "it is sent again later",
+            )
+            return is_permanent
+        except (MailRefused, aiosmtplib.SMTPNotSupported, ValueError) as error:
+            logger.warning("a mail to the user %d can't be sent: %s", mail.user_id, type(error).__name__)
+        return True

@@ -12,6 +12,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from educa_chat.errors import SettingsInvalid, SignInBusy
 from educa_chat.handlers.access import is_site_path
 from educa_chat.handlers.csrf import is_own_form, keeps_cookies, posted_form
+from educa_chat.handlers.keys import SETTINGS, TRANSLATIONS
 from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, redirect, render
 from educa_chat.people import admin_pages, import_page
 from educa_chat.people.account_page import AccountPage
@@ -19,7 +20,7 @@ from educa_chat.people.forgotten_page import PATH as FORGOTTEN_PATH
 from educa_chat.people.forgotten_page import ForgottenPage
 from educa_chat.people.link_page import LinkPage
 from educa_chat.people.lti.lti import Lti
-from educa_chat.people.mailer import MAILER, Mailer
+from educa_chat.people.mailer import open_mailer
 from educa_chat.people.openid_pages import OpenIdPages, SignOutPage, issuer_buttons
 from educa_chat.people.outbound import Outbound
 from educa_chat.people.own_accounts import BUSY_RETRY_AFTER_S, SIGN_IN_PATH, OwnAccounts, account_key
@@ -39,6 +40,7 @@ class OwnIdentity(OwnAccounts):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        self._settings = settings
         self._session = settings.session
         self._account_url = settings.auth.account_url
         self._has_sources = bool(settings.issuers or settings.portals)
@@ -46,16 +48,15 @@ class OwnIdentity(OwnAccounts):
         self._openid = OpenIdPages(settings, self, self._outbound)
         self._portals = PortalPages(settings, self)
         self._lti = Lti(settings, self._outbound)
-        self._mailer = Mailer(settings.email)
 
     def set_up(self, app: web.Application) -> None:
         for path in (SIGN_IN_PATH, PLATFORM_SIGN_IN_PATH):
             app.router.add_get(path, self._show_form)
             app.router.add_post(path, self._sign_in)
         LinkPage(self).set_up(app)
-        app[MAILER] = self._mailer
-        if self._mailer.is_set_up:
-            ForgottenPage(self, self._mailer).set_up(app)
+        self._translations = app[TRANSLATIONS]
+        if self._settings.email.is_set_up:
+            ForgottenPage(self).set_up(app)
         AccountPage(self, self._account_url).set_up(app)
         self._openid.set_up(app)
         self._portals.set_up(app)
@@ -77,7 +78,7 @@ class OwnIdentity(OwnAccounts):
     @asynccontextmanager
     async def connect(self, database: Database) -> AsyncIterator[None]:
         is_platform = await is_platform_owned(database)
-        if self._mailer.is_set_up and is_platform:
+        if self._settings.email.is_set_up and is_platform:
             raise SettingsInvalid(
                 "email.host: the passwords of this database belong to a Django site, which resets them"
             )
@@ -91,7 +92,7 @@ class OwnIdentity(OwnAccounts):
             self._outbound.open(),
             super().connect(database),
             self._lti.connect(database),
-            self._mailer.open(),
+            open_mailer(self._settings, self._translations, database),
         ):
             yield
 
@@ -159,7 +160,7 @@ async def _form(
         status=status,
         sign_in_path=request.path,
         next=next_path if is_site_path(next_path) else "",
-        forgotten_path=FORGOTTEN_PATH if request.app[MAILER].is_set_up else "",
+        forgotten_path=FORGOTTEN_PATH if request.app[SETTINGS].email.is_set_up else "",
         issuers=issuer_buttons(request, next_path if is_site_path(next_path) else ""),
         username=username[:150],
         failure=failure,

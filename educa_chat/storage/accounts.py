@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import asyncpg
 
-from educa_chat.errors import LastAdministrator, PlatformOwned, RecordExists, RecordMissing
+from educa_chat.errors import EmailTaken, LastAdministrator, PlatformOwned, RecordExists, RecordMissing
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.admin_log import record
-from educa_chat.storage.names import USERNAME_CHARACTERS, require_name
+from educa_chat.storage.names import USERNAME_CHARACTERS, require_email, require_name
 from educa_chat.storage.pool import Database, Queries
 
 DISPLAY_NAME = "coalesce(nullif(trim(u.first_name || ' ' || u.last_name), ''), u.username)"
@@ -90,28 +90,45 @@ async def add_user(
     *,
     first_name: str = "",
     last_name: str = "",
+    email: str = "",
     is_superuser: bool = False,
     by: int | None = None,
 ) -> int:
-    """Add a user with an already hashed `password` and return the id. Raises RecordExists, NameRefused."""
+    """Add a user with an already hashed `password` and return the id.
+
+    Raises RecordExists, NameRefused, EmailRefused, and EmailTaken.
+    """
     require_name(first_name)
     require_name(last_name)
+    require_email(email)
     try:
         async with database.connection() as connection, connection.transaction():
+            await require_free_email(connection, email)
             user_id: int = await connection.fetchval(
                 "insert into auth_user (username, password, first_name, last_name, email,"
                 " is_superuser, is_staff, is_active, date_joined)"
-                " values ($1, $2, $3, $4, '', $5, $5, true, now()) returning id",
+                " values ($1, $2, $3, $4, $5, $6, $6, true, now()) returning id",
                 username,
                 password,
                 first_name,
                 last_name,
+                email,
                 is_superuser,
             )
             await record(connection, by, "user.added", user_id=user_id)
     except asyncpg.UniqueViolationError:
         raise RecordExists(f"the user {username} exists already") from None
     return user_id
+
+
+async def require_free_email(connection: Queries, email: str, user_id: int | None = None) -> None:
+    """Raise EmailTaken if a user other than `user_id` has the address `email`, which may be empty."""
+    if email and await connection.fetchval(
+        "select exists (select from auth_user where lower(email) = lower($1) and id is distinct from $2::integer)",
+        email,
+        user_id,
+    ):
+        raise EmailTaken(f"another user has the address {email}")
 
 
 async def set_password(database: Database, username: str, password: str, *, by: int | None = None) -> None:

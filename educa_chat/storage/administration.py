@@ -4,10 +4,16 @@ import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from educa_chat.errors import EmailTaken, RecordMissing
+from educa_chat.errors import RecordMissing
 from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
-from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id, is_platform_owned, refuse_platform
+from educa_chat.storage.accounts import (
+    DISPLAY_NAME,
+    find_user_id,
+    is_platform_owned,
+    refuse_platform,
+    require_free_email,
+)
 from educa_chat.storage.admin_log import record
 from educa_chat.storage.courses import MAX_COURSE_ID, Member, word_pattern
 from educa_chat.storage.names import require_email, require_name, require_title
@@ -51,17 +57,20 @@ class ListedCourse(NamedTuple):
     id: int
     title: str
     owner: str
+    """Their username."""
     staff: int
     """How many assistants, and teachers besides the owner, it has."""
     students: int
     is_archived: bool
+    owner_name: str
 
 
 _COURSES = (
     "select c.id, c.title, u.username,"
     " (select count(*) from educa_chat.staff s where s.course = c.id),"
     " (select count(*) from courses_course_students s where s.course_id = c.id),"
-    " exists (select from educa_chat.room r where r.course = c.id and r.archived) as is_archived"
+    " exists (select from educa_chat.room r where r.course = c.id and r.archived) as is_archived,"
+    f" {DISPLAY_NAME}"
     " from courses_course c join auth_user u on u.id = c.owner_id"
 )
 
@@ -299,10 +308,7 @@ async def edit_person(
         )
         if former is None:
             raise RecordMissing(f"there is no user with the id {user_id}")
-        if email and await connection.fetchval(
-            "select exists (select from auth_user where lower(email) = lower($2) and id <> $1)", user_id, email
-        ):
-            raise EmailTaken(f"another user has the address {email}")
+        await require_free_email(connection, email, user_id)
         await connection.execute(
             "update auth_user set first_name = $2, last_name = $3, email = $4 where id = $1",
             user_id,

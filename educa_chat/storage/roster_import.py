@@ -13,6 +13,7 @@ from educa_chat.roster_file import RosterRow, read_role
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import make_unusable_password, normalise_username, refuse_platform
 from educa_chat.storage.admin_log import record
+from educa_chat.storage.mail_queue import queue_invitations
 from educa_chat.storage.names import require_email, require_name, require_username
 from educa_chat.storage.pool import Connection, Database
 from educa_chat.storage.sign_in_links import NewLink, make_links
@@ -87,6 +88,10 @@ class Import:
 
     outcomes: list[Outcome]
     links: list[NewLink] = field(default_factory=list)
+    mailed: int = 0
+    """How many people get a mail with a sign-in link."""
+    unmailed: int = 0
+    """How many need a link, but have no address."""
     keeps_missing: bool = False
     """Whether people whom the file lacks would have been removed, but stay because rows were refused."""
 
@@ -120,13 +125,20 @@ class Terms:
 
 
 async def import_roster(
-    database: Database, rows: Sequence[RosterRow], terms: Terms, *, dry_run: bool = False, with_links: bool = False
+    database: Database,
+    rows: Sequence[RosterRow],
+    terms: Terms,
+    *,
+    dry_run: bool = False,
+    with_links: bool = False,
+    mail_language: str = "",
 ) -> Import:
     """Add, change and enrol the people in `rows`, or with `dry_run` only say what that would do.
 
     Rows that are refused change nothing, and the others are imported together. People whom the file lacks are removed
     only if no row is refused, and only if they are students. With `with_links`, everybody in the file who has never had
-    a password gets a link; if a teacher imports, only people who are new. Raises PlatformOwned beside a Django site.
+    a password gets a link; if a teacher imports, only people who are new. With `mail_language`, those of them who have
+    an address are mailed their link instead, in this language. Raises PlatformOwned beside a Django site.
     """
     await refuse_platform(database)
     async with database.connection() as connection, connection.transaction():
@@ -135,8 +147,7 @@ async def import_roster(
         plan = await asyncio.to_thread(_plan, rows, known, terms)
         if not dry_run:
             await _apply(connection, plan, terms)
-            if with_links:
-                plan.result.links = await _make_links(connection, plan.added if terms.by_teacher else plan.people)
+            await _invite(connection, plan, terms, with_links, mail_language)
     return plan.result
 
 
@@ -485,19 +496,28 @@ async def _notify(connection: Connection, user_ids: Collection[int]) -> None:
         await notify(connection, "user", str(user_id))
 
 
-async def _make_links(connection: Connection, people: Sequence[_Person]) -> list[NewLink]:
-    """Make links for those of `people` who have never had a password and don't sign in elsewhere."""
-    by_id = {person.id: person for person in people}
-    links = []
+async def _invite(connection: Connection, plan: _Plan, terms: Terms, with_links: bool, mail_language: str) -> None:
+    """Give links to people who have never had a password and don't sign in elsewhere."""
+    by_id = {person.id: person for person in (plan.added if terms.by_teacher else plan.people)}
     for ids in _parts(list(by_id)):
         rows = await connection.fetch(
             "select u.id, u.email from auth_user u where u.id = any ($1::integer[]) and starts_with(u.password, '!')"
             " and not exists (select from educa_chat.external_person p where p.user_id = u.id) order by u.id",
             ids,
         )
-        tokens = await make_links(connection, [row["id"] for row in rows])
-        links += [NewLink(by_id[id].username, by_id[id].name, email, tokens[id]) for id, email in rows if id in tokens]
-    return links
+        emails = {row["id"]: row["email"] for row in rows}
+        if mail_language:
+            addresses = [email for email in emails.values() if email]
+            await queue_invitations(connection, addresses, mail_language)
+            emails = {id: email for id, email in emails.items() if not email}
+            plan.result.mailed += len(addresses)
+            plan.result.unmailed += len(emails)
+        tokens = await make_links(connection, list(emails)) if with_links else {}
+        plan.result.links += [
+            NewLink(by_id[id].username, by_id[id].name, email, tokens[id])
+            for id, email in emails.items()
+            if id in tokens
+        ]
 
 
 _T = TypeVar("_T")

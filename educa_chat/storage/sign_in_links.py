@@ -154,29 +154,6 @@ async def make_links(
     return {row["user_id"]: tokens[row["user_id"]] for row in rows}
 
 
-async def make_links_for_email(database: Database, email: str) -> list[tuple[NewLink, str]]:
-    """Make a new link for each active user with this e-mail address who doesn't sign in elsewhere.
-
-    Return it with the language that they have chosen, which may be empty. NULs and surrogates are in no address.
-    """
-    if "\0" in email or not email.isprintable():
-        return []
-    async with database.connection() as connection, connection.transaction():
-        rows = await connection.fetch(
-            f"select u.id, u.username, {DISPLAY_NAME}, u.email, coalesce(p.language, '')"
-            " from auth_user u left join educa_chat.profile p on p.user_id = u.id"
-            " where lower(u.email) = lower($1) and u.email <> '' and u.is_active"
-            " and not exists (select from educa_chat.external_person e where e.user_id = u.id)",
-            email,
-        )
-        tokens = await make_links(connection, [row[0] for row in rows])
-    return [
-        (NewLink(username, name, address, tokens[user_id]), language)
-        for user_id, username, name, address, language in rows
-        if user_id in tokens
-    ]
-
-
 async def find_linked_user(database: Database, token: str) -> LinkedUser | None:
     """Return the user whose valid link has this token. The link stays valid."""
     row = await database.fetchrow(f"select u.id, u.username, {DISPLAY_NAME} from {_VALID}", _digest(token))

@@ -27,6 +27,10 @@ _PARTS = {
     "reports": "select course, seq, at, reason from educa_chat.report where user_id = $1 order by course, seq",
     "mutes": "select course, until from educa_chat.mute where user_id = $1 order by course",
     "read_up_to": "select course, seq from educa_chat.marker where user_id = $1 order by course",
+    "waiting_mails": (
+        "select kind, expires_at from educa_chat.mail"
+        " where address = (select lower(email) from auth_user where id = $1 and email <> '')"
+    ),
     "administration": (
         "select at, action, actor = $1 as is_actor, course from educa_chat.admin_entry"
         " where user_id = $1 or actor = $1 order by id"
