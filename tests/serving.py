@@ -17,6 +17,7 @@ from aiohttp import web
 
 from educa_chat.app import build_app
 from educa_chat.demo import PASSWORD, add_demo
+from educa_chat.handlers.api import SEARCHES_PER_SECOND
 from educa_chat.payload import PayloadCodec
 from educa_chat.settings import DEMO_SESSION_KEY, Settings, load_settings
 from educa_chat.storage.accounts import add_user
@@ -168,6 +169,20 @@ class Person:
             assert response.status == 200, await response.text()
             answer: dict[str, Any] = await response.json()
             return answer
+
+    async def search(self, course: int, words: str) -> dict[str, Any]:
+        async with self.http.get(f"{self.url}/api/rooms/{course}/search", params={"q": words}) as response:
+            assert response.status == 200, await response.text()
+            answer: dict[str, Any] = await response.json()
+            return answer
+
+    async def search_until_found(self, course: int, words: str) -> dict[str, Any]:
+        """The answer of the first search that finds something, because the index is a second behind."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while not (answer := await self.search(course, words))["messages"]:
+                # Faster searches would soon be refused.
+                await asyncio.sleep(1 / SEARCHES_PER_SECOND)
+        return answer
 
     async def enter(
         self, course: int = 1, *, basic: bool = False, query: str = "", headers: Mapping[str, str] | None = None

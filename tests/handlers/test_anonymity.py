@@ -112,7 +112,7 @@ async def observe(server: Server, author_number: int) -> tuple[list[str], set[st
         await everything.ask(live, type="mute", user=usernames[author_number], minutes=1)
         late = await carla.enter(course)
         everything.signals.add(json.dumps(await late.receive_until("presence") | {"count": 0}))
-        await search_finds(carla, course, "last")
+        await carla.search_until_found(course, "last")
         for query in ("", "?after=0", "?before=16", "?only=unanswered", "?limit=1"):
             await everything.get(f"/api/rooms/{course}/messages{query}")
         for words in ("why", "matter", *usernames, "still", "last"):
@@ -126,11 +126,6 @@ async def observe(server: Server, author_number: int) -> tuple[list[str], set[st
             shown = [text.replace(f"search?q={username}", f"search?q={number}") for text in shown]
         shown = [text.replace(observer, "observer") for text in shown]
         return shown, everything.signals, usernames
-
-
-async def search_finds(person: Person, course: int, words: str) -> None:
-    while not json.loads((await person.get(f"/api/rooms/{course}/search?q={words}"))[1])["messages"]:
-        await asyncio.sleep(0.6)
 
 
 async def test_classmates_receive_the_same_whoever_posted_anonymously(server: Server) -> None:

@@ -49,11 +49,6 @@ async def answer_to(socket: Chatter, command: Mapping[str, object]) -> str:
     return str(frame.get("code", "ack"))
 
 
-async def found_messages(person: Person, course: int) -> list[str]:
-    status, answer, _ = await person.get(f"/api/rooms/{course}/search?q=eigenvalue")
-    return [message["message"] for message in json.loads(answer)["messages"]] if status == 200 else []
-
-
 async def test_every_command_in_an_archived_room_is_refused_for_every_role(
     server: Server, classroom: Classroom, teacher: Person, ana: Person
 ) -> None:
@@ -117,8 +112,7 @@ async def test_an_archived_course_is_listed_separately_and_can_be_read_and_searc
     database, course = server.app[DATABASE], classroom.course
     socket = await ana.enter(course)
     assert await answer_to(socket, {"type": "message", "id": "m", "message": "about eigenvalues"}) == "ack"
-    while not await found_messages(ana, course):
-        await asyncio.sleep(0.05)
+    await ana.search_until_found(course, "eigenvalue")
     await archive_course(database, course)
     page = (await ana.get("/chat/courses/"))[1]
     assert page.index("Archived courses") < page.index(f"/chat/course/{course}/")
@@ -126,7 +120,8 @@ async def test_an_archived_course_is_listed_separately_and_can_be_read_and_searc
     assert "Archived" in (await ana.get(f"/chat/course/{course}/"))[1]
     assert (await ana.get(f"/chat/room/{course}/"))[0] == 200
     assert [m["message"] for m in (await ana.messages(course))["messages"]] == ["about eigenvalues"]
-    assert await found_messages(ana, course) == ["about eigenvalues"]
+    found = await ana.search(course, "eigenvalue")
+    assert [m["message"] for m in found["messages"]] == ["about eigenvalues"]
     welcome = await (await ana.enter(course)).receive()
     assert welcome["room"] == {"id": course, "title": welcome["room"]["title"], "archived": True}
     assert [one.is_archived for one in await list_courses(database) if one.id == course] == [True]

@@ -1,8 +1,6 @@
 """The search through the API: who may ask, what may be asked, and how often."""
 
-import asyncio
 import json
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -12,24 +10,9 @@ from educa_chat.handlers.api import MAX_QUERY, SEARCHES_BURST
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.courses import enrol, unenrol
 from tests.handlers.test_pages import MISSING, WRONG_IDS
-from tests.serving import TIMEOUT_S, Person, Server, add_person, add_room
+from tests.serving import Person, Server, add_person, add_room
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-async def search(person: Person, course: int, words: str) -> dict[str, Any]:
-    status, body, _ = await person.get(f"/api/rooms/{course}/search?q={quote(words)}")
-    assert status == 200, body
-    answer: dict[str, Any] = json.loads(body)
-    return answer
-
-
-async def search_until_found(person: Person, course: int, words: str) -> dict[str, Any]:
-    """The answer of the first search that finds something."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while not (answer := await search(person, course, words))["messages"]:
-            await asyncio.sleep(0.6)
-    return answer
 
 
 async def test_results_have_the_format_of_the_history(server: Server) -> None:
@@ -39,7 +22,7 @@ async def test_results_have_the_format_of_the_history(server: Server) -> None:
         await socket.say("The función is continuous", id="a")
         await socket.say("Another thing", id="b")
         await socket.receive_until("ack", id="b")
-        found = await search_until_found(other, course, "funcion")
+        found = await other.search_until_found(course, "funcion")
         page = await other.messages(course)
         assert found["messages"] == page["messages"][:1]
         assert {name: found[name] for name in ("head", "epoch", "more")} == {
@@ -55,8 +38,8 @@ async def test_search_is_limited_to_its_room(server: Server) -> None:
     async with Person(server.url, ana) as one, Person(server.url, berta) as two:
         for person, course, text in ((one, mine, "my words"), (two, other, "your words")):
             await (await person.enter(course)).say(text, id="a")
-        assert [m["message"] for m in (await search_until_found(two, other, "words"))["messages"]] == ["your words"]
-        assert [m["message"] for m in (await search_until_found(one, mine, "words"))["messages"]] == ["my words"]
+        assert [m["message"] for m in (await two.search_until_found(other, "words"))["messages"]] == ["your words"]
+        assert [m["message"] for m in (await one.search_until_found(mine, "words"))["messages"]] == ["my words"]
         assert (await one.get(f"/api/rooms/{other}/search?q=words"))[0] == 403
 
 
@@ -75,11 +58,11 @@ async def test_requests_are_checked_in_the_documented_order(server: Server, quer
 async def test_search_is_refused_after_leaving_the_course(server: Server) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
-        await search(student, 1, "words")
+        await student.search(1, "words")
         await unenrol(server.app[DATABASE], username, 1)
         assert (await student.get("/api/rooms/1/search?q=words"))[0] == 403
         await enrol(server.app[DATABASE], username, 1)
-        await search(student, 1, "words")
+        await student.search(1, "words")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +91,7 @@ async def test_hostile_bytes_in_a_query_get_a_response(server: Server, raw: str)
 async def test_the_longest_query_is_answered(server: Server) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
-        assert (await search(student, 1, "ñ" * MAX_QUERY))["messages"] == []
+        assert (await student.search(1, "ñ" * MAX_QUERY))["messages"] == []
 
 
 async def test_searching_too_often_gets_429_with_retry_after_and_does_not_affect_others(server: Server) -> None:
@@ -121,7 +104,7 @@ async def test_searching_too_often_gets_429_with_retry_after_and_does_not_affect
         for status, body, headers in refused:
             assert (status, json.loads(body)["error"]["code"]) == (429, "rate_limited")
             assert int(headers["Retry-After"]) >= 1
-        await search(other, course, "words")
+        await other.search(course, "words")
 
 
 @pytest.mark.parametrize(
@@ -141,10 +124,10 @@ async def test_filters_select_by_author_link_question_and_day(server: Server) ->
         socket = await other.enter(course)
         await socket.send({"type": "message", "id": "b", "message": "is it continuous?", "question": True})
         await socket.receive_until("ack", id="b")
-        await search_until_found(one, course, "continuous")
+        await one.search_until_found(course, "continuous")
 
         async def found(words: str) -> list[str]:
-            return [message["message"] for message in (await search(one, course, words))["messages"]]
+            return [message["message"] for message in (await one.search(course, words))["messages"]]
 
         assert await found(f"from:{ana}") == await found("has:link") == ["see https://example.org"]
         assert await found(f"from:{luis.upper()}") == await found("is:question") == ["is it continuous?"]
