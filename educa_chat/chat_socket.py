@@ -235,7 +235,7 @@ class ChatSocket(WebSocket):
                 self._send_frame(pong_frame(message.payload))
             self._strike(WEIGHT_OTHERWISE)
         except Exception:
-            # The same as `_isolating_failures`, whose cost would add up over all messages.
+            # The same as `_isolating_failures`, which would cost too much for every message.
             logger.exception("the socket failed")
             self.close(CloseCode.INTERNAL_ERROR)
 
@@ -251,7 +251,7 @@ class ChatSocket(WebSocket):
 
     @contextmanager
     def _isolating_failures(self) -> Iterator[None]:
-        """An edge: any failure of this socket closes this socket alone."""
+        """Close only this socket if anything in it fails. This is an edge."""
         try:
             yield
         except Exception:
@@ -327,7 +327,7 @@ class ChatSocket(WebSocket):
         self._throttle()
 
     async def _read_all(self) -> None:
-        # A mark that is lost can be set again.
+        # A lost read marker does no harm: the client sends another one.
         with suppress(DatabaseUnavailable):
             await self._services.markers.move_to_heads(self.visitor.user_id)
 

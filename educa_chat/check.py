@@ -61,7 +61,7 @@ async def _session_key(settings: Settings) -> str:
 
 async def _database(database: Database, settings: Settings) -> str:
     await require_durability(database, settings)
-    if await applied_version(database):  # before the first migration there is no table to try
+    if await applied_version(database):  # Before the first migration there is no table to test.
         await require_writable(database)
     version: str = await database.fetchval("select current_setting('server_version')")
     return f"PostgreSQL {version}"

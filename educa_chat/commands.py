@@ -94,7 +94,7 @@ def _is_too_complex(frame: str, *, has_text: bool) -> bool:
 
 
 def _client_id(value: object) -> str | None:
-    """Return `value` if it is a valid client id. A refusal names no other."""
+    """Return `value` if it is a valid client id. An error contains only valid ids."""
     try:
         return msgspec.convert(value, ClientId)
     except msgspec.ValidationError:
@@ -102,7 +102,7 @@ def _client_id(value: object) -> str | None:
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
-    """Raise ValueError for a repeated field: msgspec takes the last one, other parsers take the first."""
+    """Raise ValueError for a duplicate field: msgspec takes the last one, other parsers take the first."""
     if len(dict(pairs)) < len(pairs):
         raise ValueError
 

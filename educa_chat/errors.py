@@ -62,7 +62,7 @@ class NameRefused(EducaChatError, ValueError):
 
 
 class EmailRefused(EducaChatError, ValueError):
-    """A text is no e-mail address."""
+    """A text isn't an e-mail address."""
 
 
 class EmailTaken(EducaChatError):
@@ -113,7 +113,7 @@ class PasswordRefused(EducaChatError, ValueError):
 
 
 class OutboundFailed(EducaChatError):
-    """A server elsewhere could not be asked, or gave no usable answer. The message says why, without secrets.
+    """Another server could not be reached, or gave no usable answer. The message says why, without secrets.
 
     `status` is that of an answer that isn't a success, or else 0.
     """
@@ -135,7 +135,7 @@ class TokenRefused(EducaChatError):
 
 
 class SignInRefused(EducaChatError):
-    """A sign-in that began elsewhere can't be finished. The message says why, and `advice` names what the page says."""
+    """A sign-in that began elsewhere can't be completed. The message says why; `advice` selects a text."""
 
     def __init__(self, message: str, advice: Literal["cancelled", "expired", "inactive", "other_browser"]) -> None:
         super().__init__(message)

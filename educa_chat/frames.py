@@ -8,7 +8,7 @@ from educa_chat.errors import EducaChatError
 
 MAX_CONTROL_BYTES = 125
 SMALL_FRAGMENT_BYTES = 64
-"""A fragment with a shorter payload is small. Its header costs as much time to read as that of a large one."""
+"""A fragment with a shorter payload is small. Reading its header takes as long as reading that of a large one."""
 MAX_SMALL_FRAGMENTS = 512
 """How many small fragments one message may have. Clients that fragment at all send large fragments."""
 _CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015)))
@@ -102,8 +102,8 @@ class FrameReader:
     def read(self) -> Message | Fragment | None:
         """Read one frame. None: the rest of it hasn't arrived yet.
 
-        Raises FrameInvalid as soon as the bytes so far can't be part of a valid frame. Don't call it again after that,
-        nor after a Close.
+        Raises FrameInvalid as soon as the bytes so far can't be part of a valid frame. Don't call it again after that
+        or after a Close.
         """
         message = self._message
         if message is not None and message.missing_bytes:

@@ -63,7 +63,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, key: Hashable) -> AsyncIterator[None]:
-        """Wait for a turn, and have it while the context lasts."""
+        """Wait for a turn, and keep it while the context lasts."""
         turns, present = self._turns.setdefault(key, (asyncio.Semaphore(self._at_once), []))
         present.append(None)
         try:

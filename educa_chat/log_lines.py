@@ -60,7 +60,7 @@ def log_loop_failure(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -
     """Log an error that the event loop caught. asyncio's own handler prints the objects concerned with their data."""
     error = context.get("exception")
     if isinstance(error, (OSError, asyncpg.PostgresConnectionError)):
-        # If the user of a connection was cancelled, asyncpg releases it in a task that nothing awaits.
+        # If the task that used a connection was cancelled, asyncpg releases it in a task that nothing awaits.
         logging.getLogger("asyncio").warning("%s: %s", context["message"], type(error).__name__)
     else:
         logging.getLogger("asyncio").error("%s", context["message"], exc_info=error)

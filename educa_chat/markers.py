@@ -43,7 +43,7 @@ class Markers:
         self._has_moved = asyncio.Event()
 
     def move(self, user_id: int, course: int, seq: int) -> None:
-        """Remember that the user has read up to `seq`, unless they are known to have read as far."""
+        """Remember that the user has read up to `seq`, unless their marker is already there or further."""
         if seq <= self._unwritten.get((user_id, course), 0):
             return
         self._unwritten[user_id, course] = seq
@@ -63,7 +63,7 @@ class Markers:
         return await unread_counts(self._database, user_id, here)
 
     async def unread(self, membership_keys: Collection[tuple[int, int]]) -> dict[tuple[int, int], Unread]:
-        """Return what is unread for each membership key (user, course). Raises DatabaseUnavailable."""
+        """Return the unread counts for each membership key (user, course). Raises DatabaseUnavailable."""
         return await find_unread(self._database, {key: self._unwritten.get(key, 0) for key in membership_keys})
 
     async def move_to_heads(self, user_id: int) -> None:

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 MOST = 50
-"""How many names in one message count."""
+"""The maximum number of names in a message."""
 EVERYBODY = "*"
 """Stands for `@all` among names, and marks a name that means `@all` unless it, or a longer part of it, is a member's.
 
@@ -33,7 +33,8 @@ PUNCTUATION = ".@+-"
 
 
 def mentioned_in(html: str, *, by_instructor: bool) -> str | None:
-    """Return the names after an `@` in a rendered message, in order, each once, separated by spaces. None: no names.
+    """Return the names after an `@` in a rendered message, in order, each once, separated by spaces. Return None if
+    there are none.
 
     Names in code, formulas, links and quotes don't count. An instructor's `@all` becomes EVERYBODY, at the front, and
     `@all.Thanks` becomes `*all.Thanks`. No user can have the name `all`.

@@ -39,7 +39,7 @@ from educa_chat.protocol import MAX_SEQ, Event
 VERSION = 4
 _EVENTS, _HEAD, _TYPING, _ROSTER, _READ = 1, 2, 3, 4, 5
 READERS_PER_PAYLOAD = 4000
-"""This many fit into a payload, however large their ids and seqs are."""
+"""This many always fit into a payload, whatever their ids and seqs."""
 MAX_REDACTED_BYTES = 8192
 """A redacted event has only names, an id and flags left. Rooms keep some of these until the event arrives."""
 SIGNAL_LIFE_S = 60.0
@@ -61,7 +61,7 @@ _READERS = msgspec.msgpack.Decoder(Annotated[dict[UserId, Seq], msgspec.Meta(max
 
 
 class LogUpdate(NamedTuple):
-    """News about the log: `head` is the newest seq that the payload names."""
+    """An update about the log: `head` is the newest seq that the payload names."""
 
     head: int
     events: list[Event]
@@ -78,7 +78,7 @@ _TYPIST = msgspec.msgpack.Decoder(Typist)
 
 
 class Readers(NamedTuple):
-    """How far people have read, by their ids."""
+    """How far users have read, by their ids."""
 
     seqs: dict[int, int]
 

@@ -1,4 +1,4 @@
-"""Presence: who is in a room in all processes, who is typing, who has read. Signals are broadcast, never stored."""
+"""Presence: who is in a room, across all processes; typing; and read markers. Signals are broadcast, never stored."""
 
 import math
 import time
@@ -10,7 +10,7 @@ import msgspec
 from educa_chat.protocol import Audience, PresenceSignal, ReadSignal, TypingSignal, encode, text_frame
 
 NAMED_PEOPLE = 100
-"""A room with more people than this shows only how many there are."""
+"""A room with more people than this shows only their number."""
 ROSTER_PEOPLE = 12_000
 """How many ids fit into a payload of the bus. Further people are only counted."""
 PEOPLE_PER_PROCESS = 65_536
@@ -53,12 +53,12 @@ class Roster(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
     process: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
     is_request: bool
-    """Whether the other processes should publish theirs, because this one has just opened the room."""
+    """Whether the other processes should publish their rosters, because this one has just opened the room."""
     people: Annotated[list[UserId], msgspec.Meta(max_length=ROSTER_PEOPLE)]
     others: Annotated[int, msgspec.Meta(ge=0, le=PEOPLE_PER_PROCESS - ROSTER_PEOPLE)]
-    """How many more there are than fit into `people`."""
+    """The number of people who don't fit into `people`."""
     named: Annotated[list[Person], msgspec.Meta(max_length=NAMED_PEOPLE)]
-    """All people if they are at most NAMED_PEOPLE, otherwise none."""
+    """All people if there are at most NAMED_PEOPLE, otherwise none."""
 
     def __post_init__(self) -> None:
         if len(set(self.people)) < len(self.people):
@@ -116,7 +116,7 @@ class Presence:
 
     @property
     def conceals_students(self) -> bool:
-        """Whether students see only how many people are here, and not who of the students is typing.
+        """Whether students see only how many people are here, and not which students are typing.
 
         Otherwise classmates could guess who has just done something anonymously.
         """

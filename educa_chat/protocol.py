@@ -30,7 +30,7 @@ class ErrorCode(StrEnum):
 
 
 class Role(StrEnum):
-    """What a member is in a course, the lowest role first."""
+    """The role of a member in a course, the lowest first."""
 
     STUDENT = "student"
     ASSISTANT = "assistant"
@@ -38,11 +38,11 @@ class Role(StrEnum):
 
     @property
     def is_staff(self) -> bool:
-        """Whether it is an instructor or an assistant, who see and do more than students."""
+        """Whether this is an instructor or an assistant. They see more and can do more than students."""
         return self is not Role.STUDENT
 
     def includes(self, other: "Role") -> bool:
-        """Return whether whoever has this role may do what `other` may."""
+        """Return whether this role has all permissions of `other`."""
         order = list(Role)
         return order.index(self) >= order.index(other)
 
@@ -77,10 +77,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     basic: bytes | None
     """None: basic clients get nothing."""
     concealed_user_id: int | None = None
-    """The id of the user it is by or about, if students can't see that. This user's own sockets get the frame `own`
-    first, and the instructors' variant of events that are hidden from other students."""
+    """The id of the user that the event is by or about, if students can't see that. This user's own sockets get the
+    frame `own` first, and the instructors' variant of events that are hidden from other students.
+    """
     redacts: "tuple[Event, ...]" = ()
-    """Earlier events in the state after this one: their texts are gone."""
+    """Earlier events whose text this one removes, in their new state."""
 
     @property
     def at(self) -> str:
@@ -89,7 +90,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """The bytes of all variants, and of the events it redacts."""
+        """The size of all variants and of the events that this one redacts, in bytes."""
         own = len(self.student) + len(self.instructor or b"") + len(self.basic or b"")
         return own + sum(event.size for event in self.redacts) if self.redacts else own
 

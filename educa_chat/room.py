@@ -313,9 +313,9 @@ class Room:
             self.offer(events)
             if len(events) < READ_COUNT:
                 break
-        # Events are committed before they are announced, so an event that the log doesn't have was never stored.
+        # Events are committed before they are published, so an event that the log doesn't have was never stored.
         if self.head < expected:
-            # The sender may announce it again and again, and each time would cost a read.
+            # The sender may publish it again and again, and each time would cost a read.
             self._no_read_before = self._loop.time() + RETRY_PAUSE_S
             self._expected = self.head
             self._held.clear()
@@ -338,8 +338,8 @@ class Room:
     async def join(self, member: Member, after: int) -> ResumeOutcome:
         """Write every event with seq > `after` to `member`, and add it in the turn in which it reaches the head.
 
-        A long replay is written in pieces, and each waits until the one before is sent. A member that hasn't reached
-        the head within REPLAY_TIMEOUT_S gets a `reset` to the head instead. Return where the events came from.
+        A long replay is written in parts, and each waits until the previous one is sent. A member that hasn't reached
+        the head within REPLAY_TIMEOUT_S gets a `reset` to the head instead. Return the source of the events.
         """
         outcome: ResumeOutcome = "level"
         try:
@@ -383,7 +383,7 @@ class Room:
         return bool(self._ring) and self._ring[0].seq <= after + 1
 
     async def _replay(self, member: Member, after: int) -> int:
-        """Write a piece of what `member` missed, and return the seq up to which it has been written."""
+        """Write a part of what `member` missed, and return the last seq that was written."""
         read: Sequence[Event] = ()
         if not self._ring_follows(after):
             with suppress(DatabaseUnavailable):

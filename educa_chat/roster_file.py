@@ -1,4 +1,4 @@
-"""Reads files with the people of a school: CSV, as spreadsheet programs write it in English and Spanish."""
+"""Reads files with the people of a school: CSV from spreadsheet programs, in English or Spanish."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ _HEADINGS = {
     "role": ("role", "rol", "perfil"),
     "course": ("course", "curso", "asignatura", "materia"),
 }  # fmt: skip
-"""What the columns may be called, in any case, with or without accents, spaces and punctuation."""
+"""The accepted names of the columns, in any case, with or without accents, spaces and punctuation."""
 _ROLES = {
     Role.STUDENT: ("student", "alumno", "alumna", "estudiante", "alumnado"),
     Role.ASSISTANT: ("assistant", "teaching assistant", "asistente", "ayudante", "auxiliar"),
@@ -33,10 +33,10 @@ _ROLES = {
 
 
 class RosterRow(NamedTuple):
-    """A row of a file, with the texts as they were written but for spaces at their ends. Missing ones are empty."""
+    """A row of a file. The texts are as written, without spaces at the ends. Missing ones are empty."""
 
     line: int
-    """Of the file, counted from 1. If a cell has line breaks, the last of its lines."""
+    """The line in the file, counted from 1. If a cell has line breaks, the last of its lines."""
     username: str = ""
     email: str = ""
     first_name: str = ""
@@ -46,11 +46,11 @@ class RosterRow(NamedTuple):
 
 
 class RosterFile(NamedTuple):
-    """What a file contains."""
+    """The content of a file."""
 
     rows: list[RosterRow]
     ignored: list[str]
-    """The headings of columns that mean nothing here."""
+    """The headings of columns that were ignored."""
 
 
 def read_roster_file(content: bytes) -> RosterFile:

@@ -27,7 +27,7 @@ DEMO_SESSION_KEY = "ZGVtby1rZXktZm9yLWRldmVsb3BtZW50LW9ubHktISE="
 
 ENVIRONMENT_PREFIX = "EDUCA_CHAT_"
 SECRET_LENGTH = 32
-"""The least number of characters of a secret for HS256 (RFC 7518 §3.2)."""
+"""The minimum length of a secret for HS256, in characters (RFC 7518 §3.2)."""
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +36,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Site(_Section, frozen=True):
     name: str = "Educa"
-    """The name in the pages and in their titles."""
+    """The name of the site in its pages and their titles."""
     logo: str = ""
     """An SVG, PNG, JPEG or WebP file of at most 100 KiB. Empty: the logo of this product."""
 
@@ -99,9 +99,9 @@ class Server(_Section, frozen=True):
     port: int = 8000
     workers: int = 1
     public_url: str = ""
-    """The address of the site, such as `https://school.example`, which links for its users begin with."""
+    """The address of the site, such as `https://school.example`. Links that are sent to users begin with it."""
     origins: tuple[str, ...] = ()
-    """The origins that may open connections, such as `https://school.example`. Empty: the host of the request."""
+    """The origins whose pages may connect, such as `https://school.example`. Empty: the host of the request."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks of proxies. The client address and scheme in their `X-Forwarded-*` headers are believed."""
     metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
@@ -171,7 +171,7 @@ class Issuer(_Section, frozen=True):
     """An OpenID provider whose users may sign in."""
 
     name: str = ""
-    """What the button on the sign-in page calls it."""
+    """Its name on the button of the sign-in page."""
     issuer: str = ""
     """The issuer identifier: the URL that `/.well-known/openid-configuration` is appended to."""
     client_id: str = ""
@@ -181,7 +181,7 @@ class Issuer(_Section, frozen=True):
     """An SVG, PNG or WebP file for the button."""
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     email_domains: tuple[str, ...] = ()
-    """The domains that it may speak for: a verified address there leads to the account with this address."""
+    """The domains that it is trusted for: a verified address in one of them links to the account with this address."""
     courses: tuple[CourseRule, ...] = ()
 
 
@@ -189,9 +189,9 @@ class Portal(_Section, frozen=True):
     """A site whose signed links sign its users in. Either `secret` (HS256) or `public_key` (EdDSA) verifies them."""
 
     name: str = ""
-    """What the pages call it."""
+    """Its name on the pages."""
     audience: str = ""
-    """What the `aud` of the links must be."""
+    """The required `aud` of the links."""
     secret: str = ""
     public_key: str = ""
     """A PEM file with an Ed25519 key."""
@@ -225,9 +225,9 @@ _KEYS = {
     for field in msgspec.structs.fields(fields)
 }
 _VARIABLES = {key.replace(".", "_").upper(): key for key in _KEYS}
-"""From the name of each variable, without the prefix, to its key."""
+"""The key of each variable, by the variable's name without the prefix."""
 _NAME = "[a-z0-9]+"
-"""What a named section can be called, so that it can be a part of a URL and of a variable."""
+"""The valid names of a named section, which become a part of a URL and of a variable."""
 _NOT_SETTINGS = ("EDUCA_CHAT_REQUIRE",)
 """Variables with our prefix that aren't settings. The test suite reads this one."""
 
@@ -335,7 +335,7 @@ _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _suggestion(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return the question that ends the message about an unknown `name`; empty if nothing in `known` is similar."""
+    """Return the suggestion for an unknown `name`; empty if nothing in `known` is similar."""
     without_section = [one for one in known if one.endswith((f".{name}", f"_{name}"))]
     similar = without_section or get_close_matches(name, known)
     return f"; did you mean {prefix}{similar[0]}?" if similar and name else ""

@@ -154,8 +154,8 @@ class Sockets:
                 await asyncio.sleep(RETRY_PAUSE_S)
                 self.schedule_recheck(unchecked & set(self))
             except Exception:
-                # An edge. If the check fails, access is refused. The clients may reconnect, and the handshake
-                # checks them again.
+                # This is an edge: if the check fails, access is refused. Clients can reconnect, and the handshake
+                # checks them.
                 logger.exception("the recheck of %d sockets failed, and they are closed", len(unchecked))
                 for socket in unchecked:
                     socket.close(CloseCode.INTERNAL_ERROR)
@@ -174,7 +174,7 @@ class Sockets:
             elif membership is None:
                 socket.close(CloseCode.NOT_A_MEMBER)
             elif membership.role is not socket.membership.role:
-                # It comes back in the new role, and misses nothing.
+                # It reconnects in the new role, and misses nothing.
                 socket.close(CloseCode.GOING_AWAY)
             elif membership != socket.membership:
                 socket.update_membership(membership)

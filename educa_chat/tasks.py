@@ -20,7 +20,7 @@ async def end(tasks: Collection[asyncio.Task[None]]) -> None:
     """Cancel `tasks` until they have ended.
 
     One cancellation may not be enough: before Python 3.12, `asyncio.wait_for`, which the drivers use, loses a
-    cancellation that arrives at the moment when the wait is over.
+    cancellation that arrives just as the wait ends.
     """
     going_on = set(tasks)
     while going_on:

@@ -1,4 +1,4 @@
-"""Tells open pages how many messages are unread in the other rooms of their users."""
+"""Sends open pages the unread counts of their users' other rooms."""
 
 import asyncio
 import logging
@@ -59,17 +59,17 @@ class UnreadFeed:
         self._courses_read_at = 0.0
 
     def add(self, socket: Socket) -> None:
-        """Tell `socket` what is unread now, and whenever that changes, until it is closed."""
+        """Send `socket` the unread counts now and whenever they change, until it is closed."""
         self._sent[socket] = {}
         self._new.add(socket)
 
     def note_read(self, course: int, user_ids: Collection[int]) -> None:
-        """Count again for users who have read further in `course`."""
+        """Recount for users who have read further in `course`."""
         self._read.update((user_id, course) for user_id in user_ids)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Look for changes while the context lasts."""
+        """Check for changes while the context lasts."""
         async with supervised(self._look_periodically, "unread counts"):
             yield
 
@@ -82,7 +82,7 @@ class UnreadFeed:
                 logger.debug("the unread counts can't be read: %s", error)
 
     async def look(self) -> None:
-        """Send what has changed since the last look. Raises DatabaseUnavailable."""
+        """Send the changes since the last check. Raises DatabaseUnavailable."""
         for socket in [one for one in self._sent if one.is_closed]:
             del self._sent[socket]
             self._new.discard(socket)
@@ -110,7 +110,7 @@ class UnreadFeed:
             self._send(socket, {course: counts.get((user_id, course), Unread(0, 0)) for course in courses})
 
     async def _read_courses(self) -> None:
-        """Read the courses of new users, and of all once in a while, because they change."""
+        """Read the courses of new users, and of all users from time to time, because they change."""
         users = {socket.person.id for socket in self._sent}
         now = asyncio.get_running_loop().time()
         if now - self._courses_read_at > READ_COURSES_EVERY_S:

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 CLOSE_TIMEOUT_S = 5.0
 """How long a close may take: sending our close frame and everything before it, and receiving the peer's."""
 LINGER_S = 1.0
-"""How long a peer that broke the protocol, or that floods the server, has time to read the close frame."""
+"""How long a peer that broke the protocol or floods the server has to read the close frame."""
 NO_CODE, NO_CLOSE = 1005, 1006
 """Stand for a close frame without a code, and for no close frame at all (RFC 6455 §7.1.5)."""
 HEARTBEAT_S = 25.0
@@ -117,7 +117,7 @@ class WebSocket(asyncio.Protocol):
     # For the subclass.
 
     def receive(self, message: Message) -> None:
-        """Handle a message, which is no Close: a close frame leads to `leave`."""
+        """Handle a message. It is never a Close: for that, `leave` is called."""
         raise NotImplementedError
 
     def leave(self) -> None:
@@ -186,7 +186,7 @@ class WebSocket(asyncio.Protocol):
         """Start or resume reading."""
         if self._is_held and not self._is_deaf:
             self._is_held = False
-            # Not at once: `receive` may have called this.
+            # Not immediately, because `receive` may have called this.
             self._wait_in_line()
 
     def _pause_reading(self) -> None:
@@ -286,7 +286,7 @@ class WebSocket(asyncio.Protocol):
             return
         self._reader.feed(data)
         if self._is_in_line:
-            # Not earlier, because most sockets get their turn before more arrives.
+            # Only now, because most sockets get their turn before more arrives.
             self._pause_reading()
         elif not self._is_held:
             if self._reading_time.is_left():
@@ -366,7 +366,7 @@ class Heartbeat:
                     try:
                         socket.beat()
                     except Exception:
-                        # An edge: an error in one socket must not keep the others from being pinged.
+                        # This is an edge: an error in one socket must not keep the others from being pinged.
                         logger.exception("the beat of a socket failed")
                         self._slots[0].discard(socket)
                         socket.abort()

@@ -143,7 +143,7 @@ class RedisClusterBus:
                     if attempts == 1:
                         logger.warning("no node of the Redis Cluster can be reached: %s", describe(error))
                 except Exception:
-                    # An edge: after an answer that makes no sense, the nodes have to be asked again.
+                    # This is an edge: if an answer makes no sense, ask the nodes again.
                     self._stale.set()
                     logger.exception("reading the topology of the Redis Cluster failed")
                 else:

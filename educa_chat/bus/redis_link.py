@@ -233,8 +233,8 @@ class Link:
         """
         if self._attempts > 1:
             raise BusUnavailable("Redis does not answer")
-        # A channel without subscribers stays until UNSUBSCRIBE is sent. A subscriber who comes before that joins it.
-        # One who comes later gets a new channel, which Redis has to confirm again.
+        # A channel without subscribers stays until UNSUBSCRIBE is sent. A subscriber that arrives before then joins it.
+        # A later one gets a new channel, which Redis has to confirm again.
         channel = self._channels.setdefault(name, _Channel(name))
         inbox = Inbox()
         channel.inboxes.add(inbox)
@@ -275,7 +275,7 @@ class Link:
     async def _send(self, batch: list[_Publish]) -> None:
         connection = self._publisher
         try:
-            # After the last deadline no publisher waits any more. The connection hangs then, and is closed.
+            # After the last deadline no publisher is waiting any more: the connection hangs, so close it.
             async with asyncio.timeout_at(batch[-1].deadline):
                 await connection.connect()  # type: ignore[no-untyped-call]
                 commands = [(self._pubsub.publish, entry.channel, entry.payload) for entry in batch]
@@ -318,7 +318,7 @@ class Link:
                             "lost the connection to Redis at %s: %s", self._address, describe(group.exceptions[0])
                         )
                 except* Exception:
-                    # An edge: whatever ended this connection, the next one has to be tried.
+                    # This is an edge: whatever ended this connection, try the next one.
                     logger.exception("the subscribing connection to Redis failed")
                 self._end_subscriptions("the connection to Redis was lost")
                 self._on_failure()
@@ -419,7 +419,7 @@ class Link:
                 # Messages before the confirmation are for an earlier subscription to the channel.
                 if subscribed is not None and subscribed.answered.is_set():
                     for inbox in subscribed.inboxes:
-                        # Our nodes publish no longer ones. Whole, it might fill the inbox.
+                        # Our nodes never publish a longer payload. In full, it might fill the inbox.
                         inbox.offer(content[: MAX_PAYLOAD_BYTES + 1])
                 messages += 1
                 if messages % MESSAGES_PER_TURN == 0:

@@ -50,28 +50,28 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     instructor: bytes | None
     """None: the same as the student's."""
     basic: bytes | None
-    """None: basic clients get nothing."""
+    """None: nothing is sent to basic clients."""
     username: str
     name: str
     body: str
     """The text of a message or an edit."""
     html: str | None
-    """None: the text with nothing but its line breaks."""
+    """None: the HTML is the text with its line breaks."""
     mentioned: str | None
-    """The names that the text mentions, members' or not, as `mentions.mentioned_in` finds them."""
+    """The names that the text mentions, as `mentions.mentioned_in` finds them. Not all are members."""
     target: int | None
-    """The seq of the message that it is about."""
+    """The seq of the message that the entry is about."""
     argument: str | None
     """Other data for its kind, as JSON."""
 
     @property
     def size(self) -> int:
-        """Roughly how many bytes of memory it uses while it waits."""
+        """The approximate number of bytes of memory that the entry uses while it waits."""
         return len(self.student) + len(self.instructor or b"") + len(self.basic or b"") + len(self.body)
 
 
 class Sender(NamedTuple):
-    """Who gives a command, where, and when."""
+    """The user who gives a command, the room, and the time."""
 
     user_id: int
     username: str
@@ -79,7 +79,7 @@ class Sender(NamedTuple):
     course: int
     role: Role
     client_id: str
-    """The id of the command, or one that was made for it."""
+    """The id of the command, or a generated one."""
     now: datetime
 
     def entry(

@@ -1,4 +1,4 @@
-"""Messages: sending one, changing its text, deleting it."""
+"""Messages: send, edit, delete."""
 
 from typing import NamedTuple
 
@@ -82,7 +82,7 @@ def ordinary_variants(message: StoredMessage) -> tuple[bytes, bytes]:
 class Edit(WithText, frozen=True, kw_only=True):
     target: Seq
     as_of: Seq | None = None
-    """Refused if the message has been edited after this seq. None: not checked."""
+    """The command is refused if the message was edited after this seq. None: not checked."""
 
 
 class Edited(msgspec.Struct, tag="edited"):

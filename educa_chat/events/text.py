@@ -14,8 +14,8 @@ _INVISIBLE_CATEGORIES = frozenset(("Cc", "Cf", "Cn", "Co", "Zl", "Zp", "Zs"))
 
 
 def normalise_text(text: str, length: int) -> str:
-    """`text` after NFC and trimming, with `\\n` for every kind of line break: 1 to `length` code points (0: no limit),
-    of which at least one can be seen. A text of several lines keeps the indentation of its first line.
+    """Return `text` in NFC, trimmed, and with `\\n` for every kind of line break: 1 to `length` code points (0: no
+    limit), of which at least one can be seen. A text of several lines keeps the indentation of its first line.
 
     Raises CommandRefused with too_long, empty, or bad_request for NUL, which Postgres can't store, and
     for more combining marks on one letter than any language has.

@@ -92,7 +92,7 @@ def too_many_requests(wait_s: float) -> web.HTTPTooManyRequests:
 
 
 async def membership_of(request: web.Request, visitor: Visitor, course: int) -> Membership:
-    """Return the visitor's membership. Raises HTTPForbidden, both for a course of others and for no course."""
+    """Return the visitor's membership. Raises HTTPForbidden, whether or not the course exists."""
     membership = await request.app[MEMBERSHIPS].load((visitor.user_id, course))
     if membership is None:
         raise web.HTTPForbidden
@@ -100,12 +100,12 @@ async def membership_of(request: web.Request, visitor: Visitor, course: int) -> 
 
 
 async def instructor_of(request: web.Request, visitor: Visitor, course: int) -> Membership:
-    """The visitor's membership as an instructor. Raises HTTPForbidden for everybody else."""
+    """Return the visitor's membership as an instructor. Raises HTTPForbidden for everyone else."""
     return await _membership_as(Role.INSTRUCTOR, request, visitor, course)
 
 
 async def staff_of(request: web.Request, visitor: Visitor, course: int) -> Membership:
-    """The visitor's membership as an instructor or assistant. Raises HTTPForbidden for students and strangers alike."""
+    """Return the visitor's membership as an instructor or assistant. Raises HTTPForbidden for anyone else."""
     return await _membership_as(Role.ASSISTANT, request, visitor, course)
 
 
@@ -117,7 +117,9 @@ async def _membership_as(role: Role, request: web.Request, visitor: Visitor, cou
 
 
 def sign_in_url(request: web.Request, next_path: str) -> str:
-    """Return the address of the sign-in form that then leads to `next_path`; in an embedded page, of what to do."""
+    """Return the address of the sign-in form that redirects to `next_path`, or in an embedded page, of the
+    instructions.
+    """
     if embedded_session(request) is not None:
         return ENDED_PATH
     url = request.app[SETTINGS].auth.sign_in_url
@@ -125,7 +127,7 @@ def sign_in_url(request: web.Request, next_path: str) -> str:
 
 
 def is_site_path(path: str) -> bool:
-    """Return whether `path` leads to this site and no other."""
+    """Return whether `path` stays on this site."""
     return (
         re.fullmatch(r"/(?![/\\])[^\\\x00-\x20\x7f]*", path) is not None
         and len(path) <= 2048
@@ -142,14 +144,14 @@ def origin_is_allowed(request: web.Request) -> bool:
 
 
 def is_own_url(request: web.Request, url: str) -> bool:
-    """Return whether `url` has an allowed origin, and so leads to this site."""
+    """Return whether `url` has an allowed origin, and so belongs to this site."""
     allowed = request.app[SETTINGS].server.origins or (f"{request.scheme}://{request.host}",)
     origin = _origin(url)
     return origin is not None and any(_origin(one) == origin for one in allowed)
 
 
 def site_url(request: web.Request) -> str:
-    """Return the address of this site, without a path: that in the settings, or without one that of the request."""
+    """Return the address of this site without a path: the one in the settings, or else the request's."""
     server = request.app[SETTINGS].server
     return server.site_url if server.public_url or server.origins else f"{request.scheme}://{request.host}"
 

@@ -28,7 +28,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def membership_test(networks: Iterable[str]) -> Callable[[Address | None], bool]:
-    """Make a test of whether an address belongs to one of `networks`."""
+    """Return a function that tests whether an address belongs to one of `networks`."""
     parsed_networks = [_unmapped(ipaddress.ip_network(network)) for network in networks]
 
     def is_within(address: Address | None) -> bool:
@@ -51,11 +51,11 @@ def list_elements(lines: Iterable[str]) -> list[str]:
 def find_client(
     peer: Address, forwarded_for: Sequence[str], is_trusted: Callable[[Address | None], bool]
 ) -> tuple[Address, int]:
-    """Find the client in the elements of `X-Forwarded-For`; returns its address and the number of elements it took.
+    """Return the client's address from the elements of `X-Forwarded-For`, and the number of elements used.
 
-    Each proxy appends the address that it was called from. So only the last element is the word of `peer`, and the one
-    before it is worth something only if the last one names a trusted proxy again. An element that is no address is the
-    word of nobody, and so is everything before it.
+    Each proxy appends the address of its own client. So only the last element comes from `peer`, and the one before it
+    counts only if the last one is a trusted proxy too. An element that isn't an address is ignored, and so is
+    everything before it.
     """
     client, taken = peer, 0
     while is_trusted(client) and taken < len(forwarded_for):
@@ -67,10 +67,11 @@ def find_client(
 
 
 def networks_of(address: str | None) -> tuple[str, str]:
-    """Name the networks by which a rate limit counts `address`: the client's own, and the wider one around it.
+    """Return the names of the networks that a rate limit counts `address` under: the client's own, and the wider one
+    around it.
 
-    An IPv6 client usually chooses freely among the addresses of its /64, and a site among the networks of its /48. Both
-    names of an IPv4 address are the address itself. All that is no address counts together.
+    An IPv6 client can usually use any address in its /64, and a site any network in its /48. Both names of an IPv4
+    address are the address itself. Everything that isn't an address counts together.
     """
     parsed = parse_address(address or "")
     if parsed is None:

@@ -46,7 +46,7 @@ class MessagesAnswer(msgspec.Struct):
 
 
 class UnansweredAnswer(msgspec.Struct):
-    """How many questions have no answer."""
+    """The number of unanswered questions."""
 
     count: int
 
@@ -78,7 +78,7 @@ class RosterMember(msgspec.Struct, omit_defaults=True):
     name: str
     role: str
     online: bool | None = None
-    """None: the reader may not see who is online."""
+    """None: the reader isn't allowed to see who is online."""
 
 
 class RosterAnswer(msgspec.Struct):
@@ -96,7 +96,7 @@ class Room(msgspec.Struct, omit_defaults=True):
     title: str
     unread: int
     mentions: int = 0
-    """How many of them mention the user; left out if there are none."""
+    """The number of unread messages that mention the user; omitted if it is 0."""
 
 
 class RoomsAnswer(msgspec.Struct):
@@ -253,7 +253,7 @@ def query_number(request: web.Request, name: str) -> int | None:
 
 
 def query_numbers(request: web.Request, name: str) -> list[int]:
-    """Return at most 50 different numbers from the query, separated by commas there. Raises HTTPBadRequest."""
+    """Return at most 50 different numbers from a comma-separated query parameter. Raises HTTPBadRequest."""
     texts = set(request.query[name].split(",", MAX_SEQS))
     if len(texts) > MAX_SEQS:
         raise web.HTTPBadRequest

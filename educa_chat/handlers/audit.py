@@ -26,7 +26,7 @@ COLUMNS = (
     "seq", "datetime", "user", "name", "type", "on", "target", "author", "student", "until", "seconds", "reason",
     "before", "after",
 )  # fmt: skip
-"""The columns of the file. Those that a field of the event fills have its name in the protocol."""
+"""The columns of the file. A column with a field of the event has the field's name in the protocol."""
 
 
 class Change(NamedTuple):
@@ -39,7 +39,7 @@ class Change(NamedTuple):
 
 
 def change_between(before: str, after: str) -> Change:
-    """Find the words at the beginning and at the end that the texts have in common, and those in between."""
+    """Return the words that the texts have in common at the beginning and at the end, and those in between."""
     old, new = (re.findall(r"\s+|\S+", text) for text in (before, after))
     first = _count_equal(zip(old, new, strict=False))
     last = _count_equal(zip(reversed(old[first:]), reversed(new[first:]), strict=False))
@@ -96,7 +96,7 @@ async def file(request: web.Request) -> web.StreamResponse:
             entries = await read_audit_entries(database, course, before=entries[-1].seq, limit=ENTRIES_A_QUERY)
     except DatabaseUnavailable as error:
         logger.warning("the download of an audit log was cut off: %s", error)
-        # The end of a chunked answer would make half a file look complete.
+        # If the response ended normally, half a file would look complete.
         if request.transport is not None:
             request.transport.abort()
     return response

@@ -1,4 +1,4 @@
-"""Changes to users and courses by the forms of pages: why they are refused, and what follows when they are made."""
+"""Changes to users and courses by forms: the reasons for refusals, and the responses to successful changes."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -23,7 +23,7 @@ from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.sessions import Visitor, signed_in_within
 
 FRESH_MINUTES = 10
-"""How long after signing in a user may do what can't be undone, or what gives somebody the rights of somebody else."""
+"""How long after signing in a user can do irreversible things, or give somebody more rights."""
 
 _FAILURES: dict[type[EducaChatError], str] = {
     EmailRefused: "email",
@@ -37,7 +37,7 @@ _FAILURES: dict[type[EducaChatError], str] = {
     RecordMissing: "missing",
     SessionStale: "stale",
 }
-"""What the template `changes.html` calls the reasons."""
+"""The names of the reasons in the template `changes.html`."""
 
 
 async def failure_of(work: Awaitable[object]) -> str:

@@ -17,7 +17,7 @@ from aiohttp.web_protocol import _ErrInfo
 logger = logging.getLogger(__name__)
 
 FIRST_REQUEST_S = 10.0
-"""How long a new connection may take to send the whole header of a request."""
+"""How long a new connection may take to send the complete header of a request."""
 NEXT_REQUEST_S = 75.0
 """How long after the start of a request the next one must begin: the time for its body, its answer and a pause.
 

@@ -18,9 +18,9 @@ from educa_chat.handlers.keys import CSRF_KEYS, SESSION_ID, SETTINGS
 
 COOKIE = "educa_chat_csrf"
 EMBEDDED_SEED = "-" * 32
-"""The seed in embedded pages, which keep no cookies: their session alone, which is secret, makes a token theirs."""
+"""The seed in embedded pages, which have no cookies: only their session, which is secret, identifies the token."""
 MAX_FIELDS = 16
-"""Our forms have at most half as many."""
+"""Our largest form has half as many."""
 BODY_TIMEOUT_S = 10.0
 """aiohttp itself has no limit, even if the chunks of a body are malformed."""
 _SALT_BYTES = 8

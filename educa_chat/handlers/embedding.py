@@ -15,12 +15,12 @@ from educa_chat.translations import LANGUAGES
 COOKIE = "educa_chat_embedded"
 SUBPROTOCOL_PREFIX = "educa-chat.session."
 PATH = "/lti/"
-"""Where the pages of LTI are, which learning platforms may embed."""
+"""The path prefix of the LTI pages, which learning platforms may embed."""
 ENDED_PATH = "/lti/ended/"
-"""Where embedded pages lead instead of the sign-in form, which no other site may embed."""
+"""The page that embedded pages redirect to instead of the sign-in form, which no other site may embed."""
 
 FORM_ACTION = web.ResponseKey("FORM_ACTION", str)
-"""Where else than here the forms of a page may lead."""
+"""Other sites that the forms of a page may post to."""
 FRAME_ANCESTOR = web.ResponseKey("FRAME_ANCESTOR", str)
 """The only site that may embed a page."""
 
@@ -32,7 +32,7 @@ class EmbeddedSession(NamedTuple):
 
     session_id: str
     language: str
-    """That the platform has asked for."""
+    """The language that the platform has asked for."""
     is_token: bool = False
     """Whether the page keeps the session, because the browser drops the cookie."""
 
@@ -60,7 +60,7 @@ def embedded_session(request: web.Request) -> EmbeddedSession | None:
 
 
 def use_session(request: web.Request, session: EmbeddedSession) -> None:
-    """Let `request` be one of `session`, whatever else it contains."""
+    """Make `request` belong to `session`, whatever else it contains."""
     request[_EMBEDDED] = session
 
 

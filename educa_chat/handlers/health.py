@@ -1,4 +1,4 @@
-"""Whether this process runs, whether users may be sent to it, and its metrics."""
+"""Health checks (is the process alive, and ready for users?) and metrics."""
 
 from collections.abc import Sequence
 

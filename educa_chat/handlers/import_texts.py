@@ -12,7 +12,7 @@ Translate = Callable[[str], str]
 
 
 def describe_outcome(outcome: Outcome, _: Translate) -> str:
-    """Return in a few words what happens about a row."""
+    """Describe in a few words what happens to a row."""
     if outcome.refusal is not None:
         return _describe_refusal(outcome.refusal, outcome, _)
     roles = {

@@ -1,4 +1,4 @@
-"""Long lists on pages without scripts: a search, and a part of what it found."""
+"""Long lists on pages without scripts: search and pagination."""
 
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -16,9 +16,9 @@ class Listing(NamedTuple):
     """Which part of a list a page shows."""
 
     words: str
-    """What the list was searched for; empty: it is shown whole."""
+    """The search text; empty: the whole list."""
     number: int
-    """The number of the page, from 1 on."""
+    """The page number, starting at 1."""
 
     @classmethod
     def of(cls, request: web.Request) -> "Listing":
@@ -34,7 +34,7 @@ class Listing(NamedTuple):
         return (self.number - 1) * ROWS_A_PAGE
 
     def context(self, total: int) -> dict[str, Any]:
-        """Return what templates show of it, if the whole list has `total` rows."""
+        """Return the template context for a list of `total` rows."""
         return {
             "words": self.words,
             "total": total,

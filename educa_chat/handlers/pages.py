@@ -66,12 +66,14 @@ async def course(request: web.Request) -> web.Response:
 
 
 def embedded_room_url(course: int) -> str:
-    """Return the address of the room in a page that keeps its session itself, and posts it."""
+    """Return the address of the room for a page that keeps its session itself and posts it."""
     return f"/lti/room/{course}/"
 
 
 async def room(request: web.Request) -> web.Response:
-    """The room. A page whose scripts were not loaded posts the text in its composer, to find it in the new page."""
+    """The room page. If the scripts were not loaded, the page posts the text in its composer and finds it in the new
+    page.
+    """
     return await room_page(request, needs_token=request.method == "POST")
 
 

@@ -43,7 +43,7 @@ class Readiness:
         return state
 
     async def _find_state(self) -> tuple[str, str]:
-        """Return the state, and the reason unless it is `ok`."""
+        """Return the state and, unless it is `ok`, the reason."""
         try:
             await require_current_schema(self._database)
         except DatabaseUnavailable as error:

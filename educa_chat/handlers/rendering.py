@@ -34,8 +34,8 @@ def translations_for(request: web.Request) -> NullTranslations:
 def language_of(request: web.Request) -> str:
     """Return the language of the answer.
 
-    It is the one that the visitor has chosen if they are known already, or else the one that a platform has asked for
-    in a launch, or else the best for the browser.
+    It is the language that a known visitor has chosen, or else the one that a platform requested in a launch, or else
+    the best match for the browser.
     """
     if (visitor := known_visitor(request)) is not None and visitor.language:
         return visitor.language
@@ -45,7 +45,7 @@ def language_of(request: web.Request) -> str:
 
 
 def render_strings(environments: Mapping[str, jinja2.Environment]) -> dict[str, bytes]:
-    """The strings of the parts that a page loads when it needs them: JSON by path, such as `strings/es/search.json`."""
+    """Return the strings of the parts that a page loads on demand: JSON by path, such as `strings/es/search.json`."""
     return {
         f"strings/{language}/{name.removeprefix('strings/')}": environment.get_template(name).render().encode()
         for language, environment in environments.items()

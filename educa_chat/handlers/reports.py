@@ -60,7 +60,7 @@ async def deal(request: web.Request) -> web.Response:
     if act not in _COMMANDS or not re.fullmatch(r"[1-9][0-9]{0,15}", target, re.ASCII) or int(target) > MAX_SEQ:
         raise web.HTTPBadRequest
     outcome = await _outcome_of(request, _COMMANDS[act](int(target)), visitor, membership)
-    # If the message is gone, somebody has dealt with it meanwhile.
+    # If the message is gone, somebody has handled the report in the meantime.
     if isinstance(outcome, Refused) and outcome.code is not ErrorCode.NO_SUCH_MESSAGE:
         raise _refusal(outcome)
     return see_other(f"{room_url(course)}reports/")

@@ -1,4 +1,6 @@
-"""The people of a course: its instructors may change them, and its assistants see them. It works without scripts."""
+"""The page with the people of a course: instructors can change them, and assistants can only see them. It works without
+scripts.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""The way from a request to a WebSocket (RFC 6455 §4.2): check, answer, and take the connection over from aiohttp."""
+"""Upgrades a request to a WebSocket (RFC 6455 §4.2): checks it, answers, and takes the connection over from aiohttp."""
 
 import hashlib
 import re
@@ -81,7 +81,7 @@ async def upgrade(request: web.Request, handshake: Handshake, socket: WebSocket)
 
 
 class _Early:
-    """Takes the bytes that arrived after the request, in the place of the parser that aiohttp would feed them to."""
+    """Receives the bytes that arrived after the request, in place of aiohttp's parser."""
 
     def __init__(self) -> None:
         self.data = b""

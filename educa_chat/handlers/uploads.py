@@ -16,11 +16,11 @@ class UploadedForm(NamedTuple):
 
     fields: dict[str, str]
     content: bytes
-    """Of the file; empty if none was chosen."""
+    """The content of the file; empty if none was chosen."""
 
 
 async def read_upload(request: web.Request, file_bytes: int) -> UploadedForm:
-    """Read a `multipart/form-data` form, and of its file `file_bytes` and one more at most.
+    """Read a `multipart/form-data` form, and at most `file_bytes` + 1 bytes of its file.
 
     Raises HTTPBadRequest for anything else, and RequestPayloadError for a body that takes longer than UPLOAD_TIMEOUT_S.
     """
@@ -32,7 +32,7 @@ async def read_upload(request: web.Request, file_bytes: int) -> UploadedForm:
     except TimeoutError:
         raise web.RequestPayloadError from None
     except (ValueError, AssertionError, RuntimeError):
-        # aiohttp raises all of these for malformed bodies. Where this one ends is unknown.
+        # aiohttp raises all of these for malformed bodies. The end of such a body is unknown.
         raise web.RequestPayloadError from None
 
 

@@ -34,7 +34,7 @@ def is_plain(text: str) -> bool:
 
 
 def render_plain(text: str) -> str:
-    """Return `text` as it was typed, as HTML with links. Takes a millisecond at most for the longest message."""
+    """Return `text` as it was typed, as HTML with links. Takes at most a millisecond for the longest message."""
     html = plain(text)
     return html if _fits(html) else without_links(text)
 

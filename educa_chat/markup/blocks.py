@@ -70,12 +70,12 @@ def _is_inside(state: StateBlock, line: int) -> bool:
 
 
 def _stands_apart(state: StateBlock, line: int, end_line: int) -> bool:
-    """Return whether the next line is no text. A comment in some code is followed by text."""
+    """Return whether the next line isn't text. In code, a comment is followed by text."""
     return line + 1 >= end_line or not _is_inside(state, line + 1)
 
 
 def _begin_line_at(state: StateBlock, line: int, position: int, column: int) -> None:
-    """Let `line` begin at `position`, in `column`, as if nothing were before it."""
+    """Make `line` begin at `position`, in `column`, as if nothing preceded it."""
     text = state.src[position : state.eMarks[line]]
     indentation = text[: len(text) - len(text.lstrip(" \t"))]
     state.bMarks[line] = position
@@ -150,7 +150,7 @@ def _keep_gaps(state: StateCore) -> None:
 
 
 def _quote(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """Lines that begin with `> `. `>:(`, `>>> x` and `>_<` are text, and so is a line after the quote."""
+    """Lines that begin with `> `. `>:(`, `>>> x` and `>_<` are text, and so is the line after a quote."""
 
     def is_quoted(line: int) -> bool:
         return _is_at_margin(state, line) and bool(_QUOTE.match(_text_of(state, line)))
@@ -182,8 +182,8 @@ class _Item(NamedTuple):
 def _list(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
     """Items that begin with `- `, `* ` or a number and a full stop, such as `1. `, with the indented lines after them.
 
-    A single item is none if it may as well be a negative number, a term, a date or the end of a sentence. Nor are lines
-    with `-` among lines with `+`.
+    A single item isn't a list if it could also be a negative number, a term, a date or the end of a sentence. Lines
+    with `-` among lines with `+` aren't a list either.
     """
     if not _is_at_margin(state, start_line) and state.parentType != "list":
         return False
@@ -258,7 +258,7 @@ def _push_item(state: StateBlock, item: _Item, is_loose: bool) -> None:
 
 
 def _heading(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """A line that begins with `# ` and stands by itself. In code it is a comment, with code in the next line."""
+    """A line by itself that begins with `# `. In code it would be a comment, with code in the next line."""
     found = _HEADING.match(_text_of(state, start_line)) if _is_at_margin(state, start_line) else None
     if not found or not _stands_apart(state, start_line, end_line):
         return False
@@ -302,11 +302,11 @@ class _Code(NamedTuple):
     end: int
     """The line in which the next block begins."""
     rest: int | None
-    """Where in that line, if the fence that closes the code stands before it."""
+    """The position in that line, if the closing fence precedes it."""
 
 
 def _fence(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """Code between two lines of backticks or tildes. Where the closing line is missing, it is all that follows."""
+    """Code between two lines of backticks or tildes. Without a closing line, everything that follows is code."""
     if state.sCount[start_line] - state.blkIndent > _MOST_INDENTED_FENCE:
         return False
     found = _FENCE.match(_text_of(state, start_line))
@@ -319,7 +319,7 @@ def _fence(state: StateBlock, start_line: int, end_line: int, silent: bool) -> b
 
 
 def _code_after_text(state: StateBlock, line: int, end_line: int) -> _Code | None:
-    """The code whose opening fence stands at the end of `line`, after some text."""
+    """Code whose opening fence is at the end of `line`, after some text."""
     text = _text_of(state, line)
     before, fence, _ = text.partition("```")
     if not fence or "`" in before or not before.strip():
@@ -369,7 +369,7 @@ def _push_code(state: StateBlock, block: _Code) -> None:
 
 
 def _formula(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """A formula that has its lines for itself, from `$$` to `$$`."""
+    """A formula on lines of its own, from `$$` to `$$`."""
     lines: list[str] = []
     for line in range(start_line, end_line):
         if not _is_inside(state, line):

@@ -1,6 +1,6 @@
-"""The inline rules of a chat: what is emphasis, code, a formula, a link or an escape within a text.
+"""The inline rules of a chat: emphasis, code, formulas, links and escapes within a text.
 
-Each rule takes a sign for markup only where nothing else is likely to be meant: multiplications, powers, names with
+A rule treats a character as markup only where nothing else is likely to be meant: multiplications, powers, names with
 underscores, paths, prices and smileys stay as they were typed.
 """
 
@@ -93,14 +93,14 @@ def _newline(state: StateInline, silent: bool) -> bool:
 
 
 class _Flanks(NamedTuple):
-    """What a run of delimiters may do."""
+    """Whether a run of delimiters can open or close emphasis."""
 
     opens: bool
     closes: bool
 
 
 def _flanks(text: str, start: int, end: int) -> _Flanks:
-    """What the run of delimiters `text[start:end]` may do: open emphasis before a word, close it after one."""
+    """Return whether the run of delimiters `text[start:end]` can open emphasis before a word or close it after one."""
     marker, length = text[start], end - start
     if length > _LONGEST_RUN[marker] or (marker == "~" and length == 1):
         return _Flanks(False, False)
@@ -123,7 +123,7 @@ def _flanks(text: str, start: int, end: int) -> _Flanks:
 
 
 def _may_stand_before(before: str, is_strong: bool) -> bool:
-    """Whether emphasis may begin after the text `before`."""
+    """Return whether emphasis can begin after the text `before`."""
     last = before[-1:]
     if not last or last.isspace():
         return True
@@ -138,7 +138,7 @@ def _may_stand_before(before: str, is_strong: bool) -> bool:
 
 
 def _may_be_first(after: str) -> bool:
-    """Whether the text `after` may be the beginning of what is emphasised."""
+    """Return whether emphasised text can begin with `after`."""
     first = after[:1]
     if not first or first in _BEFORE_A_WORD:
         return _is_word(after[1:2])
@@ -146,7 +146,7 @@ def _may_be_first(after: str) -> bool:
 
 
 def _may_be_last(before: str) -> bool:
-    """Whether the text `before` may be the end of what is emphasised."""
+    """Return whether emphasised text can end with `before`."""
     last = before[-1:]
     if last in _QUOTATION_MARKS and before[-2:-1] in _BEFORE_A_QUOTE:
         # In sep="*", the quotation mark begins something.
@@ -155,7 +155,7 @@ def _may_be_last(before: str) -> bool:
 
 
 def _may_stand_after(last: str, after: str, is_strong: bool) -> bool:
-    """Whether emphasis that ends with the character `last` may end before `after`."""
+    """Return whether emphasis that ends with the character `last` can end before `after`."""
     if not after or after.isspace():
         return True
     if _is_word(after) or unicodedata.category(after) == "Ps":
@@ -240,7 +240,7 @@ def _code(state: StateInline, silent: bool) -> bool:
 
 
 def _closing_run(state: StateInline, start: int, end: int) -> int | None:
-    """Where the code that opens with the backticks from `start` to `end` closes."""
+    """Find the end of the code that opens with the backticks from `start` to `end`."""
     if start and _is_word(state.src[start - 1]) and not _UNSPACED.match(state.src[start - 1]):
         return None
     ends = _of_text(state, _code_ends).get(end - start, [])
@@ -252,7 +252,7 @@ def _closing_run(state: StateInline, start: int, end: int) -> int | None:
 
 
 def _code_ends(text: str) -> dict[int, list[int]]:
-    """Where code may close in `text`, by the number of backticks."""
+    """Return the positions where code can close in `text`, by the number of backticks."""
     ends: dict[int, list[int]] = {}
     for found in _CODE_RUN.finditer(text):
         after = text[found.end() : found.end() + 1]
@@ -274,7 +274,7 @@ def _formula(state: StateInline, silent: bool) -> bool:
 
 
 def _formula_at(text: str, start: int, end: int) -> re.Match[str] | None:
-    """The formula that begins at `start`. Prices, variables of a shell and `5$` are none."""
+    """Find the formula that begins at `start`. Prices, shell variables and `5$` aren't formulas."""
     if text[start] != "$":
         return None
     before = text[start - 1] if start else " "
@@ -285,7 +285,7 @@ def _formula_at(text: str, start: int, end: int) -> re.Match[str] | None:
 
 
 def _is_prose(latex: str) -> bool:
-    """Whether `latex` is rather the text between two prices."""
+    """Return whether `latex` looks like the text between two prices."""
     bare = _LATEX_TEXT.sub(" \\\\ ", latex)
     if _PROSE.search(bare) or _UNSPACED.search(bare):
         return True
@@ -324,7 +324,7 @@ def _link(state: StateInline, silent: bool) -> bool:
 
 
 def _escape(state: StateInline, silent: bool) -> bool:
-    """A backslash before a sign that would be markup without it. Any other backslash is shown."""
+    """A backslash before a character that would be markup without it. Any other backslash is shown."""
     found = _ESCAPE.match(state.src, state.pos, state.posMax)
     if not found:
         return False
@@ -336,7 +336,7 @@ def _escape(state: StateInline, silent: bool) -> bool:
 
 
 def _escapes(text: str) -> frozenset[int]:
-    """Where in `text` the backslashes stand that escape a sign: one that is markup in the text without backslashes."""
+    """Find the backslashes in `text` that escape a character: one that is markup in the text without backslashes."""
     found = list(_ESCAPE.finditer(text))
     bare = _ESCAPE.sub(r"\1", text)
     signs = frozenset(_signs(bare))
@@ -344,7 +344,7 @@ def _escapes(text: str) -> frozenset[int]:
 
 
 def _signs(text: str) -> Iterator[int]:
-    """Where in `text` signs stand that are markup, as far as can be seen without parsing it."""
+    """Find the characters in `text` that are markup, as far as that is possible without parsing it."""
     for found in _LINE_SIGN.finditer(text):
         yield found.end() - 1
     for found in _LINK.finditer(text):

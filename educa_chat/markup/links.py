@@ -1,4 +1,4 @@
-"""Links: which URLs may become links, where they lead, which link texts mislead, and plain text with links."""
+"""Links: which URLs become links, their destinations, misleading link texts, and plain text with links."""
 
 import re
 import unicodedata
@@ -119,9 +119,9 @@ def destination(url: str) -> str:
 
 
 def is_misleading(text: str, url: str) -> bool:
-    """Tell whether `text`, as a reader sees it, looks like the address of another place than the good `url` leads to.
+    """Return whether `text`, as a reader sees it, looks like a different address from the good `url`.
 
-    Errs on the side of yes: the reader then sees an address that they did not need.
+    When in doubt, return true: the reader then sees an address that they did not need.
     """
     true = destination(url)
     seen = unicodedata.normalize("NFKC", text)
@@ -142,7 +142,7 @@ def without_direction(text: str) -> str:
 
 
 def has_many_foreign_hosts(text: str) -> bool:
-    """Tell whether it would take too long to make links of all bare URLs in `text`."""
+    """Return whether linking all bare URLs in `text` would take too long."""
     return sum(map(len, _FOREIGN_HOST.findall(text))) > FOREIGN_LENGTH
 
 

@@ -101,7 +101,7 @@ class _Renderer(RendererHTML):
         token = tokens[idx]
         language, text = token.info.strip(), token.content
         if language and not code.is_known(language):
-            # Most likely it is the first line of the code.
+            # This is most likely the first line of the code.
             language, text = "", f"{token.info}\n{text}"
         env["code"] += len(text)
         if env["code"] > code.LENGTH:

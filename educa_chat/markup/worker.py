@@ -16,7 +16,7 @@ from educa_chat.markup import prepare, render, render_plain
 CPU_S = 0.1
 """How much processor time a text may take. After that, it is shown as it was typed. Real messages take milliseconds."""
 NICENESS = 10
-"""A lower priority than the server's: on a single core, everyone's messages come before one user's formulas."""
+"""Lower priority than the server's: on a single core, everyone's messages go before one user's formulas."""
 
 
 class RenderTimeout(BaseException):
@@ -37,7 +37,7 @@ def render_within_limit(text: str) -> str:
 
 @contextmanager
 def cpu_limit(seconds: float) -> Iterator[None]:
-    """Raise RenderTimeout in what takes more than `seconds` of this process's time. Only for the main thread."""
+    """Raise RenderTimeout if the context takes more than `seconds` of this process's time. Only for the main thread."""
 
     # A signal interrupts a regular expression too: `re` looks for signals every few thousand steps.
     def raise_timeout(_: int, __: FrameType | None) -> None:

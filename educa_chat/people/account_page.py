@@ -21,7 +21,7 @@ from educa_chat.translations import LANGUAGES
 
 SHOWN_LINKS = 5
 _Change = Callable[[web.Request, Visitor, dict[str, str]], Awaitable[str]]
-"""Changes what the form says, and returns why it was refused; empty if it wasn't."""
+"""Makes the change in the form. Returns the reason for a refusal, or an empty string."""
 
 
 class AccountPage:

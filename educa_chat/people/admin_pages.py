@@ -30,7 +30,7 @@ PATH = "/admin/"
 
 
 class _Change(NamedTuple):
-    """What the post of a form may change, with everything that the change needs."""
+    """The data that a change from a form needs."""
 
     request: web.Request
     database: Database
@@ -41,7 +41,7 @@ class _Change(NamedTuple):
         return self.form.get(name, "").strip()
 
     async def require_fresh_session(self) -> None:
-        """Raise SessionStale unless the administrator has signed in a short time ago."""
+        """Raise SessionStale unless the administrator signed in recently."""
         await require_fresh_session(self.request, self.by)
 
 
@@ -72,7 +72,9 @@ async def _administrator(request: web.Request) -> Visitor:
 
 
 async def _posted(request: web.Request) -> _Change:
-    """Return what an administrator has posted. Raises like `_administrator`, and HTTPForbidden for another's form."""
+    """Return what an administrator has posted. Raises like `_administrator`, and HTTPForbidden for a form from another
+    site.
+    """
     visitor = await _administrator(request)
     if not await is_own_form(request):
         raise web.HTTPForbidden
@@ -80,7 +82,7 @@ async def _posted(request: web.Request) -> _Change:
 
 
 def _done(path: str, done: str) -> web.Response:
-    """Return a redirect to a page that says what was done."""
+    """Return a redirect to a page that confirms the change."""
     return see_other(f"{path}?done={done}")
 
 
@@ -372,7 +374,7 @@ async def _change_course(request: web.Request) -> web.Response:
 
 
 async def _removal(request: web.Request) -> web.Response:
-    """Ask for the title of the course, or first for signing in again."""
+    """Ask for the title of the course, or for a new sign-in first."""
     visitor = await _administrator(request)
     failure = "" if await is_fresh(request, visitor) else "stale"
     return await _show_removal(request, await _read_course(request), failure=failure)

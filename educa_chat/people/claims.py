@@ -1,4 +1,4 @@
-"""What an issuer or a portal says about a person: standard claims (OpenID Connect Core 1.0 §5.1), and others."""
+"""The claims of an issuer or a portal about a person: the standard ones (OpenID Connect Core 1.0 §5.1), and others."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -12,7 +12,9 @@ _ROLES = {"student": Role.STUDENT, "assistant": Role.ASSISTANT, "teacher": Role.
 
 
 def proposed_username(claims: Claims) -> str:
-    """Return what the issuer calls the person, such as the first part of their address; empty if it doesn't say."""
+    """Return the issuer's username for the person, or the first part of their e-mail address; empty if there is
+    neither.
+    """
     return (_text(claims, "preferred_username") or _text(claims, "email")).partition("@")[0]
 
 
@@ -33,7 +35,7 @@ def verified_email(claims: Claims, domains: Collection[str]) -> str:
 
 
 def roles_of(claims: Claims, rules: Iterable[CourseRule]) -> dict[str, Role]:
-    """Return the highest role that `rules` give in each course, by what the rules call the course."""
+    """Return the highest role that `rules` give in each course, by the rules' name for the course."""
     roles: dict[str, Role] = {}
     for rule in rules:
         claim, role = claims.get(rule.claim), _ROLES[rule.role]

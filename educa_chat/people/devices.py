@@ -1,6 +1,6 @@
 """Browsers in which a user has signed in before.
 
-Their failed sign-ins are counted separately. So an attacker behind the same address who fails too often in a user's
+Their failed sign-ins are counted separately. So an attacker behind the same address who fails too often with a user's
 name doesn't lock the user out. (OWASP, "Slow Down Online Guessing Attacks with Device Cookies".)
 """
 

@@ -33,14 +33,14 @@ USER_HASH = "_auth_user_hash"
 """In a session: the `session_auth_hash` of the user's password at that time."""
 
 SESSION_BYTES = 2**20
-"""The most that a session is decompressed to."""
+"""The maximum size of a decompressed session."""
 
 _SESSION_SALT = "django.contrib.sessions.SessionStore"
 _AUTH_SALT = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash"
 
 
 class DjangoIdentity:
-    """The sessions of the site, which alone signs users in."""
+    """The sessions of the site. Only the site signs users in."""
 
     _database: Database
 
@@ -183,7 +183,7 @@ def decode_session(session_data: str, secret_key: str) -> dict[str, object]:
     expected = urlsafe_b64encode(_hmac(f"{_SESSION_SALT}signer", secret_key, signed).digest()).rstrip(b"=")
     if not hmac.compare_digest(signature.encode(), expected):
         return {}
-    payload, _, _ = signed.rpartition(":")  # the time of signing doesn't matter
+    payload, _, _ = signed.rpartition(":")  # The time of signing doesn't matter.
     try:
         session = json.loads(_content(payload))
     except (ValueError, RecursionError, zlib.error):

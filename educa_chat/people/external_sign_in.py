@@ -1,4 +1,4 @@
-"""Signing in people about whom an issuer or a portal has said who they are, and the page that says why it failed."""
+"""Signs in people who were identified by an issuer or a portal, and shows a page with the reason if that fails."""
 
 import logging
 import math
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
-    """Who says who somebody is."""
+    """An issuer or a portal that identifies people."""
 
     key: str
     """Identifies it permanently, such as the issuer's URL. People are known by it and their `subject`."""
     name: str
-    """As users know it."""
+    """The name that users know it by."""
     retry_path: str
     """Where a user can try again; empty if only the source itself can start a sign-in."""
     email_domains: Collection[str]

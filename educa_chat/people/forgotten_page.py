@@ -14,11 +14,11 @@ from educa_chat.storage.names import EMAIL_CHARACTERS
 
 PATH = "/chat/sign-in/forgotten/"
 MAILS_PER_HOUR = 3
-"""To one address."""
+"""The number of mails to one address."""
 
 
 class ForgottenPage:
-    """Mails a sign-in link to an address, if a user has it. The answer never tells whether one has."""
+    """Mails a sign-in link to an address if it belongs to a user. The answer doesn't reveal whether it does."""
 
     def __init__(self, accounts: OwnAccounts) -> None:
         self._accounts = accounts

@@ -17,7 +17,7 @@ from educa_chat.people.key_sets import KeySets
 
 ALGORITHMS = ("RS256", "ES256")
 LEEWAY_S = 60.0
-"""How far the clocks of the two sides may differ."""
+"""The maximum difference between the clocks of the two sides."""
 MAX_AGE_S = 3600.0
 """The age at which a token is refused even if it has not expired."""
 MAX_TOKEN_CHARACTERS = 48 * 1024
@@ -91,7 +91,7 @@ def read_header(token: str) -> Header:
 
 
 def read_unverified(token: str, kind: type[Decoded]) -> Decoded:
-    """Return the claims of `token`, which says who may have signed it. Raises TokenRefused."""
+    """Return the unverified claims of `token`, for example to find out who may have signed it. Raises TokenRefused."""
     read_header(token)
     return _decode(_unpadded(token.split(".")[1]), kind)
 

@@ -1,6 +1,6 @@
 """The pages on which administrators, and instructors for their own course, import a file with people.
 
-A form uploads the file, and a preview says what would happen about each row. A second form confirms it.
+A form uploads the file, and a preview shows what would happen to each row. A second form confirms it.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ SHOWN_ROWS = 500
 
 
 class _Importer:
-    """Who imports, into which course, and how their page is shown."""
+    """The user who imports, the course, and the way the page is shown."""
 
     def __init__(self, request: web.Request, visitor: Visitor, membership: Membership | None) -> None:
         self.request = request
@@ -96,7 +96,7 @@ def set_up(app: web.Application) -> None:
 
 
 async def _importer(request: web.Request) -> _Importer:
-    """Return who imports. Raises HTTPFound to the sign-in form, and HTTPForbidden for those who may not."""
+    """Return the importing user. Raises HTTPFound to the sign-in form, and HTTPForbidden for users who can't import."""
     if "course" in request.match_info:
         course = course_id(request)
         visitor = await page_visitor(request)

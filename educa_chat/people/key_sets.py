@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 REFETCH_S = 60.0
 """The minimum time between two fetches of a key set."""
 RETRY_S = 5.0
-"""The same after a fetch that failed while there is no earlier key set."""
+"""The minimum time after a failed fetch if there is no earlier key set."""
 REFRESH_S = 3600.0
 """After this time a key set is fetched again even if all keys are known, so that a withdrawn key is no longer valid."""
 MIN_RSA_BITS = 2048
@@ -66,7 +66,7 @@ class KeySets:
 
 
 class _Entry:
-    """A key set, and when it was last asked for."""
+    """A key set, and the time of the last request for it."""
 
     def __init__(self) -> None:
         self.keys: list[VerificationKey] = []

@@ -17,7 +17,7 @@ _REFERRER_POLICY = "strict-origin"
 
 
 class LinkPage:
-    """Shows whom a link is for, and signs them in when they have chosen a password.
+    """Shows the name of the link's user, and signs them in when they have chosen a password.
 
     Opening the page doesn't use up the link, because mail scanners open every link.
     """

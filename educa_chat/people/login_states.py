@@ -1,9 +1,10 @@
-"""Logins that have begun here and end when the user comes back from a platform or an issuer.
+"""Logins in progress: they begin here, and end when the user comes back from a platform or an issuer.
 
-All that has to be remembered meanwhile is in the `state`, which is encrypted. So a flood of logins stores nothing.
+Everything that has to be remembered in between is in the `state`, which is encrypted. So a flood of logins stores
+nothing.
 
 A login must end in the browser in which it began. Otherwise, an attacker could begin one, and let somebody else end it
-and write in the attacker's name. So the browser keeps a secret, of which the state contains the digest.
+and write in the attacker's name. So the browser keeps a secret, and the state contains its digest.
 """
 
 import hashlib
@@ -34,10 +35,10 @@ class Login(msgspec.Struct, frozen=True):
 
     nonce: str
     digest: str
-    """Of the browser's secret."""
+    """The digest of the browser's secret."""
     begun_at: int
     data: dict[str, str]
-    """What the caller wants to remember. The browser can't read it."""
+    """Data of the caller. The browser can't read it."""
 
     @property
     def cookie_name(self) -> str:
@@ -101,7 +102,7 @@ class LoginStates:
 
 
 def is_secret_of(secret: str, login: Login) -> bool:
-    """Return whether `secret` is what the browser in which `login` began was given."""
+    """Return whether `secret` is the one that was given to the browser in which `login` began."""
     return hmac.compare_digest(_digest(secret), login.digest)
 
 

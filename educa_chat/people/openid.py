@@ -22,7 +22,7 @@ from educa_chat.people.outbound import Outbound
 from educa_chat.settings import Issuer
 
 REFRESH_S = 3600.0
-"""After this time the metadata of an issuer are fetched again."""
+"""After this time, an issuer's metadata is fetched again."""
 RETRY_S = 5.0
 """The minimum time between two fetches that fail."""
 HINT_CHARACTERS = 4096
@@ -31,7 +31,7 @@ LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 
 class Metadata(msgspec.Struct, frozen=True):
-    """What an issuer says about itself (Discovery 1.0 §3). The defaults are those of the specification."""
+    """The metadata of an issuer (Discovery 1.0 §3). The defaults are those of the specification."""
 
     issuer: str
     authorization_endpoint: str
@@ -65,7 +65,7 @@ class _TokenAnswer(msgspec.Struct, frozen=True):
 
 
 class SignedIn(NamedTuple):
-    """What an issuer says about somebody who has just signed in there."""
+    """The claims of an issuer about a user who has just signed in there."""
 
     id_token: str
     token: IdToken
@@ -74,7 +74,7 @@ class SignedIn(NamedTuple):
 
 
 class OpenIdProvider:
-    """One issuer of the settings. Every method that asks it something raises OutboundFailed."""
+    """One issuer from the settings. Every method that contacts it raises OutboundFailed."""
 
     def __init__(self, issuer: Issuer, outbound: Outbound, keys: KeySets) -> None:
         self.issuer = issuer

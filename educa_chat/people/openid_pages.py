@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 PATH = "/chat/sign-in/with/"
 SIGN_OUT_PATIENCE_S = 2.0
-"""How long signing out waits for an issuer whose metadata aren't known."""
+"""How long signing out waits for an issuer whose metadata isn't known."""
 NEXT_CHARACTERS = 500
 """The longest path that a login remembers. It is a part of the URLs that lead to the issuer and back."""
 _CANCELLED = (
@@ -52,7 +52,7 @@ class SignOutPage(NamedTuple):
     """The page of an issuer on which its users sign out."""
 
     name: str
-    """The issuer's, as users know it."""
+    """The name that users know the issuer by."""
     url: str
 
 
@@ -151,7 +151,7 @@ class OpenIdPages:
         return await explain_failure(self._accounts, request, _source(name, provider), finish)
 
     async def _end_sessions(self, provider: OpenIdProvider, request: web.Request) -> web.Response:
-        """End the sessions that the issuer has ended (Back-Channel Logout 1.0 §2.5): its server asks for that."""
+        """End the sessions that the issuer's server names (Back-Channel Logout 1.0 §2.5)."""
         issuer, counts = provider.issuer.issuer, self._accounts.limits.unknown_links(request.remote)
         if wait_s(counts):
             raise web.HTTPTooManyRequests
@@ -183,7 +183,7 @@ def issuer_logo(name: str) -> str:
 
 
 def issuer_buttons(request: web.Request, next_path: str) -> list[dict[str, str | None]]:
-    """Return what the sign-in page shows for each issuer: its name, the URL of its button, and its logo."""
+    """Return the name, the URL of the button, and the logo of each issuer for the sign-in page."""
     query = f"?next={quote(next_path, safe='/')}" if next_path else ""
     return [
         {"name": issuer.name, "url": f"{PATH}{name}/{query}", "logo": request.app[STATIC_FILES].logo(issuer_logo(name))}

@@ -1,4 +1,4 @@
-"""Requests to addresses that others have given us, such as those of a learning platform.
+"""Requests to addresses from outside, such as those of a learning platform.
 
 Each of them might be an attempt to reach a server that only we can reach (server-side request forgery), or an answer
 that is meant to exhaust us. So only https is allowed, the address of each connection is checked when it is opened, so
@@ -38,7 +38,7 @@ class Received(NamedTuple):
 
 
 class Outbound:
-    """An HTTP client for such requests. `private_networks` are those whose servers may be contacted all the same.
+    """An HTTP client for such requests. Servers in `private_networks` may be contacted nevertheless.
 
     http without TLS is allowed only to `localhost` and loopback addresses, if `private_networks` contain them.
     """

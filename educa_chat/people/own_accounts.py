@@ -28,7 +28,7 @@ BUSY_RETRY_AFTER_S = 5
 
 
 def account_key(username: str) -> str:
-    """Return what attempts to sign in as `username` count under, whatever their case."""
+    """Return the key under which attempts to sign in as `username` are counted, in any case."""
     return normalise_username(username).lower()[:USERNAME_CHARACTERS]
 
 
@@ -64,8 +64,8 @@ class OwnAccounts:
     async def authenticate(self, username: str, password: str) -> int | None:
         """Return the id of the user with this username and password, or None.
 
-        Does the same work whatever is wrong: the name, the password, or the account. The empty password is always
-        wrong, even if an account has one. Raises SignInBusy.
+        Takes the same work whether the name, the password or the account is wrong. The empty password is always wrong,
+        even if an account has one. Raises SignInBusy.
         """
         async with self._reading_the_table:
             account = await find_account(self.database, normalise_username(username))

@@ -1,4 +1,4 @@
-"""The chat's own keys: one that signs its tokens, and the next one, which others can already find in the key set."""
+"""The chat's own keys: the one that signs its tokens, and the next one, which is already in the public key set."""
 
 import asyncio
 import json

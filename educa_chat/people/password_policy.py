@@ -20,9 +20,9 @@ def require_strong(password: str, *words: str) -> None:
 
     `words` are what an attacker knows of the user: the username, and the words of the name.
 
-    The length is the smaller one of the password as typed and of its compatibility composition (NFKC), so that neither
-    a decomposed accent nor a ligature counts more than once. Each run of spaces counts once, and those at the ends not
-    at all.
+    The length is that of the password as typed or of its compatibility composition (NFKC), whichever is shorter, so
+    neither a decomposed accent nor a ligature counts more than once. Each run of spaces counts once, and those at the
+    ends not at all.
     """
     length = min(len(" ".join(form.split())) for form in (password, unicodedata.normalize("NFKC", password)))
     if length < PASSWORD_CHARACTERS:

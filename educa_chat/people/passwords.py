@@ -1,7 +1,7 @@
 """Passwords in the formats of Django's `auth_user.password`: checks, hashes and verifies them in threads.
 
 The formats are those of django.contrib.auth.hashers: `algorithm$…`. Verifying a password against any stored hash takes
-the same work, so the time of a failed sign-in tells nothing about the account: see `level_work`.
+the same work, so the time of a failed sign-in reveals nothing about the account: see `level_work`.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ WAITING = 32
 """How many more may wait. The last of them waits about four seconds."""
 
 _NICE = 5
-_STORED_LENGTH = 128  # the width of the column
+_STORED_LENGTH = 128  # The width of the column.
 _ITERATIONS = 1_000_000
 _SALT_LENGTH = 22
 _SALT_CHARACTERS = string.ascii_letters + string.digits
@@ -105,7 +105,7 @@ def level_work(password: str, stored: str, kinds: Collection[str]) -> None:
     try:
         secret = _bytes_of(password)
     except PasswordRefused:
-        # verify_password does no work either, whatever the row is.
+        # verify_password does no work in this case either.
         return
     row = _read(stored)
     done = {row.hasher: row.amount} if row is not None else {}

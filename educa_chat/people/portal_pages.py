@@ -76,7 +76,9 @@ class SigningPortal:
 
 
 class PortalPages:
-    """The portals of the settings, and where their links lead. Raises SettingsInvalid for a key that can't be used."""
+    """The portals from the settings, and the targets of their links. Raises SettingsInvalid for a key that can't be
+    used.
+    """
 
     def __init__(self, settings: Settings, accounts: OwnAccounts) -> None:
         self._accounts = accounts
@@ -134,7 +136,7 @@ class PortalPages:
 
 
 def _read_secret(name: str, secret: str) -> jwk.OctKey:
-    """Return the key that is a secret. Raises SettingsInvalid."""
+    """Return the shared secret. Raises SettingsInvalid."""
     try:
         return jwk.OctKey.import_key(secret)
     except ValueError as error:

@@ -8,12 +8,12 @@ from educa_chat.limits import RateLimit
 ADDRESS_FACTOR = 10
 """How many accounts may sign in from one address: a class signs in at once, from behind one router."""
 WIDE_FACTOR = 4
-"""How many times as many attempts the /48 around an IPv6 client may make."""
+"""How many times the limit of an IPv6 client's /64 its /48 has."""
 SUCCESS_FACTOR = 4
 """How many sign-ins may succeed for each one that may fail. Only programs sign in to an account 20 times a minute."""
 
 Counts = Sequence[tuple[RateLimit, Hashable]]
-"""Some limits, each with the key that an attempt counts under."""
+"""Limits, each with the key under which an attempt is counted."""
 
 
 class SignInLimits:
@@ -32,9 +32,9 @@ class SignInLimits:
         )
 
     def failures(self, account: str, address: str | None, device: str | None) -> Counts:
-        """Return what a failure counts under: the browser if `account` has signed in with it before.
+        """Return the limits for a failure: the browser's if `account` has signed in with it before.
 
-        Otherwise by account and address together, and by address.
+        Otherwise, those of the account and address together, and those of the address.
         """
         if device is not None:
             return [(self._account_failures[0], device)]
@@ -43,21 +43,21 @@ class SignInLimits:
         return [*by_account, *zip(self._address_failures, networks, strict=True)]
 
     def unknown_links(self, address: str | None) -> Counts:
-        """Return what opening a link that isn't valid counts under: the address, apart from its failed sign-ins."""
+        """Return the limits for opening an invalid link: those of the address, separate from its failed sign-ins."""
         return [
             (limit, ("link", network))
             for limit, network in zip(self._address_failures, networks_of(address), strict=True)
         ]
 
     def forgotten(self, address: str | None) -> Counts:
-        """Return what asking for a new password counts under: the address, apart from its failed sign-ins."""
+        """Return the limits for requesting a new password: those of the address, separate from its failed sign-ins."""
         return [
             (limit, ("forgotten", network))
             for limit, network in zip(self._address_failures, networks_of(address), strict=True)
         ]
 
     def successes(self, account: str, address: str | None) -> Counts:
-        """Return what a success counts under: the account, wherever it is used, and the address."""
+        """Return the limits for a success: those of the account, from any address, and those of the address."""
         return [
             (self._account_successes, account),
             *zip(self._address_successes, networks_of(address), strict=True),

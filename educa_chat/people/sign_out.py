@@ -11,7 +11,9 @@ from educa_chat.handlers.rendering import redirect, render_anonymous
 from educa_chat.people.identity import Identity
 
 SIGNED_OUT_COOKIE = "educa_chat_signed_out"
-"""Names the user who signed out before the page's scripts were loaded. The next page removes what the browser keeps."""
+"""Contains the user who signed out before the page's scripts were loaded. The next page deletes their data in the
+browser.
+"""
 SIGNED_OUT_COOKIE_S = 86400
 
 

@@ -1,7 +1,8 @@
-"""Changes of access, which reach every process at once by Postgres NOTIFY, even while the bus is down.
+"""Access changes, which reach every process at once by Postgres NOTIFY, even while the bus is down.
 
-A notification says whose access may have changed: `user ID`, `session DIGEST`, `course ID`, or `everybody`. This module
-sends those of our own commands. The triggers of `migrations/watch_enrolments.sql` send those for changes by a site.
+A notification names the subject whose access may have changed: `user ID`, `session DIGEST`, `course ID`, or
+`everybody`. This module sends those of our own commands. The triggers of `migrations/watch_enrolments.sql` send those
+for changes by a site.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ async def listen(database: Database, changed: Callable[[str, str], None], missed
     """Call `changed(subject, name)` for each notification until cancelled, and `missed()` if some may have been lost.
 
     Postgres keeps no notifications for later, so each new connection begins with `missed()`. The connection is tested
-    regularly, because one that only listens doesn't notice that its peer is gone.
+    regularly, because a connection that only listens doesn't notice that its peer is gone.
     """
 
     def receive(_: object, __: int, ___: str, payload: object) -> None:

@@ -33,7 +33,7 @@ def normalise_username(username: str) -> str:
 
 
 def make_unusable_password() -> str:
-    """Return what Django stores for a user who has no password: no password matches it, and each is different."""
+    """Return the value that Django stores for a user without a password: unique, and no password matches it."""
     return f"!{secrets.token_urlsafe(30)}"
 
 
@@ -172,7 +172,7 @@ async def find_user_id(database: Database, username: str) -> int:
 
 
 class Profile(NamedTuple):
-    """What users see and change of their own account."""
+    """The part of their account that users can see and change."""
 
     username: str
     first_name: str
@@ -181,7 +181,7 @@ class Profile(NamedTuple):
     language: str
     """Of the pages; empty: the browser chooses."""
     has_password: bool
-    """Whether a password can be right. It can't for users who sign in elsewhere, or who have never used their link."""
+    """Whether the user has a password. Users who sign in elsewhere, or who have never used their link, don't."""
 
 
 async def read_profile(database: Database, user_id: int) -> Profile:
@@ -223,9 +223,9 @@ async def _change(
     *arguments: str,
     may_end_rights: bool = False,
 ) -> None:
-    """Change a user, record that the user `by` did it (None: the command line), and notify every process.
+    """Change a user, record that the user `by` made the change (None: the command line), and notify every process.
 
-    Raises RecordMissing, and LastAdministrator if nobody would be one any more.
+    Raises RecordMissing, and LastAdministrator if there would be no administrator left.
     """
     user_id = await find_user_id(database, username)
     async with database.connection() as connection, connection.transaction():

@@ -1,4 +1,4 @@
-"""Records what administrators and teachers do to users and courses, on the pages or on the command line."""
+"""Records the changes that administrators and teachers make to users and courses, on the pages or the command line."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What an administrator lists and changes: the users, the courses, and who is in a course."""
+"""The users, the courses and the members of courses, as administrators list and change them."""
 
 import json
 from datetime import datetime
@@ -31,10 +31,10 @@ class AdminEntry(NamedTuple):
     action: str
     """Such as `course.archived`."""
     actor: int | None
-    """The id of the user who did it; None: it was done on the command line."""
+    """The id of the user who made the change; None: it was made on the command line."""
     actor_name: str
     username: str
-    """Whom it was about; empty if nobody."""
+    """The user who was changed; empty if there is none."""
     user_name: str
     course: int | None
     title: str
@@ -59,7 +59,7 @@ class ListedCourse(NamedTuple):
     owner: str
     """Their username."""
     staff: int
-    """How many assistants, and teachers besides the owner, it has."""
+    """The number of assistants, and of teachers besides the owner."""
     students: int
     is_archived: bool
     owner_name: str
@@ -90,7 +90,7 @@ async def list_courses(database: Database) -> list[ListedCourse]:
 
 
 async def read_roster(database: Database, course: int) -> list[Member]:
-    """Return everybody whom `course` names, the highest roles first."""
+    """Return everyone with a role in `course`, the highest roles first."""
     rows = await database.fetch(
         f"select u.username, {DISPLAY_NAME}, m.role::text from ("
         "  select user_id, max(role) as role from educa_chat.membership() where course = $1 and is_named"
@@ -135,7 +135,7 @@ async def rename_course(database: Database, course: int, title: str, *, by: int 
 
 
 async def change_owner(database: Database, course: int, username: str, *, by: int | None = None) -> None:
-    """Make the user the owner of `course`; the former owner goes on as a teacher of it. Raises RecordMissing."""
+    """Make the user the owner of `course`; the former owner remains a teacher of it. Raises RecordMissing."""
     user_id = await find_user_id(database, username)
     async with database.connection() as connection, connection.transaction():
         former = await connection.fetchval("select owner_id from courses_course where id = $1 for update", course)
@@ -161,9 +161,9 @@ async def change_owner(database: Database, course: int, username: str, *, by: in
 
 
 async def archive_course(database: Database, course: int, *, by: int | None = None) -> None:
-    """Make a course read-only and take it off the lists, by the user `by` or on the command line.
+    """Make a course read-only and take it off the lists, as the user `by` or on the command line.
 
-    Open pages learn it at once. Raises RecordMissing.
+    Open pages are updated at once. Raises RecordMissing.
     """
     await _set_archived(database, course, by, is_archived=True)
 
@@ -178,7 +178,7 @@ async def _set_archived(database: Database, course: int, by: int | None, *, is_a
         if not await connection.fetchval("select true from courses_course where id = $1 for key share", course):
             raise RecordMissing(f"there is no course {course}")
         await connection.execute("insert into educa_chat.room (course) values ($1) on conflict do nothing", course)
-        # Waits for commands that are being stored. Those that come later are judged by the new state.
+        # Waits for commands that are being stored. Later ones are checked against the new state.
         if await connection.fetchval(
             "update educa_chat.room set archived = $2 where course = $1 and archived <> $2 returning true",
             course,
@@ -195,7 +195,7 @@ async def remove_course(database: Database, course: int, *, by: int | None = Non
     """
     await refuse_platform(database)
     async with database.connection() as connection, connection.transaction():
-        # Whoever enrols somebody now waits.
+        # From now on, enrolments wait.
         if not await connection.fetchval("select true from courses_course where id = $1 for update", course):
             raise RecordMissing(f"there is no course {course}")
         await record(connection, by, "course.removed", course=course)
@@ -239,7 +239,7 @@ class Person(NamedTuple):
 
 
 class NamedCourse(NamedTuple):
-    """A course that names a user, and their role in it."""
+    """A course in which a user has a role, and the role."""
 
     id: int
     title: str
@@ -258,7 +258,7 @@ async def is_administrator(database: Database, user_id: int) -> bool:
 
 
 async def search_people(database: Database, words: str, *, offset: int, limit: int) -> tuple[list[Person], int]:
-    """Return a part of the users by username, and how many there are in all.
+    """Return a page of the users by username, and their total number.
 
     Only those whose username or e-mail address, or a word of whose name, begins with `words`; accents and case make no
     difference.
@@ -281,7 +281,7 @@ async def read_person(database: Database, user_id: int) -> Person | None:
 
 
 async def courses_naming(database: Database, user_id: int) -> list[NamedCourse]:
-    """Return the courses that name an active user, by title."""
+    """Return the courses in which an active user has a role, by title."""
     rows = await database.fetch(
         "select c.id, c.title, max(m.role)::text,"
         " coalesce((select archived from educa_chat.room where course = c.id), false)"
@@ -295,7 +295,7 @@ async def courses_naming(database: Database, user_id: int) -> list[NamedCourse]:
 async def edit_person(
     database: Database, user_id: int, *, first_name: str, last_name: str, email: str, by: int | None
 ) -> None:
-    """Give a user another name and e-mail address, and record which of them has changed.
+    """Give a user another name and e-mail address, and record which of the two has changed.
 
     Raises NameRefused, EmailRefused, EmailTaken, and RecordMissing.
     """
@@ -332,7 +332,7 @@ async def end_all_sessions(database: Database, username: str, *, by: int | None 
 
 
 async def search_courses(database: Database, words: str, *, offset: int, limit: int) -> tuple[list[ListedCourse], int]:
-    """Return a part of the courses by title, the archived ones last, and how many there are in all.
+    """Return a page of the courses by title, the archived ones last, and their total number.
 
     Only those with a word in their title that begins with `words`; accents and case make no difference.
     """

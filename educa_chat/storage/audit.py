@@ -1,4 +1,4 @@
-"""The audit log: who did what to a room and its messages, when, and the text that was changed or removed."""
+"""The audit log: the changes to a room and its messages, with authors, times, and the changed or removed text."""
 
 import json
 from datetime import datetime
@@ -19,7 +19,7 @@ class AuditEntry(NamedTuple):
     kind: str
     """The event's type."""
     username: str
-    """Who did it; empty if the account was deleted."""
+    """The user who did it; empty if the account was deleted."""
     name: str
     target: int | None
     """The seq of the message that the action was about."""

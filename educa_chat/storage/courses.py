@@ -1,4 +1,4 @@
-"""The courses and who is in them.
+"""The courses and their members.
 
 Only a stand-alone chat may write to the learning platform's tables. The staff of a course is always ours.
 """
@@ -22,7 +22,7 @@ FOUND_MEMBERS = 10
 
 
 class Membership(NamedTuple):
-    """What a user is in a course: their highest role, by the SQL function `educa_chat.membership`."""
+    """A user's highest role in a course, from the SQL function `educa_chat.membership`."""
 
     course: int
     title: str
@@ -67,7 +67,9 @@ class CoursePage(NamedTuple):
 async def find_memberships(
     database: Database, membership_keys: Collection[tuple[int, int]]
 ) -> dict[tuple[int, int], Membership]:
-    """The memberships of active users (user, course), left out where there is none or no such course."""
+    """Return the memberships of active users by (user, course). Those without a membership, or without a course, are
+    omitted.
+    """
     users, courses = zip(*membership_keys, strict=True) if membership_keys else ((), ())
     rows = await database.fetch(
         "select p.user_id, p.course, c.title, m.role::text, coalesce(r.archived, false)"
@@ -104,7 +106,7 @@ async def find_members(database: Database, course: int, prefix: str) -> list[Mem
         "  select user_id, role from educa_chat.membership() where course = $1 and is_named and role > 'student'"
         "  union select user_id, role from educa_chat.membership() where course = $1 and is_named"
         "   and user_id = (select id from auth_user where username = $3)"
-        # One by one in the order of an index until there are enough, however many users the course and the site have.
+        # Go through an index until there are enough, however many users the course and the site have.
         f"  union {students.format(begins)} union {students.format(matches)}"
         f" ) named group by user_id) found join auth_user u on u.id = found.user_id where {matches}"
         f" order by u.username = $3 desc, {begins} desc, found.role desc, u.id limit {FOUND_MEMBERS}",
@@ -137,13 +139,14 @@ class RosterMember(NamedTuple):
     role: Role
     is_owner: bool
     is_named: bool
-    """Whether the course names them. Superusers teach every course, but are listed only while they are online."""
+    """Whether they have a role in the course. Superusers teach every course, but are listed only while they are online.
+    """
 
 
 async def search_roster(
     database: Database, course: int, words: str, *, online: Collection[int], offset: int, limit: int
 ) -> tuple[list[RosterMember], int]:
-    """Return a part of the members of `course`, and how many there are in all.
+    """Return a page of the members of `course`, and their total number.
 
     The highest roles come first, and then those who are online, by their user ids. Only those are listed whose
     username, or a word of whose name, begins with `words`; accents and case make no difference.
@@ -193,7 +196,7 @@ def _plain(text: str) -> str:
 
 
 def _letters_by_plain() -> dict[str, str]:
-    """From each lower-case letter without an accent to its variants in European alphabets."""
+    """Return the variants in European alphabets of each lower-case letter without an accent."""
     letters: dict[str, str] = {}
     for letter in map(chr, chain(range(0x530), range(0x1E00, 0x2000))):
         plain = _plain(letter)
@@ -206,11 +209,11 @@ _LIKE_LETTER = _letters_by_plain()
 
 
 async def courses_of(database: Database, user_id: int) -> list[Course]:
-    """The courses of the user, by title: those that name them, and all for a superuser."""
+    """Return the user's courses by title: those in which they have a role, and all for a superuser."""
     rows = await database.fetch(
         "select id, title, subject, max(role)::text,"
         " coalesce((select archived from educa_chat.room where course = id), false) from ("
-        # Two queries: those of the courses that name a user are probes of an index.
+        # Two queries, because the courses in which a user has a role are found by an index.
         + " union all ".join(
             "select c.id, c.title, s.title as subject, m.role from educa_chat.membership() m"
             " join courses_course c on c.id = m.course join courses_subject s on s.id = c.subject_id"
@@ -292,7 +295,7 @@ async def add_module(database: Database, course: int, title: str, description: s
 async def enrol(
     database: Database, username: str, course: int, role: Role = Role.STUDENT, *, by: int | None = None
 ) -> None:
-    """Give the user `role` in `course`, whatever they were in it, and let their sockets know.
+    """Give the user `role` in `course` instead of any other, and recheck their sockets.
 
     Beside a site, its staff is ours and its students are the site's. Raises RecordMissing, RecordExists when they have
     the role already, OwnerFixed when they own the course, and PlatformOwned.
@@ -305,7 +308,7 @@ async def enrol(
         row = await connection.fetchrow(
             "select owner_id = $2, (select role::text from educa_chat.staff where course = $1 and user_id = $2),"
             " exists (select from courses_course_students where course_id = $1 and user_id = $2)"
-            # A course that is being removed takes nobody in any more.
+            # A course that is being removed accepts nobody any more.
             " from courses_course where id = $1 for key share",
             course,
             user_id,
@@ -320,7 +323,7 @@ async def enrol(
             raise RecordExists(f"{username} is {article} of the course {course} already")
         await set_role(connection, course, user_id, role, is_site=is_site)
         if not is_student and staff_role is None:
-            # Nothing that was written before is unread for them.
+            # Messages from before are not unread for them.
             await connection.execute(
                 "insert into educa_chat.marker (course, user_id, seq)"
                 " select course, $2, head from educa_chat.room where course = $1 and head > 0"
@@ -333,7 +336,7 @@ async def enrol(
 
 
 async def set_role(connection: Queries, course: int, user_id: int, role: Role, *, is_site: bool = False) -> None:
-    """Give the user `role` in `course`, and no other. The students of a site stay as they are."""
+    """Give the user `role` in `course`, and no other. A site's own student enrolments are not changed."""
     if role is Role.STUDENT:
         await connection.execute("delete from educa_chat.staff where course = $1 and user_id = $2", course, user_id)
         await connection.execute(
@@ -356,7 +359,7 @@ async def set_role(connection: Queries, course: int, user_id: int, role: Role, *
 
 
 async def unenrol(database: Database, username: str, course: int, *, by: int | None = None) -> None:
-    """Take the user out of `course`, whatever they are in it, and off its sockets.
+    """Remove the user from `course`, whatever their role, and close their sockets there.
 
     Raises RecordMissing, OwnerFixed when they own the course, and PlatformOwned when a site has enrolled them.
     """

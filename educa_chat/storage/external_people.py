@@ -1,4 +1,4 @@
-"""People who come from elsewhere: from a learning platform, or from an issuer of OpenID Connect.
+"""People who sign in elsewhere: at a learning platform, or at an OpenID Connect issuer.
 
 They are identified by the issuer and their id there (`sub`), and never by an e-mail address, which may be another
 person's tomorrow.
@@ -18,10 +18,10 @@ _LOCK = 0x45585450
 
 
 class ExternalPerson(NamedTuple):
-    """Who somebody is elsewhere. The names may be empty."""
+    """The identity of a person elsewhere. The names may be empty."""
 
     issuer: str
-    """Identifies the issuer here, such as the URL of an issuer of OpenID Connect or `lti:PLATFORM`."""
+    """Identifies the issuer here: the URL of an OpenID Connect issuer, or `lti:PLATFORM`."""
     subject: str
     first_name: str = ""
     last_name: str = ""
@@ -46,7 +46,7 @@ async def find_person(database: Database, issuer: str, subject: str) -> int | No
 async def find_or_add_person(
     database: Database, person: ExternalPerson, *, username: str = "", email: str = ""
 ) -> FoundPerson:
-    """Return the user who is `person`, with the names that they have elsewhere now. Adds the user if there is none.
+    """Return the user for `person`, with their current names. Adds the user if there is none.
 
     A new user's name is made from `username`, or else from their names, with a number if it is taken. Names that are
     empty change nothing. If exactly one user has the address `email`, the person is this user, unless they have
@@ -54,7 +54,7 @@ async def find_or_add_person(
     """
     first_name, last_name = tidy_name(person.first_name), tidy_name(person.last_name)
     async with database.connection() as connection, connection.transaction():
-        # Two launches of one person at once must not make two users.
+        # Two simultaneous launches by one person must not create two users.
         await connection.execute(
             "select pg_advisory_xact_lock($1, hashtext($2))", _LOCK, f"{person.issuer} {person.subject}"
         )
@@ -105,14 +105,14 @@ async def _find_by_email(connection: Connection, issuer: str, email: str) -> Fou
 async def _add_user(connection: Connection, username: str, first_name: str, last_name: str) -> FoundPerson:
     base = _username(username)
     for number in count(1):
-        # Without a name, a counter would tell how many there are, and take long to find a free one.
+        # Without a name, a counter would reveal the number of users, and finding a free number would take long.
         suffix = secrets.token_hex(3) if number > 20 or not base else str(number) if number > 1 else ""
         name = f"{base or 'member-'}{suffix}"
         user_id: int | None = await connection.fetchval(
             "insert into auth_user (username, password, first_name, last_name, email,"
             " is_superuser, is_staff, is_active, date_joined)"
             " select $1::text, $2, $3, $4, '', false, false, true, now()"
-            # Names that differ only in their case would be confused.
+            # Names that differ only in case would be confusing.
             " where not exists (select from auth_user where lower(username) = lower($1::text))"
             " on conflict (username) do nothing returning id",
             name,
@@ -126,13 +126,13 @@ async def _add_user(connection: Connection, username: str, first_name: str, last
 
 
 def _username(text: str) -> str:
-    """Return a username like `text`: small letters and digits of ASCII, and points between them."""
+    """Return a username like `text`: lower-case ASCII letters and digits, with full stops in between."""
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", ".", ascii_text).strip(".")[:100].strip(".")
 
 
 def tidy_name(name: str) -> str:
-    """Return `name` as we accept names: not too long, without characters that can't be seen or that reorder a text."""
+    """Return `name` as an acceptable name: not too long, and without characters that are invisible or reorder text."""
     visible = "".join(
         character
         for character in unicodedata.normalize("NFC", name)

@@ -150,10 +150,10 @@ class Log:
         return Accepted(*row) if row else None
 
     async def foresee(self, entry: Entry) -> Outcome | None:
-        """Return the outcome of `entry`, a message or an edit, as far as it is certain without its text.
+        """Return the outcome of `entry`, a message or an edit, as far as it can be known without its text.
 
         Accepted for an id that was used before, Refused where it would be refused now; None: it may be stored. The
-        append judges again.
+        append checks again.
         """
         row = await self._database.fetchrow(
             "select old.seq, educa_chat.iso8601(old.at), case"
@@ -260,10 +260,9 @@ class _Waiting(NamedTuple):
 
 
 class Appender:
-    """Group commit: entries that arrive during one append go into the next, in one round trip.
+    """Group commit: entries that arrive during one append are stored by the next, in one round trip.
 
-    The entries of a room that somebody has locked wait by themselves: the others are held up by them once, for one
-    lock time-out.
+    The entries of a locked room wait separately: they delay the others only once, for one lock timeout.
 
     `announce` gets the events of each commit by course, in the turn of the event loop in which
     `on_outcome` is called for their entries, and before that; what it starts must not reach anybody within this turn.
@@ -361,7 +360,7 @@ class Appender:
         self._waiting_bytes = sum(one.entry.size for one in self._waiting)
 
     def _refuse_old(self, courses: Container[int]) -> None:
-        """Answer the entries of `courses` that have waited too long, although they were never tried."""
+        """Answer the entries of `courses` that have waited too long without an attempt to store them."""
         old: list[_Waiting] = []
         young: list[_Waiting] = []
         for waiting in self._waiting:
@@ -400,7 +399,7 @@ class Appender:
                 self._metrics.count_commit_failure("retried")
                 await asyncio.sleep(RETRY_PAUSE_S)
             except Exception as error:
-                # An edge: one bad entry must stop neither the others nor the process.
+                # This is an edge: one bad entry must not stop the others or the process.
                 is_expected = isinstance(error, (asyncpg.PostgresError, ValueError))
                 del parts[0]
                 if len(part) > 1:
@@ -439,7 +438,7 @@ class Appender:
             else:
                 event = _event(seq, *variants)
             events.setdefault(entry.course, []).append(event)
-        # Announce first: the rooms are then scheduled first, and one write to a sender has both the ack and the event.
+        # Announce first, so the rooms are scheduled first, and one write to a sender has both the ack and the event.
         self._announce(events)
         for waiting, (_, outcome, wait_s, seq, at, *_) in zip(batch, answers, strict=True):
             waiting.on_outcome(Accepted(seq, at) if outcome == "ok" else Refused(ErrorCode(outcome), wait_s))
@@ -501,6 +500,6 @@ def _refuse(refused: Iterable[_Waiting], code: ErrorCode = ErrorCode.UNAVAILABLE
         waiting.on_outcome(Refused(code))
 
 
-# Settings of the connection, because those of a function end with it, before the commit. Postgres gives up an append
-# earlier than we do, so that at most a commit can still be running there.
+# These are settings of the connection, because settings of a function end with it, before the commit. Postgres gives up
+# on an append before we do, so at most a commit can still be running there.
 _SETTINGS = {"synchronous_commit": "on", "statement_timeout": "2500"}

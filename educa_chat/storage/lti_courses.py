@@ -1,4 +1,4 @@
-"""The courses of learning platforms, and who is in them because a platform said so."""
+"""The courses of learning platforms, and the members that a platform has named."""
 
 import hashlib
 from collections.abc import Collection
@@ -28,19 +28,19 @@ class Roster(NamedTuple):
 
 
 class KnownMember(NamedTuple):
-    """A member of a course who is there because the platform said so."""
+    """A member of a course whom the platform has named."""
 
     user_id: int
     subject: str
     name: tuple[str, str]
     role: Role | None
-    """None if somebody has removed them here."""
+    """None if they were removed here."""
 
 
 async def find_or_add_course(
     database: Database, platform: Platform, deployment: str, context: str, *, title: str, roster_url: str | None
 ) -> int:
-    """Return the course of a platform's course, with the title that it has there now. Adds it if there is none."""
+    """Return the course for a platform's course, with its current title there. Adds it if there is none."""
     title = tidy_name(title)[:TITLE_CHARACTERS].strip() or platform.name
     digest = hashlib.sha256(f"{deployment}\0{context}".encode(errors="replace")).hexdigest()
     key = (platform.id, deployment, context)
@@ -93,12 +93,12 @@ async def _add_course(connection: Connection, platform: Platform, slug: str, tit
 
 
 async def note_launch(database: Database, course: int, user_id: int, role: Role) -> None:
-    """Let the user into `course` after a launch with `role`, which raises the role that they have, but never lowers it.
+    """Enrol the user in `course` after a launch with `role`, which can raise their role but never lower it.
 
     The first launch by an instructor makes the roster due.
     """
     async with database.connection() as connection, connection.transaction():
-        # Two launches of one person, or a launch and the roster, must not overtake each other.
+        # Two launches by one person, or a launch and the roster, must not overtake each other.
         await _lock_member(connection, course, user_id)
         held = await _role_of(connection, course, user_id)
         if held is None or not held.includes(role):
@@ -143,7 +143,7 @@ async def find_roster(database: Database, course: int) -> Roster | None:
 
 
 async def finish_roster(database: Database, course: int, *, is_fetched: bool) -> None:
-    """Note that the roster of `course` was fetched, or that this failed; it is due again in an hour."""
+    """Record that the roster of `course` was fetched, or that this failed; it is due again in an hour."""
     await database.execute(
         "update educa_chat.lti_context set roster_due_at = now() + make_interval(secs => $2),"
         " roster_fetched_at = case when $3 then now() else roster_fetched_at end where course = $1",
@@ -170,7 +170,7 @@ async def known_members(database: Database, course: int, issuer: str) -> list[Kn
 
 
 async def note_listed(database: Database, course: int, user_id: int, role: Role) -> None:
-    """Let a person of the roster into `course`. Lowers their role unless a launch has set it within LAUNCH_DAYS."""
+    """Enrol a person from the roster in `course`. Lowers their role unless a launch has set it within LAUNCH_DAYS."""
     async with database.connection() as connection, connection.transaction():
         await _lock_member(connection, course, user_id)
         held = await _role_of(connection, course, user_id)
@@ -189,7 +189,7 @@ async def note_listed(database: Database, course: int, user_id: int, role: Role)
 
 
 async def remove_missing(database: Database, course: int, user_ids: Collection[int], since: float) -> int:
-    """Remove those of `user_ids` from `course` who haven't launched it after `since` (Unix time). Return how many.
+    """Remove those of `user_ids` from `course` who haven't launched it after `since` (Unix time). Return their number.
 
     Their open sockets are closed at once.
     """
@@ -228,7 +228,7 @@ async def _role_of(connection: Connection, course: int, user_id: int) -> Role | 
 
 
 async def _give_role(connection: Connection, course: int, user_id: int, role: Role) -> None:
-    """Give the user this role and no other, and let their sockets know."""
+    """Give the user this role and no other, and recheck their sockets."""
     await set_role(connection, course, user_id, role)
     await notify(connection, "user", str(user_id))
 

@@ -18,7 +18,7 @@ INVITATION_HOURS = 24
 
 
 class Registration(NamedTuple):
-    """What a platform and the chat know about each other."""
+    """The data that a platform and the chat have about each other."""
 
     name: str
     issuer: str
@@ -47,12 +47,12 @@ class Platform(NamedTuple):
 
     @property
     def people_issuer(self) -> str:
-        """The issuer of its people. A platform that is removed and added again has the same ones."""
+        """The issuer of its people. A platform that is removed and added again has the same people."""
         return f"lti {self.issuer} {self.client_id}"
 
     @property
     def hosts(self) -> set[str]:
-        """The hosts that we ask for keys, tokens and rosters."""
+        """The hosts that we request keys, tokens and rosters from."""
         urls = (*self.origins, self.token_url, self.jwks_url)
         return {urlsplit(url).hostname or "" for url in urls}
 
@@ -110,7 +110,7 @@ async def add_platform(
     """Add a platform and return its id. Uses up `invitation`, if given.
 
     Raises RecordExists if the issuer has a platform with this client already, and RecordMissing if the invitation was
-    used meanwhile.
+    used in the meantime.
     """
     name = tidy_name(registration.name) or urlsplit(registration.issuer).netloc
     origins = {origin_of(url) for url in (registration.issuer, registration.authorization_url)}
@@ -171,7 +171,7 @@ async def activate_platform(
 
 
 async def remove_platform(database: Database, platform: int) -> None:
-    """Remove a platform and sign its people out. Its courses and people stay. Raises RecordMissing."""
+    """Remove a platform and sign its people out. Its courses and accounts stay. Raises RecordMissing."""
     removed = await find_platform(database, platform)
     await database.execute("delete from educa_chat.lti_platform where id = $1", platform)
     await database.execute(
@@ -183,7 +183,7 @@ async def remove_platform(database: Database, platform: int) -> None:
 
 
 async def add_invitation(database: Database) -> str:
-    """Return a secret with which a platform may register itself once, within INVITATION_HOURS."""
+    """Return a secret with which a platform can register once, within INVITATION_HOURS."""
     secret = secrets.token_urlsafe(32)
     await database.execute("delete from educa_chat.lti_invitation where expires_at < now()")
     await database.execute(

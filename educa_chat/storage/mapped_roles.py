@@ -1,4 +1,4 @@
-"""The roles in courses that the settings give to users because of what an issuer says about them."""
+"""The roles in courses that the settings give to users according to an issuer's claims."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -23,10 +23,10 @@ class MappedRole(NamedTuple):
 def next_role(
     current: Role | None, given: MappedRole | None, wanted: Role | None
 ) -> tuple[Role | None, MappedRole | None]:
-    """Return the new role of a user in a course, and what to remember of it.
+    """Return the new role of a user in a course, and the record to keep of it.
 
-    `current` is the role that they have, `given` what the settings gave at the last sign-in, and `wanted` what they
-    give now; None stands for no role. The settings take back only what they gave: a role that somebody has changed
+    `current` is their role, `given` the role from the settings at the last sign-in, and `wanted` the one from the
+    settings now; None stands for no role. The settings take back only what they gave: a role that somebody has changed
     since, and a higher one that somebody else gave, stay.
     """
     own = given.former if given and given.role is current else current
@@ -36,7 +36,8 @@ def next_role(
 
 
 async def find_rule_courses(database: Database, names: Collection[str]) -> dict[str, int]:
-    """Return the ids of the courses that rules call `names`: an id or a slug. Those that don't exist are left out.
+    """Return the ids of the courses that rules refer to by `names`: an id or a slug. Those that don't exist are left
+    out.
 
     Not by title: teachers can change that.
     """
@@ -51,7 +52,7 @@ async def find_rule_courses(database: Database, names: Collection[str]) -> dict[
 async def apply_mapped_roles(
     database: Database, user_id: int, username: str, issuer: str, wanted: Mapping[int, Role]
 ) -> None:
-    """Give the user the role of each course in `wanted`, and take back what `issuer` gave in others.
+    """Give the user the roles in `wanted`, by course, and revoke those that `issuer` gave in other courses.
 
     Courses that don't exist are skipped, and so is the owner of a course.
     """
@@ -82,7 +83,7 @@ async def _find_mapped_roles(database: Database, user_id: int, issuer: str) -> d
 
 
 async def _find_roles(database: Database, user_id: int) -> dict[int, Role]:
-    """Return the roles that courses give to the user by name."""
+    """Return the user's own roles in courses."""
     rows = await database.fetch(
         "select course, max(role)::text from educa_chat.membership() where user_id = $1 and is_named group by course",
         user_id,

@@ -10,7 +10,7 @@ async def write_markers(database: Database, seqs: Mapping[tuple[int, int], int])
     """Move markers, by user and course. They move only forwards, and never beyond the head of a room."""
     users, courses = zip(*seqs, strict=True) if seqs else ((), ())
     async with database.connection() as connection, connection.transaction():
-        # Waiting for the disk isn't worth what a crash may lose here.
+        # Don't wait for the disk: a crash loses little here.
         await connection.execute("set local synchronous_commit = off")
         # Always in the same order, to avoid deadlocks between processes.
         await connection.execute(
@@ -45,7 +45,7 @@ class Unread(NamedTuple):
 
 
 async def find_unread(database: Database, seqs: Mapping[tuple[int, int], int]) -> dict[tuple[int, int], Unread]:
-    """Return what is unread for each user and course after the user's marker, or after the given seq if it is newer.
+    """Return the unread counts for each user and course after the user's marker, or after the given seq if it is newer.
 
     Without a marker, all messages are counted. Courses without messages may be omitted.
     """
@@ -77,7 +77,7 @@ async def unread_counts(database: Database, user_id: int, seqs: Mapping[int, int
 
 
 async def read_heads(database: Database, courses: Collection[int]) -> dict[int, int]:
-    """Return how far the log of each room reaches."""
+    """Return the head of each room."""
     rows = await database.fetch(
         "select known.course, r.head from unnest($1::bigint[]) known (course)"
         " cross join lateral (select head from educa_chat.room where course = known.course limit 1) r",
@@ -87,7 +87,7 @@ async def read_heads(database: Database, courses: Collection[int]) -> dict[int, 
 
 
 async def read_named_courses(database: Database, users: Collection[int]) -> dict[int, frozenset[int]]:
-    """Return the courses of each user, without those that a superuser only sees."""
+    """Return the courses of each user, without those that they can enter only as a superuser."""
     rows = await database.fetch(
         "select known.user_id, array(select m.course from educa_chat.membership() m"
         "  where m.user_id = known.user_id and m.is_named)"

@@ -63,7 +63,7 @@ class Reader(NamedTuple):
 
     user_id: int
     is_staff: bool
-    """Whether they see what instructors and assistants see."""
+    """Whether they can see what instructors and assistants see."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -91,7 +91,7 @@ class Message(msgspec.Struct, frozen=True):
     answered: bool
     """Whether it is marked as the answer to the message it replies to."""
     answers: int
-    """How many replies are marked as the answer to it."""
+    """The number of replies that are marked as the answer to it."""
     endorsed: bool
     mentions: list[str]
     """The usernames of the members whom it mentions."""
@@ -106,7 +106,7 @@ class Page(NamedTuple):
     messages: list[Message]
     head: int
     more: bool
-    """Whether there are more messages in the direction that was asked for."""
+    """Whether there are more messages in the requested direction."""
 
 
 async def read_page(

@@ -24,7 +24,7 @@ from educa_chat.errors import PlatformBusy, RightMissing, SchemaMismatch
 from educa_chat.storage.pool import Database
 
 LOCK_TIMEOUT_S = 600.0
-_ADVISORY_LOCK = 0x65647563615F6368  # "educa_ch". If two nodes migrate at the same time, one waits
+_ADVISORY_LOCK = 0x65647563615F6368  # "educa_ch". If two nodes migrate at the same time, one waits.
 _WATCHED = ("auth_user", "courses_course", "courses_course_students", "django_session")
 """The tables whose changes may end a user's access to a room. A stand-alone chat has no `django_session`."""
 
@@ -99,7 +99,7 @@ async def migrate(database: Database) -> list[str]:
     """
     applied: list[str] = []
     async with _alone(database) as connection:
-        # Not `if not exists`, which needs the privilege to create even if the schema exists.
+        # `create schema if not exists` would need the privilege to create one even if the schema exists.
         if await connection.fetchval("select to_regnamespace('educa_chat')") is None:
             await connection.execute("create schema educa_chat")
         await _make_records(connection)
@@ -226,7 +226,7 @@ async def _watch_enrolments(connection: asyncpg.pool.PoolConnectionProxy[asyncpg
 
 @asynccontextmanager
 async def _alone(database: Database) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
-    """Yield the only connection that may change the schema now."""
+    """Yield a connection that holds the lock on schema changes."""
     async with database.connection() as connection:
         await connection.execute("select pg_advisory_lock($1)", _ADVISORY_LOCK, timeout=LOCK_TIMEOUT_S)
         try:

@@ -1,4 +1,4 @@
-"""Which names people and courses may have, and which e-mail addresses."""
+"""Valid names of people and courses, and valid e-mail addresses."""
 
 import re
 import unicodedata
@@ -19,10 +19,10 @@ def require_username(username: str) -> None:
 
 
 def require_name(name: str, most: int = NAME_CHARACTERS) -> None:
-    """Raise NameRefused if `name` has more than `most` characters, or one that can't be seen or reorders a text.
+    """Raise NameRefused if `name` has more than `most` characters, or one that is invisible or reorders text.
 
-    Such are control and format characters, separators of lines, and surrogates, among them all that Unicode's
-    bidirectional algorithm has. The joiners of some scripts and of emoji are allowed.
+    These are control and format characters, which include all characters of Unicode's bidirectional algorithm; line
+    separators; and surrogates. The joiners of some scripts and of emoji are allowed.
     """
     if len(name) > most:
         raise NameRefused(f"the name {name[:40]!r}… has more than {most} characters")
@@ -47,5 +47,5 @@ def require_email(email: str) -> None:
 
 
 def is_same_title(one: str, other: str) -> bool:
-    """Return whether two titles look the same: a keyboard may compose accents otherwise than the stored title."""
+    """Return whether two titles look the same: a keyboard may compose accents differently from the stored title."""
     return unicodedata.normalize("NFC", one.strip()) == unicodedata.normalize("NFC", other.strip())

@@ -22,7 +22,7 @@ _UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # raised if a connection is cut while asyncpg looks up a type
+    asyncpg.InternalClientError,  # Raised if a connection is cut while asyncpg looks up a type.
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -33,17 +33,17 @@ _UNAVAILABLE = (
     asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.PostgresSystemError,
     asyncpg.InternalServerError,
-    asyncpg.InvalidSchemaNameError,  # this and the following: the database is being restored
+    asyncpg.InvalidSchemaNameError,  # This and the following: the database is being restored.
     asyncpg.UndefinedFunctionError,
     asyncpg.UndefinedTableError,
-    asyncpg.InvalidColumnReferenceError,  # `on conflict` while an index is still missing
+    asyncpg.InvalidColumnReferenceError,  # `on conflict` while an index is still missing.
 )
-"""Errors that aren't caused by the statement: it may succeed later."""
+"""Errors that the statement did not cause: it may succeed later."""
 
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Raise DatabaseUnavailable for every error that is caused by the database and not by the statement."""
+    """Raise DatabaseUnavailable for every error that the database caused, and not the statement."""
     try:
         yield
     except ValueError:
@@ -67,7 +67,7 @@ async def _connect(*arguments: Any, **options: Any) -> asyncpg.Connection[asyncp
 
 
 class Queries(Protocol):
-    """What a database and one of its connections, with or without a transaction, have in common."""
+    """The common interface of a database and of one of its connections, with or without a transaction."""
 
     async def fetch(self, sql: str, /, *arguments: Any) -> list[asyncpg.Record]: ...
 

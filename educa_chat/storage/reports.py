@@ -31,7 +31,7 @@ class ReportedMessage(NamedTuple):
     seq: int
     at: datetime
     author: str
-    """The author's current name, whatever classmates see."""
+    """The author's current name, even if classmates see a pseudonym."""
     text: str
     """The current text of the message."""
     reports: list[Report]

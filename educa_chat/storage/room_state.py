@@ -7,7 +7,7 @@ from educa_chat.storage.pool import Database
 
 
 class RoomState(NamedTuple):
-    """The settings of a room, and until when the reader is muted in it, at one moment."""
+    """The settings of a room, and the end of the reader's mute in it, from the same moment."""
 
     slow_seconds: int
     closed: bool

@@ -1,4 +1,4 @@
-"""The import of a file with people: what it would change, and the change itself, in one transaction."""
+"""Imports a file with people: previews the changes, and makes them in one transaction."""
 
 import asyncio
 import unicodedata
@@ -21,7 +21,7 @@ from educa_chat.storage.sign_in_links import NewLink, make_links
 _AT_ONCE = 500
 """How many rows a statement takes, so that encoding its arguments doesn't keep the event loop for long."""
 _NOTIFICATIONS = 100
-"""A look at everybody costs less than more notifications than these."""
+"""Above this number of notifications, rechecking everyone is cheaper."""
 _LOCK = 0x494D504F
 
 
@@ -36,17 +36,17 @@ class Refusal(StrEnum):
     COURSE = "course"
     """No course, or several, have this id, title or short name."""
     OTHER_COURSE = "other_course"
-    """A teacher may import into the own course only."""
+    """A teacher can import only into their own course."""
     TWICE = "twice"
     """An earlier line has the same person in the same course."""
     CONTRADICTION = "contradiction"
-    """An earlier line says something else about this person."""
+    """An earlier line has different data for this person."""
     EMAIL_TWICE = "email_twice"
-    """An earlier line has somebody else with the same e-mail address."""
+    """An earlier line has the same e-mail address for somebody else."""
     EMAIL_TAKEN = "email_taken"
     """Another user has this e-mail address."""
     AMBIGUOUS = "ambiguous"
-    """Several users' names differ from this one in case only."""
+    """Several usernames differ from this one only in case."""
     INACTIVE = "inactive"
     OWNER = "owner"
     """The owner of a course teaches it."""
@@ -65,21 +65,21 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happens about a row, or about somebody whom the file lacks."""
+    """The outcome for a row, or for somebody who isn't in the file."""
 
     line: int
-    """Of the file; 0 for somebody whom it lacks."""
+    """The line in the file; 0 for somebody who isn't in it."""
     username: str
     name: str
     changes: tuple[Change, ...] = ()
     """Nothing changes if it is empty and there is no refusal."""
     course: str = ""
-    """The title of the course that the changes are about, or how the file calls a course that is not found."""
+    """The title of the changed course, or the name in the file of a course that was not found."""
     role: Role | None = None
     """The new role in the course."""
     refusal: Refusal | None = None
     earlier_line: int = 0
-    """The line that `refusal` speaks of."""
+    """The line that `refusal` refers to."""
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Import:
     unmailed: int = 0
     """How many need a link, but have no address."""
     keeps_missing: bool = False
-    """Whether people whom the file lacks would have been removed, but stay because rows were refused."""
+    """Whether people who aren't in the file would have been removed, but stay because rows were refused."""
 
     def count(self, change: Change) -> int:
         """Return how many rows have this change."""
@@ -112,14 +112,14 @@ class Import:
 
 @dataclass(frozen=True)
 class Terms:
-    """What an import may do."""
+    """The permissions and options of an import."""
 
     course: int | None = None
-    """The course of the rows that name none."""
+    """The course for rows that name none."""
     removes_missing: bool = False
-    """Whether students whom the file lacks leave the courses that it names."""
+    """Whether students who aren't in the file are removed from its courses."""
     by_teacher: bool = False
-    """Whether it may only add people, and give people the roles of students and assistants in `course`."""
+    """Whether the import can only add people, and make people students or assistants in `course`."""
     by: int | None = None
     """The id of the user who imports; None: the command line."""
 
@@ -133,7 +133,7 @@ async def import_roster(
     with_links: bool = False,
     mail_language: str = "",
 ) -> Import:
-    """Add, change and enrol the people in `rows`, or with `dry_run` only say what that would do.
+    """Add, change and enrol the people in `rows`, or with `dry_run` only return what that would do.
 
     Rows that are refused change nothing, and the others are imported together. People whom the file lacks are removed
     only if no row is refused, and only if they are students. With `with_links`, everybody in the file who has never had
@@ -162,18 +162,18 @@ class _User(NamedTuple):
 
 @dataclass
 class _Known:
-    """What the database knows about the people and courses of a file."""
+    """The data in the database about the people and courses of a file."""
 
     users: dict[str, list[_User]]
-    """By the normalised username in the file; of each, all whose usernames differ in case only."""
+    """By the normalised username in the file: all users whose usernames differ from it only in case."""
     emails: dict[str, int]
-    """From e-mail addresses in lower case to users."""
+    """Users, by lower-case e-mail address."""
     courses: dict[str, int | None]
-    """From the courses in the file to their ids."""
+    """The ids of courses, by their name in the file."""
     titles: dict[int, str]
     owners: dict[int, int]
     roles: dict[tuple[int, int], Role]
-    """From course and user."""
+    """Roles, by course and user."""
     names: dict[int, tuple[str, str]]
     """The usernames and names of students, by id."""
 
@@ -189,11 +189,11 @@ class _Person:
     user: _User | None
     line: int
     id: int = 0
-    """Of the user, once there is one."""
+    """The user's id, once there is one."""
 
     @property
     def name(self) -> str:
-        """The full name that they will have, if teachers change no names."""
+        """The full name after the import. Teachers can't change names."""
         names = [self.first_name, self.last_name]
         if self.user is not None:
             names = [self.first_name or self.user.first_name, self.last_name or self.user.last_name]
@@ -207,7 +207,7 @@ class _Plan:
     changed: list[_Person] = field(default_factory=list)
     enrolled: list[tuple[_Person, int, Role]] = field(default_factory=list)
     removed: list[tuple[int, int]] = field(default_factory=list)
-    """Courses and users."""
+    """(course, user)."""
     people: list[_Person] = field(default_factory=list)
 
 
@@ -237,7 +237,7 @@ async def _read_known(connection: Connection, rows: Sequence[RosterRow], terms: 
             known.emails[found[0]] = found[1]
     for part in _parts(names):
         for name, courses in await connection.fetch(
-            # A course named by its id is that one, whatever others are called.
+            # An id takes precedence over titles and slugs.
             "select n.name, array_agg(c.id) from unnest($1::text[]) n (name) join lateral ("
             "  select id from courses_course where id::text = n.name union"
             "  select id from courses_course where (title = n.name or slug = n.name)"
@@ -268,7 +268,7 @@ async def _read_known(connection: Connection, rows: Sequence[RosterRow], terms: 
 
 
 def _plan(rows: Sequence[RosterRow], known: _Known, terms: Terms) -> _Plan:
-    """Decide what happens about each row. Pure, and in a thread, because it takes a while for many rows."""
+    """Decide what happens to each row. A pure function that runs in a thread, because many rows take a while."""
     plan = _Plan(Import([]))
     people: dict[str, _Person] = {}
     emails: dict[str, tuple[str, int]] = {}
@@ -350,7 +350,7 @@ def _plan_row(
         if role not in (None, Role.INSTRUCTOR):
             return refuse(Refusal.OWNER)
         role = held = Role.INSTRUCTOR
-    # A file without roles adds students, and changes nobody's role.
+    # A file without roles adds students, and doesn't change roles.
     role = role or held or Role.STUDENT
     if terms.by_teacher and role is not held and Role.INSTRUCTOR in (role, held):
         return refuse(Refusal.TEACHER)
@@ -390,7 +390,7 @@ def _plan_row(
 
 
 def _username_of(row: RosterRow) -> str:
-    """Return the username of a row, or without one the e-mail address up to its `@`."""
+    """Return the username of a row, or else the part of the e-mail address before the `@`."""
     return normalise_username(row.username or row.email.partition("@")[0])
 
 
@@ -411,7 +411,7 @@ def _refusal_of_texts(username: str, first_name: str, last_name: str, email: str
 
 
 def _differs(person: _Person, user: _User) -> bool:
-    """Return whether the file says something new about a user. Texts that are missing there change nothing."""
+    """Return whether the file changes anything about a user. Empty cells change nothing."""
     pairs = (
         (person.first_name, user.first_name),
         (person.last_name, user.last_name),

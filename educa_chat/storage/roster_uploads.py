@@ -9,7 +9,7 @@ LIFE_HOURS = 1
 
 
 class Upload(NamedTuple):
-    """An uploaded file, and what its import may do."""
+    """An uploaded file, and the terms of its import."""
 
     course: int | None
     removes_missing: bool

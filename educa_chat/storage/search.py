@@ -24,8 +24,9 @@ FOUND = 50
 RANKED = 250
 """How many of the newest matches are ranked. For a frequent word, older messages are no better."""
 CANDIDATES = 2000
-"""In how many of the newest messages with all of its words a phrase is searched for, because the index has no word
-order. RANKED of them are always searched, the others only within LOOKS_FOR."""
+"""How many of the newest messages with all words of a phrase are searched for the phrase, because the index has no word
+order. RANKED of them are always searched, the others only within LOOKS_FOR.
+"""
 SURE_WORK = 200
 """How many slices of a room, times the words and operators of the query, are always searched. Older ones are searched
 only within LOOKS_FOR, because common words that rarely occur together take longer in a longer room. So a word is
@@ -36,7 +37,7 @@ UNFINISHED = 2000
 PSEUDONYM = re.compile(r"~[0-9]{1,9}")
 BATCH = 200
 PAUSE_S = 1.0
-"""The pause between two looks for new messages."""
+"""The pause between two checks for new messages."""
 REST = 3
 """While there is more to index, the pause is this many times as long as the work, so that appends come first."""
 
@@ -105,7 +106,7 @@ async def search(database: Database, course: int, reader: Reader, words: str, zo
         "   where recent.words @@ r.unfinished_query and not recent.words @@ r.query"
         "   order by rank desc, seq desc"
         "  ) best"
-        # One by one, in their order. Unedited messages say what the index says, so they need no check: splitting a
+        # Check them one by one, in order. Unedited messages say what the index says, so they need no check: splitting a
         # message into words costs more than finding it.
         "  cross join lateral (select * from educa_chat.message where course = $1 and seq = best.seq limit 1) m"
         "  where not m.deleted and (not m.edited or educa_chat.search_words(m.body) @@ best.text)"
@@ -145,7 +146,7 @@ async def _span(database: Database, course: int, filters: Filters, zone: tzinfo)
 
 
 def _text_query(filters: Filters) -> str:
-    """Return what the text must contain besides words, as a tsquery."""
+    """Return the filters on the text as a tsquery."""
     if filters == Filters():
         return ""
     # The first part is true for every message, because there may be no words.
@@ -153,7 +154,7 @@ def _text_query(filters: Filters) -> str:
 
 
 async def _row_query(database: Database, course: int, reader: Reader, filters: Filters) -> str:
-    """Return what the filters require besides the text, as a tsquery."""
+    """Return the other filters as a tsquery."""
     query = _mark(filters.is_question, "is question")
     for names, operator in ((filters.authors, "& "), (filters.other_authors, "& !")):
         if names:
@@ -184,7 +185,7 @@ async def _author_query(database: Database, course: int, reader: Reader, names: 
 
 
 async def keep_index(database: Database) -> None:
-    """Index new and changed messages until cancelled. Of several processes, one works and the others wait."""
+    """Index new and changed messages until cancelled. Only one process works at a time, and the others wait."""
     while True:
         started = monotonic()
         try:

@@ -1,4 +1,4 @@
-"""The filters in what somebody searches for: `from:`, `before:`, `after:`, `has:link` and `is:question`."""
+"""The filters in a search: `from:`, `before:`, `after:`, `has:link` and `is:question`."""
 
 import re
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})", re.ASCII)
 
 @dataclass(slots=True)
 class Filters:
-    """What a message must be besides having the words. Several authors are alternatives; everything else must hold."""
+    """The conditions on a message besides its words. Several authors are alternatives; everything else must hold."""
 
     authors: tuple[str, ...] = ()
     other_authors: tuple[str, ...] = ()
-    """Whose messages are left out."""
+    """Authors whose messages are excluded."""
     after: date | None = None
     """The first day, inclusive. With `before`, exclusive, each message is on exactly one side of a date."""
     before: date | None = None
-    """The day after the last."""
+    """The day after the last day."""
     has_link: bool | None = None
     is_question: bool | None = None
 
@@ -27,8 +27,8 @@ class Filters:
 def parse(query: str) -> tuple[str, Filters]:
     """Take the filters out of `query` and return the words that remain, with the filters.
 
-    A minus sign before a filter turns it around. A filter with a value that means nothing, such as `before:noon`, is
-    a word like others, and so is one in quotation marks. An `or` next to a filter goes with it.
+    A minus sign before a filter negates it. A filter with an invalid value, such as `before:noon`, is an ordinary word,
+    and so is one in quotation marks. An `or` next to a filter is removed with it.
     """
     filters = Filters()
     words: list[str] = []
@@ -48,7 +48,7 @@ def parse(query: str) -> tuple[str, Filters]:
 
 
 def beginning_of(day: date, zone: tzinfo) -> datetime:
-    """The moment at which `day` begins in `zone`."""
+    """Return the time at which `day` begins in `zone`."""
     try:
         return datetime.combine(day, time(), zone).astimezone(UTC)
     except OverflowError:  # The first day of the calendar, east of Greenwich.

@@ -38,7 +38,7 @@ def session_digest(session_id: str) -> str:
 
 SESSIONS_PER_USER = 20
 USED_AT_MINUTES = 5
-"""How far behind the time of a session's last use may be."""
+"""How outdated the time of a session's last use may be."""
 _SIGN_IN_LOCK = 0x5E551011
 """The first key of the advisory locks on signing in; the second is the user."""
 
@@ -115,7 +115,7 @@ async def find_visitors(database: Database, session_ids: Collection[str]) -> lis
         USED_AT_MINUTES,
     )
     if stale := [row["session_id"] for row in rows if row["is_stale"]]:
-        # A database that takes no writes now still answers.
+        # A read-only database can still answer.
         with suppress(DatabaseUnavailable):
             await database.execute(
                 "update educa_chat.session set used_at = now() where digest = any ("
@@ -150,7 +150,7 @@ async def list_sessions(database: Database, visitor: Visitor) -> list[ListedSess
 
 
 async def end_session_by_digest(database: Database, user_id: int, digest: str) -> None:
-    """Delete the session of the user that `session_digest` names so, if there is one, and notify every process."""
+    """Delete the user's session with this `session_digest`, if there is one, and notify every process."""
     await database.execute(
         "delete from educa_chat.session where user_id = $1 and encode(digest, 'hex') = $2", user_id, digest
     )

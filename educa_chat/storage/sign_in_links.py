@@ -1,7 +1,7 @@
 """Links that let a user choose a password and sign in, without knowing an earlier password.
 
-A link works once, for LIFE_HOURS. It ends early if its user gets another link or another password, or is deactivated.
-One that a teacher has made ends too when they may no longer make it (the SQL function `educa_chat.may_make_link`).
+A link works once, for LIFE_HOURS. It ends early if its user gets another link or another password, or is deactivated. A
+link by a teacher also ends when the teacher loses the permission for it (the SQL function `educa_chat.may_make_link`).
 """
 
 import hashlib
@@ -47,13 +47,13 @@ class NewLink(NamedTuple):
 
 
 class MadeLink(NamedTuple):
-    """A sign-in link that somebody else has made for a user, as the user sees it."""
+    """A sign-in link that somebody else made for a user, as the user sees it."""
 
     at: datetime
     maker: str
-    """The current name of who made it; empty: it was made on the command line, or the maker is deleted."""
+    """The current name of its creator; empty: it was made on the command line, or the creator was deleted."""
     course: str
-    """The title of the course in which the maker teaches the user; empty: an administrator has made it."""
+    """The title of the course in which the creator teaches the user; empty: an administrator made it."""
 
 
 def link_url(site_url: str, token: str) -> str:
@@ -85,7 +85,7 @@ async def make_link(database: Database, username: str, *, by: int | None = None)
 async def make_student_link(database: Database, username: str, course: int, teacher: int, *, has_mail: bool) -> str:
     """Make a new link for a student of `course`, by the user `teacher`, and return its token.
 
-    `has_mail` says whether users can ask for a link by e-mail. Those who can get none here. Raises RecordMissing,
+    `has_mail` says whether users can request a link by e-mail. Users who can are refused here. Raises RecordMissing,
     LinkRefused, and PlatformOwned.
     """
     await refuse_platform(database)
@@ -166,7 +166,7 @@ async def use_link(database: Database, token: str, password: str) -> int | None:
     Return their id, or None if the link isn't valid. Of several simultaneous calls with one token, only one succeeds.
     """
     async with database.connection() as connection, connection.transaction():
-        # The row lock makes a second call wait, and find another password then.
+        # The row lock makes a second call wait until the password has changed.
         user_id: int | None = await connection.fetchval(f"select u.id from {_VALID} for update", _digest(token))
         if user_id is None:
             return None

@@ -15,8 +15,8 @@ async def require_writable(database: Database) -> None:
 # One round trip and one transaction: statements without arguments can be sent together.
 #
 # The commit waits for the disk (and for a synchronous standby) as an append does, and it fails where the database is
-# read-only. The changed row stays what it was, and its old versions are pruned with the next change. But on a full
-# disk this change would still succeed: its page is there already, and so is the segment of the WAL.
+# read-only. The row's content stays the same, and its old versions are pruned with the next change. But on a full disk
+# this change would still succeed: its page is there already, and so is the segment of the WAL.
 #
 # Therefore a megabyte is written to a temporary file first, which lies in the tablespace of the log and is gone at the
 # end of the statement. It costs no WAL and, as a rule, never leaves the kernel's cache.

@@ -1,4 +1,4 @@
-"""What a platform says in a launch (LTI 1.3 Core §5.3), and which role and language it means here."""
+"""The claims of a launch (LTI 1.3 Core §5.3), and the role and language that they stand for here."""
 
 from collections.abc import Collection, Sequence
 
@@ -87,8 +87,8 @@ def role_of(roles: Collection[str]) -> Role:
     """Return the role of a person with these `roles`, which are URIs of the LIS vocabulary or its short names.
 
     An administrator is an instructor. A teaching assistant is one even if the platform also calls them a learner or,
-    because that is the principal role of teaching assistants in the vocabulary, an instructor. Everybody else is a
-    student, also an instructor of the institution, who may attend this course.
+    because that is the principal role of teaching assistants in the vocabulary, an instructor. Everyone else is a
+    student. That includes instructors of the institution, who may attend this course.
     """
     names = {_SHORT_ROLES.get(role, role.removeprefix(_ROLES)) for role in roles}
     if names & _ADMINISTRATOR_ROLES:

@@ -1,4 +1,4 @@
-"""Launches: a platform sends a user here, who gets a session and enters the room of their course.
+"""Launches: a platform sends a user here. The user gets a session and enters the room of their course.
 
 A launch has two steps (1EdTech Security Framework 1.0 §5.1.1): the login, after which the browser asks the platform for
 a token, and the launch with that token. It may take place in an iframe, whose cookies some browsers drop. Then a script
@@ -127,7 +127,7 @@ class Launches:
         return web.json_response({"cookie": has_cookie}, headers={"Cache-Control": "no-store"})
 
     async def _launch(self, request: web.Request) -> web.Response:
-        """End a login with the platform's token: start a session, and lead to the room."""
+        """End a login with the platform's token: start a session, and redirect to the room."""
         form = await posted_form(request)
         try:
             try:

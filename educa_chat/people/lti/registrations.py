@@ -31,7 +31,7 @@ class _PlatformDetails(msgspec.Struct, frozen=True):
 
 
 class _Configuration(msgspec.Struct, frozen=True):
-    """What a platform says about itself (OpenID Connect Discovery 1.0 §3)."""
+    """The configuration of a platform (OpenID Connect Discovery 1.0 §3)."""
 
     issuer: str
     authorization_endpoint: str
@@ -124,7 +124,7 @@ class Registrations:
 
 
 def _own_configuration(site: str, name: str) -> dict[str, Any]:
-    """Return what we say about the tool (Dynamic Registration §3.5)."""
+    """Return our configuration of the tool (Dynamic Registration §3.5)."""
     launch_url = f"{site}/lti/launch"
     return {
         "application_type": "web",

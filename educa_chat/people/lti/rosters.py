@@ -1,4 +1,4 @@
-"""Rosters: who is in a course, as the platform says (Names and Role Provisioning Services 2.0).
+"""Rosters: the members of a course according to the platform (Names and Role Provisioning Services 2.0).
 
 A roster adds people to a course, and removes those who have left. It is fetched when an instructor has launched the
 course for the first time, every hour, and when an instructor asks for it.
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 30.0
 MEMBERS_A_PAGE = 200
-"""How many we ask for. Platforms may send more or fewer."""
+"""The requested number of members per page. Platforms may send more or fewer."""
 MAX_PAGES = 500
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 MEDIA_TYPE = "application/vnd.ims.lti-nrps.v2.membershipcontainer+json"
@@ -55,7 +55,7 @@ class _Member(msgspec.Struct, frozen=True):
 
     @property
     def is_present(self) -> bool:
-        """Whether they may enter: a suspended person counts as one who has left."""
+        """Whether they may enter. Somebody who is suspended counts as having left."""
         return (self.status or "Active").lower() == "active"
 
 
@@ -98,7 +98,7 @@ class Rosters:
                 pass
 
     async def update(self, roster: Roster) -> bool:
-        """Fetch a roster, and let those in and out whom it names or no longer names. Return whether this succeeded.
+        """Fetch a roster, add the people it lists, and remove those it no longer lists. Return whether this succeeded.
 
         A roster that can't be fetched changes nothing, and one with an empty page removes nobody.
         """
@@ -177,7 +177,7 @@ class Rosters:
             await note_listed(database, course, person.user_id, role)
 
     async def _fetch_now(self, request: web.Request) -> web.Response:
-        """Fetch the roster because an instructor asks for it, and lead back to the room."""
+        """Fetch the roster because an instructor asks for it, and redirect to the room."""
         course = course_id(request)
         await use_posted_session(request)
         visitor = await page_visitor(request)

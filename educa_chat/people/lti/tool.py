@@ -1,4 +1,4 @@
-"""What all parts of LTI share: the platforms, their keys and ours, and the pages that say what went wrong."""
+"""Shared parts of LTI: the platforms, their keys and ours, and the error pages."""
 
 import logging
 import time
@@ -35,7 +35,7 @@ Kind = Literal[
     "unreachable",
     "withheld",
 ]
-"""What a user can do about a refusal: a text of the template `lti_message.html`."""
+"""The key of a text in the template `lti_message.html`, which says what the user can do about a refusal."""
 
 
 class LaunchRefused(EducaChatError):
