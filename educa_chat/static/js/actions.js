@@ -1,4 +1,4 @@
-/** What the reader can do with a message. */
+/** The actions that the reader can take on a message. */
 
 import { copyText } from './clipboard.js';
 import { ACTIONS } from './events/registry.js';

@@ -1,11 +1,11 @@
 /**
- * The server's clock, from the times that the server sends and what has passed since. The browser's clock may be wrong, and a
- * user may set it.
+ * The server's clock: the times that the server sends, plus the time that has passed since. The browser's clock may be
+ * wrong, and the user may change it.
  */
 
 /** @type {{server: number, elapsed: number} | null} null: the server has not sent its time yet */
 let known = null;
-/** How far the browser's clock was behind the server's when the page was loaded. */
+/** How far the browser's clock lagged behind the server's when the page was loaded. */
 let lagMs = 0;
 
 /**

@@ -8,10 +8,10 @@ import { WindowDraft } from './window-draft.js';
 const NEAR_LIMIT = 0.9;
 const touch = matchMedia('(pointer: coarse)');
 
-/** The field where the user writes. It keeps a text that was not sent as a draft, with what it replies to, and an edit too. */
+/** The field where the user writes. It saves unsent text as a draft, with the message it replies to or edits. */
 export class Composer {
   #limit = 0;
-  /** The text of a new message, which waits while another one is edited. */
+  /** The draft of a new message, which waits while another message is edited. */
   #draft = '';
   /** @type {Quoted | null} */
   #reply;
@@ -109,7 +109,8 @@ export class Composer {
   }
 
   /**
-   * An anonymous author stays anonymous, even if that is no longer allowed. Then nothing is sent, least of all under their name.
+   * An anonymous author stays anonymous even when that is no longer allowed. In that case nothing is sent, because it
+   * would be under their name.
    *
    * @param {boolean} isAllowed  whether the reader may be anonymous to classmates
    */
@@ -148,7 +149,7 @@ export class Composer {
   }
 
   /**
-   * Goes on with an edit that was refused, unless the user is editing something else.
+   * Resumes an edit that was refused, unless the user is editing something else.
    *
    * @param {ShownMessage} message  as it is now
    * @param {string} written
@@ -168,7 +169,7 @@ export class Composer {
   }
 
   /**
-   * Shows what a message says now, where the composer quotes or edits it.
+   * Updates the text of a message that the composer quotes or edits.
    *
    * @param {ShownMessage} message  that has been edited or deleted
    */
@@ -178,7 +179,7 @@ export class Composer {
     if (this.#edit?.seq === seq) {
       const isUntouched = this.#edit.message === this.#edit.before && !message.deleted;
       Object.assign(this.#edit, { before: current, excerpt: excerptOf(message) });
-      // Otherwise, the server finds out that the text was written for another one.
+      // Otherwise, the server notices that the edit was based on another text.
       if (isUntouched) Object.assign(this.#edit, { message: current, asOf });
       if (isUntouched) this.#input.value = current;
     }
@@ -247,7 +248,7 @@ export class Composer {
     next();
   }
 
-  /** Goes back from an edit to the draft, or makes a reply an ordinary message. */
+  /** Returns from an edit to the draft, or turns a reply into an ordinary message. */
   #leave() {
     if (this.#edit) {
       this.#edit = null;
@@ -260,7 +261,7 @@ export class Composer {
     }
   }
 
-  /** The text is no longer this window's. */
+  /** The text no longer belongs to this window. */
   #forget() {
     this.#edit = null;
     this.#reply = null;

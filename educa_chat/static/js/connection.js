@@ -15,7 +15,7 @@ export class Connection {
   #state = 'connecting';
   /** @type {WebSocket | null} */
   #socket = null;
-  /** The number of the last attempt. Whatever earlier ones still bring is ignored. */
+  /** The number of the last attempt. Frames from earlier ones are ignored. */
   #attempt = 0;
   #failures = 0;
   #heardAt = 0;
@@ -32,7 +32,7 @@ export class Connection {
     addEventListener('online', () => this.wake());
     addEventListener('offline', () => this.#verify());
     document.addEventListener('visibilitychange', () => document.hidden || this.wake());
-    // A page that the browser has kept has lost its socket, and has not noticed.
+    // A page from the back/forward cache has lost its socket without noticing.
     addEventListener('pageshow', ({ persisted }) => persisted && this.connect({ ask: true }));
     for (const use of ['focus', 'pointerdown', 'keydown']) {
       addEventListener(use, () => this.#state === 'elsewhere' && this.connect());
@@ -63,7 +63,7 @@ export class Connection {
     return true;
   }
 
-  /** Gives up a socket that is of no use, and opens another one. */
+  /** Abandons a useless socket, and opens another one. */
   reconnect() {
     this.#abandon();
     this.#retry({ ask: true });
@@ -83,7 +83,7 @@ export class Connection {
     this.#enter(state);
   }
 
-  /** The first frame of a socket has come. */
+  /** The first frame of a socket has arrived. */
   welcomed() {
     clearTimeout(this.#deadline);
     this.#deadline = setTimeout(() => (this.#failures = 0), STABLE_AFTER);
@@ -95,7 +95,7 @@ export class Connection {
     this.#socket = socket;
     this.#heardAt = Date.now();
     this.#deadline = setTimeout(() => this.reconnect(), WELCOME_WITHIN);
-    // A socket that was given up may still bring frames.
+    // An abandoned socket may still deliver frames.
     socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(data);
     socket.onclose = ({ code }) => socket === this.#socket && this.#closed(code);
   }
@@ -126,7 +126,8 @@ export class Connection {
   }
 
   /**
-   * Tries again after a random part of a growing time, so that clients that were cut off together don't come back together.
+   * Tries again after a random part of a growing time, so that clients that were disconnected together don't reconnect
+   * together.
    *
    * @param {{ask?: boolean, atLeast?: number, atOnce?: boolean}} how
    */
@@ -155,7 +156,7 @@ export class Connection {
   /** Scripts don't see the server's pings, so a long silence may mean an idle room or a dead network. */
   #lookAtSilence() {
     const silence = Date.now() - this.#heardAt;
-    // Less than nothing if the clock was set back.
+    // Negative if the clock was set back.
     if (!document.hidden && (silence > SILENCE || silence < 0)) this.#verify();
   }
 

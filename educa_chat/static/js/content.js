@@ -71,7 +71,7 @@ const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('educa
 const NOT_TEXT = new Set(['script', 'style', 'template', 'noscript']);
 
 /**
- * Rebuilds the server's HTML, which is safe already, so that one mistake on the server is not enough for an attack.
+ * Rebuilds the server's HTML. It is already safe, but one mistake on the server must not be enough for an attack.
  *
  * @param {string | undefined} html
  * @param {string} message  shown when there is no HTML
@@ -110,7 +110,7 @@ function emptyCopy({ namespaceURI, localName, attributes }) {
   for (const { name, value } of attributes) {
     if (elements[localName].includes(name) && (name !== 'class' || CLASSES.has(value))) element.setAttribute(name, value);
   }
-  // Neither a translator nor a screen reader may take them apart.
+  // Translators and screen readers must not split these.
   if (['code', 'math', 'pre'].includes(localName)) element.setAttribute('translate', 'no');
   const tex = element.getAttribute('alttext');
   if (tex) element.setAttribute('aria-label', tex);

@@ -1,7 +1,7 @@
-/** The elements of the page: made, found, and read. */
+/** Creates, finds and reads elements of the page. */
 
 /**
- * Makes an element.
+ * Creates an element.
  *
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
@@ -17,7 +17,7 @@ export function el(tag, className = '', content = '') {
 }
 
 /**
- * Makes a button that submits no form.
+ * Creates a button that doesn't submit a form.
  *
  * @param {string} [className]
  * @param {string} [label]
@@ -41,7 +41,7 @@ export function byId(id) {
 }
 
 /**
- * Reads what the server put into the page for the scripts.
+ * Reads the data that the server put into the page for the scripts.
  *
  * @param {string} id  of the JSON block
  * @returns {any}

@@ -20,7 +20,7 @@ export function subprotocols() {
 
 /** Loads the page again. */
 export function reload() {
-  // A page that was posted would be posted again, after a question of the browser.
+  // The browser would ask whether to post the page again.
   if (session) location.replace(location.pathname);
   else location.reload();
 }

@@ -1,6 +1,6 @@
 /**
- * How far the log is shown, and the events that come next. Each event comes once, in the order of the log, with what this page
- * alone knows about it.
+ * How far the log is shown, and the next events. Each event is delivered once, in the order of the log, with the data
+ * that only this page has.
  */
 export class EventStream {
   /** @type {{seq: number, epoch: string, datetime?: string} | null} the last event; null: nothing is shown yet */
@@ -39,7 +39,7 @@ export class EventStream {
     this.#position = { seq: head, epoch: String(epoch), datetime: last?.seq === head ? last.datetime : undefined };
   }
 
-  /** The server has another history than the one that is shown. */
+  /** The server's history is not the one that is shown. */
   forget() {
     this.#position = null;
   }
@@ -79,7 +79,7 @@ export class EventStream {
     if (!this.#position || event.seq <= this.#position.seq) return null;
     this.#position = { ...this.#position, seq: event.seq, datetime: event.datetime };
     const own = event.seq === this.#ownSeq || event.user === this.#user;
-    // An anonymous message comes without its id.
+    // An anonymous message has no id.
     const id = event.id ?? (event.seq === this.#sent.seq ? this.#sent.id : undefined);
     return { ...event, own, ...(id !== undefined && { id }) };
   }

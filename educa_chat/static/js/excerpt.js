@@ -1,4 +1,4 @@
-/** Messages as plain text: what people read of them, without the signs that give it form. */
+/** Messages as plain text, without markup. */
 
 import { contentOf } from './content.js';
 import { cut } from './graphemes.js';

@@ -1,4 +1,4 @@
-/** Forgets a user who signed out before the scripts were there to do it: the server names them in a cookie. */
+/** Deletes the data of a user who signed out before the scripts were loaded. The server names the user in a cookie. */
 
 import * as storage from './storage.js';
 

@@ -6,7 +6,7 @@ const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
  * @returns {string} on one line, and with an ellipsis if it was longer
  */
 export function cut(words, length) {
-  // A character has several code units, but nobody reads one with more than this.
+  // A character can have several code units, but no legible one has more than this.
   const line = words.replace(/\s+/g, ' ').slice(0, 40 * length);
   let count = 0;
   for (const { index } of graphemes.segment(line)) {

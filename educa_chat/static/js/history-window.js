@@ -12,7 +12,7 @@ const AGAIN_AFTER = 2000;
  pages at * its ends, and moves by jumps, of which the last one wins.
  */
 export class HistoryWindow {
-  /** The number of the last jump. Answers that earlier jumps still get are ignored. */
+  /** The number of the last jump. Responses to earlier jumps are ignored. */
   #jump = 0;
   #ofQuestions = false;
   /** @type {ReadingPosition | null} where the reader was before they looked at the questions; null: at the newest */
@@ -112,7 +112,7 @@ export class HistoryWindow {
     else this.#log.watchEnd();
   }
 
-  /** Begins a jump, which cancels any earlier one. */
+  /** Starts a jump, which cancels any earlier one. */
   #begin() {
     this.#button.ariaPressed = String(this.#ofQuestions);
     this.#jump += 1;
@@ -251,7 +251,7 @@ export class HistoryWindow {
     if (!this.#ofQuestions && !this.#log.messageAt(seq)) return;
     const jump = this.#jump;
     const originals = await this.#originals.get();
-    const message = await originals?.findAnew(seq).catch(() => undefined);
+    const message = await originals?.refetch(seq).catch(() => undefined);
     if (!message || jump !== this.#jump) return;
     if (this.#log.messageAt(seq)) this.#log.change(seq, (one) => newest(one, message));
     else if (this.#ofQuestions && isUnanswered(message)) this.#log.put(message);

@@ -2,7 +2,7 @@ import { sessionHeaders } from './embedded.js';
 
 const TIMEOUT_MS = 15_000;
 
-/** An answer of the API other than 200. */
+/** A response of the API other than 200. */
 export class ApiRefusal extends Error {
   /**
    * @param {number} status

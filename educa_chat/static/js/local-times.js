@@ -1,4 +1,4 @@
-/** Writes the moments of a page, which the server knows only in UTC, in the reader's time zone and language. */
+/** Shows the times on a page, which the server sends in UTC, in the reader's time zone and language. */
 
 import { locale } from './locale.js';
 

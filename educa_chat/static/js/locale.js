@@ -1,4 +1,4 @@
 export const language = document.documentElement.lang;
 
-/** The page's language as the reader's region writes it: 3:04 PM in one region is 15:04 in another. */
+/** The page's language with the reader's region: 3:04 PM in one region is 15:04 in another. */
 export const locale = navigator.languages.find((tag) => tag.split('-')[0] === language) ?? language;

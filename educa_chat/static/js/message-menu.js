@@ -56,7 +56,7 @@ export class MessageMenu {
   }
 
   /**
-   * Opens the menu. It is no automatic popover, because that would close when the finger that opened it is lifted.
+   * Opens the menu. It isn't an automatic popover, because that would close when the finger that opened it is lifted.
    *
    * @param {ShownMessage} message
    * @param {HTMLElement} anchor

@@ -44,7 +44,7 @@ export class Outbox {
     });
   }
 
-  /** Continues with the commands that an earlier page has left. */
+  /** Continues with the commands that an earlier page left. */
   restore() {
     const entries = storage.keysOf(this.#storageKey).map((key) => storage.readObject(key));
     for (const entry of entries.filter((entry) => entry?.command).sort(byTime)) {
@@ -98,7 +98,7 @@ export class Outbox {
     storage.remove(this.#storageKey + id);
     this.#reportHeldUp();
     const { type, target } = entry.command;
-    // The author of a later edit that waits here has seen this one.
+    // The author of a later edit in this queue has seen this one.
     const later = [...this.#entries.values()].filter(({ command }) => type === 'edit' && command.type === type && command.target === target);
     for (const { command } of later) command.as_of = seq;
     if (this.#sent === id) this.#sendAfterAck();
@@ -112,7 +112,7 @@ export class Outbox {
     if (!entry) return;
     entry.tries += 1;
     entry.isHeldUp = code === 'unavailable';
-    // A server that can't store anything says nothing about the command: it is sent until it is stored.
+    // The server can't store anything now, which says nothing about the command: send it until it is stored.
     if (entry.isHeldUp || (TEMPORARY.has(code) && entry.tries < MAX_TRIES)) {
       this.#pause(entry, (seconds ?? Math.min(2 ** entry.tries, MAX_WAIT_S)) * 1000);
     } else {

@@ -35,7 +35,7 @@ export class Outgoing {
     });
   }
 
-  /** Goes on with what an earlier page has left. */
+  /** Continues with the commands that an earlier page left. */
   restore() {
     this.#outbox.restore();
     this.showPending();
@@ -111,7 +111,7 @@ export class Outgoing {
     if (isMessage(entry)) return this.#log.showPending(this.#pendingMessage(entry));
     this.#log.change(command.target ?? 0);
     if (!failure) return;
-    // The page shows nothing of it any more, except for a text that the user may want to keep.
+    // The page no longer shows it, except for text that the user may want to keep.
     this.#outbox.discard(entry.id);
     this.#log.change(command.target ?? 0);
     this.#onFailed();

@@ -4,7 +4,7 @@ import { byId, el } from './dom.js';
 import { avatar } from './names.js';
 import { plural, text } from './strings.js';
 
-/** The server names nobody in a room where more are online. The list of members does. */
+/** The server doesn't send names in a room where more users are online. The list of members has them. */
 const MAX_NAMED = 100;
 
 /** The list of the people who are in the room now. */

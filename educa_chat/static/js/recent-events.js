@@ -4,8 +4,8 @@ import { changed } from './message-state.js';
 const MAX_EVENTS = 500;
 
 /**
- * The last events. A page of messages may have been requested before an event and arrive after it: these events bring it up to
- * date. A message that takes an event into account already is not changed by it.
+ * The last events. A page of messages may have been requested before an event and arrive after it: these events bring
+ * it up to date. An event doesn't change a message that already includes it.
  */
 export class RecentEvents {
   /** @type {Frame[]} */

@@ -8,9 +8,9 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Whether the reader may write in the room, how often, and whether anonymously. */
 export class RoomRules {
-  /** whether the reader is an instructor or an assistant: the server judges settings by itself */
+  /** whether the reader is an instructor or an assistant */
   isInstructor;
-  /** whether nobody may change anything */
+  /** whether the room is read-only for everyone */
   isArchived = false;
   isClosed = false;
   slowSeconds = 0;

@@ -37,9 +37,9 @@ const room = pageData('course-id');
 const user = pageData('request-user');
 /** @type {{id: number, name: string, role: Role}} */
 const reader = pageData('reader');
-/** The reader as messages that are not stored yet name them. */
+/** The reader as the author of messages that are not stored yet. */
 let author = { name: reader.name, role: reader.role };
-// A username may pass to somebody else.
+// A username may be given to somebody else.
 const storageKey = `${reader.id}:${room}`;
 
 const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType('navigation'));
@@ -284,7 +284,7 @@ const buttons = {
 };
 
 /**
- * Frames that aren't events, though some of them have a seq.
+ * Frames that aren't events, although some have a seq.
  *
  * @type {Record<string, ((signal: Frame) => unknown) | undefined>}
  */
@@ -316,7 +316,7 @@ const signals = {
   },
 };
 
-// The page has another address if it was posted to keep a text, and loading it again must not post it again.
+// The address differs if the page was posted to keep a text, and a reload must not post it again.
 history.replaceState(history.state, '', `${location.pathname.replace(/reload\/$/, '')}${location.search}${location.hash}`);
 if (document.querySelector('[data-room]')) rooms.get();
 connectButtons();
@@ -356,7 +356,7 @@ function connectButtons() {
     muted.prefetchFor(byId('moderation-button'));
     byId('moderation').addEventListener('toggle', () => muted.open((opened) => opened.load()));
   }
-  // An earlier click would have been lost.
+  // Before this, a click would have been lost.
   for (const id of ['search-button', 'unanswered']) byId(id).removeAttribute('disabled');
 }
 
@@ -410,7 +410,7 @@ function end(isForUser) {
 function showLinked() {
   const seq = location.hash.match(/^#message-(\d{1,16})$/)?.[1];
   if (!seq) return;
-  // After a reload the user wants to be where they were.
+  // After a reload, return to the previous position.
   history.replaceState(history.state, '', location.pathname + location.search);
   historyWindow.show(Number(seq));
 }

@@ -6,7 +6,7 @@ const LOOK_EVERY_MS = 30_000;
 
 /** @typedef {{id: number | string, unread: number, mentions?: number}} RoomCounts */
 
-/** The number of unread messages in the reader's other rooms, beside each in the list and at the button that opens it. */
+/** The unread counts of the reader's other rooms, next to each room in the list and on the button that opens the list. */
 export class Rooms {
   #links = /** @type {HTMLElement[]} */ ([...document.querySelectorAll('[data-room]')]);
   #button = byId('menu-button');
@@ -24,7 +24,7 @@ export class Rooms {
     byId('sidebar').addEventListener('toggle', showCurrent);
     this.#markAll.addEventListener('click', onReadAll);
     document.addEventListener('visibilitychange', () => this.#look());
-    // The socket tells of most changes at once.
+    // The socket reports most changes at once.
     setInterval(() => this.#look(), LOOK_EVERY_MS);
     this.#look();
   }

@@ -3,13 +3,13 @@ import * as storage from './storage.js';
 import { text } from './strings.js';
 
 /**
- * Removes the room from the page, because from now on nobody at this browser may see more of it. Code that is still running
+ * Removes the room from the page, because from now on nobody using this browser may see it. Code that is still running
  * changes only elements that are no longer in the page.
  *
  * @param {object} session
  * @param {string} session.storageKey  of the user and the room
  * @param {string} session.signInUrl
- * @param {boolean} session.isForUser  whether the page may still show what the user wrote
+ * @param {boolean} session.isForUser  whether the page may still show the user's unsent text
  */
 export function endSession({ storageKey, signInUrl, isForUser }) {
   storage.close();

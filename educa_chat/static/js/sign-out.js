@@ -1,6 +1,6 @@
 /**
- * The button that signs out. It asks first if something was not sent, and it leaves nothing of the user in this browser.
- * Without a connection it asks as well, so this is loaded with the page.
+ * The button that signs out. It asks for confirmation if something was not sent, and deletes the user's data in this
+ * browser. It also works without a connection, so this is loaded with the page.
  */
 
 import { reload } from './embedded.js';
@@ -15,7 +15,7 @@ const form = /** @type {HTMLFormElement} */ (document.getElementById('sign-out')
 const dialog = /** @type {HTMLDialogElement} */ (document.getElementById('sign-out-dialog'));
 const { user = '' } = form.dataset;
 
-// In a panel it would be closed with that.
+// In a panel, it would close together with the panel.
 document.body.append(dialog);
 form.addEventListener('submit', async (event) => {
   event.preventDefault();
@@ -24,7 +24,7 @@ form.addEventListener('submit', async (event) => {
   if (unsent.length && !(await ask(dialog))) return;
   for (const key of storage.keysOfUser(user)) storage.remove(key);
   storage.close();
-  // So the server need not have it done on the next page.
+  // So the server doesn't have to request it on the next page.
   const forgotten = document.createElement('input');
   Object.assign(forgotten, { type: 'hidden', name: 'forgotten', value: 'yes' });
   form.append(forgotten);

@@ -6,14 +6,14 @@ const SHORT = 2000;
 const BACK_FOR = 3000;
 const UNREACHABLE_AFTER = 3;
 
-/** The status line: a dot in the header while all is well, a bar if there is something to say. */
+/** The status line: a dot in the header while everything works, and a bar if there is a problem. */
 export class Status {
   #line = byId('status');
   /** @type {'no' | 'short' | 'long'} */
   #interruption = 'no';
   #failures = 0;
   #isConnected = false;
-  /** Whether what the user wrote waits for a server that can't store it. */
+  /** Whether the user's messages are waiting for a server that can't store them. */
   #isHeldUp = false;
   /** @type {number | undefined} */
   #timer;
@@ -23,7 +23,7 @@ export class Status {
   /** @param {string} signInUrl */
   constructor(signInUrl) {
     this.#signInUrl = signInUrl;
-    // All scripts are here.
+    // All scripts are loaded.
     this.#tell('quiet', 'connecting');
     for (const change of ['online', 'offline']) addEventListener(change, () => this.#tellInterruption());
   }
@@ -63,7 +63,7 @@ export class Status {
     }, SHORT);
   }
 
-  /** Says nothing about a short interruption. */
+  /** Doesn't report a short interruption. */
   #tellInterruption() {
     if (this.#interruption !== 'long') return;
     if (!navigator.onLine) this.#tell('notice', 'offline');

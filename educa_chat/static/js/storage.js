@@ -1,11 +1,11 @@
 /**
- * The browser's storage. A value that doesn't fit into the lasting one is kept in that of this window, which survives a reload,
- * or else in this page. So the chat works without any storage.
+ * The browser's storage. A value that doesn't fit into localStorage is kept in this window's sessionStorage, which
+ * survives a reload, or else in this page. So the chat works without any storage.
  */
 
 const PREFIX = 'educa-chat:';
 
-/** What the user has written: losing it has to be announced. */
+/** Text by the user: the user has to be warned if it might be lost. */
 const WRITTEN = /^(?:draft|outbox):/;
 
 /** @type {Map<string, string>} what neither storage has taken */
@@ -14,7 +14,7 @@ const unstored = new Map();
 const atRisk = new Set();
 /** @type {((isAtRisk: boolean) => void) | undefined} */
 let onRisk;
-/** Whether nothing is written any more, because the session has ended. */
+/** Whether writing has stopped, because the session has ended. */
 let isClosed = false;
 
 /**
@@ -57,7 +57,7 @@ export function remove(key) {
   onRisk?.(atRisk.size > 0);
 }
 
-/** Whether something that the user wrote would be lost with this window. */
+/** Whether text by the user would be lost with this window. */
 export function isAtRisk() {
   return atRisk.size > 0;
 }
@@ -85,7 +85,7 @@ export function keysOfUser(user) {
   return keys().filter((key) => `${key}:`.startsWith(`:${user}:`, key.indexOf(':')));
 }
 
-/** From now on this page writes nothing. */
+/** Stops all writing by this page. */
 export function close() {
   isClosed = true;
 }
@@ -122,7 +122,7 @@ function put(storage, key, value) {
 
 /**
  * @template Value
- * @param {() => Value} use  of a storage, which is full, switched off or missing if this raises
+ * @param {() => Value} use  of a storage, which is full, switched off or missing if this throws
  * @returns {Value | null}
  */
 function attempt(use) {

@@ -19,7 +19,7 @@ export function typingReporter(report) {
   };
 }
 
-/** The line above the composer. It is no live region, because a screen reader would never stop reading it. */
+/** The line above the composer. It isn't a live region, because a screen reader would never stop reading it. */
 export class TypingLine {
   #line = byId('typing');
   /** @type {Map<string, {name: string, timer: number}>} */

@@ -29,7 +29,7 @@ export class Unread {
     document.addEventListener('visibilitychange', () => (document.hidden ? this.#leave() : this.#comeBack()));
   }
 
-  /** The log may show another history from now on. */
+  /** From now on, the log may show another history. */
   startOver() {
     this.#marker = null;
     this.#log.showUnreadAfter(Infinity);
@@ -40,7 +40,7 @@ export class Unread {
   welcomed(seq) {
     if (this.#marker === null) {
       this.#marker = seq;
-      // A reader who has never been here has read nothing yet.
+      // A reader who has never been here has not read anything yet.
       if (seq) {
         this.#log.showUnreadAfter(seq);
         this.#log.goToUnread();
@@ -59,13 +59,13 @@ export class Unread {
   }
 
   /**
-   * A message has come, and is shown.
+   * A message has arrived and is shown.
    *
    * @param {number} seq
    * @param {boolean} isOwn
    */
   arrived(seq, isOwn) {
-    // An author has seen what is new.
+    // Posting implies having seen the new messages.
     if (isOwn) this.#log.showUnreadAfter(Infinity);
     else if (document.hidden) {
       this.#miss([...this.#missed, seq]);
@@ -78,7 +78,7 @@ export class Unread {
     this.#miss(this.#missed.filter((missed) => missed !== seq));
   }
 
-  /** Reports soon, if the reader sees the newest message. */
+  /** Soon reports the newest message as read, if the reader sees it. */
   look() {
     if (this.#timer !== undefined || document.hidden || !this.#isNews()) return;
     this.#timer = setTimeout(() => this.#reportNow(), Math.max(0, this.#reportedAt + REPORT_EVERY_MS - performance.now()));

@@ -1,15 +1,16 @@
 import * as storage from './storage.js';
 
 const ID = 'educa-chat:window';
-/** What was typed before the scripts had loaded. The early script stores it. */
+/** Text that was typed before the scripts had loaded. The early script stores it. */
 const EARLY = 'early';
 const ABANDONED_AFTER_MS = 24 * 3600_000;
 
 /** @typedef {Written & {at: number, isLeft?: boolean}} Stored  `isLeft`: its window was closed */
 
 /**
- * What the user is writing in a room in this window. Each window has its own text, so none can send what another has sent or
- * changed since. When a window is closed, the next one takes its text over. A window that crashed is taken for closed after a day.
+ * The text that the user is writing in a room in this window. Each window has its own text, so none can send what
+ * another has sent or changed since. When a window is closed, the next one takes over its text. A window that crashed
+ * counts as closed after a day.
  */
 export class WindowDraft {
   #id = windowId();

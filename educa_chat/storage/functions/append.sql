@@ -1,11 +1,11 @@
--- Judges, numbers and stores entries of any rooms, each room's in their order, and returns one row for each entry: its
--- position in the batch, the outcome ('ok', or the code of the error), how long to wait in slow mode, the event of an
--- accepted one, and the events whose variants it has rewritten.
--- An entry that was stored before keeps its first answer, and comes back without its variants.
+-- Checks, numbers and stores entries of any rooms, in order within each room. Returns one row per entry: its position
+-- in the batch, the outcome ('ok' or an error code), how long to wait in slow mode, the event of an accepted entry, and
+-- the events whose variants it has rewritten. An entry that was stored before gets its first outcome again, without its
+-- variants.
 --
--- Planned once for a connection instead of at each call, which took longer than a message does. One plan has to serve a
--- batch of one and of a thousand, in an empty log and in one of millions, so every join is a probe of an index: `limit 1`
--- keeps the planner from any other.
+-- The plan is made once per connection: planning each call took longer than storing a message. One plan has to serve
+-- batches of one and of a thousand entries, in an empty log and in one with millions of events. So every join is an
+-- index lookup: `limit 1` keeps the planner from choosing anything else.
 create or replace function educa_chat.append(entries educa_chat.entry[]) returns setof educa_chat.outcome
 language plpgsql volatile
 set lock_timeout = '2s'
@@ -33,12 +33,12 @@ begin
     end if;
     courses := array(select course from unnest(entries));
     kinds := array(select kind from unnest(entries));
-    -- One lock for each room, always in the order of their ids, so that two appends never wait for each other in a ring.
+    -- Lock the rooms in the order of their ids, so that two appends can't deadlock.
     select bool_or(slow_seconds > 0) into is_slow from (
         select slow_seconds from educa_chat.room where course = any (courses) order by course for no key update
     ) locked;
     started := clock_timestamp();
-    -- A new statement has a new snapshot, which sees all that was committed before the locks were had.
+    -- A new statement gets a new snapshot, which sees everything that was committed before the locks were acquired.
     if not coalesce(is_slow, false) and 1 = all (kinds) then
         if cardinality(entries) > 1 and not exists (
             select from unnest(entries) where student is not null or target is not null
@@ -52,8 +52,8 @@ begin
             array(select generate_subscripts(entries, 1)::bigint), started, entries);
         return;
     end if;
-    -- An entry is judged by what those before it in its room have changed. So each room's entries go in runs: messages
-    -- may go together, others go one by one, and in slow mode messages go one by one too.
+    -- An entry is checked against the state that earlier entries of its room have left. So each room's entries are
+    -- stored in runs: messages together, all other entries one by one, and in slow mode messages one by one too.
     for run in
         select number, array_agg(p order by p) filter (where is_message) as messages,
             array_agg(p order by p) filter (where not is_message) as changes

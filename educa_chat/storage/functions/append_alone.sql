@@ -1,4 +1,4 @@
--- Like `append_ordinary`, for one message at a time: at a third of the cost, because nothing has to serve any batch.
+-- Like `append_ordinary`, for a single message: at a third of the cost, because it doesn't have to handle batches.
 create or replace function educa_chat.append_alone(entry educa_chat.entry) returns educa_chat.outcome
 language plpgsql volatile
 as $$
@@ -16,7 +16,7 @@ begin
         return null;
     end if;
     started := clock_timestamp();
-    -- A new statement has a new snapshot, which sees all that was committed before the lock was had.
+    -- A new statement gets a new snapshot, which sees everything that was committed before the lock was acquired.
     if exists (
         select from educa_chat.event e
         where e.actor = entry.actor and e.course = entry.course and e.client_id = entry.client_id

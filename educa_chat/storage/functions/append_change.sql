@@ -1,5 +1,5 @@
--- Judges, numbers and stores one entry that is no message, at `ordinal` in its batch. What is particular to its kind is
--- decided and done by the function `apply_<name of the kind>`, whose file registers the kind.
+-- Checks, numbers and stores one entry that isn't a message, at `ordinal` in its batch. The function `apply_<name of
+-- the kind>`, whose file registers the kind, does the part that is specific to the kind.
 create or replace function educa_chat.append_change(ordinal bigint, started timestamptz, entry educa_chat.entry)
 returns educa_chat.outcome
 language plpgsql volatile
@@ -67,15 +67,15 @@ begin
     return answer;
 end $$;
 
--- What the functions of the kinds have in common: each returns the code of a refusal, or null. A function of a kind asks
--- for them in the order in which clients rely on the codes.
+-- The checks that several kinds share. Each returns an error code, or null. A kind calls them in the order in which the
+-- protocol defines the codes.
 
 create or replace function educa_chat.refuse_students(change educa_chat.change) returns text
 language sql immutable as $$
     select case when not (change.entry).by_instructor then 'forbidden' end
 $$;
 
--- For the settings of a room.
+-- The check for the settings of a room.
 create or replace function educa_chat.refuse_assistants(change educa_chat.change) returns text
 language plpgsql stable as $$
 begin
@@ -101,8 +101,9 @@ language sql immutable as $$
     select case when (change.message).deleted is not false then 'no_such_message' end
 $$;
 
--- Which name students see in an event about a message, where a name could show who wrote an anonymous message. Authors
--- act on their own message under its pseudonym, where the kind lets them (`as_author`). Otherwise the event names nobody.
+-- Decides which name students see in an event about a message if a real name could reveal the author of an anonymous
+-- message. Authors act on their own message under its pseudonym if the kind allows it (`as_author`). Otherwise the
+-- event contains no name.
 create or replace function educa_chat.conceal(inout change educa_chat.change, as_author boolean)
 language plpgsql stable as $$
 begin

@@ -1,4 +1,5 @@
--- Judges, numbers and stores messages. `ordinals` has the position of each in its batch; the outcomes come in that order.
+-- Checks, numbers and stores messages. `ordinals` has the position of each in its batch; the outcomes have the same
+-- order.
 create or replace function educa_chat.append_messages(ordinals bigint[], started timestamptz, entries educa_chat.entry[])
 returns setof educa_chat.outcome
 language plpgsql volatile
@@ -18,7 +19,7 @@ begin
                     where m.course = e.course and m.user_id = e.actor and m.is_instructor = e.by_instructor
                 ) then 'forbidden'
                 when r.archived then 'archived'
-                -- Of a plain value no hash table is ever made, as of `exists` while the planner takes a table for small.
+                -- A scalar subquery: for `exists`, the planner would hash the table as long as it seems small.
                 when not e.by_instructor and (
                     select until from educa_chat.mute where course = e.course and user_id = e.actor
                 ) > started then 'muted'
@@ -67,7 +68,7 @@ begin
     ),
     final as (
         select n.*,
-            -- One that stands twice in the batch is stored once, and its twin has its answer.
+            -- A message that is in the batch twice is stored once, and both get the same outcome.
             coalesce(old_seq, max(new_seq) over (partition by course, actor, client_id, outcome)) as final_seq,
             educa_chat.iso8601(coalesce(n.old_at, n.new_at)) as final_at,
             case when is_anonymous then educa_chat.pseudonym(secret, coalesce(thread, new_seq), actor) end as pseudonym,

@@ -1,4 +1,4 @@
--- Stores messages without variants and target if nothing speaks against any of them, and returns their outcomes in order.
+-- Stores messages without variants and target if all of them are accepted, and returns their outcomes in order.
 -- Otherwise, it stores and returns nothing. `append_messages` then finds the reason, at twice the cost.
 create or replace function educa_chat.append_ordinary(started timestamptz, entries educa_chat.entry[])
 returns setof educa_chat.outcome
@@ -27,7 +27,7 @@ begin
             left join lateral (
                 select head, said, last_at, closed, archived, slow_seconds from educa_chat.room where course = e.course limit 1
             ) r on true
-            -- The same id from two people would do no harm, but is rare.
+            -- The same id from two users would be fine, but it is rare.
             cross join (select count(distinct client_id) = count(*) as is_distinct from unnest(entries)) d
         window in_room as (partition by e.course order by e.ordinality)
     ),

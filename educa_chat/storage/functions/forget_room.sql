@@ -1,7 +1,7 @@
 -- Deleting a course deletes its room. One trigger per room is cheaper than a foreign key per event.
 create or replace function educa_chat.forget_room() returns trigger language plpgsql as $$
 begin
-    -- Wait until the indexing of the search, which may be storing words of this room, has finished.
+    -- Wait for the search indexer, which may be storing words of this room.
     perform pg_advisory_xact_lock(x'65647563615f7365'::bigint);
     delete from educa_chat.event where course = old.course;
     delete from educa_chat.message where course = old.course;

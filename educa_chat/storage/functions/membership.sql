@@ -1,10 +1,10 @@
--- The only rule for who may enter the room of a course, and in which role. Active users may: the owner and superusers as
--- instructors, staff in the role they were given, and enrolled students. A user may have several rows; the highest role
+-- The only rule for who may enter the room of a course, and in which role. Active users may: the owner and superusers
+-- as instructors, staff in their own role, and enrolled students. A user may have several rows; the highest role
 -- counts. `is_named` is false for users who may enter only because they are superusers.
 --
--- In `from`, the planner expands this function like a view, so each course and user that a query asks for is a probe of
--- an index. It is no view, and its body is text, because the platform could not change the type of a column that a view
--- or a parsed body uses.
+-- In `from`, the planner inlines this function like a view, so each course and user in a query is an index lookup. It
+-- isn't a view, and its body is text, because the platform couldn't change the type of a column that a view or a parsed
+-- body uses.
 create or replace function educa_chat.membership()
 returns table (course bigint, user_id integer, role educa_chat.role, is_named boolean)
 language sql stable as $$
@@ -19,15 +19,15 @@ language sql stable as $$
     from courses_course_students s join auth_user u on u.id = s.user_id where u.is_active
 $$;
 
--- The same, for those who tell only students and staff apart: `is_instructor` is true for assistants too. The append
--- does, and so do nodes of a version that knows no assistants.
+-- The same for callers that only distinguish students from staff: `is_instructor` is true for assistants too. Such
+-- callers are the append, and nodes of a version without assistants.
 create or replace function educa_chat.member()
 returns table (course bigint, user_id integer, is_instructor boolean, is_named boolean)
 language sql stable as $$
     select m.course, m.user_id, m.role > 'student', m.is_named from educa_chat.membership() m
 $$;
 
--- Returns whether a user may enter a room as a student or as staff. The planner does not expand this function.
+-- Returns whether a user may enter a room as a student or as staff. The planner doesn't inline this function.
 create or replace function educa_chat.is_member(course bigint, person integer, as_instructor boolean) returns boolean
 language sql stable as $$
     select exists (

@@ -1,6 +1,6 @@
--- The name that is left when the last part of `written` is taken for the text after it; null: nothing is left. A part is
--- punctuation, a character of a script without spaces, or letters of one script with the digits among them. So `anaさん`
--- leaves `ana`, and `ana.Nos` does too, but `anabel` leaves nothing.
+-- Returns the name without the last part of `written`, which may belong to the text after it; null: nothing is left. A
+-- part is punctuation, a character of a script without spaces, or letters of one script, including digits between them.
+-- So `anaさん` leaves `ana`, and `ana.Nos` does too, but `anabel` leaves nothing.
 create or replace function educa_chat.shorter_name(written text) returns text
 language sql immutable
 return nullif(regexp_replace(written, '(?:'
@@ -10,8 +10,8 @@ return nullif(regexp_replace(written, '(?:'
     '|[^A-Za-z.@+_\u00AA-\u024F\u1E00-\u1EFF\u0E00-\u0EFF\u1000-\u109F\u1100-\u11FF\u1780-\u17FF\u2E80-\uA4CF\uA960-\uA97F\uAC00-\uD7FF\uF900-\uFAFF\uFF66-\uFFDC\U00020000-\U0003FFFF-]+'
     ')$', ''), '');
 
--- The member of a course whom `written` means; null: nobody. That is the longest part of it, from its beginning, that is
--- a member's name: as it is written, or else in lower case, or else with capitals. No more than `attempts` parts are tried.
+-- Returns the member of a course that `written` refers to, or null. This is the longest prefix of it that is a member's
+-- name: as written, or else in lower case, or else with capitals. At most `attempts` prefixes are tried.
 create or replace function educa_chat.member_named(course bigint, written text, attempts integer) returns text
 language plpgsql stable as $$
 declare
@@ -22,7 +22,7 @@ begin
         select u.username into found
         from unnest(array[written, lower(written), initcap(written)]) with ordinality taken (name, rank)
              join auth_user u on u.username = taken.name
-        -- A plain value, of which no hash table is ever made.
+        -- A scalar subquery, which the planner never turns into a hash table.
         where (select true from educa_chat.member() m
                where m.course = member_named.course and m.user_id = u.id and m.is_named limit 1)
         order by rank limit 1;
@@ -32,16 +32,16 @@ begin
     return found;
 end $$;
 
--- The members of a course whom a text mentions, by the names that are written in it, and `*` for everybody as it is;
--- null: nobody. A function of its own, so that a message without names does not pay for it.
+-- Returns the members of a course that a text mentions, given the names in it; `*`, for everyone, is kept; null:
+-- nobody. This is a separate function, so that it costs nothing for messages without names.
 create or replace function educa_chat.members_mentioned(course bigint, names text) returns text[]
 language plpgsql stable as $$
 begin
     return (
         select array_agg(username order by ordinal)
         from (
-            -- The append waits for this, so a text has a limited number of attempts.
-            -- `*all.Thanks` means everybody, unless it begins with a member's name.
+            -- The append waits for this, so the number of attempts per text is limited. `*all.Thanks` means everyone,
+            -- unless it begins with a member's name.
             select case when name = '*' then name else coalesce(
                     educa_chat.member_named(course, ltrim(name, '*'), greatest(3, 200 / count::integer)),
                     case when name like '*%' then '*' end) end as username,

@@ -6,11 +6,12 @@ language sql immutable parallel safe
         '\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3041-\u309F\u30A1-\u30FA\u30FC-\u318F\u31A0-\u31BF\u31F0-\u31FF'
         '\u3400-\u4DBF\u4E00-\u9FFF\uAC00-\uD7FF\uF900-\uFAFF\U00020000-\U0003FFFF';
 
--- Normalizes a text for the index and for queries, whatever the locale of the database: accents are dropped, and everything
--- that is no letter, digit or space becomes `_`. Only `"` and `-` stay, because they have a meaning in a query.
+-- Normalizes a text for the index and for queries, whatever the locale of the database: accents are dropped, and
+-- everything except letters, digits and spaces becomes `_`. Only `"` and `-` stay, because they have a meaning in a
+-- query.
 --
--- Postgres takes words with a `_` between them for a phrase. So `np.linalg`, `3-5`, `https://example.org/a` and `l'Hôpital`
--- are found by each part, by the whole, and by neighbouring parts.
+-- Postgres treats words with a `_` between them as a phrase. So `np.linalg`, `3-5`, `https://example.org/a` and
+-- `l'Hôpital` are found by each part, by the whole, and by neighbouring parts.
 create or replace function educa_chat.search_text(written text) returns text
 language plpgsql immutable strict parallel safe as $$
 declare
@@ -80,8 +81,9 @@ begin
     return regexp_replace(plain, separators, '_', 'g');
 end $$;
 
--- The words of a message as they were written, which count most, and their stems in the site's languages. Then the parts of
--- words such as `v2` and `firstName`, single characters of text without spaces, and a word for messages with a link.
+-- Returns the words of a message as they were written, which have the highest weight, and their stems in the site's
+-- languages. Then the parts of words such as `v2` and `firstName`, single characters of text without spaces, and a word
+-- for messages with a link.
 create or replace function educa_chat.search_words(body text) returns tsvector
 language plpgsql immutable strict parallel safe cost 10000 as $$
 declare
@@ -111,7 +113,7 @@ begin
     return ts_delete(words, ' ');
 end $$;
 
--- A query in the syntax of `websearch_to_tsquery`, with its words as the index has them.
+-- Returns a query in the syntax of `websearch_to_tsquery`, with its words in the form of the index.
 create or replace function educa_chat.search_syntax(words text) returns text
 language sql immutable strict parallel safe
     -- Only a single minus sign before a word or phrase excludes it.
@@ -150,8 +152,8 @@ exception when internal_error then
     return educa_chat.search_query(translate(words, '-', ' '));
 end $$;
 
--- A query in which the last word stands for all words that begin with it. Null unless the query ends in a word of at least
--- three characters.
+-- Returns a query in which the last word matches all words that begin with it. Null unless the query ends in a word of
+-- at least three characters.
 create or replace function educa_chat.search_unfinished_query(words text) returns tsquery
 language plpgsql immutable strict as $$
 declare
@@ -165,8 +167,8 @@ exception when internal_error then
     return null;
 end $$;
 
--- Returns a query for all words of `query` without their order in phrases: the index finds the same messages for both, and
--- would check each of them for the phrase. Excluded words are left out too, because they may belong to a phrase.
+-- Returns a query for all words of `query`, in any order: the index finds the same messages for both, but for a phrase
+-- it would check each of them. Excluded words are left out too, because they may belong to a phrase.
 create or replace function educa_chat.search_candidates(query tsquery) returns tsquery
 language sql immutable strict parallel safe
     return case when query::text not like '%<%' then query     -- No word contains this operator.
@@ -206,8 +208,8 @@ language sql immutable parallel safe as $$
         || case when message.question then $q$'is question'$q$ else '' end::tsvector
 $$;
 
--- The seq of the first message at this time or later, or else the one after the head; null if there is no room. This is a
--- binary search, because a later message never has an earlier time.
+-- Returns the seq of the first message at or after this time, or else the one after the head; null if there is no room.
+-- This is a binary search, because a later message never has an earlier time.
 create or replace function educa_chat.search_seq_at(of_course bigint, since timestamptz) returns bigint
 language plpgsql stable strict as $$
 declare

@@ -1,6 +1,6 @@
 -- Returns whether a teacher may make a sign-in link for a student of their course. The link gives access to the whole
--- account, so nobody gets one this way who has rights of their own anywhere, or whom somebody else signs in. Teachers of
--- an archived course have no students any more.
+-- account. So it is refused for users with other rights anywhere, and for users who sign in elsewhere. Teachers of an
+-- archived course can't make links.
 create or replace function educa_chat.may_make_link(teacher integer, course bigint, student integer) returns boolean
 language sql stable as $$
     select educa_chat.role_of($2, $1) = 'instructor'

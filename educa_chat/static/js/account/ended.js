@@ -2,7 +2,7 @@ import { byId, el } from '../dom.js';
 import * as storage from '../storage.js';
 
 /**
- * Shows what the user wrote in a room and did not send, so that they can copy it. Another window may sign out and remove it.
+ * Shows the user's unsent text in a room, so that they can copy it. Another window may sign out and remove it.
  *
  * @param {HTMLElement} log  where it is shown
  * @param {object} session  which has ended

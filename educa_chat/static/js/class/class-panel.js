@@ -20,7 +20,7 @@ export class ClassPanel {
     this.#anonymity.addEventListener('change', () => onCommand({ type: 'anonymity', on: this.#anonymity.checked }));
     this.#slow.addEventListener('change', () => onCommand({ type: 'slow', seconds: Number(this.#slow.value) }));
     this.showRules();
-    // Until now nobody could answer.
+    // Until now the panel could not respond.
     this.#panel.inert = false;
   }
 

@@ -1,4 +1,4 @@
-/** Messages: sending one, changing its text, deleting it. */
+/** Messages: send, edit, delete. */
 
 import { serverNow } from '../clock.js';
 import { ask, dialogById } from '../popover.js';
@@ -85,7 +85,7 @@ export const KINDS = [
 ];
 
 /**
- * Shows what a message says now wherever its text is quoted.
+ * Updates a message's text wherever it is quoted.
  *
  * @param {number} target
  * @param {RoomPage} page

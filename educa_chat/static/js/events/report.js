@@ -1,4 +1,4 @@
-/** Reports: a user reports a message to the instructors, and they deal with it. Students see nothing of it. */
+/** Reports: a user reports a message to the instructors, who handle the report. Students don't see reports. */
 
 import { byId } from '../dom.js';
 import { ask, dialogById } from '../popover.js';

@@ -1,4 +1,4 @@
-/** Copies formulas as their LaTeX between dollars, as they are written. The browser would copy their signs one below the other. */
+/** Copies formulas as they were written: LaTeX between dollar signs. The browser would copy each symbol on its own line. */
 
 import { byId } from '../dom.js';
 import { plainText } from '../excerpt.js';

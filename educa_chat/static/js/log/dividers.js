@@ -1,4 +1,4 @@
-/** Where the log is divided: by days, by authors, and at the first unread message. */
+/** The dividers in the log: between days, between authors, and at the first unread message. */
 
 import { isSameDay } from '../calendar.js';
 

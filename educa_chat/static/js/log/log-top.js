@@ -1,7 +1,7 @@
 import { byId } from '../dom.js';
 import { PREFETCH_PX } from './trimming.js';
 
-/** The upper end of the log: older messages follow, could not be loaded, or don't exist. */
+/** The top of the log: there are older messages, they could not be loaded, or there are none. */
 export class LogTop {
   #log = byId('chat');
   #beginning = byId('beginning');
@@ -29,7 +29,7 @@ export class LogTop {
     return !this.#beginning.hidden;
   }
 
-  /** There may be older messages: waits until the reader nears the oldest one, which may be the case already. */
+  /** There may be older messages: waits until the reader is near the oldest one, which may already be the case. */
   watch() {
     this.#retry.hidden = true;
     this.#beginning.hidden = true;

@@ -17,7 +17,7 @@ import { UnreadDivider } from './unread-divider.js';
 const SPACE_ABOVE_PX = 16;
 const HIGHLIGHTED_FOR_MS = 2000;
 
-/** The log on the page: a part of the room's messages, or the unanswered questions alone, and what stands between them. */
+/** The log on the page: a part of the room's messages, or the unanswered questions alone, and what is between them. */
 export class LogView {
   #log = byId('chat');
   #announcer = new Announcer();
@@ -57,7 +57,7 @@ export class LogView {
 
   /** Whether newer messages than the last one here are missing. */
   #endsEarly = false;
-  /** Whether `onEnd` is called when the reader nears the last message. */
+  /** Whether `onEnd` is called when the reader is near the last message. */
   #watchesEnd = false;
   /** Whether only unanswered questions are shown. */
   #ofQuestions = false;
@@ -126,7 +126,7 @@ export class LogView {
     return this.#rows.rowOf(element)?.message;
   }
 
-  // What part of the history is shown
+  // The part of the history that is shown
 
   /**
    * Shows these messages, the newest, and nothing else.
@@ -142,7 +142,7 @@ export class LogView {
   }
 
   /**
-   * Shows these messages, which newer ones follow, and nothing else.
+   * Shows these messages, after which there are newer ones, and nothing else.
    *
    * @param {ShownMessage[]} messages
    */
@@ -173,7 +173,7 @@ export class LogView {
     });
   }
 
-  /** Asks for older messages when the reader nears the oldest one, which may be the case already. */
+  /** Requests older messages when the reader is near the oldest one, which may already be the case. */
   watchTop() {
     this.#top.watch();
   }
@@ -187,7 +187,7 @@ export class LogView {
     this.#anchor.keepNow(() => this.#top.showFailed());
   }
 
-  /** Asks for newer messages when the reader nears the last one, which may be the case already. */
+  /** Requests newer messages when the reader is near the last one, which may already be the case. */
   watchEnd() {
     this.#watchesEnd = true;
     requestAnimationFrame(() => this.#anchor.look());
@@ -197,7 +197,7 @@ export class LogView {
 
   /** @param {ShownMessage} message  has just been stored */
   append(message) {
-    // A page of the history may have brought it already.
+    // A page of the history may have included it already.
     if (this.#order.atSeq(message.seq)) return;
     if (!this.#endsEarly) {
       this.#anchor.keep(() => {

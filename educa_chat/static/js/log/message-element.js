@@ -51,7 +51,7 @@ export function messageElement(message, context) {
  */
 export function setTabIndex(message, tabIndex) {
   message.tabIndex = tabIndex;
-  // What scrolls takes the focus by itself, also in messages far above.
+  // Scrollable elements are focusable by themselves, even in messages far above.
   for (const one of message.querySelectorAll('.body :is(pre, table, p, ul, ol)')) {
     if (tabIndex) one.setAttribute('tabindex', '-1');
     else one.removeAttribute('tabindex');
@@ -95,7 +95,7 @@ function bodyOf(message, target) {
 }
 
 /**
- * The quote above a reply, which leads to the message that it replies to.
+ * The quote above a reply. It links to the original message.
  *
  * @param {number} seq
  * @param {ShownMessage | undefined} target

@@ -1,7 +1,7 @@
 import { byId } from '../dom.js';
 import { plural, text } from '../strings.js';
 
-/** The button that leads to the newest message, with the number of messages that came since the reader left it. */
+/** The button that jumps to the newest message. It shows how many messages arrived since the reader scrolled away. */
 export class NewestButton {
   #button = byId('to-newest');
   /** @type {Set<number>} the seqs of the messages that came since the reader left the newest one */

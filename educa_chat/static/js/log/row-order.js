@@ -1,7 +1,7 @@
 /** @typedef {{message: {seq: number, id?: string}}} Ordered  a message that is stored has a seq, a pending one has 0 */
 
 /**
- * The order of the rows in the log: stored messages by seq, then pending ones in the order in which they were written.
+ * The order of the rows in the log: stored messages by seq, then pending ones in the order they were written.
  *
  * @template {Ordered} Row
  */

@@ -37,7 +37,7 @@ export class Rows {
   }
 
   /**
-   * Puts a message where it belongs.
+   * Inserts a message at its place.
    *
    * @param {ShownMessage} message
    * @returns {Row}
@@ -55,7 +55,7 @@ export class Rows {
   }
 
   /**
-   * Puts an element above a row.
+   * Inserts an element above a row.
    *
    * @param {HTMLElement} element
    * @param {Row | undefined} row  the end when there is none

@@ -1,9 +1,9 @@
 const BOTTOM_PX = 40;
 
 /**
- * Keeps what the reader sees in its place on the screen, whatever is added, changed or removed above and below it. At the
- * bottom, the newest message stays in view. The style sheet switches off the browser's own scroll anchoring, because not every
- * browser has one, and they differ.
+ * Keeps the visible messages in place on the screen, whatever is added, changed or removed above and below them. At the
+ * bottom, the newest message stays in view. The style sheet switches off the browser's own scroll anchoring, because
+ * not every browser has one, and they differ.
  */
 export class ScrollAnchor {
   #log;
@@ -11,13 +11,13 @@ export class ScrollAnchor {
   #onLook;
   #atBottom = true;
   /**
-   * The message that is being read, unless that is the newest, and how far below the upper edge it ends. Its head may disappear
-   * when others come above it, and what follows it has to stay.
+   * The message that is being read, unless that is the newest, and how far below the upper edge it ends. Its header may
+   * disappear when messages are added above it, and the messages below it must not move.
    *
    * @type {{element: HTMLElement, end: number} | null}
    */
   #kept = null;
-  /** Where the log was scrolled to when it was last looked at. */
+  /** The scroll position of the log at the last check. */
   #lastTop = 0;
   /** The request for the frame in which the anchor is restored, 0 for none. */
   #frame = 0;
@@ -57,7 +57,7 @@ export class ScrollAnchor {
   }
 
   /**
-   * Changes the log without moving what is being read. All changes within a frame cost one look at the layout.
+   * Changes the log without moving what is being read. All changes within a frame cost one layout.
    *
    * @param {() => void} change
    */
@@ -74,7 +74,7 @@ export class ScrollAnchor {
   }
 
   /**
-   * Does the same as `keep`, but looks at the layout immediately: for changes that move much.
+   * Does the same as `keep`, but with an immediate layout: for large changes.
    *
    * @param {() => void} change
    */
@@ -154,11 +154,11 @@ export class ScrollAnchor {
   }
 
   #scrolled() {
-    // The changes of this frame have moved the messages. The anchor will be restored.
+    // This frame's changes have moved the messages. The anchor will be restored.
     if (!this.#frame) this.look();
   }
 
-  /** Notices that the reader has just scrolled up, before the event arrives, so that they aren't taken down again. */
+  /** Notices that the reader has just scrolled up, before the event arrives, so that they aren't scrolled down again. */
   #followReader() {
     if (this.#atBottom && this.#log.scrollTop < this.#lastTop) this.#scrolled();
   }

@@ -37,7 +37,7 @@ export class SystemMessages {
     for (const { event, element } of this.#shown.values()) element.textContent = this.#textOf(event);
   }
 
-  /** Forgets those whose elements were removed from the page. */
+  /** Forgets system messages whose elements were removed from the page. */
   forgetRemoved() {
     for (const [seq, { element }] of this.#shown) if (!element.isConnected) this.#shown.delete(seq);
   }

@@ -1,12 +1,12 @@
 /**
- * How much of the history stays on the page. A page is as quick after ten thousand messages as after the first, because rows
- * far from the reader are removed. They are loaded again when the reader comes near.
+ * The amount of history that stays on the page. A page is as fast after ten thousand messages as after the first,
+ * because rows far from the reader are removed. They are loaded again when the reader comes near.
  */
 
 /** With more rows than this, all but TRIM_TO_ROWS are removed. */
 export const MAX_ROWS = 250;
 export const TRIM_TO_ROWS = 200;
-/** More is loaded when the reader comes this near to an end of the log. Rows within this distance are never removed. */
+/** More is loaded when the reader is this close to an end of the log. Rows within this distance are never removed. */
 export const PREFETCH_PX = 1200;
 /** Selected text stays on the page, up to this many rows. */
 export const MAX_ROWS_WITH_SELECTION = 1000;

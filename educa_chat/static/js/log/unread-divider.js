@@ -57,7 +57,7 @@ export class UnreadDivider {
     this.#rows.arrange(this.#below);
   }
 
-  /** Stands directly above its message, with nothing between them. */
+  /** Moves directly above its message, with nothing between them. */
   attach() {
     this.#below?.element.before(this.#element);
   }

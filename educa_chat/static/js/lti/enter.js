@@ -1,4 +1,4 @@
-/** Enters the room with the session that the launch has put into the address, or that the page has kept since. */
+/** Enters the room with the session that the launch put into the address, or that the page has kept since. */
 
 import { byId } from '../dom.js';
 import { keep, kept } from './keeping.js';

@@ -1,6 +1,6 @@
-/** What a page in an iframe keeps where the browser drops its cookies: in its own storage, or in the platform's. */
+/** Storage for a page in an iframe whose cookies the browser drops: the page's own, or the platform's. */
 
-// Not that of storage.js, which looks after everything that has it.
+// Not the prefix of storage.js, which manages all keys that have it.
 const PREFIX = 'educa-chat-lti:';
 const PLATFORM_ANSWERS_WITHIN_MS = 10_000;
 

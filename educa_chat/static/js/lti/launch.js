@@ -1,4 +1,4 @@
-/** The launch in an iframe whose cookies the browser drops: sends what the login page has kept. */
+/** The launch in an iframe whose cookies the browser drops: sends the secret that the login page has kept. */
 
 import { byId, pageData } from '../dom.js';
 import { askPlatform, drop, kept } from './keeping.js';

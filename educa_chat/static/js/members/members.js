@@ -9,7 +9,7 @@ const ASK_AFTER_MS = 200;
 
 /** @typedef {Member & {online?: boolean}} ListedMember */
 
-/** The members of the course in the people panel: all of them or those that were searched for, with roles and who is online. */
+/** The members of the course in the people panel: all of them or the results of a search, with roles and presence. */
 export class Members {
   #panel = byId('people');
   #search = el('input');

@@ -9,9 +9,9 @@ const ASK_AFTER = 150;
 const LIST = 'mention-list';
 
 /**
- * The list of members whom the user may mean by the name that they are typing. The field keeps the focus, and its
- * `aria-activedescendant` says which of them Enter would take. The field stays a text box, because a text area must not have the
- * role of a combobox.
+ * The suggestions: members who match the name that the user is typing. The field keeps the focus, and its
+ * `aria-activedescendant` says which of them Enter would take. The field stays a text box, because a text area must not
+ * have the role of a combobox.
  */
 export class Completion {
   #input = /** @type {HTMLTextAreaElement} */ (byId('chat-message-input'));
@@ -23,7 +23,7 @@ export class Completion {
   #active = -1;
   /** @type {{start: number, name: string} | null} what is being written, and where it begins */
   #written = null;
-  /** Where the name begins for which the reader has closed the list. */
+  /** The start of the name for which the user has closed the list. */
   #refusedAt = -1;
   /** @type {AbortController | undefined} */
   #asked;
@@ -54,7 +54,7 @@ export class Completion {
     this.#input.addEventListener('input', () => this.look());
     this.#input.addEventListener('blur', () => this.#close());
     document.addEventListener('selectionchange', () => document.activeElement === this.#input && this.look());
-    // Before the composer has the key.
+    // Before the composer receives the key.
     this.#input.form?.addEventListener('keydown', (event) => this.#key(event), { capture: true });
     this.#input.form?.addEventListener('submit', () => this.#close());
     // The field keeps the focus, and a phone its keyboard.
@@ -115,9 +115,9 @@ export class Completion {
     if (isOpen) this.#input.setAttribute('aria-controls', LIST);
     else this.#input.removeAttribute('aria-controls');
     if (isOpen || wasOpen) this.#told.textContent = isOpen ? plural('mention.found', choices.length) : '';
-    // After an `@` alone Enter sends, because nobody is meant yet.
+    // After an `@` alone, Enter sends the message, because no member is selected yet.
     const isEverybodyMeant = this.#written?.name.toLowerCase() === EVERYBODY || choices.length === 1;
-    // Enter never mentions everybody where somebody may be meant.
+    // If a member matches too, Enter doesn't mention everyone.
     const first = !this.#written?.name ? -1 : choices[0]?.user === EVERYBODY && !isEverybodyMeant ? 1 : 0;
     this.#activate(isOpen ? Math.max(first, choices.findIndex(({ user }) => user === active)) : -1);
   }
@@ -166,7 +166,7 @@ export class Completion {
     const mention = `@${choice.user}${isFollowed ? '' : ' '}`;
     this.#input.focus();
     this.#input.setSelectionRange(written.start, selectionStart);
-    // Unlike a change of the value it can be undone; it tells the composer as well.
+    // Unlike setting the value, this can be undone, and it notifies the composer.
     if (!document.execCommand('insertText', false, mention)) {
       this.#input.setRangeText(mention, written.start, selectionStart, 'end');
       this.#input.dispatchEvent(new Event('input', { bubbles: true }));
@@ -204,9 +204,9 @@ function optionOf({ user, name, role }, place) {
  *
  * @param {number | string} room
  * @param {string} prefix
- * @param {AbortSignal} signal  nobody waits for the answer any more
+ * @param {AbortSignal} signal  aborts the request
  * @returns {Promise<{members: Member[]}>}
- * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ * @throws {ApiRefusal} and what `fetch` throws without a connection
  */
 function findMembers(room, prefix, signal) {
   return load(`/chat/api/rooms/${room}/members?${new URLSearchParams({ q: prefix })}`, signal);

@@ -1,11 +1,11 @@
 import { el } from '../dom.js';
 import { mentionSpans } from './spans.js';
 
-/** Where names are not looked for, as on the server. */
+/** Elements in which the server doesn't look for names either. */
 const EXCLUDED = 'a, blockquote, button, code, math, pre';
 
 /**
- * Highlights the mentions in a message. Those of the reader and of everybody stand out.
+ * Highlights the mentions in a message. Mentions of the reader and of everyone stand out.
  *
  * @param {HTMLElement} body  of the message
  * @param {ShownMessage} message

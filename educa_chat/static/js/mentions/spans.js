@@ -3,12 +3,12 @@
 import { EVERYBODY, LAST_PART, WRITTEN } from './written.js';
 
 /**
- * Splits a text at its mentions. The server has found out who is mentioned; other names behind an `@` are text.
+ * Splits a text at its mentions. The server has decided who is mentioned; other names after an `@` are text.
  *
  * @param {string} text
  * @param {Pick<ShownMessage, 'mentions' | 'mentions_all'>} message
  * @param {string} reader
- * @returns {(string | {name: string, user: string, isForReader: boolean})[]} what follows each other; a name without its `@`
+ * @returns {(string | {name: string, user: string, isForReader: boolean})[]} the parts in order; names without their `@`
  */
 export function mentionSpans(text, { mentions = [], mentions_all: mentionsAll }, reader) {
   /** @type {(string | {name: string, user: string, isForReader: boolean})[]} */

@@ -1,4 +1,4 @@
-/** How mentions are written, the same as on the server: a username as Django allows it after an `@` that ends no word. */
+/** The syntax of mentions, the same as on the server: a username as Django allows it, after an `@` that doesn't follow a word. */
 
 // The same ranges as in the SQL function `shorter_name`.
 const LATIN = 'A-Za-z\\u00AA-\\u024F\\u1E00-\\u1EFF';
@@ -11,10 +11,10 @@ const NAME = `(?:[\\p{L}\\p{N}_.+-]|(?<![${UNSPACED}])@)`;
 /** A mention may follow a character of a script without spaces, but no other letter, because that is an e-mail address. */
 const BEFORE = `(?:(?<![\\p{L}\\p{N}_@])|(?<=[${UNSPACED}]))`;
 
-/** Every mention in a text. */
+/** All mentions in a text. */
 export const WRITTEN = new RegExp(`${BEFORE}@(${NAME}+)`, 'gu');
 
-/** The one that the user is typing, at the end of a text. */
+/** The mention that the user is typing, at the end of a text. */
 export const BEING_WRITTEN = new RegExp(`${BEFORE}@(${NAME}*)$`, 'u');
 
 /**
@@ -23,5 +23,5 @@ export const BEING_WRITTEN = new RegExp(`${BEFORE}@(${NAME}*)$`, 'u');
  */
 export const LAST_PART = new RegExp(`(?:[.@+_-]+|[${UNSPACED}][0-9]*|[${LATIN}0-9]+|[^${LATIN}.@+_${UNSPACED}-]+)$`, 'u');
 
-/** The name that means everybody. */
+/** The name that means everyone. */
 export const EVERYBODY = 'all';

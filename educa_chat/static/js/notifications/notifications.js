@@ -11,8 +11,8 @@ const TOLD_AFTER = 2000;
 /** @typedef {'off' | 'on' | 'quiet' | 'blocked' | 'unsupported'} State */
 
 /**
- * Shows mentions of the reader and replies to them as notifications of the browser, while they look elsewhere. Only if they have
- * asked for it, and have not asked for quiet.
+ * Shows mentions of the reader and replies to them as notifications of the browser, while they are looking elsewhere.
+ * Only if they turned notifications on and have not paused them.
  */
 export class Notifications {
   #line = byId('notifications-state');
@@ -21,7 +21,7 @@ export class Notifications {
   #quiet = /** @type {HTMLInputElement} */ (this.#label.querySelector('input'));
   /** @type {State} */
   #state = 'off';
-  /** Whether the browser has refused to make one, as those of phones do. */
+  /** Whether the browser has refused to create one, as browsers on phones do. */
   #isRefused = false;
   /** @type {Map<number, number>} the timers of what is to be told, by seq */
   #waiting = new Map();
@@ -63,7 +63,7 @@ export class Notifications {
     this.#show();
   }
 
-  /** The reader wants notifications. The browser asks them for permission, unless it has an answer. */
+  /** The reader wants notifications. The browser asks them for permission, unless they have already decided. */
   async ask() {
     if ('Notification' in window && this.#canMake()) await Notification.requestPermission();
     if (this.#permission === 'granted') storage.write(this.#key, 'on');
@@ -145,7 +145,7 @@ export class Notifications {
     return 'Notification' in window ? Notification.permission : 'denied';
   }
 
-  /** Whether a page may make one: a phone's browser throws. Without the permission nothing is shown by this. */
+  /** Whether a page can create one: browsers on phones throw an error. Without permission, this shows nothing. */
   #canMake() {
     if (this.#permission !== 'default') return true;
     try {
@@ -176,7 +176,7 @@ export class Notifications {
   }
 }
 
-/** Whether the room is before the reader's eyes. */
+/** Whether the reader can see the room. */
 function isHere() {
   return !document.hidden && document.hasFocus();
 }

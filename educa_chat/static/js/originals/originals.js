@@ -9,8 +9,8 @@ const GATHERED_FOR = 30;
 const AGAIN_AFTER = 10_000;
 
 /**
- * Messages that others refer to and that may not be in the log: those that were replied to or pinned. They are requested when
- * somebody wants them, those of a moment in one request, and kept as they stand now.
+ * Messages that others refer to and that may not be in the log: those that were replied to or pinned. They are
+ * requested on demand, several in one request, and kept up to date.
  */
 export class Originals {
   /** @type {Map<number, ShownMessage | null>} null where there is no such message; the oldest first */
@@ -54,7 +54,7 @@ export class Originals {
   /**
    * @param {number} seq
    * @returns {Promise<ShownMessage | undefined>} none where there is no such message
-   * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+   * @throws {ApiRefusal} and what `fetch` throws without a connection
    */
   async find(seq) {
     if (!this.#known.has(seq)) await this.#ask(seq);
@@ -62,11 +62,11 @@ export class Originals {
   }
 
   /**
-   * The message as the server has it from now on: more may have changed than was told of it.
+   * Requests the message again: more may have changed than the event says.
    *
    * @param {number} seq
    */
-  findAnew(seq) {
+  refetch(seq) {
     this.#known.delete(seq);
     this.#asked.delete(seq);
     this.#question = undefined;
@@ -111,7 +111,7 @@ export class Originals {
     if (this.#question?.seqs === seqs) this.#question = undefined;
     try {
       const page = await loadMessagesAt(this.#room, seqs);
-      // Meanwhile all of this may have been forgotten.
+      // In the meantime, everything may have been forgotten.
       const wanted = seqs.filter((seq) => this.#asked.has(seq));
       for (const seq of wanted) if (!this.#known.has(seq)) this.#known.set(seq, null);
       for (const message of this.#recent.upToDate(page)) if (this.#asked.has(message.seq)) this.learn(message);
@@ -137,7 +137,7 @@ export class Originals {
  * @param {number | string} room
  * @param {number[]} seqs
  * @returns {Promise<Page>}
- * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ * @throws {ApiRefusal} and what `fetch` throws without a connection
  */
 function loadMessagesAt(room, seqs) {
   return loadPage(`/chat/api/rooms/${room}/messages?seqs=${seqs}`);

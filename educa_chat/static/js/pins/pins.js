@@ -2,7 +2,7 @@ import { buttonEl, byId, el } from '../dom.js';
 import { excerptOf } from '../excerpt.js';
 import { PIN, icon } from '../icons.js';
 
-/** The bar with the pinned messages, the newest first. Each leads to its message in the log. */
+/** The bar with the pinned messages, the newest first. Each links to its message in the log. */
 export class Pins {
   #bar = byId('pins');
   /** @type {Set<number>} */

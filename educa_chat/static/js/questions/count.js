@@ -3,7 +3,7 @@ import { load } from '../history.js';
 import { plural } from '../strings.js';
 
 const WAIT_MS = 300;
-/** The pages of a whole class must not all ask at the same moment. */
+/** A random delay, so that the pages of a whole class don't all ask at the same moment. */
 const SPREAD_MS = 1500;
 
 /** The number of unanswered questions, on the button that shows only these. */

@@ -4,7 +4,7 @@ import { listOf, plural, text } from '../strings.js';
 const MAX_NAMES = 20;
 
 /**
- * Makes a button for each emoji below a message. It shows how many users chose the emoji, and names them.
+ * Creates a button for each emoji below a message, with the number and the names of the users who chose it.
  *
  * @param {ShownMessage} message
  * @param {{reader: string, nameOf: (user: string) => string}} people

@@ -47,7 +47,7 @@ export class ReactionPicker {
   /** @param {string} emoji */
   #pick(emoji) {
     this.#panel.hidePopover();
-    // As the server writes it: ❤ and ❤️ are one.
+    // In the server's form: ❤ and ❤️ count as one.
     this.#onPick?.(emoji.replace(/\uFE0F/g, '').replace(TEXT_BY_DEFAULT, '$&\uFE0F'));
   }
 }

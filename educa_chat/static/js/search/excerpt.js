@@ -18,7 +18,7 @@ const MAX_DIFFERENT_ENDING = 2;
  *
  * @param {string} text
  * @param {string} query
- * @returns {{text: string, isMatch: boolean}[]} what follows each other
+ * @returns {{text: string, isMatch: boolean}[]} the parts in order
  */
 export function excerptAround(text, query) {
   const wanted = [...query.replace(EXCLUDED, ' ').matchAll(WORD)]
@@ -36,7 +36,7 @@ export function excerptAround(text, query) {
   });
   const first = matches[0]?.index ?? 0;
   const start = first > 2 * MAX_LEAD ? text.lastIndexOf(' ', first - MAX_LEAD) + 1 || first : 0;
-  // Not within a character of several code units.
+  // Don't split a character of several code units.
   const end = graphemes.segment(text).containing(start + MAX_LENGTH)?.index ?? text.length;
   /** @type {{text: string, isMatch: boolean}[]} */
   const parts = [];

@@ -1,5 +1,5 @@
 /**
- * A word as it is compared: without accents, in small letters.
+ * A word in the form that is compared: without accents, in lower case.
  *
  * @param {string} word
  */

@@ -19,7 +19,7 @@ export class Search {
   #results = byId('search-results');
   /** @type {AbortController | undefined} the question that waits for its answer */
   #asked;
-  /** The search that begins when the user stops typing, or when the server takes another. @type {number | undefined} */
+  /** The search that starts when the user stops typing, or when the server accepts another one. @type {number | undefined} */
   #next;
   /** @type {ShownMessage[]} */
   #found = [];
@@ -61,7 +61,7 @@ export class Search {
   }
 
   /**
-   * Brings the results up to date: what is deleted disappears, and an edited message shows its new text.
+   * Updates the results: deleted messages disappear, and edited ones show their new text.
    *
    * @param {Frame} event
    */
@@ -87,7 +87,7 @@ export class Search {
     if (hadFocus) (neighbour ?? this.#input).focus();
   }
 
-  /** The room has another history: nothing of the old one stays. */
+  /** The room has another history: removes the results from the old one. */
   forget() {
     this.#cancel();
     this.#showResults([], '', text('search.hint'));
@@ -95,7 +95,7 @@ export class Search {
 
   /** @param {Event} event  of the field */
   #typed(event) {
-    // An input method composes a word of several keys.
+    // An input method composes a word from several keys.
     if (/** @type {InputEvent} */ (event).isComposing) return;
     this.#cancel();
     this.#next = setTimeout(() => this.#find(), TYPING_PAUSE_MS);
@@ -190,7 +190,7 @@ export class Search {
   }
 
   /**
-   * Tab leads to one result, and arrows to the others.
+   * Tab moves to one result, and the arrow keys to the others.
    *
    * @param {EventTarget | null | undefined} target
    */
@@ -247,9 +247,9 @@ function resultOf(message, words) {
  *
  * @param {number | string} room
  * @param {string} words
- * @param {AbortSignal} signal  nobody waits for the answer any more
+ * @param {AbortSignal} signal  aborts the request
  * @returns {Promise<Page>}
- * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ * @throws {ApiRefusal} and what `fetch` throws without a connection
  */
 function findMessages(room, words, signal) {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;

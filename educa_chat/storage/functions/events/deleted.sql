@@ -27,7 +27,7 @@ begin
     delete from educa_chat.reaction r where r.course = (change.entry).course and r.seq = (change.entry).target;
     update educa_chat.report r set settled_by = change.seq
     where r.course = (change.entry).course and r.seq = (change.entry).target and r.settled_by is null;
-    -- Remove the text from the log too, also that of the edits. Their seqs stay.
+    -- Remove the text from the log too, including that of the edits. Their seqs stay.
     update educa_chat.event e set basic = null,
         student = educa_chat.tombstone(e.seq, e.at, change.message, (change.message).pseudonym),
         instructor = case when (change.message).pseudonym is not null

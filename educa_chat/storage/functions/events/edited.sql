@@ -9,7 +9,7 @@ begin
         educa_chat.refuse_muted(change), educa_chat.refuse_closed(change), educa_chat.refuse_missing(change),
         case when (change.message).author <> (change.entry).actor
             or (change.message).at <= change.started - interval '24 hours' then 'forbidden' end,
-        -- An index lookup: the edits of a message are few.
+        -- This is an index lookup: a message has few edits.
         case when exists (
             select from educa_chat.event e
             where e.course = (change.entry).course and e.kind = 2 and e.target = (change.entry).target

@@ -19,7 +19,7 @@ begin
         change.outcome := 'bad_request';
         return;
     end if;
-    -- Hidden from students, except from the one who is muted.
+    -- Hidden from all students except the muted one.
     change.concealed_user_id := person;
     delete from educa_chat.mute m where m.course = (change.entry).course and m.user_id = person;
     if (change.entry).argument ->> 'until' is not null then

@@ -5,7 +5,7 @@ insert into educa_chat.kind (number, name, is_system_message) values (13, 'settl
 create or replace function educa_chat.apply_settled(inout change educa_chat.change)
 language plpgsql volatile as $$
 begin
-    -- The message may have been deleted meanwhile: reports that came later are still open.
+    -- The message may have been deleted in the meantime: later reports are still open.
     change.outcome := coalesce(
         educa_chat.refuse_students(change),
         case when (change.message).seq is null then 'no_such_message' end,
