@@ -1,4 +1,4 @@
-"""A Django site and the chat behind one nginx, with the configuration that the guide describes."""
+"""A Django site and the chat behind one nginx, with the configuration from the guide."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,13 +15,13 @@ from tests.redis_server import RedisServer
 
 
 class Campus(NamedTuple):
-    """The nginx in front of a site and two nodes of the chat, and what is in the site's tables."""
+    """The nginx in front of a site and two chat nodes, and the content of the site's tables."""
 
     nginx: Nginx
     seeded: dict[str, Any]
 
     def course(self, slug: str = "algebra") -> int:
-        """The id of a course, which is its room's too."""
+        """The id of a course and of its room."""
         course: int = self.seeded["courses"][slug]["id"]
         return course
 

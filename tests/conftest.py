@@ -1,4 +1,4 @@
-"""The real servers that tests run on. Each worker has its own, which its tests share."""
+"""The real servers that tests run on. Each worker has its own, shared by its tests."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ SHARED_FOLDER = "TESTS_SHARED_FOLDER"
 """The environment variable that names a folder for all workers of this run."""
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 * 2**30
-"""How much all temporary files of a run may take."""
+"""The space that all temporary files of a run may take."""
 
 
 class Postgres:
@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         folder = tempfile.mkdtemp(prefix="educa-chat-tests-", dir=memory())
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-        # The workers, and what they start, inherit these.
+        # Inherited by the workers and their child processes.
         os.environ[SHARED_FOLDER] = os.environ["TMPDIR"] = tempfile.tempdir = folder
 
 
@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def memory() -> Path | None:
-    """The file system in memory, where there is one with enough room: on a disk, databases wait for each commit."""
+    """Return the in-memory file system if it has enough space: on a disk, databases wait for each commit."""
     is_chosen = "TMPDIR" in os.environ
     has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES
     return MEMORY if has_room and not is_chosen else None
@@ -97,13 +97,13 @@ def memory() -> Path | None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _busy_machine_renders() -> None:
-    """A busy machine would show markup as plain text, because its turn came too late."""
+    """On a busy machine, rendering would time out, and markup would be shown as plain text."""
     pool.PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _ended_parts_fail() -> None:
-    """A server whose part has ended asks its process to stop; here that fails the test with what was logged."""
+    """If a component of a server ends, the server asks its process to stop. Here, that fails the test with the log."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("a part of a server ended by itself")
@@ -119,7 +119,7 @@ def prepared() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_postgres(prepared: Path) -> Iterator[PostgresServer]:
-    # Nothing in it has to survive a crash.
+    # Its data doesn't have to survive a crash.
     with PostgresServer(prepared, is_durable=False) as server:
         yield server
 
@@ -142,7 +142,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def sharded_pubsub() -> None:
-    """Skip the tests of the Redis Cluster where the Redis that is there is too old for them."""
+    """Skip the tests of the Redis Cluster if the installed Redis is too old for them."""
     if redis_version() < (7,):
         skip_without("redis-cluster", "there is no redis-server 7 on the PATH")
 
@@ -169,7 +169,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def skip_without(part: str, reason: str) -> NoReturn:
-    """Skip the test because this machine lacks `part`; fail it where EDUCA_CHAT_REQUIRE lists `part`."""
+    """Skip the test because this machine lacks `part`; fail it if EDUCA_CHAT_REQUIRE lists `part`."""
     if part in os.environ.get("EDUCA_CHAT_REQUIRE", "").split(","):
         pytest.fail(f"EDUCA_CHAT_REQUIRE asks for {part}: {reason}")
     pytest.skip(reason)

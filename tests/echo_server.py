@@ -1,4 +1,4 @@
-"""A server that echoes each text message, made of our own handshake and WebSocket."""
+"""A server that echoes text messages, built from our own handshake and WebSocket."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +24,7 @@ _VALID = {
 
 
 def request(line: str = "GET /socket HTTP/1.1", body: bytes = b"", **changes: list[str]) -> bytes:
-    """A valid handshake but for `changes`: the lines of each header, none for its absence."""
+    """Return a valid handshake except for `changes`: the lines of each header, none to omit it."""
     headers = _VALID | {name.replace("_", "-"): values for name, values in changes.items()}
     lines = [line, *(f"{name}: {value}" for name, values in headers.items() for value in values), "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
@@ -59,7 +59,7 @@ class Echo(WebSocket):
 
 
 class EchoServer:
-    """A running server; `sockets` are all that it has ever accepted, in order."""
+    """A running server. `sockets` contains all sockets that it has ever accepted, in order."""
 
     def __init__(self, new_socket: Callable[[], Echo]) -> None:
         self.url = ""
@@ -71,7 +71,7 @@ class EchoServer:
 
     @property
     def connections(self) -> int:
-        """How many connections aiohttp has."""
+        """The number of connections that aiohttp has."""
         assert self.runner.server is not None
         return len(self.runner.server.connections)
 

@@ -1,4 +1,4 @@
-"""A real Chromium, and people who sit in front of it."""
+"""A real Chromium, and users who work with it."""
 
 import asyncio
 import shutil
@@ -16,7 +16,7 @@ USELESS = (
     "WebUIOmniboxPopup",
     "WebUIOmniboxAimPopup",
     "SpareRendererForSitePerProcess",
-    # What Playwright itself turns off, because only the last list of features counts.
+    # Features that Playwright itself turns off: only the last list of features counts.
     "AvoidUnnecessaryBeforeUnloadCheckSync",
     "DestroyProfileOnBrowserClose",
     "HttpsUpgrades",
@@ -31,7 +31,7 @@ USELESS = (
     "AimEnabled",
     "PreconnectToSearch",
 )
-"""Features of Chromium to do without. The first three start up to three processes more for each page."""
+"""Features of Chromium that are turned off. The first three start up to three processes more for each page."""
 FLAGS = [
     f"--disable-features={','.join(USELESS)}",
     "--no-sandbox",
@@ -44,15 +44,15 @@ FLAGS = [
 ]
 TIMEOUT_MS = 60_000
 MOMENT = r"(\d+ \w+ \d{4} at )?\d\d:\d\d"
-"""A moment as a page in English writes it: with its day, where that is not today."""
+"""Return a time as a page in English shows it: with the day unless that is today."""
 
 
 SHELL = "chromium-headless-shell"
-"""A Chromium without windows and what belongs to them, such as notifications. It takes a third less processor time."""
+"""A Chromium without windows, notifications and the like. It takes a third less processor time."""
 
 
 def find_chromium(*programs: str) -> str:
-    """The path of Chromium, or of one of `programs` rather."""
+    """Return the path of one of `programs`, or else of Chromium."""
     found = filter(None, map(shutil.which, (*programs, "chromium", "chromium-browser", "google-chrome")))
     return next(found, None) or skip_without("browser", "there is no Chromium on the PATH")
 
@@ -72,7 +72,7 @@ async def open_chromium(playwright: Playwright, *programs: str) -> AsyncIterator
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium(playwright: Playwright) -> AsyncIterator[Browser]:
-    """A Chromium, without windows if there is such a one."""
+    """A Chromium, the variant without windows if it is installed."""
     async with open_chromium(playwright, SHELL) as browser:
         yield browser
 
@@ -84,7 +84,7 @@ async def chromium_with_windows(playwright: Playwright) -> AsyncIterator[Browser
 
 
 class Desk:
-    """Opens pages for people, and remembers what went wrong in them."""
+    """Opens pages for users, and remembers errors in them."""
 
     def __init__(self, browser: Browser, server: Server) -> None:
         self.server = server
@@ -142,7 +142,7 @@ async def server(postgres: Postgres) -> AsyncIterator[Server]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def desk(chromium: Browser, server: Server) -> AsyncIterator[Desk]:
-    """A desk at `server`. Nothing may go wrong in its pages: no error in a script, none of the policy."""
+    """A desk at `server`. Its pages must cause no script error and no policy violation."""
     async with open_desk(chromium, server) as opened:
         yield opened
         assert opened.complaints == []
@@ -154,7 +154,7 @@ async def say(page: Page, text: str) -> None:
 
 
 async def end_session(page: Page) -> None:
-    """End the session of `page` from outside of its browser, as signing out on another device does."""
+    """End the session of `page` from outside its browser, like signing out on another device."""
     form = page.locator("#sign-out")
     token = await form.locator("[name=csrf_token]").input_value()
     url = await form.evaluate("form => form.action")

@@ -1,4 +1,4 @@
-"""The pictures of the README and of the guides: `make pictures` takes them anew."""
+"""Screenshots for the README and the guides: `make pictures` takes them again."""
 
 import asyncio
 import tempfile
@@ -26,7 +26,7 @@ NARROW: ViewportSize = {"width": 400, "height": 560}
 
 
 class Talk(NamedTuple):
-    """What is said in a picture, in one language."""
+    """The messages in a picture, in one language."""
 
     locale: str
     question: str
@@ -61,7 +61,7 @@ TALKS = {
 
 @asynccontextmanager
 async def open_school(postgres: Postgres) -> AsyncIterator[Desk]:
-    """The demo data, in which nobody has said anything yet."""
+    """Run a server with the demo data, without messages."""
     url = await postgres.create_chat_database(demo=True)
     async with (
         async_playwright() as playwright,
@@ -81,14 +81,14 @@ async def picture(page: Page, path: Path, *, is_whole: bool = False) -> None:
 
 
 async def choose(page: Page, text: str, action: str) -> None:
-    """Choose what to do with a message from the buttons beside it."""
+    """Choose an action from the buttons next to a message."""
     found = page.locator("#chat .message", has_text=text.replace("`", "")).last
     await found.locator(".body").hover()
     await found.locator(f".tools [data-action={action}]").click()
 
 
 async def take_room(postgres: Postgres) -> None:
-    """Take the picture of the README."""
+    """Take the picture for the README."""
     async with open_school(postgres) as desk:
         ana, luis, profe = [
             await desk.sit_down(user, locale="en-GB", viewport=ROOM) for user in ("ana", "luis", "profe")
@@ -109,7 +109,7 @@ async def take_room(postgres: Postgres) -> None:
 
 
 async def take_guide(language: str, talk: Talk, postgres: Postgres) -> None:
-    """Take the pictures of the guide in one language."""
+    """Take the pictures for the guide in one language."""
     folder = DOCS / "pictures" / language
     async with open_school(postgres) as desk:
         profe = await desk.sit_down("profe", locale=talk.locale, viewport=WIDE)
@@ -148,7 +148,7 @@ async def take_guide(language: str, talk: Talk, postgres: Postgres) -> None:
 
 
 async def take_administration(language: str, talk: Talk, postgres: Postgres) -> None:
-    """Take the pictures of the guide for administrators in one language."""
+    """Take the pictures for the administrators' guide in one language."""
     folder = DOCS / "pictures" / language
     async with open_school(postgres) as desk:
         database = desk.server.app[DATABASE]

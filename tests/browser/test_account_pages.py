@@ -1,4 +1,4 @@
-"""The pages of accounts in a browser: no barriers, no scripts needed, and nothing wider than a phone."""
+"""The account pages in a browser: accessible, usable without scripts, and not wider than a phone."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def axe() -> str:
 
 
 async def fits(page: Page) -> bool:
-    """Whether nothing is wider than the window."""
+    """Return whether the page fits the width of the window."""
     return bool(await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 

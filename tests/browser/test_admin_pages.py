@@ -1,4 +1,4 @@
-"""The pages for administrators and the roster of a course have no barriers, and work without scripts and on a phone."""
+"""The admin pages and the roster of a course: accessible, and usable without scripts and on a phone."""
 
 import pytest
 from playwright.async_api import Page, expect

@@ -1,4 +1,4 @@
-"""Post anonymously, as two students and their teacher see it."""
+"""Anonymous posting, as two students and their teacher see it."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""An open page learns at once that its course was archived, restored or removed."""
+"""Open pages are updated at once when their course is archived, restored or removed."""
 
 import pytest
 from playwright.async_api import expect

@@ -1,4 +1,4 @@
-"""The room page has no barrier that axe-core finds, with everything in it that people do with messages."""
+"""Accessibility of the room page, checked with axe-core, with all kinds of content in it."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The room page of a user of a Django site, behind nginx with the guide's own configuration."""
+"""The room page for a user of a Django site, behind nginx with the configuration from the guide."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ async def campus(postgres: Postgres, redis_server: RedisServer) -> AsyncIterator
 
 
 async def sign_in(page: Page, campus: Campus, username: str) -> None:
-    """Fill in the site's own form, which has been opened."""
+    """Fill in the site's own form, which is open."""
     await page.fill("[name=username]", username)
     await page.fill("[name=password]", campus.password(username))
     await page.get_by_role("button", name="Log in").click()
@@ -72,7 +72,7 @@ async def test_a_user_of_the_django_site_can_chat_search_and_sign_out(campus: Ca
         await expect(page.get_by_role("option", name="ines")).to_be_visible()
         await page.fill("#chat-message-input", "")
 
-        # Signing out of the chat leads to the site's form, and the form back into the room.
+        # Signing out of the chat redirects to the site's form, and signing in leads back to the room.
         await page.get_by_role("button", name="Sign out").click()
         await page.wait_for_url("**/accounts/login/")
         assert {path for path in asked if not path.startswith(("/chat/", "/ws/chat/"))} == {"/accounts/login/"}

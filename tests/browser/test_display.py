@@ -1,4 +1,4 @@
-"""What the page shows in print, in forced colours and to those who copy or listen, and whose clock decides."""
+"""The page in print, in forced colours, for copying and for screen readers; and the server's clock."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ FIELD = "#chat-message-input"
 
 
 def with_clock_off(ms: int) -> str:
-    """A script that sets the clock of a page forwards, or backwards."""
+    """Return a script that moves the clock of a page forwards or backwards."""
     return f"""(() => {{
         const now = Date.now.bind(Date);
         const Real = Date;
@@ -75,7 +75,7 @@ async def test_day_headings_are_updated_after_the_computer_wakes_up(desk: Desk) 
 
 
 async def copied(page: Page, selector: str) -> str:
-    """What the clipboard gets if everything in an element is copied."""
+    """Return the content of the clipboard after copying everything in an element."""
     text: str = await page.evaluate(
         """selector => {
             getSelection().selectAllChildren(document.querySelector(selector));
@@ -159,11 +159,11 @@ async def test_the_sidebar_shows_unread_counts_and_can_mark_all_rooms_as_read(de
         await expect(badge).to_have_text("11 unread message")
         await page.click("#read-all")
         await expect(badge).to_have_count(0)
-        # Questions without an answer are counted at their button.
+        # The button shows the number of unanswered questions.
         here = await profe.enter(32)
         await give(here, type="message", message="why?", question=True)
         await expect(page.locator("#unanswered")).to_have_accessible_name("Unanswered questions: 1 without an answer")
-    # After Send, Tab leads to the newest message, and not to a block of code far above.
+    # After sending, Tab moves to the newest message, not to a code block far above.
     await say(page, "```\n" + "long " * 100 + "\n```")
     await expect(page.locator("#chat .pending")).to_have_count(0)
     for number in range(3):

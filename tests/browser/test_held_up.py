@@ -1,4 +1,4 @@
-"""A server that is there and can't store anything: the page says so, and sends what was written when it can."""
+"""A server that is reachable but can't store anything: the page says so, and sends pending messages later."""
 
 import pytest
 from playwright.async_api import expect
@@ -35,11 +35,11 @@ async def test_the_page_says_that_messages_are_waiting_to_be_stored(desk: Desk) 
     await say(ana, "the second")
     await expect(status).to_have_text(WORDS)
     await expect(status).to_have_attribute("data-key", "waiting")
-    # It still says so after a reload, and so does another window.
+    # The page still says so after a reload, and so does another window.
     await ana.reload()
     await expect(status).to_have_text(WORDS)
     await expect(luis.locator("#status")).to_have_text("Connected")
-    # What else the user does waits as well, and what they take back does not.
+    # The user's other actions wait too, unless they undo them.
     await act(luis, "stored as well", "React")
     await luis.get_by_role("button", name="👍").click()
     await expect(ana.locator("#chat .pending")).to_have_count(2)

@@ -1,4 +1,4 @@
-"""Moderation: only teachers see reports, who is muted, and the audit log."""
+"""Moderation: only teachers see reports, muted students and the audit log."""
 
 import re
 import uuid
@@ -31,7 +31,7 @@ async def report(page: Page, text: str, reason: str = "") -> None:
 
 
 def reported(page: Page, text: str) -> Locator:
-    """The entry of a message in the queue."""
+    """Return the entry of a message in the queue."""
     return page.locator(".reported", has=page.locator("blockquote", has_text=re.compile(rf"^\s*{re.escape(text)}\s*$")))
 
 
@@ -191,11 +191,11 @@ async def test_an_expired_mute_disappears_from_the_list(desk: Desk) -> None:
     await expect(profe.locator("#muted-list li")).to_have_count(0)
 
 
-# The lines between the messages.
+# System messages.
 
 
 def seen(page: Page) -> Locator:
-    """What is shown in the log: the texts of the messages and the lines between them."""
+    """Return the visible log: the texts of the messages, and the system messages between them."""
     return page.locator("#chat :is(.message .body, .remark)")
 
 
@@ -218,7 +218,7 @@ async def test_reloading_shows_the_same_system_messages(desk: Desk, anonymity: b
         )
     await give(desk.server, {"type": "close", "on": False}, {"type": "mute", "user": "ana", "minutes": 0})
     await say(profe, "the end")
-    # A student sees the lines of no mute but their own.
+    # Students see system messages only for their own mutes.
     for page, count in ((stayed, 14), (profe, 17)):
         await expect(seen(page)).to_have_count(count)
         before = await texts(page)
@@ -318,7 +318,7 @@ async def test_a_loaded_page_knows_at_once_whether_the_reader_can_post(
     await expect(ana.locator("#chat .pending")).to_have_count(0)
     await give(desk.server, command)
     await expect(ana.locator(locator)).to_have_text(re.compile(words))
-    # Nothing but the welcome tells it: what comes after it does not come.
+    # Only the welcome contains this: later frames are dropped.
     await ana.route_web_socket(
         "**/ws/**",
         lambda socket: _pass_the_welcome_alone(socket),

@@ -78,5 +78,5 @@ async def test_a_code_block_shows_its_language_and_can_be_copied(desk: Desk) -> 
     assert head
     assert code
     assert head["y"] + head["height"] <= code["y"] + 1
-    # What is shown beside the code isn't part of the message.
+    # The label and the button next to the code aren't part of the message.
     await expect(page.locator("#chat .message .body")).to_have_text("look:x = 1\nprint(x)plain")

@@ -1,4 +1,4 @@
-"""A room in which much was said: the page keeps a part of it, and a reader does not notice."""
+"""A room with a long history: the page keeps only a part of it, and readers don't notice."""
 
 import asyncio
 import json
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
 
 MESSAGES = 2_000
-"""Several times what a page keeps."""
+"""Several times the number of messages that a page keeps."""
 MAX_MESSAGES = 300
-"""What a page keeps, and a page of the history that has just come."""
+"""The number of messages that a page keeps, plus a page of the history that has just arrived."""
 MAX_ELEMENTS = 3_000
 
 WATCH = r"""
@@ -63,12 +63,14 @@ goal => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame
 
 
 def message(page: Page, number: int) -> Locator:
-    """The message with that number; one that quotes it is another one."""
+    """Return the message with this number, but not messages that quote it."""
     return page.locator("#chat .message:not(:has(.quote))", has_text=re.compile(rf"exercise {number}\b"))
 
 
 async def wheel(page: Page, step: int, goal: int) -> list[int]:
-    """Turn the wheel until the message `goal` is seen; the numbers in the order in which they came into view."""
+    """Turn the mouse wheel until the message `goal` is visible. Return the numbers in the order in which they became
+    visible.
+    """
     await page.evaluate("direction => { window.direction = direction; watched.numbers = []; }", -1 if step > 0 else 1)
     box = await page.locator("#chat").bounding_box()
     assert box
@@ -76,7 +78,7 @@ async def wheel(page: Page, step: int, goal: int) -> list[int]:
     async with asyncio.timeout(300):
         while True:
             await page.mouse.wheel(0, step)
-            # A turn of the wheel is less than what is in view: with a frame between two, nothing is passed unseen.
+            # One turn of the wheel scrolls less than a screen, so with a frame between turns no message is skipped.
             if await page.evaluate(NEXT_FRAMES, goal):
                 break
     order: dict[int, None] = {}
@@ -118,14 +120,14 @@ async def test_scrolling_shows_each_of_2000_messages_once_in_order_while_few_are
 
 
 async def give(chatter: Chatter, **command: Any) -> None:
-    """Have a command stored."""
+    """Send a command, and wait until it is stored."""
     id = json.dumps(command)[:60]
     await chatter.send({**command, "id": id})
     await chatter.receive_until("ack", id=id)
 
 
 async def scroll_up(page: Page, number: int) -> None:
-    """Read back as far as the message `number`."""
+    """Scroll up to the message `number`."""
     for _ in range(200):
         if await message(page, number).count():
             break
@@ -233,7 +235,7 @@ async def test_changes_to_trimmed_messages_show_when_they_are_loaded_again(desk:
         await give(luis, type="edit", target=590, message="exercise 590, edited")
         await give(profe, type="delete", target=591)
         await give(luis, type="react", target=592, emoji="🎉", on=True)
-        # A page of the history is made, then something happens, then the page comes.
+        # The server creates a page of the history, then something changes, and only then does the page arrive.
         await page.route("**/messages?limit=50&before=*", hold)
         while not held:
             await page.locator("#chat .message").first.scroll_into_view_if_needed()

@@ -1,7 +1,7 @@
-"""The room in an iframe of a platform at another site, whatever the browser lets it keep.
+"""The room in an iframe of a platform on another site, whatever the browser allows it to store.
 
-No setting of Chromium drops partitioned cookies, as Firefox and WebKitGTK do. So for some tests, a server sends none to
-frames.
+Unlike Firefox and WebKitGTK, Chromium has no setting that drops partitioned cookies. So in some tests, the server sends
+none to frames.
 """
 
 import json
@@ -58,7 +58,7 @@ async def forgetful_server(settings: Settings) -> AsyncIterator[Server]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def platform_of_all(server: Server) -> AsyncIterator[FakePlatform]:
     async with open_platform() as opened:
-        # Another site than the tool's, which is at 127.0.0.1.
+        # A different site from the tool's, which is at 127.0.0.1.
         opened.url = opened.url.replace("127.0.0.1", "localhost")
         opened.users["1"] = {"sub": "1", "name": "Clara", LTI + "roles": [MEMBERSHIP + "Instructor"]}
         await opened.register(server.app[DATABASE])
@@ -73,7 +73,7 @@ def platform(platform_of_all: FakePlatform, server: Server) -> FakePlatform:
 
 @pytest.fixture
 def forgotten(platform_of_all: FakePlatform, forgetful_server: Server) -> FakePlatform:
-    """The platform, whose pages lead to the server whose cookies are lost."""
+    """The platform, with pages that link to the server whose cookies are lost."""
     platform_of_all.tool = forgetful_server.url
     return platform_of_all
 
@@ -119,7 +119,7 @@ async def strict_context() -> AsyncIterator[BrowserContext]:
 
 
 async def open_room(page: Page, platform: FakePlatform, query: str = "") -> Frame:
-    """Open the course of the platform, and return the frame when the room is in it."""
+    """Open the platform's course, and return the frame when it shows the room."""
     await page.goto(f"{platform.url}/course?{query}")
     status = page.frame_locator("iframe").locator("#status")
     try:
@@ -140,7 +140,7 @@ async def use_room(page: Page, frame: Frame, word: str) -> None:
     await frame.click("#search-button")
 
     async def is_found() -> bool:
-        # The index is a second behind.
+        # The index lags a second behind.
         await frame.fill("#search-input", "")
         await frame.fill("#search-input", word)
         with suppress(PlaywrightTimeout):
@@ -184,7 +184,7 @@ async def test_the_room_opens_when_the_page_has_to_keep_the_session(
     frame = await open_room(page, forgotten)
     assert await keeps_session(frame)
     assert await frame.evaluate("location.hash") == ""
-    # Loading it again needs no new launch.
+    # Reloading needs no new launch.
     await frame.evaluate("location.replace(location.pathname)")
     await expect(page.frame_locator("iframe").locator("#status")).to_have_text("Conectado", timeout=TIMEOUT_MS)
     await use_room(page, page.frames[1], "stored")

@@ -1,4 +1,4 @@
-"""Hostile messages in the real page: shown under its policy, they do nothing."""
+"""Hostile messages in the real page, under its content security policy: they have no effect."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from tests.serving import Person, Server
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AT_ONCE = 150
-"""What a page keeps of the newest messages in any case."""
+"""The number of newest messages that a page always keeps."""
 FORBIDDEN = (
     "script, style, link, meta, base, img, svg, iframe, object, embed, form, input, button, textarea,"
     "[id], [name], [style]"

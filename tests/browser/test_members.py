@@ -1,4 +1,4 @@
-"""The list of all members in the people panel: with a search, roles, and who is online, however many there are."""
+"""The list of all members in the people panel: search, roles and presence, in courses of any size."""
 
 import pytest
 from playwright.async_api import expect

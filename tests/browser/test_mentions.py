@@ -1,4 +1,4 @@
-"""Mentioning somebody as people do it: by keyboard and by finger, and what those who are mentioned see."""
+"""Mentions by keyboard and by touch, and what mentioned users see."""
 
 import asyncio
 import re
@@ -75,7 +75,7 @@ async def test_a_member_can_be_mentioned_by_keyboard_and_their_own_name_is_highl
 
 
 async def active_option(page: Page) -> str:
-    """What a screen reader is told of while the field has the focus."""
+    """Return the option that screen readers announce while the field has the focus."""
     option = page.locator("id=" + (await page.locator(FIELD).get_attribute("aria-activedescendant") or "none"))
     assert await page.locator(FIELD).get_attribute("aria-controls") == await page.get_by_role("listbox").get_attribute(
         "id"
@@ -92,13 +92,13 @@ async def test_escape_closes_the_suggestions_and_enter_sends(desk: Desk) -> None
     await ana.keyboard.press("Escape")
     await expect(ana.get_by_role("listbox")).to_have_count(0)
     await ana.locator(FIELD).press_sequentially("i")
-    # Longer than it waits for another letter before it asks who that is.
+    # Longer than the page waits for another letter before it requests members.
     await ana.evaluate("new Promise(done => setTimeout(done, 400))")
     await expect(ana.get_by_role("listbox")).to_have_count(0)
     await ana.keyboard.press("Enter")
     await expect(message(ana, "for @lui")).to_be_visible()
     await expect(ana.locator(FIELD)).to_have_value("")
-    # An `@` alone means nobody yet.
+    # With an `@` alone, nobody is selected yet.
     await ana.locator(FIELD).press_sequentially("what is @")
     await expect(options(ana).first).to_contain_text("Clara Benítez")
     await ana.keyboard.press("Enter")
@@ -164,7 +164,7 @@ async def test_only_teachers_can_mention_everyone_and_it_is_highlighted_for_all(
     profe, ana = await sit_down(desk, "profe"), await sit_down(desk, "ana")
     await profe.locator(FIELD).press_sequentially("@al")
     await expect(options(profe)).to_contain_text(["Everyone in the course", "Alba Roca"])
-    # Enter means the person.
+    # Enter selects the person.
     assert await active_option(profe) == "Alba Roca @alba"
     await profe.locator(FIELD).press_sequentially("l")
     await expect(options(profe).first).to_contain_text("Everyone in the course")

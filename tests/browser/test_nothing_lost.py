@@ -1,4 +1,4 @@
-"""Nothing typed is lost: before the scripts are there, without storage, in several windows, or without access."""
+"""Typed text is never lost: before the scripts load, without storage, in several windows, or without access."""
 
 import re
 from contextlib import suppress
@@ -22,7 +22,7 @@ RELOAD = re.compile("Reload the page")
 
 
 async def hang_scripts(page: Page) -> list[Route]:
-    """Hold up all scripts that the page asks for from now on."""
+    """Delay all scripts that the page requests from now on."""
     hanging: list[Route] = []
 
     async def hang(route: Route) -> None:
@@ -35,7 +35,7 @@ async def hang_scripts(page: Page) -> list[Route]:
 async def let_scripts_go(page: Page, hanging: list[Route]) -> None:
     await page.unroute("**/*.js")
     for route in hanging:
-        # Those of an earlier page are gone.
+        # Those of an earlier page no longer exist.
         with suppress(Error):
             await route.continue_()
 
@@ -47,7 +47,7 @@ async def test_text_typed_before_the_scripts_load_survives_any_click(desk: Desk)
     await page.type(FIELD, "early")
     await page.click("#chat-message-submit")
     await expect(page.locator(FIELD)).to_have_value("early")
-    # The line offers a way that needs no script.
+    # The message offers a way that needs no script.
     await page.get_by_role("button", name=RELOAD).click(timeout=TIMEOUT_MS)
     await expect(page.locator(FIELD)).to_have_value("early")
     await page.press(FIELD, "End")
@@ -155,7 +155,7 @@ async def test_unsent_text_survives_a_change_of_username(desk: Desk) -> None:
     await page.type(FIELD, "and a draft")
     await database.execute("update auth_user set username = 'anna' where username = 'ana'")
     await page.context.set_offline(False)
-    # The page loads itself again, because it went by the former name.
+    # The page reloads itself, because it has the former username.
     await expect(message(page, "from a tunnel")).to_be_visible()
     await expect(page.locator("#chat .pending")).to_have_count(0)
     await expect(page.locator(FIELD)).to_have_value("and a draft")

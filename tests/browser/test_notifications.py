@@ -1,6 +1,6 @@
-"""Notifications of the browser: when they come, when they do not, and what the page says of them.
+"""Browser notifications: when they appear, when they don't, and what the page says about them.
 
-The browser's `Notification` is wrapped to see what a page makes; whether the desktop then shows it is the browser's.
+The browser's `Notification` is wrapped to record what a page creates. Showing it on the desktop is up to the browser.
 """
 
 from typing import Any
@@ -55,7 +55,7 @@ def chromium(chromium_with_windows: Browser) -> Browser:
 async def sit_down(
     desk: Desk, username: str = "ana", *, script: str = RECORD, allow: bool = True, **context: Any
 ) -> Page:
-    """A page from which notifications may come: they were asked for."""
+    """Open a page with notifications turned on."""
     page = await desk.sit_down(username, "/students/courses/", **context)
     if allow:
         await page.context.grant_permissions(["notifications"])
@@ -209,7 +209,7 @@ async def test_after_a_reconnect_new_messages_notify_once_and_old_ones_do_not(de
         await ana.context.set_offline(True)
         await cut_off(desk, "ana")
         await answer(luis, message="@ana long before the return")
-        # As if an hour had passed meanwhile.
+        # As if an hour had passed in the meantime.
         await ana.evaluate("(now => (Date.now = () => now() + 3600_000))(Date.now)")
         await ana.context.set_offline(False)
         await expect(message(ana, "@Ana Morales long before the return")).to_be_attached()
@@ -219,7 +219,7 @@ async def test_after_a_reconnect_new_messages_notify_once_and_old_ones_do_not(de
 
 
 async def cut_off(desk: Desk, username: str) -> None:
-    """Break the connections of somebody's sockets."""
+    """Break the connections of a user's sockets."""
     sockets = desk.server.app[SOCKETS]
     for socket in list(sockets):
         if socket.visitor.username == username:
@@ -262,7 +262,7 @@ async def test_the_page_neither_requests_permission_nor_notifies_until_the_user_
     await expect(ana.locator("#notifications-state")).to_have_text("off")
     assert await ana.evaluate("[window.asked, made.length]") == [None, 0]
     await ana.get_by_role("button", name=ASK).click()
-    # What asks is loaded by the click.
+    # The click loads the code that asks.
     await ana.wait_for_function("window.asked")
 
 

@@ -1,4 +1,4 @@
-"""The main path in the browsers that are not Chromium: sign in, talk, edit, reply, search."""
+"""The main path in browsers other than Chromium: sign in, post, edit, reply, search."""
 
 import json
 
@@ -16,7 +16,7 @@ CONNECTED = "document.querySelector('#status')?.dataset.key === 'connected'"
 
 
 def shows(text: str, count: int = 1) -> str:
-    """The condition that this many messages contain `text`."""
+    """Return the condition that this many messages contain `text`."""
     bodies = "[...document.querySelectorAll('#chat .message:not(.pending) .body')]"
     return f"{bodies}.filter((one) => one.innerText.includes({json.dumps(text)})).length === {count}"
 
@@ -39,7 +39,7 @@ async def test_the_main_path_works_in_firefox_and_webkit(server: Server, browser
         await window.type(FIELD, "the frist, with $x^2$" + ENTER)
         await window.sees(shows("the frist"))
         await socket.receive_until("chat_message", message="the frist, with $x^2$")
-        # What others write comes at once, with the name of who is mentioned.
+        # Messages by others arrive at once, with the names of mentioned users.
         await socket.say("Hello @ana: `look`", id="hello")
         await window.sees(shows("Hello @Ana Morales"))
         await window.sees("document.querySelector('.mention-you')")
@@ -65,7 +65,7 @@ async def test_the_main_path_works_in_firefox_and_webkit(server: Server, browser
         await window.sees("!document.querySelector('#search').hidden")
         await window.type("#search-input", "frist" + ENTER)
         await window.sees("document.querySelectorAll('#search-results li').length === 1")
-        # After a reload all of it is there, and nothing is unsent.
+        # After a reload, everything is there and nothing is unsent.
         await window.open(f"{server.url}/chat/room/1/")
         await window.sees(CONNECTED)
         await window.sees(shows("hello to you"))

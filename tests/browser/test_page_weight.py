@@ -1,4 +1,4 @@
-"""What the room page costs a reader who waits: bytes, and the time until something is to be seen."""
+"""The loading cost of the room page: bytes, and the time until something is visible."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -28,9 +28,9 @@ async def say_much(server: Server) -> None:
 
 
 async def load(page: Page, url: str) -> dict[str, int]:
-    """Load the room until its history is shown; the bytes of each answer's body as they came over the wire, compressed.
+    """Load the room until its history is shown. Return the size of each response body as transferred, compressed.
 
-    The headers don't count: in production HTTP/2 compresses them to a few bytes for each file.
+    The headers don't count: in production, HTTP/2 compresses them to a few bytes per file.
     """
     session = await page.context.new_cdp_session(page)
     paths: dict[str, str] = {}
@@ -43,7 +43,7 @@ async def load(page: Page, url: str) -> dict[str, int]:
     )
 
     def finished(event: dict[str, float]) -> None:
-        # What had been asked for before is not of this page, nor is what a browser asks for on one that names no icon.
+        # Ignore earlier requests, and the icon that a browser requests for a page that names none.
         path = urlsplit(paths.get(str(event["requestId"]), "")).path
         if path not in ("", "/favicon.ico"):
             body = int(event["encodedDataLength"]) - headers[str(event["requestId"])]
@@ -62,7 +62,7 @@ async def load(page: Page, url: str) -> dict[str, int]:
 async def test_the_room_page_stays_within_its_budget_and_loads_each_file_once(desk: Desk, server: Server) -> None:
     await say_much(server)
     signed_in = await desk.sit_down("ana", "/students/courses/")
-    # Of the files this browser has so far only those of the list of courses: another one has none.
+    # This browser has only the files of the course list so far; a new one has none.
     cookies = await signed_in.context.cookies()
     page = await desk.open("/health/live")
     await page.context.add_cookies([{"url": server.url, "name": one["name"], "value": one["value"]} for one in cookies])

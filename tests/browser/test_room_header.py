@@ -1,4 +1,4 @@
-"""What stands around a room's messages: its header on narrow screens, and the reader's other rooms."""
+"""The parts around a room's messages: its header on narrow screens, and the reader's other rooms."""
 
 import asyncio
 from typing import Any
@@ -98,7 +98,7 @@ async def test_a_wide_screen_shows_the_people_panel_and_keeps_lines_readable(des
     await expect(page.locator("#people-list li")).to_have_text(["AMAna MoralesYou"])
     await expect(page.locator("#people-button")).to_be_hidden()
     await say(page, "word " * 100)
-    # The message is shown anew when it has been stored.
+    # The message is rendered again when it is stored.
     await page.wait_for_function("document.querySelector('#chat .message .body')?.getBoundingClientRect().width > 0")
     width = await page.locator("#chat .message .body").evaluate("body => body.getBoundingClientRect().width")
     people, composer = await page.locator("#people").bounding_box(), await page.locator("#chat-input").bounding_box()

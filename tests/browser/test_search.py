@@ -1,4 +1,4 @@
-"""The search as people use it: from the button in the header to the message in its surroundings, and back."""
+"""The search in a browser: from the button in the header to a message in its conversation, and back."""
 
 import re
 from contextlib import suppress
@@ -19,13 +19,13 @@ TEXT = "About the exercise {number}: the función {number} is continuous, isn't 
 
 
 async def fill(desk: Desk, count: int) -> None:
-    """Say much, and wait until it can be found."""
+    """Post many messages, and wait until they can be found."""
     await say_much(desk, count)
     await indexed(desk)
 
 
 async def say_much(desk: Desk, count: int) -> None:
-    """Say much, of which the message 30 alone has the word 'integrals'."""
+    """Post many messages. Only message 30 contains the word 'integrals'."""
     database = desk.server.app[DATABASE]
     texts = [TEXT.format(number=number) for number in range(1, count + 1)]
     texts[29] = "The INTEGRÁLS of the third sheet are due on Monday"
@@ -45,7 +45,7 @@ async def say_much(desk: Desk, count: int) -> None:
 
 
 async def indexed(desk: Desk) -> None:
-    """Wait until the index of the search has all that was said."""
+    """Wait until the search index contains all messages."""
     database = desk.server.app[DATABASE]
 
     async def is_level() -> bool:
@@ -256,7 +256,7 @@ async def test_searching_too_often_shows_an_error(desk: Desk) -> None:
 async def test_an_incomplete_search_without_results_suggests_fewer_words(desk: Desk) -> None:
     page = await desk.sit_down("ana")
     nothing = {"messages": [], "lines": [], "head": 100_000, "epoch": "", "more": True}
-    # It takes a room of a hundred thousand messages for a search to end early.
+    # A search ends early only in a room with a hundred thousand messages.
     await page.route("**/search?*", lambda route: route.fulfill(json=nothing))
     await find(page, "many words that seldom come together")
     await expect(page.get_by_text("No results in recent messages. Try fewer words.")).to_be_visible()

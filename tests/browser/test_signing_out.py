@@ -1,4 +1,4 @@
-"""Signing out, and what a browser shows and keeps afterwards: its next user may be somebody else."""
+"""Signing out, and what the browser shows and stores afterwards: its next user may be somebody else."""
 
 from collections.abc import Awaitable, Callable
 
@@ -26,7 +26,7 @@ async def expect_connected(page: Page) -> None:
 
 
 async def keys_of(page: Page) -> list[str]:
-    """What the browser keeps of the user, whoever that is."""
+    """Return the keys of all users' data in the browser."""
     keys: list[str] = await page.evaluate("Object.keys(localStorage)")
     return sorted(key for key in keys if key.startswith("educa-chat:"))
 
@@ -110,7 +110,7 @@ async def test_signing_out_asks_for_confirmation_if_any_room_has_unsent_text(
     await expect_connected(page)
     text = await write(desk, page)
     if path:
-        # No room that is open sends it in the meantime.
+        # No open room sends it in the meantime.
         context = page.context
         await page.close()
         await context.set_offline(False)
@@ -125,7 +125,7 @@ async def test_signing_out_asks_for_confirmation_if_any_room_has_unsent_text(
     await page.context.set_offline(False)
     assert (await page.context.request.get(desk.server.url + "/api/rooms")).status == 200
     await click_sign_out(page)
-    # It may have been sent meanwhile.
+    # It may have been sent in the meantime.
     if await question.is_visible():
         await question.get_by_role("button", name="Sign out and delete").click()
     await page.wait_for_url(FORM)
@@ -193,7 +193,9 @@ async def test_the_confirmation_fits_a_phone_and_is_translated(desk: Desk) -> No
 
 
 async def talk(desk: Desk) -> None:
-    """Fill room 1 with what Ana must not leave behind: messages, a pinned one, a mention, somebody who is there."""
+    """Fill room 1 with content that must not stay in Ana's browser: messages, a pinned one, a mention, and an online
+    user.
+    """
     await seed(desk.server, 5)
     async with Person(desk.server.url, "profe") as profe:
         socket = await profe.enter()
@@ -294,7 +296,7 @@ async def test_the_next_user_of_the_browser_sees_nothing_of_the_previous_one(des
     await expect_connected(window)
     assert await window.locator("#chat-message-input").input_value() == ""
     assert "a secret of ana" not in await window.content()
-    # Ana's window becomes Luis's as soon as Luis uses it.
+    # Ana's window switches to Luis as soon as Luis uses it.
     await page.bring_to_front()
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await expect(page.locator(".account-name")).to_have_text("Luis Ortega")
@@ -308,7 +310,7 @@ async def test_an_open_page_shows_nothing_of_the_previous_user_after_a_change_of
     await expect(page.locator("#chat .message")).to_have_count(6)
     await page.fill("#chat-message-input", "a secret of ana")
     luis = await desk.sit_down("luis")
-    # Its socket has not ended yet when the cookie is another one.
+    # The cookie changes before its socket has ended.
     await page.context.clear_cookies()
     await page.context.add_cookies(
         [{"url": desk.server.url, "name": one["name"], "value": one["value"]} for one in await luis.context.cookies()]
@@ -336,7 +338,7 @@ async def test_a_room_restored_from_the_back_forward_cache_is_reloaded(desk: Des
 
 
 async def test_the_back_button_shows_no_page_after_signing_out(server: Server, playwright: Playwright) -> None:
-    """Chromium keeps pages for the way back, unless it is told not to, as playwright does."""
+    """Playwright normally turns off Chromium's back/forward cache."""
     browser = await playwright.chromium.launch(
         executable_path=find_chromium(), args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
     )

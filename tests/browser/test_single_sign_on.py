@@ -1,4 +1,4 @@
-"""Signing in and out in a browser, at a real OpenID provider."""
+"""Signing in and out in a browser, with a real OpenID provider."""
 
 import json
 from collections.abc import AsyncIterator

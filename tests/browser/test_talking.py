@@ -1,4 +1,4 @@
-"""Talking and teaching on messages, as two people do it in two browsers."""
+"""Conversations and message actions between two users in two browsers."""
 
 import re
 from typing import Any
@@ -16,12 +16,12 @@ PHONE: dict[str, Any] = {"viewport": {"width": 375, "height": 740}, "has_touch":
 
 
 def message(page: Page, text: str) -> Locator:
-    """The message that says `text`; one that quotes it is another one."""
+    """Return the message with `text`, but not messages that quote it."""
     return page.locator("#chat .message", has=page.locator(".body", has_text=re.compile(rf"{re.escape(text)}( \(|$)")))
 
 
 async def act(page: Page, text: str, action: str) -> None:
-    """Do something with a message as who points at it does: by its toolbar, or by the menu behind it."""
+    """Take an action on a message with the pointer: in its toolbar, or in the menu."""
     target = message(page, text)
     await target.locator(".body").hover()
     tool = target.get_by_role("toolbar").get_by_role("button", name=action, exact=True)

@@ -1,4 +1,4 @@
-"""The pages need no way to make HTML or scripts of a text but one, and the browser allows no other."""
+"""Trusted Types: the pages turn text into HTML in only one place, and the browser blocks all others."""
 
 import pytest
 from playwright.async_api import Error, Page, expect

@@ -23,7 +23,7 @@ async def speak(chatter: Chatter, first: int, last: int) -> None:
 
 
 async def turn(page: Page, *, hidden: bool) -> None:
-    """Let the reader turn to another tab, or back to this one."""
+    """Make the reader switch to another tab, or back to this one."""
     await page.evaluate(
         """hidden => {
             Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
@@ -34,7 +34,7 @@ async def turn(page: Page, *, hidden: bool) -> None:
 
 
 async def until_read(server: Server, username: str, seq: int) -> None:
-    """Wait until the server knows that `username` has read up to `seq`."""
+    """Wait until the server has the read marker `seq` for `username`."""
     async with Person(server.url, username) as person:
 
         async def is_read() -> bool:
@@ -47,7 +47,7 @@ async def until_read(server: Server, username: str, seq: int) -> None:
 
 
 async def below_line(page: Page) -> str:
-    """The text of the message below the line."""
+    """Return the text of the message below the divider."""
     text: str = await page.locator(f"{LINE} + .message .body").inner_text()
     return text
 
@@ -59,7 +59,7 @@ async def test_new_messages_are_counted_and_shown_below_the_unread_divider(desk:
         ana = await desk.sit_down("ana", COURSES)
         await expect(ana.get_by_text("20 unread messages")).to_have_count(1)
         await ana.goto(desk.server.url + ROOM)
-        # Who was never here before finds the newest, and no line.
+        # A first-time visitor sees the newest messages, and no divider.
         await expect(ana.locator("#chat .message").last).to_be_in_viewport()
         await until_read(desk.server, "ana", 20)
         await expect(ana.locator(LINE)).to_have_count(0)
@@ -111,7 +111,7 @@ async def test_messages_read_in_one_window_are_read_in_all(desk: Desk) -> None:
         assert await below_line(page) == "number 1"
     await turn(here, hidden=False)
     await expect(here).to_have_title(title)
-    # The visible window keeps its divider. The other one has no unread messages any more.
+    # The visible window keeps its divider. The other window no longer has unread messages.
     await expect(there).to_have_title(title)
     await expect(there.locator(LINE)).to_have_count(0)
     await expect(here.locator(LINE)).to_have_count(1)
@@ -141,7 +141,7 @@ async def test_messages_out_of_view_are_not_marked_as_read(desk: Desk) -> None:
         assert not sent
         await page.locator("#to-newest").click()
         await until_read(desk.server, "ana", 52)
-        # Many messages at once are reported as read rarely, and only by the newest.
+        # Many messages at once cause few read reports, each for the newest message.
         await speak(socket, 53, 72)
         await until_read(desk.server, "ana", 72)
     assert len(sent) < 10

@@ -1,4 +1,4 @@
-"""Firefox and WebKitGTK as Debian ships them: the one over WebDriver BiDi, the other over classic WebDriver (W3C)."""
+"""Firefox and WebKitGTK as Debian ships them: Firefox over WebDriver BiDi, WebKitGTK over classic WebDriver (W3C)."""
 
 import asyncio
 import itertools
@@ -16,7 +16,7 @@ from tests.ports import free_port
 TIMEOUT_S = 30.0
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 ENTER, ESCAPE, UP = "\ue007", "\ue00c", "\ue013"
-"""Keys as WebDriver writes them."""
+"""Keys in the notation of WebDriver."""
 
 
 class WebDriverError(Exception):
@@ -24,7 +24,7 @@ class WebDriverError(Exception):
 
 
 class Window(ABC):
-    """A window of a browser, in which somebody types and clicks."""
+    """A browser window to type and click in."""
 
     @abstractmethod
     async def open(self, url: str) -> None:
@@ -129,7 +129,7 @@ class _ClassicWindow(Window):
 
 
 def missing_for(browser: str) -> list[str]:
-    """The programs that `browser` needs and that are not on the PATH."""
+    """Return the programs that `browser` needs and that aren't on the PATH."""
     needed = {"firefox": ["firefox-esr"], "webkit": ["WebKitWebDriver", "Xvfb"]}[browser]
     return [program for program in needed if shutil.which(program) is None]
 
@@ -152,7 +152,7 @@ async def open_window(browser: str) -> AsyncIterator[Window]:
             await window.call("session.new", capabilities={})
             contexts = (await window.call("browsingContext.getTree"))["contexts"]
             window.context = contexts[0]["context"]
-            # Otherwise, no element of it gets the focus.
+            # Otherwise, none of its elements can get the focus.
             await window.call("browsingContext.activate", context=window.context)
             yield window
         else:

@@ -1,4 +1,4 @@
-"""What every MessageBus promises, one test a promise, over each implementation."""
+"""The contract of MessageBus: one test per promise, for each implementation."""
 
 import asyncio
 import uuid
@@ -147,7 +147,7 @@ class TestMessageBus:
 
     async def test_payloads_that_fit_are_queued_for_a_slow_reader(self, bus: MessageBus) -> None:
         payloads = [bytes([number]) * MAX_PAYLOAD_BYTES for number in range(INBOX_BYTES // MAX_PAYLOAD_BYTES)]
-        # Twice, so that room which was read free is free.
+        # Twice, to check that reading frees space.
         async with bus.subscribe("room") as subscription:
             for _ in range(2):
                 for payload in payloads:

@@ -1,4 +1,4 @@
-"""What the bus over Redis does when there are several processes, and when Redis or the way to it fails."""
+"""The bus over Redis with several processes, and when Redis or the connection to it fails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -38,7 +38,7 @@ async def bus(server: RedisServer) -> AsyncIterator[RedisBus]:
 @pytest.fixture
 async def client(server: RedisServer) -> AsyncIterator[Redis]:
     """The operator's own connection to Redis."""
-    # With a socket_timeout redis-py writes under asyncio.wait_for, which may swallow the cancellation by a time-out.
+    # With a socket_timeout, redis-py writes under asyncio.wait_for, which may swallow the cancellation by a timeout.
     async with Redis.from_url(server.url, socket_timeout=None) as connected:
         yield connected
 
@@ -63,7 +63,7 @@ async def test_oversized_foreign_payloads_end_no_subscription(server: RedisServe
 
 
 async def test_buses_with_different_prefixes_are_isolated(server: RedisServer, bus: RedisBus) -> None:
-    # Redis ignores the number of the database here, so the prefix alone divides them.
+    # Pub/sub ignores the database number, so only the prefix separates them.
     async with (
         open_redis_bus(f"{server.url}/1", "another-school:") as stranger,
         bus.subscribe("room") as subscription,
@@ -89,7 +89,7 @@ async def test_waiting_payloads_are_published_in_one_batch(patient_redis: None, 
 async def test_a_cancelled_publish_does_not_affect_others(bus: RedisBus) -> None:
     async with bus.subscribe("room") as subscription:
         publishes = [asyncio.create_task(bus.publish("room", b"%d" % number)) for number in range(100)]
-        await asyncio.sleep(0)  # They wait now.
+        await asyncio.sleep(0)  # They are waiting now.
         for publish in publishes[::2]:
             publish.cancel()
         outcomes = await asyncio.gather(*publishes, return_exceptions=True)
@@ -111,7 +111,7 @@ async def test_the_publish_queue_is_bounded(patient_redis: None, bus: RedisBus, 
     await carries(bus)
     outcomes = await asyncio.gather(*(bus.publish("room", payload) for _ in range(fitting + 1)), return_exceptions=True)
     assert "too many payloads are waiting" in str(outcomes[-1])
-    # One fewer, because a beat may wait among them.
+    # One fewer, because a heartbeat may be waiting too.
     assert not any("too many payloads are waiting" in str(outcome) for outcome in outcomes[: fitting - 1])
     await bus.publish("room", payload)
 
@@ -199,7 +199,7 @@ async def test_a_subscription_waits_for_its_own_confirmation(server: RedisServer
 
     async with Proxy(server.port).open() as proxy, open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
         await carries(bus)
-        # What Redis answers is held back while one comes and goes and another comes …
+        # Redis' answers are held back while one subscriber comes and goes and another comes …
         proxy.flows.clear()
         first = asyncio.create_task(enter(bus))
         await subscribers(1)
@@ -208,7 +208,7 @@ async def test_a_subscription_waits_for_its_own_confirmation(server: RedisServer
         await subscribers(0)
         second = asyncio.create_task(enter(bus))
         await subscribers(1)
-        # … who now finds in the stream what was meant for the first.
+        # … which now finds the answers for the first one in the stream.
         proxy.flows.set()
         await client.publish(f"{PREFIX}room", b"for the second")
         assert await second == b"for the second"
@@ -216,13 +216,13 @@ async def test_a_subscription_waits_for_its_own_confirmation(server: RedisServer
 
 async def test_a_process_that_was_blocked_receives_everything_published_meanwhile(server: RedisServer) -> None:
     payloads = [b"%d" % number for number in range(5 * INBOX_PAYLOADS)]
-    # Without a prefix, so that as many as can be come in one piece.
+    # Without a prefix, so that as many payloads as possible arrive together.
     async with open_redis_bus(server.url, "") as bus, bus.subscribe("r") as subscription:
         with BlockingRedis.from_url(server.url) as blocking, blocking.pipeline(transaction=False) as publishes:
             for payload in payloads:
                 publishes.publish("r", payload)
             publishes.execute()
-            # Longer than a listener may be silent.
+            # Longer than the allowed silence of a listener.
             assert blocking.blpop("nothing", timeout=2.5) is None
         assert [await received(subscription) for _ in payloads] == payloads
 
@@ -256,7 +256,7 @@ async def test_the_bus_opens_while_redis_is_down_and_connects_later(server: Redi
     now_s = 100.0
     async with open_redis_bus(server.url, PREFIX, clock=lambda: now_s) as bus:
         assert bus.silence_s == 0.0
-        # Many times, because once it is known that Redis is down nobody is kept waiting.
+        # Many times, because nobody has to wait once Redis is known to be down.
         async with asyncio.timeout(30):
             for _ in range(50):
                 with pytest.raises(BusUnavailable):
@@ -387,7 +387,7 @@ async def test_a_publisher_that_hangs_is_replaced(server: RedisServer) -> None:
 
 
 async def test_an_idle_listener_is_not_replaced(server: RedisServer) -> None:
-    # With a time-out in the URL, too, that is shorter than the silence between two beats.
+    # Also with a timeout in the URL that is shorter than the interval between heartbeats.
     async with (
         open_redis_bus(f"{server.url}?socket_timeout=0.1", PREFIX) as bus,
         bus.subscribe("room") as subscription,
@@ -422,7 +422,7 @@ async def test_closing_is_prompt_and_leaves_no_tasks_or_connections(server: Redi
         elif state == "frozen":
             server.freeze()
         publishes = [asyncio.create_task(bus.publish("room", bytes(MAX_PAYLOAD_BYTES))) for _ in range(9)]
-        await asyncio.sleep(0)  # They wait now.
+        await asyncio.sleep(0)  # They are waiting now.
         stopwatch = Stopwatch()
     async with asyncio.timeout(30):
         await subscriber

@@ -1,4 +1,4 @@
-"""What the bus over a Redis Cluster does when slots move and masters fail."""
+"""The bus over a Redis Cluster when slots move and masters fail."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +18,7 @@ PREFIX = "educa-chat:"
 
 @pytest.fixture
 def cluster(sharded_pubsub: None) -> Iterator[RedisCluster]:
-    """A cluster that the test may break."""
+    """A cluster that the test can break."""
     with RedisCluster() as started:
         yield started
 
@@ -36,14 +36,14 @@ def slot_of(topic: str) -> int:
 
 
 def topic_on(node: RedisServer) -> str:
-    """A topic whose slot is served by `node`."""
+    """Return a topic whose slot is served by `node`."""
     ranges = [(first, last) for first, last, (_, port, *_), *_ in node.ask("CLUSTER", "SLOTS") if port == node.port]
     topics = (f"room {number}" for number in range(10_000))
     return next(topic for topic in topics if any(first <= slot_of(topic) <= last for first, last in ranges))
 
 
 async def beating(bus: RedisClusterBus) -> None:
-    """Return when every master has just let a beat come back; each in its own rhythm."""
+    """Wait until every master has just returned a heartbeat. Each has its own rhythm."""
     await until(lambda: bus.silence_s < 0.6)
 
 
@@ -62,7 +62,7 @@ async def test_topics_on_every_shard_are_delivered(redis_cluster: RedisCluster) 
             async with bus.subscribe(topic) as subscription:
                 await other.publish(topic, b"from the other")
                 assert await received(subscription) == b"from the other"
-                # By the shard's own pub/sub alone, which no other master hears.
+                # Only by the shard's own pub/sub, which no other master receives.
                 assert master.ask("PUBSUB", "SHARDNUMSUB", PREFIX + topic) == [(PREFIX + topic).encode(), 1]
                 assert master.ask("PUBSUB", "NUMSUB", PREFIX + topic) == [(PREFIX + topic).encode(), 0]
 
@@ -72,7 +72,7 @@ async def test_one_node_in_the_url_is_enough(cluster: RedisCluster) -> None:
     async with open_redis_cluster_bus(f"redis+cluster://127.0.0.1:{seed.port}", PREFIX) as bus:
         for master in others:
             await carries(bus, topic_on(master))
-    # One that is down is passed over.
+    # A node that is down is skipped.
     others[0].stop()
     url = ",".join(f"127.0.0.1:{master.port}" for master in (others[0], seed))
     async with open_redis_cluster_bus(f"redis+cluster://{url}", PREFIX) as bus:
@@ -95,7 +95,7 @@ async def test_buses_with_different_prefixes_are_isolated(redis_cluster: RedisCl
 async def test_silence_of_any_master_is_noticed(cluster: RedisCluster, bus: RedisClusterBus) -> None:
     await beating(bus)
     for master in cluster.masters:
-        # Frozen, it keeps its connections, and nobody here has subscribed to anything on it.
+        # A frozen master keeps its connections, and this process has no subscriptions on it.
         master.freeze()
         stopwatch = Stopwatch()
         await until(lambda: bus.silence_s > 1)
@@ -131,7 +131,7 @@ async def test_the_other_masters_work_while_one_is_down_and_it_is_used_again_aft
             fallen.thaw()
         await carries(bus, topic)
         await beating(bus)
-        # All that time the others' subscriptions were not touched.
+        # Meanwhile, the subscriptions on the other masters continued.
         await bus.publish(others_topic, b"still the same")
         assert await received(others_subscription) == b"still the same"
 

@@ -1,4 +1,4 @@
-"""Whatever happens to Redis, or on the way to it: the bus says so within a second, and heals by itself."""
+"""Faults of Redis and of the connection to it: the bus reports them within a second, and recovers by itself."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Set
@@ -19,7 +19,7 @@ from tests.stopwatch import Stopwatch
 PREFIX = "educa-chat:"
 
 Fault = Callable[[RedisServer, Proxy], AbstractAsyncContextManager[None]]
-"""Lasts as long as its context."""
+"""A fault that lasts as long as its context."""
 
 
 @asynccontextmanager
@@ -65,7 +65,7 @@ def swallowed(flows: Set[Flow]) -> Fault:
 
 @asynccontextmanager
 async def undelivered(server: RedisServer, proxy: Proxy) -> AsyncIterator[None]:
-    """Redis answers everything, counts a receiver for each publish, and brings nothing."""
+    """Redis answers every command and counts a receiver for each publish, but delivers nothing."""
     proxy.delivers = False
     yield
     proxy.delivers = True
@@ -99,7 +99,7 @@ async def read_out(subscription: AsyncIterator[bytes]) -> None:
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    """A Redis that the test may harm."""
+    """A Redis that the test can break."""
     server = RedisServer()
     server.start()
     yield server
@@ -115,7 +115,7 @@ async def test_a_fault_is_reported_within_a_second_and_the_bus_recovers(server: 
             stopwatch = Stopwatch()
             async with fault(server, proxy):
                 await until(lambda: bus.silence_s > 1 or losing.done())
-                # One beat may still have come through, half a second after the fault.
+                # One heartbeat may still have arrived half a second after the fault.
                 assert stopwatch.own_s < 1.8
                 await losing
                 assert stopwatch.own_s < 3.5
@@ -126,7 +126,7 @@ async def test_a_fault_is_reported_within_a_second_and_the_bus_recovers(server: 
 
 
 async def test_a_listener_that_redis_does_not_answer_is_replaced(server: RedisServer) -> None:
-    # The worst half of a half-open connection: beats and messages come in as ever, so there is no silence.
+    # The worse half of a half-open connection: heartbeats and messages still arrive, so there is no silence.
     async with Proxy(server.port).open() as proxy, open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
         async with bus.subscribe("room") as subscription:
             await beating(bus)
@@ -152,7 +152,7 @@ async def test_subscribers_learn_that_redis_disconnected_their_slow_listener(ser
         bus.subscribe("room") as flooded,
         bus.subscribe("hall") as quiet,
     ):
-        # In one piece without a turn for anybody else, so that nothing is read meanwhile.
+        # In one write without a turn for other tasks, so that nothing is read in between.
         with BlockingRedis.from_url(server.url) as blocking, blocking.pipeline(transaction=False) as publishes:
             for _ in range(400):
                 publishes.publish(f"{PREFIX}room", bytes(MAX_PAYLOAD_BYTES))

@@ -1,4 +1,4 @@
-"""What docs/deployment.md says about securing Redis works as it stands there: the ACL, the password, TLS."""
+"""The instructions in docs/deployment.md for securing Redis: the ACL, the password, TLS."""
 
 import datetime
 import ipaddress
@@ -22,23 +22,24 @@ from tests.redis_server import RedisCluster, RedisServer
 GUIDE = (Path(__file__).parent.parent.parent / "docs" / "deployment.md").read_text(encoding="utf-8")
 PREFIX = "educa-chat:"
 HARMLESS = {"client|setinfo"}
-"""By this the client library tells its name. Redis 7.0 doesn't know it and refuses an ACL that names it."""
+"""With this command, the client library sends its name. Redis 7.0 doesn't know it, and refuses an ACL that contains it.
+"""
 
 
 def acl(command: str) -> list[str]:
-    """The rules of the guide's user who may give `command`."""
+    """Return the ACL rules of the guide's user, plus the permission for `command`."""
     (line,) = [line for line in re.findall(r"^    user educa_chat (.*)$", GUIDE, re.MULTILINE) if command in line]
     rules: list[str] = line.replace(">PASSWORD", ">secret").split()
     return rules
 
 
 def denied(server: RedisServer) -> set[str]:
-    """What Redis has denied to anybody."""
+    """Return the commands that Redis has denied."""
     return {entry[b"object"].decode() for entry in server.ask("ACL", "LOG")}
 
 
 def refused(server: RedisServer, *command: object) -> bool:
-    """Whether the guide's user may not do this."""
+    """Return whether Redis refuses this to the guide's user."""
     with Redis(port=server.port, username="educa_chat", password="secret") as client:
         try:
             client.execute_command(*command)
@@ -54,7 +55,7 @@ async def test_the_documented_acl_allows_exactly_what_a_node_needs() -> None:
         server.ask("ACL", "SETUSER", "educa_chat", *acl("+publish"))
         url = f"redis://educa_chat:secret@127.0.0.1:{server.port}"
         async with open_bus(url, PREFIX) as bus:
-            for _ in range(2):  # with an UNSUBSCRIBE in between
+            for _ in range(2):  # With an UNSUBSCRIBE in between.
                 await carries(bus, "room")
             await beating(bus)
         assert denied(server) <= HARMLESS
@@ -83,7 +84,7 @@ async def test_the_documented_cluster_acl_allows_what_a_node_needs(sharded_pubsu
         for master in cluster.masters:
             master.ask("ACL", "SETUSER", "educa_chat", *acl("+spublish"))
         async with open_bus(cluster.url.replace("://", "://educa_chat:secret@"), PREFIX) as bus:
-            # Some of these are on each of the three masters.
+            # These are spread over the three masters.
             for number in range(12):
                 await carries(bus, f"room:{number}")
             await beating(bus)
@@ -95,7 +96,7 @@ async def test_the_documented_cluster_acl_allows_what_a_node_needs(sharded_pubsu
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
     now = datetime.datetime.now(datetime.UTC)
@@ -121,7 +122,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def tls_port(certificate: tuple[Path, Path], tmp_path: Path) -> Iterator[int]:
-    """The port of a Redis with the lines of the guide."""
+    """The port of a Redis with the configuration from the guide."""
     lines = re.findall(r"^    (tls-.*)$", GUIDE, re.MULTILINE)
     assert len(lines) == 4
     port = free_port()

@@ -1,4 +1,4 @@
-"""What tests of a bus over a broker wait for."""
+"""Conditions that tests of a bus over a broker wait for."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +14,7 @@ async def received(subscription: AsyncIterator[bytes]) -> bytes:
 
 
 async def carries(bus: MessageBus, topic: str = "probe") -> None:
-    """Return when a new subscription to `topic` hears a new publish."""
+    """Wait until a new subscription to `topic` receives a new payload."""
     async with asyncio.timeout(30):
         while True:
             with suppress(BusUnavailable, SubscriptionLost):
@@ -32,5 +32,5 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def beating(bus: MessageBus) -> None:
-    """Return when a beat was just heard."""
+    """Wait until a heartbeat has just been received."""
     await until(lambda: bus.silence_s < 0.1)

@@ -1,4 +1,4 @@
-"""An 'educa' site made with Django itself: the learning platform that the tests stand beside."""
+"""An 'educa' site made with Django: the learning platform that runs beside the chat in the tests."""
 
 import asyncio
 import atexit
@@ -60,7 +60,7 @@ class DjangoSite:
         await self._run("migrate", "--verbosity=0")
 
     async def seed(self) -> dict[str, Any]:
-        """Fill the tables, and return what is in them now.
+        """Fill the tables, and return their content.
 
         {"users": {username: {"id", "password"}},
          "courses": {slug: {"id", "title", "owner", "students", "modules"}}}
@@ -77,11 +77,11 @@ class DjangoSite:
         await self._run("sign_out", session_key)
 
     async def set_password(self, username: str, password: str) -> None:
-        """Give `username` another password, which ends the sessions that were begun with the old one."""
+        """Give `username` another password, which ends their earlier sessions."""
         await self._run("set_password", username, password)
 
     async def grant(self, role: str, *variables: str) -> None:
-        """Make the chat's role and give it its rights, by the file that an operator runs."""
+        """Create the chat's role with its privileges, with the file that an operator runs."""
         options = [option for variable in (f"role={role}", *variables) for option in ("--set", variable)]
         process = await asyncio.create_subprocess_exec(
             max(POSTGRES_VERSIONS.items())[1] / "psql", "--no-psqlrc", "--quiet", *options,

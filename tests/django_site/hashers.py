@@ -1,6 +1,6 @@
-"""Django's password hashers with as little work as each allows: signing in costs a test nothing.
+"""Django's password hashers with as little work as possible, so that tests can sign in quickly.
 
-`tests/test_passwords.py` verifies what the hashers make with their defaults.
+`tests/test_passwords.py` tests the hashers with their defaults.
 """
 
 from django.contrib.auth import hashers

@@ -1,4 +1,4 @@
-"""Django's defaults, but with cheap hashers, on the database at EDUCA_SITE_DATABASE_URL, in any of libpq's forms."""
+"""Django's defaults with cheap hashers, on the database at EDUCA_SITE_DATABASE_URL, a URL in any form of libpq's."""
 
 import os
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""Everything fails, at random and at once, while people talk; then it heals, and every promise is proved.
+"""Everything fails at random while users chat; then all faults end, and every promise is checked.
 
     python -m tests.faults.chaos --seconds 600 --seed 1
 
-The seed decides which faults come, when, and for how long; in which moment of the processes' work they hit is left to
-them. Redis, Postgres, the nodes, the people, and strangers who publish on Redis, each have a lane of their own, so that
+The seed decides which faults occur, when, and for how long, but not at which point of the processes' work they hit.
+Redis, Postgres, the nodes, the people, and strangers who publish on Redis, each have a lane of their own, so that
 faults of several parts overlap.
 """
 
@@ -37,7 +37,7 @@ ADMIN_TIMEOUT_S = 5.0
 
 
 class Scene(NamedTuple):
-    """What a fault may touch, and the chance that it may ask."""
+    """The parts that a fault can affect, and its source of random numbers."""
 
     cluster: Cluster
     clients: Sequence[Client]
@@ -48,7 +48,7 @@ class Scene(NamedTuple):
         return self.chance.choice(self.cluster.nodes)
 
     async def ask_redis(self, *commands: Sequence[str]) -> None:
-        """Give Redis some commands; one that does not answer is left alone."""
+        """Send some commands to Redis. Ignore it if it doesn't answer."""
         client = redis.asyncio.Redis.from_url(self.cluster.redis.url, socket_timeout=ADMIN_TIMEOUT_S)
         with suppress(redis.exceptions.RedisError):
             for command in commands:
@@ -57,7 +57,7 @@ class Scene(NamedTuple):
 
     @contextmanager
     def swallowing(self, wire: Proxy) -> Iterator[None]:
-        """Let `wire` lose what comes one way, or both ways."""
+        """Make `wire` drop the data of one or both directions."""
         wire.swallows = self.chance.choice((ANSWERS, QUESTIONS, ANSWERS | QUESTIONS))
         try:
             yield
@@ -147,7 +147,7 @@ async def postgres_may_only_be_read(scene: Scene) -> AsyncIterator[None]:
     await postgres.execute("alter database postgres set default_transaction_read_only = on")
     await postgres.terminate_connections()
     yield
-    # The connection that mends it is read-only as well, but for what it says of itself.
+    # The connection that repairs this would be read-only too, so it sets its own mode.
     await postgres.execute(
         "set default_transaction_read_only = off; alter database postgres set default_transaction_read_only = off"
     )
@@ -203,7 +203,7 @@ async def a_node_stands_still(scene: Scene) -> AsyncIterator[None]:
 
 
 async def _start(node: Node) -> None:
-    """Start it again and again, as its supervisor does: without a database it can't."""
+    """Start it repeatedly, like a supervisor: it fails without a database."""
     while True:
         try:
             return await node.start()
@@ -228,7 +228,7 @@ async def all_sessions_end(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _publishing(scene: Scene, payloads: Callable[[str, list[str]], Sequence[bytes]]) -> AsyncIterator[None]:
-    """Publish to the rooms what `payloads(channel, all channels)` returns, again and again, as far as Redis answers."""
+    """Repeatedly publish the result of `payloads(channel, all channels)` to the rooms, as long as Redis answers."""
 
     async def publish() -> None:
         client = redis.asyncio.Redis.from_url(scene.cluster.redis.url, socket_timeout=ADMIN_TIMEOUT_S)
@@ -263,7 +263,7 @@ async def somebody_publishes_garbage(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def somebody_forges_payloads(scene: Scene) -> AsyncIterator[None]:
-    """Without the key: everything is as it should be but the signature."""
+    """Without the key: everything except the signature is valid."""
 
     def forged(channel: str, channels: list[str]) -> list[bytes]:
         topic, other = (one.removeprefix("educa-chat:") for one in (channel, scene.chance.choice(channels)))
@@ -282,7 +282,7 @@ async def somebody_forges_payloads(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def somebody_signs_what_is_hostile(scene: Scene) -> AsyncIterator[None]:
-    """With the key: all that can't be taken for what somebody says."""
+    """With the key: payloads that can't be mistaken for a user's message."""
 
     def hostile(channel: str, _: object) -> list[bytes]:
         seq = scene.chance.randrange(10**9, 2**53)
@@ -304,7 +304,7 @@ async def somebody_signs_what_is_hostile(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def somebody_repeats_what_the_nodes_say(scene: Scene) -> AsyncIterator[None]:
-    """Each payload that they publish comes again later, in its own room and in others."""
+    """Each payload of the nodes is published again later, in its own room and in others."""
     recorded: list[bytes] = []
 
     async def record() -> None:
@@ -358,10 +358,9 @@ LANES: dict[str, Sequence[Fault]] = {
 async def wreak(
     seconds: float, seed: int, say: Callable[[str], None], *, least: int = 0, prepared: Path | None = None
 ) -> tuple[Account, Counter[str]]:
-    """Let everything fail for so long, and until each lane has done `least` faults, however slow the machine is.
+    """Let everything fail for this long, and until each lane has caused `least` faults, however slow the machine is.
 
-    Returns what was proved then, and how often each fault was done. Raises AssertionError for a promise that was
-    broken.
+    Return what was checked, and the number of each fault. Raises AssertionError for a broken promise.
     """
     faults: Counter[str] = Counter()
 
@@ -378,7 +377,7 @@ async def wreak(
             done += 1
 
     chance = random.Random(seed)
-    # A resume of any length: the faster the nodes, the more is said while somebody is away.
+    # A replay of any length: the faster the nodes, the more messages a client misses.
     async with (
         open_cluster(NODES, prepared, limits_replay=0) as cluster,
         open_clients(cluster.courses, cluster.urls, chance) as clients,

@@ -1,4 +1,4 @@
-"""A client that does what a good page does: comes back with `after`, and says again what was not acked."""
+"""A client that behaves like a good page: it resumes with `after`, and sends unacknowledged commands again."""
 
 import asyncio
 import itertools
@@ -18,16 +18,16 @@ from educa_chat.demo import PASSWORD
 CONNECT_TIMEOUT_S = 3.0
 LONGEST_PAUSE_S = 1.0
 SILENCE_S = 12.0
-"""After so long without any answer to what was said a client takes the connection for dead."""
+"""After this time without an answer to a command, a client treats the connection as dead."""
 IN_FLIGHT = 4
 TALK_PAUSE_S = 0.15
-"""A dozen clients say some three hundred messages a second."""
+"""A dozen clients send about three hundred messages a second."""
 
 
 class Client:
     """A user in a room who keeps every ack and every frame, whatever happens to the connection.
 
-    `urls` are the nodes. The client takes any of them, and another one if that does not answer.
+    `urls` are the nodes. The client uses any of them, and another one if that doesn't answer.
     """
 
     def __init__(self, username: str, course: int, urls: Sequence[str], chance: random.Random) -> None:
@@ -49,7 +49,7 @@ class Client:
         self._at = ""
         self._urls = urls
         self._chance = chance
-        # No other client says anything under the same ids, though it be the same person.
+        # No other client uses the same ids, even for the same user.
         self._ids = (f"{uuid.uuid4().hex[:8]}:{number}" for number in itertools.count(1))
         self._unacked: dict[str, str] = {}
         self._jar = aiohttp.CookieJar(unsafe=True)
@@ -81,7 +81,7 @@ class Client:
 
     def cut(self) -> None:
         """Abort the connection."""
-        # There is none where the other side has closed already.
+        # There is none if the other side has already closed.
         if self._socket is not None and (socket := self._socket.get_extra_info("socket")) is not None:
             with suppress(OSError):
                 socket.shutdown(sockets.SHUT_RDWR)
@@ -118,7 +118,7 @@ class Client:
                 raise aiohttp.ClientError("not signed in")
 
     async def _attend(self, url: str) -> None:
-        """Be in the room until the connection ends."""
+        """Stay in the room until the connection ends."""
         query = {"after": str(self.head), "epoch": self._epoch, "at": self._at} if self._epoch else {}
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             socket = await self._http.ws_connect(
@@ -142,7 +142,7 @@ class Client:
                 await self._listen(socket)
                 talking.cancel()
         except* (ConnectionError, TypeError):
-            # A frame that is no text ends the connection.
+            # A frame that isn't text ends the connection.
             pass
         finally:
             self._socket = None
@@ -176,7 +176,7 @@ class Client:
                 self.head, self._at = frame["seq"], frame["datetime"]
 
     async def _talk(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Say again what is not acked, and then new things, a few in flight at a time."""
+        """Send unacknowledged messages again, and then new ones, a few in flight at a time."""
         unsent = list(self._unacked)
         while True:
             while self.is_talking and len(self._unacked) < IN_FLIGHT:
@@ -205,7 +205,7 @@ class Client:
 async def open_clients(
     courses: dict[int, list[str]], urls: Sequence[str], chance: random.Random
 ) -> AsyncIterator[list[Client]]:
-    """A client for each user, each in a course of their own."""
+    """Open a client for each user, each in a course of their own."""
     clients = [
         Client(username, course, urls, random.Random(chance.random()))
         for course, usernames in courses.items()

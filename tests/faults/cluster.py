@@ -1,4 +1,4 @@
-"""A whole deployment of real processes that may fail in every part: Postgres, Redis, nodes, wires."""
+"""A deployment of real processes in which every part can fail: Postgres, Redis, nodes, connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -18,13 +18,13 @@ from tests.serving import add_person, add_room
 
 ROOMS = 3
 STUDENTS = 4
-"""A room; its teacher comes on top."""
+"""Students per room, in addition to its teacher."""
 
 
 class Node:
-    """A real `educa-chat serve` on a port that it keeps, which may be killed and started again.
+    """A real `educa-chat serve` on a fixed port, which can be killed and started again.
 
-    It reaches Postgres and Redis through proxies of its own.
+    It reaches Postgres and Redis through its own proxies.
     """
 
     def __init__(self, postgres: PostgresServer, redis: RedisServer, **overrides: object) -> None:
@@ -49,12 +49,12 @@ class Node:
 
     @property
     def output(self) -> str:
-        """What all its processes have printed."""
+        """The output of all its processes."""
         return "".join([*self.outputs, self._process.output if self._process else ""])
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Keep its proxies open; the node is started and ends within the context."""
+        """Keep its proxies open while the context lasts. The node starts and ends within it."""
         async with self.to_postgres.open(), self.to_redis.open():
             try:
                 yield
@@ -71,7 +71,7 @@ class Node:
             "limits_sign_in_failures_per_minute": 0,
         }
         environment = {f"EDUCA_CHAT_{name.upper()}": str(value) for name, value in (settings | self._overrides).items()}
-        await self.kill()  # what has ended by itself
+        await self.kill()  # The process may have ended by itself.
         self.to_postgres.swallows = self.to_redis.swallows = set()
         self._process = await self._stack.enter_async_context(
             open_process("serve", "--port", str(self.port), environment=environment, url=self.url)
@@ -79,7 +79,7 @@ class Node:
         await self.process.ready()
 
     async def kill(self) -> None:
-        """End it by SIGKILL."""
+        """Kill it with SIGKILL."""
         process, self._process = self._process, None
         await self._stack.aclose()
         self._stack = AsyncExitStack()
@@ -115,7 +115,7 @@ class Cluster:
         await self.is_well()
 
     async def is_well(self) -> None:
-        """Wait until every node is ready and hears the bus."""
+        """Wait until every node is ready and receives from the bus."""
         async with asyncio.timeout(60), aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
             for node in self.nodes:
                 while True:
@@ -129,7 +129,7 @@ class Cluster:
                     await asyncio.sleep(0.05)
 
     def output(self) -> str:
-        """What the nodes have printed."""
+        """The output of the nodes."""
         return "".join(node.output for node in self.nodes)
 
 
@@ -145,7 +145,7 @@ async def populate(database: Database) -> dict[int, list[str]]:
 
 @asynccontextmanager
 async def open_cluster(nodes: int = 2, prepared: Path | None = None, **overrides: object) -> AsyncIterator[Cluster]:
-    """Start Postgres, on a copy of `prepared` if given, Redis and `nodes` nodes; the end of the context ends all."""
+    """Run Postgres, on a copy of `prepared` if given, Redis and `nodes` nodes while the context lasts."""
     redis = RedisServer()
     async with AsyncExitStack() as stack:
         postgres = await asyncio.to_thread(stack.enter_context, PostgresServer(prepared))

@@ -1,4 +1,4 @@
-"""A Postgres that may fail, and nodes on it."""
+"""A Postgres that tests can break, and nodes that use it."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def own_postgres(prepared: Path) -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="module")
 def module_postgres(prepared: Path) -> Iterator[PostgresServer]:
-    """A server for the tests of a module, each of which leaves it as it was."""
+    """A server for the tests of a module, each of which restores it."""
     with PostgresServer(prepared) as postgres:
         yield postgres
 

@@ -1,4 +1,4 @@
-"""People who go on writing whatever happens, and what must be true of a room afterwards."""
+"""Users who keep posting whatever happens, and the checks on a room afterwards."""
 
 import asyncio
 import itertools
@@ -21,14 +21,16 @@ PAUSE_S = 0.05
 TALK_PAUSE_S = 0.02
 WRITERS = 8
 LONGEST_WAIT_S = 8.0
-"""PATIENCE_S and one append more."""
+"""PATIENCE_S plus the duration of one append."""
 
 Fault = Callable[[PostgresServer], Awaitable[None]]
-"""Does something to a server, and leaves it as it was."""
+"""Causes a fault in a server, and ends it again."""
 
 
 class Talker:
-    """Somebody in a room who says one thing after the other, each under its id again until it is acked."""
+    """A user in a room who sends one message after the other, each repeatedly with the same id until it is
+    acknowledged.
+    """
 
     def __init__(self, socket: Chatter, name: str) -> None:
         self.name = name
@@ -52,7 +54,7 @@ class Talker:
         self.close_code = self._socket.socket.close_code
 
     async def ask(self, id: str) -> dict[str, Any]:
-        """Say something under `id` and return the answer, an ack or an error."""
+        """Send a message with `id`, and return the answer: an ack or an error."""
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._answers[id] = answer
         begun = time.monotonic()
@@ -63,7 +65,7 @@ class Talker:
         return frame
 
     async def say(self, id: str) -> None:
-        """Say something under `id` until it is acked; nothing but `unavailable` may come in between."""
+        """Send a message with `id` until it is acknowledged. The only allowed error is `unavailable`."""
         while (frame := await self.ask(id))["type"] != "ack":
             assert frame["code"] == "unavailable", frame
             self.unavailable += 1
@@ -71,7 +73,7 @@ class Talker:
         self.acked[id] = frame["seq"], frame["datetime"]
 
     async def talk(self, enough: asyncio.Event) -> None:
-        """Go on until it is enough."""
+        """Continue until stopped."""
         for number in itertools.count():
             if enough.is_set():
                 break
@@ -79,7 +81,7 @@ class Talker:
             await asyncio.sleep(TALK_PAUSE_S)
 
     async def has_seen(self, seq: int) -> None:
-        """Wait until the event `seq` has come."""
+        """Wait until the event `seq` has arrived."""
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             while not self.events or self.events[-1]["seq"] < seq:
                 assert not self._listening.done(), self.close_code
@@ -92,7 +94,7 @@ class Talker:
 
 @asynccontextmanager
 async def talkers(urls: Sequence[str], course: int, usernames: Sequence[str]) -> AsyncIterator[list[Talker]]:
-    """Bring `usernames` into `course`, over the nodes at `urls` in turn."""
+    """Connect `usernames` to `course`, alternating between the nodes at `urls`."""
     async with AsyncExitStack() as stack:
         people = []
         for number, username in enumerate(usernames):
@@ -105,7 +107,7 @@ async def talkers(urls: Sequence[str], course: int, usernames: Sequence[str]) ->
 
 @asynccontextmanager
 async def talking(people: Sequence[Talker]) -> AsyncIterator[None]:
-    """Let all of `people` talk while the context lasts, and a little before and after: each is acked once more."""
+    """Let all of `people` post while the context lasts, and a little longer: each gets another ack before and after."""
     enough = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for talker in people:
@@ -119,14 +121,16 @@ async def talking(people: Sequence[Talker]) -> AsyncIterator[None]:
 
 
 async def more_acks(people: Sequence[Talker], count: int) -> None:
-    """Wait until each of `people` has got `count` more acks."""
+    """Wait until each of `people` has received `count` more acks."""
     goals = [len(talker.acked) + count for talker in people]
     while any(len(talker.acked) < goal for talker, goal in zip(people, goals, strict=True)):
         await asyncio.sleep(PAUSE_S)
 
 
 async def check_room(database: Database, course: int, people: Sequence[Talker]) -> None:
-    """Every promise: stored once at the acked seq, no hole, time never backwards, all saw all of it in one order."""
+    """Check every promise: stored once at the acknowledged seq, no gap, no time going backwards, and seen by all in one
+    order.
+    """
     log = await read_log(database, course)
     stored = {event["id"]: (event["seq"], event["datetime"]) for event in log}
     acked = {id: answer for talker in people for id, answer in talker.acked.items()}
@@ -141,7 +145,7 @@ async def check_room(database: Database, course: int, people: Sequence[Talker]) 
 
 
 async def check_fault(fault: Fault, postgres: PostgresServer, nodes: Sequence[Process]) -> None:
-    """Let people write on `nodes` while `fault` happens to `postgres`, and check every promise afterwards."""
+    """Let users post on `nodes` during `fault` in `postgres`, and check every promise afterwards."""
     async with open_database(postgres.url, 2) as database:
         course, usernames = await add_room(database, WRITERS)
         async with talkers([node.url for node in nodes], course, usernames) as people:

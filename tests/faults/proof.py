@@ -1,4 +1,4 @@
-"""What must be true when everything has healed: the promises, held against the log in the database."""
+"""The promises that must hold after recovery, checked against the log in the database."""
 
 import asyncio
 import itertools
@@ -16,7 +16,7 @@ LEVEL_TIMEOUT_S = 60.0
 
 
 class Account(NamedTuple):
-    """What was proved, in figures."""
+    """The amount of data that was checked."""
 
     acked: int
     seen: int
@@ -25,7 +25,7 @@ class Account(NamedTuple):
 
 
 async def prove(cluster: Cluster, clients: Sequence[Client]) -> Account:
-    """Wait until all are level, and raise AssertionError for any promise that was broken."""
+    """Wait until all clients are up to date, and raise AssertionError for any broken promise."""
     for client in clients:
         client.is_talking = False
     history = await _level(cluster, clients)
@@ -45,7 +45,9 @@ async def prove(cluster: Cluster, clients: Sequence[Client]) -> Account:
 
 
 async def read_log(database: Database, course: int) -> list[dict[str, Any]]:
-    """The log of a room in which nothing but messages was said: whole, each once, and what is kept beside it fits."""
+    """Return the log of a room with only messages. Check that it is complete, without duplicates, and consistent with
+    the other tables.
+    """
     count = await database.fetchval("select count(*) from educa_chat.event where course = $1", course)
     log = [json.loads(event.student) for event in await Log(database).read(course, 0, count)]
     assert [event["seq"] for event in log] == list(range(1, len(log) + 1)), f"room {course} has a hole"
@@ -58,7 +60,7 @@ async def read_log(database: Database, course: int) -> list[dict[str, Any]]:
 
 
 async def _level(cluster: Cluster, clients: Sequence[Client]) -> dict[int, list[dict[str, Any]]]:
-    """The log of each course, when all have seen all of it and nothing more is owed to anybody."""
+    """Return the log of each course once every client has seen all of it and has no unanswered commands."""
     async with open_database(cluster.postgres.url, 2) as database:
         with suppress(TimeoutError):
             async with asyncio.timeout(LEVEL_TIMEOUT_S):
@@ -76,7 +78,7 @@ async def _level(cluster: Cluster, clients: Sequence[Client]) -> dict[int, list[
 
 
 def _prove_acks(client: Client, log: list[dict[str, Any]]) -> None:
-    """Every acked command is in the log, once, where the ack says."""
+    """Check that every acknowledged command is in the log once, at the acknowledged seq."""
     for id, (seq, datetime) in client.acks.items():
         assert seq <= len(log), f"{id} was acked and is lost"
         event = log[seq - 1]
@@ -84,7 +86,7 @@ def _prove_acks(client: Client, log: list[dict[str, Any]]) -> None:
 
 
 def _prove_stream(client: Client, log: list[dict[str, Any]]) -> None:
-    """The client saw every event of its room and no other, once and in order, or received a `reset`."""
+    """Check that the client saw exactly the events of its room, once and in order, or received a `reset`."""
     resets = [*client.resets, (len(client.events), None)]
     for (start, after), (end, _) in itertools.pairwise(resets):
         assert after is not None

@@ -1,4 +1,4 @@
-"""A short time in which everything fails at random; `make chaos` is the long one."""
+"""A short run of random faults; `make chaos` is the long one."""
 
 from pathlib import Path
 

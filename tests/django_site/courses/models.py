@@ -1,4 +1,4 @@
-"""What an 'educa' site teaches: subjects, their courses, and the modules of those."""
+"""The content of an 'educa' site: subjects, their courses, and the courses' modules."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db import models
 
 
 class OrderField(models.PositiveIntegerField):
-    """A number that goes on from the last of its siblings, where none is given."""
+    """A number that defaults to one more than the last sibling's."""
 
     def __init__(self, sibling_of: str | None = None, **options: Any) -> None:
         self.sibling_of = sibling_of
