@@ -306,7 +306,7 @@ async def test_two_windows_of_one_user_show_the_same_messages(desk: Desk) -> Non
 
 
 async def test_the_tutorials_page_exchanges_messages_with_ours(desk: Desk) -> None:
-    """Runs the script of the tutorial's room page on one of our pages, without our policy, which forbids `innerHTML`."""
+    """Runs the script of the tutorial's room page on one of our pages, without our policy, which blocks `innerHTML`."""
     luis = await desk.sit_down("luis")
     ana = await desk.sit_down("ana", "/students/courses/", bypass_csp=True)
     await ana.evaluate(
