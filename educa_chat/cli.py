@@ -600,7 +600,7 @@ def _print_list(rows: list[dict[str, object]], *, as_json: bool) -> None:
         print(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return
     for row in rows:
-        print("\t".join(map(str, row.values())))
+        print("\t".join(" ".join(value) if isinstance(value, list) else str(value) for value in row.values()))
 
 
 async def _rename_course(database: Database, _: Settings, arguments: argparse.Namespace) -> None:

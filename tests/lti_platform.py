@@ -114,7 +114,14 @@ class FakePlatform:
                 LTI + "launch_presentation": {"locale": "es", "document_target": "iframe", "return_url": self.url},
                 LTI + "ext": {"user_username": "ana", "lms": "moodle-2"},
                 LTI + "lis": {"person_sourcedid": "", "course_section_sourcedid": ""},
-                LTI + "tool_platform": {"product_family_code": "moodle", "version": "2024100705"},
+                LTI + "tool_platform": {
+                    "product_family_code": "moodle",
+                    "version": "2024100705.01",
+                    "guid": "d84ff0210b5e4d955ac958743c59264e",
+                    "name": "sur",
+                    "description": "Colegio Sur",
+                },
+                LTI + "custom": {"context_memberships_url": self.roster_url},
                 ROSTER: {"context_memberships_url": self.roster_url, "service_versions": ["1.0", "2.0"]},
             },
         )

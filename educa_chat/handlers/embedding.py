@@ -21,8 +21,8 @@ ENDED_PATH = "/lti/ended/"
 
 FORM_ACTION = web.ResponseKey("FORM_ACTION", str)
 """Other sites that the forms of a page may post to."""
-FRAME_ANCESTOR = web.ResponseKey("FRAME_ANCESTOR", str)
-"""The only site that may embed a page."""
+EMBEDDED_BY = web.ResponseKey("EMBEDDED_BY", str)
+"""The only sites that may embed a page, if others than usual: a value of `frame-ancestors`."""
 
 _CREDENTIAL = re.compile(rf"([A-Za-z0-9_-]{{43}})\.({'|'.join(LANGUAGES)})")
 

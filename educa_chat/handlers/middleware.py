@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.handlers import embedding
 from educa_chat.handlers.addresses import find_client, list_elements, membership_test, parse_address
-from educa_chat.handlers.embedding import FORM_ACTION, FRAME_ANCESTOR
+from educa_chat.handlers.embedding import EMBEDDED_BY, FORM_ACTION
 from educa_chat.handlers.keys import FRAME_ANCESTORS, SETTINGS
 from educa_chat.handlers.rendering import render_anonymous, render_forbidden, translations_for
 from educa_chat.log_lines import logging_request
@@ -65,7 +65,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         return
     policy = _POLICY.format(
         form_action=response.get(FORM_ACTION, "'self'"),
-        frame_ancestors=response.get(FRAME_ANCESTOR) or await _frame_ancestors(request),
+        frame_ancestors=response.get(EMBEDDED_BY) or await _frame_ancestors(request),
     )
     response.headers.setdefault("Content-Security-Policy", policy)
     is_document = response.content_type == "text/html"

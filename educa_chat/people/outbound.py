@@ -163,7 +163,7 @@ class Outbound:
         family, type, protocol, _, sockaddr = address_info
         address = ipaddress.ip_address(str(sockaddr[0]).partition("%")[0])
         if not self._is_allowed(address):
-            raise OSError("private addresses are refused")
+            raise OSError(f"private addresses are refused: {address} is in none of outbound.private_networks")
         return socket.socket(family, type, protocol)
 
 

@@ -15,6 +15,8 @@ from educa_chat.storage.pool import Connection, Database
 ROSTER_EVERY_S = 3600
 ROSTER_LEASE_S = 300
 """How long a process may take to fetch a roster before another one tries."""
+VISIT_HOURS = 24
+"""How long instructors may stay whom the roster doesn't name, such as administrators who look at a course."""
 LAUNCH_DAYS = 7
 """How long the roster can't lower a role that a launch has set."""
 
@@ -35,6 +37,8 @@ class KnownMember(NamedTuple):
     name: tuple[str, str]
     role: Role | None
     """None if they were removed here."""
+    is_listed: bool
+    """Whether a roster has ever named them, and not only a launch."""
 
 
 async def find_or_add_course(
@@ -105,7 +109,7 @@ async def note_launch(database: Database, course: int, user_id: int, role: Role)
             await _give_role(connection, course, user_id, role)
         if held is None or role.includes(held):
             await connection.execute(
-                "insert into educa_chat.lti_member values ($1, $2, now())"
+                "insert into educa_chat.lti_member (course, user_id, launched_at) values ($1, $2, now())"
                 " on conflict (course, user_id) do update set launched_at = excluded.launched_at",
                 course,
                 user_id,
@@ -157,15 +161,16 @@ async def known_members(database: Database, course: int, issuer: str) -> list[Kn
     """Return the members of `course` whom the platform `issuer` has named."""
     rows = await database.fetch(
         "select m.user_id, p.subject, u.first_name, u.last_name,"
-        " (select max(role)::text from educa_chat.membership() where course = $1 and user_id = m.user_id and is_named)"
+        " (select max(role)::text from educa_chat.membership() where course = $1 and user_id = m.user_id and is_named),"
+        " m.is_listed"
         " from educa_chat.lti_member m join educa_chat.external_person p on p.user_id = m.user_id and p.issuer = $2"
         " join auth_user u on u.id = m.user_id where m.course = $1",
         course,
         issuer,
     )
     return [
-        KnownMember(user_id, subject, (first, last), Role(role) if role else None)
-        for user_id, subject, first, last, role in rows
+        KnownMember(user_id, subject, (first, last), Role(role) if role else None, is_listed)
+        for user_id, subject, first, last, role, is_listed in rows
     ]
 
 
@@ -182,7 +187,10 @@ async def note_listed(database: Database, course: int, user_id: int, role: Role)
             LAUNCH_DAYS,
         )
         await connection.execute(
-            "insert into educa_chat.lti_member values ($1, $2, null) on conflict do nothing", course, user_id
+            "insert into educa_chat.lti_member (course, user_id, is_listed) values ($1, $2, true)"
+            " on conflict (course, user_id) do update set is_listed = true",
+            course,
+            user_id,
         )
         if held is not role and not (held is not None and held.includes(role) and is_recent):
             await _give_role(connection, course, user_id, role)
@@ -191,7 +199,8 @@ async def note_listed(database: Database, course: int, user_id: int, role: Role)
 async def remove_missing(database: Database, course: int, user_ids: Collection[int], since: float) -> int:
     """Remove those of `user_ids` from `course` who haven't launched it after `since` (Unix time). Return their number.
 
-    Their open sockets are closed at once.
+    Their open sockets are closed at once. An instructor whom no roster has ever named stays for VISIT_HOURS after a
+    launch.
     """
     removed = 0
     for user_id in user_ids:
@@ -199,10 +208,13 @@ async def remove_missing(database: Database, course: int, user_ids: Collection[i
             await _lock_member(connection, course, user_id)
             if not await connection.fetchval(
                 "delete from educa_chat.lti_member where course = $1 and user_id = $2"
-                " and (launched_at is null or launched_at < to_timestamp($3)) returning true",
+                " and (launched_at is null or launched_at < to_timestamp($3))"
+                " and (is_listed or not $4 or launched_at < now() - make_interval(hours => $5)) returning true",
                 course,
                 user_id,
                 since,
+                await _role_of(connection, course, user_id) is Role.INSTRUCTOR,
+                VISIT_HOURS,
             ):
                 continue
             await connection.execute("delete from educa_chat.staff where course = $1 and user_id = $2", course, user_id)

@@ -277,8 +277,16 @@ async def test_an_invalid_login_request_is_refused(
 async def test_an_inactive_platform_cannot_launch(server: Server, database: Database) -> None:
     async with open_platform() as platform, LtiUser(server.url) as user:
         id = await platform.register(database, is_active=False)
-        with pytest.raises(AssertionError):
-            await user.begin(platform)
+        form = {
+            "iss": platform.issuer,
+            "login_hint": "17",
+            "target_link_uri": f"{server.url}/lti/launch",
+            "client_id": CLIENT_ID,
+        }
+        async with user.http.post(f"{server.url}/lti/login", data=form) as response:
+            assert (response.status, kind_of(await response.text())) == (403, "platform")
+            # The page that says so is shown where the room would be.
+            assert f"frame-ancestors {platform.url};" in response.headers["Content-Security-Policy"]
         await activate_platform(database, id)
         assert (await user.launch(platform))[0] == 303
 

@@ -75,7 +75,7 @@ async def test_an_invited_platform_registers_once_and_waits_for_approval(
     assert configuration["initiate_login_uri"] == f"{server.url}/lti/login"
     assert configuration["redirect_uris"] == [f"{server.url}/lti/launch"]
     assert configuration["jwks_uri"] == f"{server.url}/lti/jwks"
-    assert configuration[TOOL]["domain"] in server.url
+    assert configuration[TOOL]["domain"] in server.url and configuration[TOOL]["description"]
     (found,) = await find_platforms(database, platform.issuer)
     assert (found.is_active, list(found.deployments)) == (False, ["1"])
     status, page, _ = await register(server, invitation, f"{platform.url}/configuration")

@@ -20,7 +20,7 @@ from educa_chat.storage.courses import enrol
 from educa_chat.storage.lti_courses import claim_roster, find_roster
 from educa_chat.storage.pool import Database, open_database
 from tests.conftest import Postgres
-from tests.lti_platform import LTI, MEMBERSHIP, ROSTER, FakePlatform, LtiUser, open_platform
+from tests.lti_platform import LTI, MEMBERSHIP, ROSTER, FakePlatform, LtiUser, kind_of, open_platform
 from tests.outside import LOOPBACK
 from tests.serving import TIMEOUT_S, Server, add_person, open_server, settings_for
 
@@ -260,6 +260,38 @@ async def test_withheld_names_leave_names_unchanged(
     assert len(names) == 2 and "Ana Morales" in names
 
 
+async def test_names_that_the_roster_escapes_are_those_of_the_launch(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
+) -> None:
+    """Moodle escapes names in its rosters, but not in its launches."""
+    platform.pages = [[member("17", name="Ana P&amp;G &#039;Mo", given_name="Ana", family_name="P&amp;G &#039;Mo")]]
+    async with LtiUser(server.url) as ana:
+        course = await launch(ana, platform, given_name="Ana", family_name="P&G 'Mo")
+        await update(fetcher, database, course)
+    assert await members(database, course) == {"Ana P&G 'Mo": "student"}
+
+
+async def test_an_administrator_who_only_visits_the_course_is_not_thrown_out(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
+) -> None:
+    """A platform's administrators and managers may launch every course, and are in no roster."""
+    platform.pages = [ALL]
+    async with LtiUser(server.url) as admin, LtiUser(server.url) as clara:
+        course = await launch(admin, platform, **TEACHER | {"sub": "2"})
+        await launch(clara, platform, **TEACHER)
+        await update(fetcher, database, course)
+        assert await members(database, course) == {
+            "Clara Benítez": "instructor", "Member 1": "instructor", "Member 17": "student", "Member 18": "student"
+        }  # fmt: skip
+        # A teacher whom the roster has named and no longer names has left.
+        platform.pages = [ALL[1:]]
+        await update(fetcher, database, course)
+        assert "Member 1" not in await members(database, course)
+        await database.execute("update educa_chat.lti_member set launched_at = launched_at - interval '25 hours'")
+        await update(fetcher, database, course)
+        assert await members(database, course) == {"Member 17": "student", "Member 18": "student"}
+
+
 async def test_the_roster_does_not_remove_users_enrolled_by_others(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
 ) -> None:
@@ -298,3 +330,7 @@ async def test_an_instructor_can_request_the_roster(server: Server, platform: Fa
             async with user.http.post(address, data=form, allow_redirects=False) as response:
                 assert response.status == status
         assert "Member 19" in await members(database, course)
+        platform.pages = [lambda: web.Response(status=500)]
+        async with clara.http.post(address, data={"csrf_token": await clara.token(path)}) as response:
+            page = await response.text()
+            assert (response.status, kind_of(page)) == (502, "unreachable") and f'href="{path}"' in page

@@ -1,5 +1,7 @@
 """The claims of a launch (LTI 1.3 Core §5.3), and the role and language that they stand for here."""
 
+import html
+import re
 from collections.abc import Collection, Sequence
 
 import msgspec
@@ -99,10 +101,17 @@ def role_of(roles: Collection[str]) -> Role:
 
 
 def names_of(name: str | None, given_name: str | None, family_name: str | None) -> tuple[str, str]:
-    """Return the first and the last name; the whole name is the first one if the platform doesn't divide it."""
-    if given_name or family_name:
-        return given_name or "", family_name or ""
-    return name or "", ""
+    """Return the first and the last name; the whole name is the first one if the platform doesn't divide it.
+
+    Moodle escapes the names in its rosters as HTML, but not those in its launches.
+    """
+    first, last = (given_name, family_name) if given_name or family_name else (name, None)
+    return _unescaped(first or ""), _unescaped(last or "")
+
+
+def _unescaped(text: str) -> str:
+    # Without the semicolon, HTML allows "&copy" too, which may be a part of a name.
+    return re.sub(r"&#?\w{1,31};", lambda reference: html.unescape(reference[0]), text)
 
 
 def language_of(locales: Sequence[str | None]) -> str | None:

@@ -11,9 +11,9 @@ import msgspec
 from aiohttp import web
 
 from educa_chat.errors import OutboundFailed, RecordExists, RecordMissing
-from educa_chat.handlers.embedding import FRAME_ANCESTOR
+from educa_chat.handlers.embedding import EMBEDDED_BY
 from educa_chat.handlers.keys import SETTINGS
-from educa_chat.handlers.rendering import render_anonymous
+from educa_chat.handlers.rendering import render_anonymous, translations_for
 from educa_chat.people.lti import claims
 from educa_chat.people.lti.tool import LaunchRefused, Tool, answer_refusal, site_url
 from educa_chat.people.outbound import location
@@ -75,7 +75,7 @@ class Registrations:
         # The platform may show this page in an iframe or a window, which it closes when the page says so.
         response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"
         if is_valid and _is_plain_url(self._tool, url):
-            response[FRAME_ANCESTOR] = origin_of(url)
+            response[EMBEDDED_BY] = origin_of(url)
         return response
 
     async def _answer(self, request: web.Request, invitation: str, url: str) -> web.Response:
@@ -98,7 +98,11 @@ class Registrations:
             _Registered,
             hosts=[host],
             headers={"Authorization": f"Bearer {token}"} if token else None,
-            json=_own_configuration(site_url(request), request.app[SETTINGS].site.name),
+            json=_own_configuration(
+                site_url(request),
+                request.app[SETTINGS].site.name,
+                translations_for(request).gettext("Course chat room"),
+            ),
         )
         registration = Registration(
             configuration.details.name or host,
@@ -123,7 +127,7 @@ class Registrations:
         return render_anonymous(request, "lti_registered.html", platform=platform, issuer=configuration.issuer)
 
 
-def _own_configuration(site: str, name: str) -> dict[str, Any]:
+def _own_configuration(site: str, name: str, description: str) -> dict[str, Any]:
     """Return our configuration of the tool (Dynamic Registration §3.5)."""
     launch_url = f"{site}/lti/launch"
     return {
@@ -139,6 +143,7 @@ def _own_configuration(site: str, name: str) -> dict[str, Any]:
         TOOL_CONFIGURATION: {
             "domain": urlsplit(site).netloc,
             "target_link_uri": launch_url,
+            "description": description,
             "claims": ["iss", "sub", "name", "given_name", "family_name"],
             "messages": [
                 {"type": claims.RESOURCE_LINK, "target_link_uri": launch_url},

@@ -20,7 +20,7 @@ from educa_chat.handlers.embedding import embedded_session
 from educa_chat.handlers.pages import embedded_room_url, room_url
 from educa_chat.handlers.rendering import redirect
 from educa_chat.people.lti.claims import ROSTER_SCOPE, names_of, role_of
-from educa_chat.people.lti.tool import LaunchRefused, Tool, answer_refusal
+from educa_chat.people.lti.tool import Tool, message_page
 from educa_chat.people.outbound import location
 from educa_chat.storage.external_people import ExternalPerson, find_or_add_person, tidy_name
 from educa_chat.storage.lti_courses import (
@@ -171,7 +171,7 @@ class Rosters:
             name = names_of(member.name, member.given_name, member.family_name)
             before = known.get(subject)
             is_same_name = not any(name) or (before is not None and before.name == tuple(map(tidy_name, name)))
-            if before is not None and before.role is role and is_same_name:
+            if before is not None and before.is_listed and before.role is role and is_same_name:
                 continue
             person = await find_or_add_person(database, ExternalPerson(platform.people_issuer, subject, *name))
             await note_listed(database, course, person.user_id, role)
@@ -187,12 +187,14 @@ class Rosters:
         roster = await find_roster(self._tool.database, course)
         if roster is None:
             raise web.HTTPNotFound
-        if not await self.update(roster):
-            return answer_refusal(request, LaunchRefused("the roster can't be fetched", "unreachable"))
         session = embedded_session(request)
         if session is not None and session.is_token:
-            return redirect(f"{embedded_room_url(course)}#{session.credential}", status=303)
-        return redirect(room_url(course), status=303)
+            own_url = f"{embedded_room_url(course)}#{session.credential}"
+        else:
+            own_url = room_url(course)
+        if not await self.update(roster):
+            return message_page(request, "unreachable", status=502, room_url=own_url)
+        return redirect(own_url, status=303)
 
 
 def _with_limit(url: str) -> str:

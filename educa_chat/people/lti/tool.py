@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
 from aiohttp import web
 
 from educa_chat.errors import EducaChatError
+from educa_chat.handlers.embedding import EMBEDDED_BY
 from educa_chat.handlers.keys import SETTINGS
 from educa_chat.handlers.rendering import render_anonymous
 from educa_chat.people.key_sets import KeySets
@@ -39,11 +40,15 @@ Kind = Literal[
 
 
 class LaunchRefused(EducaChatError):
-    """A launch or a registration is refused. The message says why, for the log and without tokens."""
+    """A launch or a registration is refused. The message says why, for the log and without tokens.
 
-    def __init__(self, message: str, kind: Kind) -> None:
+    The page that says so may be embedded by the sites `embedded_by`, besides those of active platforms.
+    """
+
+    def __init__(self, message: str, kind: Kind, *, embedded_by: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.kind: Kind = kind
+        self.embedded_by = embedded_by
 
 
 class Tool:
@@ -73,7 +78,9 @@ class Tool:
         """Raise LaunchRefused unless `platform` may launch the chat."""
         if not platform.is_active:
             raise LaunchRefused(
-                f"platform {platform.id} is not active yet: run educa-chat lti activate {platform.id}", "platform"
+                f"platform {platform.id} is not active yet: run educa-chat lti activate {platform.id}",
+                "platform",
+                embedded_by=platform.origins,
             )
         if not set(platform.origins) <= set(self._origins):
             # It has just been activated, and its users must not see an empty frame.
@@ -97,9 +104,12 @@ def site_url(request: web.Request) -> str:
 def answer_refusal(request: web.Request, refusal: LaunchRefused) -> web.Response:
     """Log why a request is refused, and return a page that says what to do."""
     logger.warning("%s is refused: %s", request.path, refusal)
-    return message_page(request, refusal.kind, status=502 if refusal.kind == "unreachable" else 403)
+    response = message_page(request, refusal.kind, status=502 if refusal.kind == "unreachable" else 403)
+    if refusal.embedded_by:
+        response[EMBEDDED_BY] = " ".join(refusal.embedded_by)
+    return response
 
 
-def message_page(request: web.Request, kind: Kind, *, status: int = 200) -> web.Response:
-    """Return the page with the text for `kind`."""
-    return render_anonymous(request, "lti_message.html", status=status, kind=kind)
+def message_page(request: web.Request, kind: Kind, *, status: int = 200, room_url: str = "") -> web.Response:
+    """Return the page with the text for `kind`, and a link to the room at `room_url`, if given."""
+    return render_anonymous(request, "lti_message.html", status=status, kind=kind, room_url=room_url)
