@@ -66,10 +66,10 @@ def describe_file(refusal: RosterFileRefused, _: Translate) -> str:
 def summarise(result: Import, _: Translate) -> str:
     """Return how many rows have each outcome."""
     counts = {
-        _("added"): result.count(Change.ADDED),
-        _("changed"): result.count(Change.CHANGED),
-        _("enrolled"): result.count(Change.ENROLLED),
-        _("removed"): result.count(Change.REMOVED),
-        _("refused"): len(result.refused),
+        _("{count} added"): result.count(Change.ADDED),
+        _("{count} changed"): result.count(Change.CHANGED),
+        _("{count} enrolled"): result.count(Change.ENROLLED),
+        _("{count} removed"): result.count(Change.REMOVED),
+        _("{count} refused"): len(result.refused),
     }
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or _("nothing to change")
+    return ", ".join(text.format(count=count) for text, count in counts.items() if count) or _("nothing to change")

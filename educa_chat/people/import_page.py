@@ -32,11 +32,14 @@ SHOWN_ROWS = 500
 class _Importer:
     """The user who imports, the course, and the way the page is shown."""
 
-    def __init__(self, request: web.Request, visitor: Visitor, membership: Membership | None) -> None:
+    def __init__(
+        self, request: web.Request, visitor: Visitor, membership: Membership | None, is_administrator: bool
+    ) -> None:
         self.request = request
         self.visitor = visitor
         self.membership = membership
         """In the course that an instructor imports into; None: an administrator imports into all."""
+        self.by_teacher = not is_administrator
 
     @property
     def course(self) -> int | None:
@@ -48,8 +51,7 @@ class _Importer:
         terms = Terms(
             course=upload.course,
             removes_missing=upload.removes_missing,
-            by_teacher=self.membership is not None
-            and not await is_administrator(self.request.app[DATABASE], self.visitor.user_id),
+            by_teacher=self.by_teacher,
             by=self.visitor.user_id,
         )
         return await import_roster(
@@ -81,6 +83,7 @@ class _Importer:
             done="",
             failure="",
             **refusal_context(self.request),
+            by_teacher=self.by_teacher,
             title=self.membership.title if self.membership else "",
             people_url=roster_url(self.course) if self.course else "/admin/people/",
             **{**blank, **context},
@@ -97,14 +100,14 @@ def set_up(app: web.Application) -> None:
 
 async def _importer(request: web.Request) -> _Importer:
     """Return the importing user. Raises HTTPFound to the sign-in form, and HTTPForbidden for users who can't import."""
-    if "course" in request.match_info:
-        course = course_id(request)
-        visitor = await page_visitor(request)
-        return _Importer(request, visitor, await instructor_of(request, visitor, course))
+    course = course_id(request) if "course" in request.match_info else None
     visitor = await page_visitor(request)
-    if not await is_administrator(request.app[DATABASE], visitor.user_id):
+    administers = await is_administrator(request.app[DATABASE], visitor.user_id)
+    if course is not None:
+        return _Importer(request, visitor, await instructor_of(request, visitor, course), administers)
+    if not administers:
         raise web.HTTPForbidden
-    return _Importer(request, visitor, None)
+    return _Importer(request, visitor, None, administers)
 
 
 async def _show_form(request: web.Request) -> web.Response:

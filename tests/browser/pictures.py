@@ -11,8 +11,9 @@ from playwright.async_api import Page, ViewportSize, async_playwright
 
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.protocol import Role
-from educa_chat.storage.accounts import add_user
+from educa_chat.storage.accounts import add_user, find_user_id
 from educa_chat.storage.courses import enrol
+from educa_chat.storage.sign_in_links import make_student_link
 from tests.browser.conftest import FLAGS, Desk, find_chromium, open_desk, say
 from tests.conftest import Postgres
 from tests.postgres_server import PostgresServer
@@ -35,6 +36,8 @@ class Talk(NamedTuple):
     anonymous: str
     rude: str
     reason: str
+    roster: str
+    """A file with people."""
 
 
 TALKS = {
@@ -46,6 +49,11 @@ TALKS = {
         "I still don’t understand loops. Am I the only one?",
         "You never get anything",
         "This hurts",
+        "username,first name,last name,email,role\n"
+        "zoe,Zoe,Smith,zoe@school.example,student\n"
+        "omar,Omar,Haddad,omar@school.example,assistant\n"
+        "luis,Luis,Ferrer,luis@school.example,student\n"
+        "eva maria,Eva,Martin,eva@school.example,student\n",
     ),
     "es": Talk(
         "es-ES",
@@ -55,6 +63,11 @@ TALKS = {
         "Sigo sin entender los bucles. ¿Le pasa a alguien más?",
         "Nunca te enteras de nada",
         "Esto duele",
+        "usuario;nombre;apellidos;correo;rol\n"
+        "zoe;Zoe;Serra;zoe@escuela.example;estudiante\n"
+        "omar;Omar;Haddad;omar@escuela.example;ayudante\n"
+        "luis;Luis;Ferrer;luis@escuela.example;estudiante\n"
+        "eva maria;Eva;Martín;eva@escuela.example;estudiante\n",
     ),
 }
 
@@ -163,6 +176,19 @@ async def take_administration(language: str, talk: Talk, postgres: Postgres) -> 
         ):
             await page.goto(desk.server.url + path)
             await picture(page, folder / f"{name}.png", is_whole=True)
+
+        profe = await desk.sit_down("profe", "/chat/course/1/roster/import/", locale=talk.locale, viewport=WIDE)
+        content = talk.roster.encode()
+        await profe.set_input_files("[name=file]", {"name": "people.csv", "mimeType": "text/csv", "buffer": content})
+        await profe.click(".sheet .primary")
+        await profe.locator(".preview").wait_for()
+        await picture(profe, folder / "import.png", is_whole=True)
+
+        await make_student_link(database, "ana", 1, await find_user_id(database, "profe"), has_mail=False)
+        ana = await desk.sit_down("ana", "/chat/account/", locale=talk.locale, viewport=WIDE)
+        await database.execute("update educa_chat.session set browser = 'Firefox', system = 'Windows'")
+        await ana.reload()
+        await picture(ana, folder / "account.png", is_whole=True)
 
 
 async def main() -> None:
