@@ -99,7 +99,7 @@ class Server(_Section, frozen=True):
     port: int = 8000
     workers: int = 1
     public_url: str = ""
-    """The address of the site, such as `https://school.example`. Links that are sent to users begin with it."""
+    """The address of the site, such as `https://school.example`, which users, platforms and issuers know it by."""
     origins: tuple[str, ...] = ()
     """The origins whose pages may connect, such as `https://school.example`. Empty: the host of the request."""
     trusted_proxies: tuple[str, ...] = ()
@@ -108,13 +108,18 @@ class Server(_Section, frozen=True):
     """Networks that may read `/metrics`."""
 
     @property
-    def site_url(self) -> str:
-        """The `public_url`; without one the first of `origins`, or in development the address that is listened on.
+    def known_url(self) -> str:
+        """The `public_url`, or without one the first of `origins`; empty if there is neither."""
+        return (self.public_url or next(iter(self.origins), "")).rstrip("/")
 
-        Raises SettingsInvalid.
+    @property
+    def site_url(self) -> str:
+        """The `known_url`, or in development the address that is listened on. Raises SettingsInvalid.
+
+        Where there is a request, use `site_url` of handlers/access.py.
         """
-        if url := self.public_url or next(iter(self.origins), ""):
-            return url.rstrip("/")
+        if self.known_url:
+            return self.known_url
         if self.mode == "production":
             raise SettingsInvalid("server.public_url: missing. Links for users begin with it")
         host = f"[{self.host}]" if ":" in self.host else self.host

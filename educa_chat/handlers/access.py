@@ -145,15 +145,18 @@ def origin_is_allowed(request: web.Request) -> bool:
 
 def is_own_url(request: web.Request, url: str) -> bool:
     """Return whether `url` has an allowed origin, and so belongs to this site."""
-    allowed = request.app[SETTINGS].server.origins or (f"{request.scheme}://{request.host}",)
+    allowed = request.app[SETTINGS].server.origins or (_requested_url(request),)
     origin = _origin(url)
     return origin is not None and any(_origin(one) == origin for one in allowed)
 
 
 def site_url(request: web.Request) -> str:
     """Return the address of this site without a path: the one in the settings, or else the request's."""
-    server = request.app[SETTINGS].server
-    return server.site_url if server.public_url or server.origins else f"{request.scheme}://{request.host}"
+    return request.app[SETTINGS].server.known_url or _requested_url(request)
+
+
+def _requested_url(request: web.Request) -> str:
+    return f"{request.scheme}://{request.host}"
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:

@@ -8,7 +8,7 @@ import asyncio
 from aiohttp import web
 
 from educa_chat.errors import PlatformOwned, RecordExists, RosterFileRefused
-from educa_chat.handlers.access import course_id, instructor_of, page_visitor
+from educa_chat.handlers.access import course_id, instructor_of, page_visitor, site_url
 from educa_chat.handlers.changes import refusal_context
 from educa_chat.handlers.csrf import is_own_form, is_own_token, posted_form
 from educa_chat.handlers.import_texts import describe_file, describe_outcome, summarise
@@ -156,8 +156,6 @@ async def _confirm(request: web.Request) -> web.Response:
         return await importer.show(status=409, import_failure=failure)
     with_links = "links" in form
     with_mails = "mail" in form and request.app[SETTINGS].email.is_set_up
-    # Before anything is changed: is there an address for the links?
-    site_url = request.app[SETTINGS].server.site_url if with_links else ""
     file = await asyncio.to_thread(read_roster_file, upload.content)
     try:
         result = await importer.run(
@@ -173,7 +171,7 @@ async def _confirm(request: web.Request) -> web.Response:
         )
         return await importer.show(status=409, import_failure=failure)
     if with_links:
-        return _links_file(await asyncio.to_thread(links_csv, site_url, result.links))
+        return _links_file(await asyncio.to_thread(links_csv, site_url(request), result.links))
     return await importer.show(result=result, summary=summarise(result, _))
 
 

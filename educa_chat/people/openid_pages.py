@@ -10,7 +10,7 @@ from urllib.parse import quote, urljoin
 from aiohttp import web
 
 from educa_chat.errors import OutboundFailed, SignInRefused, TokenRefused
-from educa_chat.handlers.access import is_site_path
+from educa_chat.handlers.access import is_site_path, site_url
 from educa_chat.handlers.csrf import posted_form
 from educa_chat.handlers.keys import SETTINGS, STATIC_FILES
 from educa_chat.handlers.rendering import language_of, redirect
@@ -80,7 +80,7 @@ class OpenIdPages:
         issuer_session = await find_issuer_session(self._accounts.database, visitor.session_id)
         if issuer_session is None:
             return None
-        return_url = urljoin(_site_url(request), request.app[SETTINGS].auth.sign_out_url)
+        return_url = urljoin(site_url(request), request.app[SETTINGS].auth.sign_out_url)
         for provider in self._providers.values():
             if provider.issuer.issuer == issuer_session.issuer:
                 with suppress(OutboundFailed, TimeoutError):
@@ -204,9 +204,5 @@ def _parameter(request: web.Request, name: str) -> str | None:
     return values[0] if values else None
 
 
-def _site_url(request: web.Request) -> str:
-    return f"{request.scheme}://{request.host}"
-
-
 def _callback_url(request: web.Request, name: str) -> str:
-    return f"{_site_url(request)}{PATH}{name}/callback/"
+    return f"{site_url(request)}{PATH}{name}/callback/"

@@ -3,11 +3,12 @@
 from aiohttp import web
 
 from educa_chat.errors import OutboundFailed
+from educa_chat.handlers.access import site_url
 from educa_chat.handlers.embedding import FORM_ACTION
 from educa_chat.handlers.rendering import render_anonymous, translations_for
 from educa_chat.people.lti import claims
 from educa_chat.people.lti.claims import Launch
-from educa_chat.people.lti.tool import LaunchRefused, Tool, site_url
+from educa_chat.people.lti.tool import LaunchRefused, Tool
 from educa_chat.protocol import Role
 from educa_chat.storage.lti_platforms import Platform, origin_of
 

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from educa_chat.errors import OutboundFailed, TokenRefused
 from educa_chat.handlers import embedding, pages
-from educa_chat.handlers.access import find_visitor, is_own_url
+from educa_chat.handlers.access import find_visitor, is_own_url, site_url
 from educa_chat.handlers.csrf import posted_form, use_posted_session
 from educa_chat.handlers.embedding import EmbeddedSession
 from educa_chat.handlers.rendering import redirect, render_anonymous
@@ -25,7 +25,7 @@ from educa_chat.people.id_tokens import verify_token
 from educa_chat.people.login_states import Login, end_login, is_secret_of
 from educa_chat.people.lti import claims, deep_links
 from educa_chat.people.lti.claims import Launch
-from educa_chat.people.lti.tool import LaunchRefused, Tool, answer_refusal, message_page, site_url
+from educa_chat.people.lti.tool import LaunchRefused, Tool, answer_refusal, message_page
 from educa_chat.people.outbound import location
 from educa_chat.protocol import Role
 from educa_chat.storage.external_people import ExternalPerson, find_or_add_person

@@ -11,11 +11,12 @@ import msgspec
 from aiohttp import web
 
 from educa_chat.errors import OutboundFailed, RecordExists, RecordMissing
+from educa_chat.handlers.access import site_url
 from educa_chat.handlers.embedding import EMBEDDED_BY
 from educa_chat.handlers.keys import SETTINGS
 from educa_chat.handlers.rendering import render_anonymous, translations_for
 from educa_chat.people.lti import claims
-from educa_chat.people.lti.tool import LaunchRefused, Tool, answer_refusal, site_url
+from educa_chat.people.lti.tool import LaunchRefused, Tool, answer_refusal
 from educa_chat.people.outbound import location
 from educa_chat.storage.lti_platforms import Registration, add_platform, is_invited, origin_of
 

@@ -10,7 +10,6 @@ from aiohttp import web
 
 from educa_chat.errors import EducaChatError
 from educa_chat.handlers.embedding import EMBEDDED_BY
-from educa_chat.handlers.keys import SETTINGS
 from educa_chat.handlers.rendering import render_anonymous
 from educa_chat.people.key_sets import KeySets
 from educa_chat.people.login_states import LoginStates
@@ -92,13 +91,6 @@ class Tool:
             self._origins = await embedding_origins(self.database)
             self._origins_read_at = time.monotonic()
         return " ".join(self._origins) or "'none'"
-
-
-def site_url(request: web.Request) -> str:
-    """Return the address of this site, as platforms know it."""
-    server = request.app[SETTINGS].server
-    is_configured = server.public_url or server.origins
-    return server.site_url if is_configured else f"{request.scheme}://{request.host}"
 
 
 def answer_refusal(request: web.Request, refusal: LaunchRefused) -> web.Response:
