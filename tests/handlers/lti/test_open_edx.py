@@ -9,20 +9,11 @@ import pytest_asyncio
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.administration import read_roster
 from educa_chat.storage.lti_platforms import Registration, add_platform
-from tests.conftest import Postgres
 from tests.lti_platform import LtiUser, kind_of
 from tests.open_edx import OpenEdx, open_open_edx
-from tests.outside import LOOPBACK
-from tests.serving import Server, open_server, settings_for
+from tests.serving import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(postgres: Postgres) -> AsyncIterator[Server]:
-    url = await postgres.create_chat_database()
-    async with open_server(settings_for(url, outbound_private_networks=",".join(LOOPBACK))) as opened:
-        yield opened
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

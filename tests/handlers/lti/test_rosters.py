@@ -18,11 +18,10 @@ from educa_chat.settings import Settings
 from educa_chat.storage.administration import read_roster
 from educa_chat.storage.courses import enrol
 from educa_chat.storage.lti_courses import claim_roster, find_roster
-from educa_chat.storage.pool import Database, open_database
-from tests.conftest import Postgres
-from tests.lti_platform import LTI, MEMBERSHIP, ROSTER, FakePlatform, LtiUser, kind_of, open_platform
+from educa_chat.storage.pool import Database
+from tests.lti_platform import LTI, MEMBERSHIP, ROSTER, FakePlatform, LtiUser, kind_of
 from tests.outside import LOOPBACK
-from tests.serving import TIMEOUT_S, Server, add_person, open_server, settings_for
+from tests.serving import TIMEOUT_S, Server, add_person
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,28 +37,6 @@ ALL = [member("1", "Instructor"), member("17"), member("18")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(postgres: Postgres) -> str:
-    return await postgres.create_chat_database()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def settings(url: str) -> Settings:
-    return settings_for(url, outbound_private_networks=",".join(LOOPBACK))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def database(url: str) -> AsyncIterator[Database]:
-    async with open_database(url, 4) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(settings: Settings) -> AsyncIterator[Server]:
-    async with open_server(settings) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fetcher(settings: Settings, database: Database) -> AsyncIterator[Rosters]:
     async with Outbound(LOOPBACK).open() as outbound:
         tool = Tool(settings, outbound)
@@ -67,12 +44,11 @@ async def fetcher(settings: Settings, database: Database) -> AsyncIterator[Roste
             yield Rosters(tool)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def platform(database: Database) -> AsyncIterator[FakePlatform]:
-    async with open_platform() as opened:
-        await opened.register(database)
-        opened.pages = [ALL]
-        yield opened
+@pytest.fixture
+def platform(platform: FakePlatform) -> FakePlatform:
+    """The platform, with a roster."""
+    platform.pages = [ALL]
+    return platform
 
 
 async def launch(user: LtiUser, platform: FakePlatform, **changes: Any) -> int:

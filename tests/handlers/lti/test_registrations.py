@@ -15,11 +15,10 @@ from educa_chat.storage.lti_platforms import (
     list_platforms,
     remove_platform,
 )
-from educa_chat.storage.pool import Database, open_database
-from tests.conftest import Postgres
+from educa_chat.storage.pool import Database
 from tests.lti_platform import CLIENT_ID, LTI, MEMBERSHIP, FakePlatform, LtiUser, kind_of, open_platform
-from tests.outside import LOOPBACK, open_elsewhere
-from tests.serving import Person, Server, open_server, settings_for
+from tests.outside import open_elsewhere
+from tests.serving import Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -27,25 +26,9 @@ TOOL = "https://purl.imsglobal.org/spec/lti-tool-configuration"
 DL = "https://purl.imsglobal.org/spec/lti-dl/claim/"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(postgres: Postgres) -> str:
-    return await postgres.create_chat_database()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def database(url: str) -> AsyncIterator[Database]:
-    async with open_database(url, 4) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(url: str) -> AsyncIterator[Server]:
-    async with open_server(settings_for(url, outbound_private_networks=",".join(LOOPBACK))) as opened:
-        yield opened
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def platform() -> AsyncIterator[FakePlatform]:
+    """A platform that isn't registered yet."""
     async with open_platform() as opened:
         opened.registration = {TOOL: {"deployment_id": "1"}}
         yield opened
@@ -184,7 +167,7 @@ async def test_a_teacher_can_add_a_link_to_the_room(server: Server, platform: Fa
 
 
 @pytest.mark.parametrize(
-    ("role", "settings", "kind"),
+    ("role", "wanted", "kind"),
     [
         ("Learner", {}, "not_teacher"),
         ("Instructor", {"accept_types": ["file"]}, "platform"),
@@ -194,9 +177,9 @@ async def test_a_teacher_can_add_a_link_to_the_room(server: Server, platform: Fa
     ],
 )
 async def test_an_invalid_deep_link_is_refused(
-    server: Server, platform: FakePlatform, database: Database, role: str, settings: dict[str, Any], kind: str
+    server: Server, platform: FakePlatform, database: Database, role: str, wanted: dict[str, Any], kind: str
 ) -> None:
     await platform.register(database)
     async with LtiUser(server.url) as user:
-        status, page = await user.launch(platform, **deep_linking(platform, role, **settings))
+        status, page = await user.launch(platform, **deep_linking(platform, role, **wanted))
         assert (status, kind_of(page)) == (403, kind)

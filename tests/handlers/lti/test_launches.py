@@ -3,49 +3,21 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from joserfc import jwk
 
 from educa_chat.storage.lti_platforms import activate_platform
-from educa_chat.storage.pool import Database, open_database
-from tests.conftest import Postgres
+from educa_chat.storage.pool import Database
 from tests.lti_platform import CLIENT_ID, DEPLOYMENT, LTI, MEMBERSHIP, FakePlatform, LtiUser, kind_of, open_platform
-from tests.outside import LOOPBACK, Signer, signed_with_secret, unsigned
-from tests.serving import Person, Server, open_server, settings_for
+from tests.outside import Signer, signed_with_secret, unsigned
+from tests.serving import Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TA = "http://purl.imsglobal.org/vocab/lis/v2/membership/Instructor#TeachingAssistant"
 TABLES = ("auth_user", "educa_chat.used_nonce", "educa_chat.session", "educa_chat.external_person", "courses_course")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(postgres: Postgres) -> str:
-    return await postgres.create_chat_database()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def database(url: str) -> AsyncIterator[Database]:
-    async with open_database(url, 4) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(url: str) -> AsyncIterator[Server]:
-    async with open_server(settings_for(url, outbound_private_networks=",".join(LOOPBACK))) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def platform(database: Database) -> AsyncIterator[FakePlatform]:
-    """An active platform of the test's own."""
-    async with open_platform() as opened:
-        await opened.register(database)
-        yield opened
 
 
 async def count_rows(database: Database) -> list[int]:
