@@ -59,6 +59,12 @@ def add_lti_commands(
             metavar="URL",
             help="another site of the platform, which embeds the chat or has the rosters; may be repeated",
         )
+    deactivate = command(
+        "deactivate",
+        _deactivate,
+        "refuse launches by a platform and sign its users out, until it is activated again",
+        "educa-chat lti deactivate 1",
+    )
     listing = command("list", list_platforms, "list the platforms", "educa-chat lti list --json")
     listing.add_argument("--json", action="store_true", help="print JSON instead of text")
     remove = command(
@@ -67,7 +73,7 @@ def add_lti_commands(
         "remove a platform and sign its users out; courses and messages stay",
         "educa-chat lti remove 1",
     )
-    for added in (activate, remove):
+    for added in (activate, deactivate, remove):
         added.add_argument("platform", type=int, help="the number that `educa-chat lti list` shows")
     command(
         "rotate-keys",
@@ -78,10 +84,10 @@ def add_lti_commands(
 
 
 async def _invite(database: Database, settings: Settings, _: argparse.Namespace) -> None:
-    from educa_chat.storage.lti_platforms import INVITATION_HOURS, add_invitation
+    from educa_chat.storage.lti_platforms import INVITATION_HOURS, add_invitation, invitation_url
 
     site_url = settings.server.site_url
-    print(f"{site_url}/lti/register?invitation={await add_invitation(database)}")
+    print(invitation_url(site_url, await add_invitation(database)))
     print(f"Enter this address in the learning platform. It works once, for {INVITATION_HOURS} hours.")
 
 
@@ -97,7 +103,7 @@ async def _add(database: Database, settings: Settings, arguments: argparse.Names
         arguments.jwks_url,
         arguments.origin,
     )
-    _require_urls(settings, *registration[1:2], *registration[3:6], *arguments.origin)
+    _require_urls(settings, *registration.urls)
     platform = await add_platform(database, registration, arguments.deployment, is_active=True)
     print(f"added platform {platform}")
     site_url = settings.server.site_url
@@ -106,14 +112,22 @@ async def _add(database: Database, settings: Settings, arguments: argparse.Names
 
 
 async def _activate(database: Database, settings: Settings, arguments: argparse.Namespace) -> None:
-    from educa_chat.storage.lti_platforms import activate_platform, find_platform
+    from educa_chat.storage.lti_platforms import activate_platform, extend_platform, find_platform
 
     _require_urls(settings, *arguments.origin)
-    await activate_platform(database, arguments.platform, deployments=arguments.deployment, origins=arguments.origin)
+    await extend_platform(database, arguments.platform, deployments=arguments.deployment, origins=arguments.origin)
+    await activate_platform(database, arguments.platform)
     platform = await find_platform(database, arguments.platform)
     print(f"platform {platform.id} ({platform.issuer}) is active")
     if not platform.deployments:
         print(f"It has no deployment yet. Add it: educa-chat lti activate {platform.id} --deployment ID")
+
+
+async def _deactivate(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
+    from educa_chat.storage.lti_platforms import deactivate_platform
+
+    await deactivate_platform(database, arguments.platform)
+    print(f"platform {arguments.platform} is not active, and its users are signed out")
 
 
 async def _platforms(database: Database) -> list[dict[str, object]]:
@@ -153,6 +167,4 @@ def _require_urls(settings: Settings, *urls: str) -> None:
     """Raise OutboundFailed unless the server could connect to all `urls`."""
     from educa_chat.people.outbound import Outbound
 
-    outbound = Outbound(settings.outbound.private_networks)
-    for url in urls:
-        outbound.require_url(url)
+    Outbound(settings.outbound.private_networks).require_urls(urls)

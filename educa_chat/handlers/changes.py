@@ -1,4 +1,4 @@
-"""Changes to users and courses by forms: the reasons for refusals, and the responses to successful changes."""
+"""Changes by the forms of pages: the reasons for refusals, and the responses to successful changes."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -12,6 +12,7 @@ from educa_chat.errors import (
     LastAdministrator,
     LinkRefused,
     NameRefused,
+    OutboundFailed,
     OwnerFixed,
     PlatformOwned,
     RecordExists,
@@ -31,6 +32,7 @@ _FAILURES: dict[type[EducaChatError], str] = {
     LastAdministrator: "last_administrator",
     LinkRefused: "link",
     NameRefused: "name",
+    OutboundFailed: "url",
     OwnerFixed: "owner",
     PlatformOwned: "platform",
     RecordExists: "exists",

@@ -20,7 +20,7 @@ COOKIE = "educa_chat_csrf"
 EMBEDDED_SEED = "-" * 32
 """The seed in embedded pages, which have no cookies: only their session, which is secret, identifies the token."""
 MAX_FIELDS = 16
-"""Our largest form has half as many."""
+"""More than any of our forms has."""
 BODY_TIMEOUT_S = 10.0
 """aiohttp itself has no limit, even if the chunks of a body are malformed."""
 _SALT_BYTES = 8

@@ -3,46 +3,24 @@
 They work without scripts. Administrators are the superusers. Beside a Django site, these pages don't exist.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
 
 from aiohttp import web
 
 from educa_chat.errors import NameRefused
-from educa_chat.handlers.access import course_id, page_visitor, site_url
+from educa_chat.handlers.access import course_id, site_url
 from educa_chat.handlers.api import query_number
-from educa_chat.handlers.changes import failure_of, is_fresh, refusal_context, require_fresh_session, see_other
-from educa_chat.handlers.csrf import is_own_form, posted_form
+from educa_chat.handlers.changes import failure_of, is_fresh, see_other
 from educa_chat.handlers.keys import DATABASE, SETTINGS
 from educa_chat.handlers.listing import ROWS_A_PAGE, Listing
-from educa_chat.handlers.rendering import COURSES_PATH, language_of, render
+from educa_chat.handlers.rendering import COURSES_PATH, language_of
 from educa_chat.handlers.roster import roster_url
+from educa_chat.people.admin_forms import PATH, Change, administrator, done, id_in_path, posted, show
 from educa_chat.protocol import Role
 from educa_chat.storage import accounts, administration, courses
 from educa_chat.storage.mail_queue import count_waiting, queue_invitations
 from educa_chat.storage.names import is_same_title, require_username
-from educa_chat.storage.pool import Database
-from educa_chat.storage.sessions import Visitor
 from educa_chat.storage.sign_in_links import LIFE_HOURS, link_url, make_link
-
-PATH = "/admin/"
-
-
-class _Change(NamedTuple):
-    """The data that a change from a form needs."""
-
-    request: web.Request
-    database: Database
-    by: Visitor
-    form: Mapping[str, str]
-
-    def text(self, name: str) -> str:
-        return self.form.get(name, "").strip()
-
-    async def require_fresh_session(self) -> None:
-        """Raise SessionStale unless the administrator signed in recently."""
-        await require_fresh_session(self.request, self.by)
 
 
 def set_up(app: web.Application) -> None:
@@ -63,44 +41,6 @@ def set_up(app: web.Application) -> None:
     app.router.add_get(f"{PATH}log/", _log)
 
 
-async def _administrator(request: web.Request) -> Visitor:
-    """Return the visitor of a page. Raises HTTPFound to the sign-in form, and HTTPForbidden unless they administer."""
-    visitor = await page_visitor(request)
-    if not await administration.is_administrator(request.app[DATABASE], visitor.user_id):
-        raise web.HTTPForbidden
-    return visitor
-
-
-async def _posted(request: web.Request) -> _Change:
-    """Return what an administrator has posted. Raises like `_administrator`, and HTTPForbidden for a form from another
-    site.
-    """
-    visitor = await _administrator(request)
-    if not await is_own_form(request):
-        raise web.HTTPForbidden
-    return _Change(request, request.app[DATABASE], visitor, await posted_form(request))
-
-
-def _done(path: str, done: str) -> web.Response:
-    """Return a redirect to a page that confirms the change."""
-    return see_other(f"{path}?done={done}")
-
-
-async def _show(
-    request: web.Request, template: str, section: str, *, failure: str = "", **context: Any
-) -> web.Response:
-    return await render(
-        request,
-        template,
-        status=422 if failure else 200,
-        section=section,
-        failure=failure,
-        done=request.query.get("done", ""),
-        **refusal_context(request),
-        **context,
-    )
-
-
 async def _home(request: web.Request) -> web.Response:
     return web.Response(status=302, headers={"Location": f"{PATH}people/"})
 
@@ -109,12 +49,12 @@ async def _home(request: web.Request) -> web.Response:
 
 
 async def _people(request: web.Request) -> web.Response:
-    await _administrator(request)
+    await administrator(request)
     listing = Listing.of(request)
     people, total = await administration.search_people(
         request.app[DATABASE], listing.words, offset=listing.offset, limit=ROWS_A_PAGE
     )
-    return await _show(
+    return await show(
         request,
         "admin_people.html",
         "people",
@@ -125,17 +65,17 @@ async def _people(request: web.Request) -> web.Response:
 
 
 async def _new_person(request: web.Request) -> web.Response:
-    await _administrator(request)
+    await administrator(request)
     return await _show_new_person(request, {"mail": "1"})
 
 
 async def _show_new_person(request: web.Request, form: Mapping[str, str], failure: str = "") -> web.Response:
     can_mail = request.app[SETTINGS].email.is_set_up
-    return await _show(request, "admin_person_new.html", "people", form=form, failure=failure, can_mail=can_mail)
+    return await show(request, "admin_person_new.html", "people", form=form, failure=failure, can_mail=can_mail)
 
 
 async def _add_person(request: web.Request) -> web.Response:
-    change = await _posted(request)
+    change = await posted(request)
     username = accounts.normalise_username(change.text("username"))
     try:
         require_username(username)
@@ -154,25 +94,22 @@ async def _add_person(request: web.Request) -> web.Response:
     )
     if failure:
         return await _show_new_person(request, change.form, "taken" if failure == "exists" else failure)
-    done = "person_added"
+    what = "person_added"
     if "mail" in change.form and change.text("email") and request.app[SETTINGS].email.is_set_up:
         await queue_invitations(change.database, [change.text("email")], language_of(request))
-        done = "person_invited"
-    return _done(f"{PATH}people/{await accounts.find_user_id(change.database, username)}/", done)
+        what = "person_invited"
+    return done(f"{PATH}people/{await accounts.find_user_id(change.database, username)}/", what)
 
 
 async def _read_person(request: web.Request) -> administration.Person:
-    text = request.match_info["user"]
-    if not re.fullmatch(r"[1-9][0-9]{0,9}", text, re.ASCII) or int(text) >= 2**31:
-        raise web.HTTPNotFound
-    person = await administration.read_person(request.app[DATABASE], int(text))
+    person = await administration.read_person(request.app[DATABASE], id_in_path(request, "user"))
     if person is None:
         raise web.HTTPNotFound
     return person
 
 
 async def _person(request: web.Request) -> web.Response:
-    await _administrator(request)
+    await administrator(request)
     return await _show_person(request, await _read_person(request))
 
 
@@ -180,7 +117,7 @@ async def _show_person(
     request: web.Request, person: administration.Person, *, failure: str = "", link: str = ""
 ) -> web.Response:
     database = request.app[DATABASE]
-    return await _show(
+    return await show(
         request,
         "admin_person.html",
         "people",
@@ -194,7 +131,7 @@ async def _show_person(
     )
 
 
-async def _edit(change: _Change, person: administration.Person) -> None:
+async def _edit(change: Change, person: administration.Person) -> None:
     await administration.edit_person(
         change.database,
         person.id,
@@ -205,28 +142,28 @@ async def _edit(change: _Change, person: administration.Person) -> None:
     )
 
 
-async def _deactivate(change: _Change, person: administration.Person) -> None:
+async def _deactivate(change: Change, person: administration.Person) -> None:
     await accounts.deactivate(change.database, person.username, by=change.by.user_id)
 
 
-async def _reactivate(change: _Change, person: administration.Person) -> None:
+async def _reactivate(change: Change, person: administration.Person) -> None:
     await accounts.reactivate(change.database, person.username, by=change.by.user_id)
 
 
-async def _sign_out(change: _Change, person: administration.Person) -> None:
+async def _sign_out(change: Change, person: administration.Person) -> None:
     await administration.end_all_sessions(change.database, person.username, by=change.by.user_id)
 
 
-async def _promote(change: _Change, person: administration.Person) -> None:
+async def _promote(change: Change, person: administration.Person) -> None:
     await change.require_fresh_session()
     await accounts.promote(change.database, person.username, by=change.by.user_id)
 
 
-async def _demote(change: _Change, person: administration.Person) -> None:
+async def _demote(change: Change, person: administration.Person) -> None:
     await accounts.demote(change.database, person.username, by=change.by.user_id)
 
 
-async def _enrol(change: _Change, person: administration.Person) -> None:
+async def _enrol(change: Change, person: administration.Person) -> None:
     course = await administration.find_course(change.database, change.text("course"))
     role = change.text("role")
     if role not in list(Role):
@@ -234,7 +171,7 @@ async def _enrol(change: _Change, person: administration.Person) -> None:
     await courses.enrol(change.database, person.username, course, Role(role), by=change.by.user_id)
 
 
-_PERSON_CHANGES: dict[str, Callable[[_Change, administration.Person], Awaitable[None]]] = {
+_PERSON_CHANGES: dict[str, Callable[[Change, administration.Person], Awaitable[None]]] = {
     "edit": _edit,
     "deactivate": _deactivate,
     "reactivate": _reactivate,
@@ -246,7 +183,7 @@ _PERSON_CHANGES: dict[str, Callable[[_Change, administration.Person], Awaitable[
 
 
 async def _change_person(request: web.Request) -> web.Response:
-    change = await _posted(request)
+    change = await posted(request)
     person = await _read_person(request)
     act = change.text("act")
     if act == "link":
@@ -259,10 +196,10 @@ async def _change_person(request: web.Request) -> web.Response:
         return await _show_person(request, person, failure=failure)
     if act == "demote" and person.id == change.by.user_id:
         return see_other(COURSES_PATH)
-    return _done(request.path, act)
+    return done(request.path, act)
 
 
-async def _make_link(change: _Change, person: administration.Person) -> web.Response:
+async def _make_link(change: Change, person: administration.Person) -> web.Response:
     """Show a new sign-in link, in the answer to the post itself: it must not be in an address or be stored."""
     token = ""
 
@@ -281,21 +218,21 @@ async def _make_link(change: _Change, person: administration.Person) -> web.Resp
 
 
 async def _courses(request: web.Request) -> web.Response:
-    await _administrator(request)
+    await administrator(request)
     listing = Listing.of(request)
     found, total = await administration.search_courses(
         request.app[DATABASE], listing.words, offset=listing.offset, limit=ROWS_A_PAGE
     )
-    return await _show(request, "admin_courses.html", "courses", courses=found, **listing.context(total))
+    return await show(request, "admin_courses.html", "courses", courses=found, **listing.context(total))
 
 
 async def _new_course(request: web.Request) -> web.Response:
-    await _administrator(request)
-    return await _show(request, "admin_course_new.html", "courses", form={})
+    await administrator(request)
+    return await show(request, "admin_course_new.html", "courses", form={})
 
 
 async def _add_course(request: web.Request) -> web.Response:
-    change = await _posted(request)
+    change = await posted(request)
     course = 0
 
     async def add() -> None:
@@ -310,8 +247,8 @@ async def _add_course(request: web.Request) -> web.Response:
         )
 
     if failure := await failure_of(add()):
-        return await _show(request, "admin_course_new.html", "courses", form=change.form, failure=failure)
-    return _done(f"{PATH}courses/{course}/", "course_added")
+        return await show(request, "admin_course_new.html", "courses", form=change.form, failure=failure)
+    return done(f"{PATH}courses/{course}/", "course_added")
 
 
 async def _read_course(request: web.Request) -> administration.ListedCourse:
@@ -322,12 +259,12 @@ async def _read_course(request: web.Request) -> administration.ListedCourse:
 
 
 async def _course(request: web.Request) -> web.Response:
-    await _administrator(request)
+    await administrator(request)
     return await _show_course(request, await _read_course(request))
 
 
 async def _show_course(request: web.Request, course: administration.ListedCourse, *, failure: str = "") -> web.Response:
-    return await _show(
+    return await show(
         request,
         "admin_course.html",
         "courses",
@@ -338,23 +275,23 @@ async def _show_course(request: web.Request, course: administration.ListedCourse
     )
 
 
-async def _rename_course(change: _Change, course: int) -> None:
+async def _rename_course(change: Change, course: int) -> None:
     await administration.rename_course(change.database, course, change.text("title"), by=change.by.user_id)
 
 
-async def _change_owner(change: _Change, course: int) -> None:
+async def _change_owner(change: Change, course: int) -> None:
     await administration.change_owner(change.database, course, change.text("owner"), by=change.by.user_id)
 
 
-async def _archive_course(change: _Change, course: int) -> None:
+async def _archive_course(change: Change, course: int) -> None:
     await administration.archive_course(change.database, course, by=change.by.user_id)
 
 
-async def _restore_course(change: _Change, course: int) -> None:
+async def _restore_course(change: Change, course: int) -> None:
     await administration.restore_course(change.database, course, by=change.by.user_id)
 
 
-_COURSE_CHANGES: dict[str, Callable[[_Change, int], Awaitable[None]]] = {
+_COURSE_CHANGES: dict[str, Callable[[Change, int], Awaitable[None]]] = {
     "rename": _rename_course,
     "owner": _change_owner,
     "archive": _archive_course,
@@ -363,19 +300,19 @@ _COURSE_CHANGES: dict[str, Callable[[_Change, int], Awaitable[None]]] = {
 
 
 async def _change_course(request: web.Request) -> web.Response:
-    change = await _posted(request)
+    change = await posted(request)
     course = await _read_course(request)
     act = change.text("act")
     if act not in _COURSE_CHANGES:
         raise web.HTTPBadRequest
     if failure := await failure_of(_COURSE_CHANGES[act](change, course.id)):
         return await _show_course(request, course, failure=failure)
-    return _done(request.path, f"course_{act}")
+    return done(request.path, f"course_{act}")
 
 
 async def _removal(request: web.Request) -> web.Response:
     """Ask for the title of the course, or for a new sign-in first."""
-    visitor = await _administrator(request)
+    visitor = await administrator(request)
     failure = "" if await is_fresh(request, visitor) else "stale"
     return await _show_removal(request, await _read_course(request), failure=failure)
 
@@ -383,7 +320,7 @@ async def _removal(request: web.Request) -> web.Response:
 async def _show_removal(
     request: web.Request, course: administration.ListedCourse, *, failure: str = ""
 ) -> web.Response:
-    return await _show(
+    return await show(
         request,
         "admin_course_remove.html",
         "courses",
@@ -394,7 +331,7 @@ async def _show_removal(
 
 
 async def _remove_course(request: web.Request) -> web.Response:
-    change = await _posted(request)
+    change = await posted(request)
     course = await _read_course(request)
 
     async def remove() -> None:
@@ -404,18 +341,18 @@ async def _remove_course(request: web.Request) -> web.Response:
     failure = "not_confirmed" if not is_same_title(change.text("title"), course.title) else await failure_of(remove())
     if failure:
         return await _show_removal(request, course, failure=failure)
-    return _done(f"{PATH}courses/", "course_removed")
+    return done(f"{PATH}courses/", "course_removed")
 
 
 # The log
 
 
 async def _log(request: web.Request) -> web.Response:
-    await _administrator(request)
+    await administrator(request)
     entries = await administration.read_admin_log(
         request.app[DATABASE], before=query_number(request, "before"), limit=ROWS_A_PAGE + 1
     )
-    return await _show(
+    return await show(
         request,
         "admin_log.html",
         "log",

@@ -8,7 +8,7 @@ that a name can't resolve to another address after the check, redirects are refu
 import ipaddress
 import re
 import socket
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +21,8 @@ from educa_chat.errors import OutboundFailed
 TIMEOUT_S = 10.0
 CONNECTIONS = 32
 CONNECTIONS_PER_HOST = 16
+MAX_URL = 2000
+"""The longest address. Postgres can't index much longer ones."""
 MAX_BYTES = 256 * 1024
 """The size of an answer, unless the caller allows more."""
 
@@ -129,6 +131,11 @@ class Outbound:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise OutboundFailed(f"{location(url)}: {_reason(error)}") from error
 
+    def require_urls(self, urls: Iterable[str]) -> None:
+        """Raise OutboundFailed unless all `urls` are such as `require_url` allows."""
+        for url in urls:
+            self.require_url(url)
+
     def require_url(self, url: str) -> str:
         """Return the host of `url`. Raises OutboundFailed unless it is an https URL, or http to an allowed loopback."""
         try:
@@ -139,6 +146,7 @@ class Outbound:
         # The host also becomes part of a Content-Security-Policy.
         if (
             not host
+            or len(url) > MAX_URL
             or not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host)
             or not re.fullmatch(r"[!-~]+", url)
             or "@" in parts.netloc

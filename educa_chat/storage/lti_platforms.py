@@ -8,13 +8,17 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from educa_chat.errors import RecordExists, RecordMissing
+from educa_chat.errors import NameRefused, RecordExists, RecordMissing
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import make_unusable_password
+from educa_chat.storage.admin_log import record
 from educa_chat.storage.external_people import tidy_name
-from educa_chat.storage.pool import Database
+from educa_chat.storage.names import require_name
+from educa_chat.storage.pool import Connection, Database
 
 INVITATION_HOURS = 24
+IDENTIFIER_CHARACTERS = 255
+"""The longest id of a client or a deployment."""
 
 
 class Registration(NamedTuple):
@@ -28,6 +32,11 @@ class Registration(NamedTuple):
     jwks_url: str
     origins: Sequence[str] = ()
     """Further sites of the platform, besides those of its addresses."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """All addresses, which the caller has to check before they are stored."""
+        return self.issuer, self.authorization_url, self.token_url, self.jwks_url, *self.origins
 
 
 class Platform(NamedTuple):
@@ -106,12 +115,15 @@ async def add_platform(
     *,
     is_active: bool,
     invitation: str | None = None,
+    by: int | None = None,
 ) -> int:
-    """Add a platform and return its id. Uses up `invitation`, if given.
+    """Add a platform and return its id. It registers itself with `invitation`, which is used up, or is added by `by`.
 
-    Raises RecordExists if the issuer has a platform with this client already, and RecordMissing if the invitation was
-    used in the meantime.
+    Raises RecordExists if the issuer has a platform with this client already, RecordMissing if the invitation was
+    used in the meantime, and NameRefused for an id of the client or a deployment that can't be one.
     """
+    for identifier in (registration.client_id, *deployments):
+        _require_identifier(identifier)
     name = tidy_name(registration.name) or urlsplit(registration.issuer).netloc
     origins = {origin_of(url) for url in (registration.issuer, registration.authorization_url)}
     try:
@@ -145,6 +157,8 @@ async def add_platform(
             await connection.executemany(
                 "insert into educa_chat.lti_deployment values ($1, $2)", [(platform, one) for one in set(deployments)]
             )
+            if invitation is None:
+                await record(connection, by, "platform.added", platform=name)
     except asyncpg.UniqueViolationError:
         raise RecordExists(
             f"{registration.issuer} has a platform with the client id {registration.client_id} already"
@@ -152,46 +166,100 @@ async def add_platform(
     return platform
 
 
-async def activate_platform(
-    database: Database, platform: int, *, deployments: Collection[str] = (), origins: Collection[str] = ()
+async def extend_platform(
+    database: Database,
+    platform: int,
+    *,
+    deployments: Collection[str] = (),
+    origins: Collection[str] = (),
+    by: int | None = None,
 ) -> None:
-    """Allow launches by a platform, and add deployments and origins to it. Raises RecordMissing."""
-    if not await database.fetchval(
-        "update educa_chat.lti_platform set is_active = true,"
-        " origins = array(select distinct unnest(origins || $2::text[]) order by 1) where id = $1 returning true",
-        platform,
-        [origin_of(origin) for origin in origins],
-    ):
-        raise RecordMissing(f"there is no platform {platform}")
-    await database.execute(
-        "insert into educa_chat.lti_deployment select $1, unnest($2::text[]) on conflict do nothing",
-        platform,
-        list(deployments),
-    )
+    """Add deployments and sites to a platform. Raises RecordMissing, and NameRefused like `add_platform`."""
+    for deployment in deployments:
+        _require_identifier(deployment)
+    async with database.connection() as connection, connection.transaction():
+        known = await _lock_platform(connection, platform)
+        new_deployments = sorted(set(deployments) - set(known.deployments))
+        new_origins = sorted(set(map(origin_of, origins)) - set(known.origins))
+        await connection.execute(
+            "insert into educa_chat.lti_deployment select $1, unnest($2::text[])", platform, new_deployments
+        )
+        await connection.execute(
+            "update educa_chat.lti_platform set origins = origins || $2::text[] where id = $1", platform, new_origins
+        )
+        for added in (*new_deployments, *new_origins):
+            await record(connection, by, "platform.extended", platform=known.name, added=added)
 
 
-async def remove_platform(database: Database, platform: int) -> None:
+async def activate_platform(database: Database, platform: int, *, by: int | None = None) -> None:
+    """Allow launches by a platform. Raises RecordMissing."""
+    async with database.connection() as connection, connection.transaction():
+        known = await _lock_platform(connection, platform)
+        if not known.is_active:
+            await connection.execute("update educa_chat.lti_platform set is_active = true where id = $1", platform)
+            await record(connection, by, "platform.activated", platform=known.name)
+
+
+async def deactivate_platform(database: Database, platform: int, *, by: int | None = None) -> None:
+    """Refuse launches by a platform, and sign its people out. Raises RecordMissing."""
+    async with database.connection() as connection, connection.transaction():
+        known = await _lock_platform(connection, platform)
+        if known.is_active:
+            await connection.execute("update educa_chat.lti_platform set is_active = false where id = $1", platform)
+            await _sign_people_out(connection, known)
+            await record(connection, by, "platform.deactivated", platform=known.name)
+
+
+async def remove_platform(database: Database, platform: int, *, by: int | None = None) -> None:
     """Remove a platform and sign its people out. Its courses and accounts stay. Raises RecordMissing."""
-    removed = await find_platform(database, platform)
-    await database.execute("delete from educa_chat.lti_platform where id = $1", platform)
-    await database.execute(
+    async with database.connection() as connection, connection.transaction():
+        known = await _lock_platform(connection, platform)
+        await connection.execute("delete from educa_chat.lti_platform where id = $1", platform)
+        await _sign_people_out(connection, known)
+        await record(connection, by, "platform.removed", platform=known.name)
+
+
+async def _lock_platform(connection: Connection, platform: int) -> Platform:
+    """Return a platform, which nobody else changes until the transaction ends. Raises RecordMissing."""
+    row = await connection.fetchrow(f"{_PLATFORMS} where id = $1 for update", platform)
+    if row is None:
+        raise RecordMissing(f"there is no platform {platform}")
+    return Platform(*row)
+
+
+async def _sign_people_out(connection: Connection, platform: Platform) -> None:
+    await connection.execute(
         "delete from educa_chat.session s using educa_chat.external_person p"
         " where p.user_id = s.user_id and p.issuer = $1",
-        removed.people_issuer,
+        platform.people_issuer,
     )
-    await notify(database, "everybody", "")
+    await notify(connection, "everybody", "")
 
 
-async def add_invitation(database: Database) -> str:
+def _require_identifier(identifier: str) -> None:
+    """Raise NameRefused unless `identifier` can be the id of a client or a deployment."""
+    if not identifier.strip():
+        raise NameRefused("the id of a client or a deployment must not be empty")
+    require_name(identifier, IDENTIFIER_CHARACTERS)
+
+
+async def add_invitation(database: Database, *, by: int | None = None) -> str:
     """Return a secret with which a platform can register once, within INVITATION_HOURS."""
     secret = secrets.token_urlsafe(32)
-    await database.execute("delete from educa_chat.lti_invitation where expires_at < now()")
-    await database.execute(
-        "insert into educa_chat.lti_invitation values (sha256($1), now() + make_interval(hours => $2))",
-        secret.encode(),
-        INVITATION_HOURS,
-    )
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute("delete from educa_chat.lti_invitation where expires_at < now()")
+        await connection.execute(
+            "insert into educa_chat.lti_invitation values (sha256($1), now() + make_interval(hours => $2))",
+            secret.encode(),
+            INVITATION_HOURS,
+        )
+        await record(connection, by, "platform.invited")
     return secret
+
+
+def invitation_url(site_url: str, invitation: str) -> str:
+    """Return the address at which a platform registers itself with `invitation`."""
+    return f"{site_url}/lti/register?invitation={invitation}"
 
 
 async def is_invited(database: Database, invitation: str) -> bool:

@@ -8,6 +8,7 @@ from educa_chat.protocol import Role
 from educa_chat.storage.accounts import add_user, deactivate
 from educa_chat.storage.administration import archive_course
 from educa_chat.storage.courses import enrol
+from educa_chat.storage.lti_platforms import Registration, add_platform
 from tests.browser.conftest import Desk
 from tests.browser.test_barriers import axe as axe
 from tests.browser.test_barriers import barriers
@@ -16,8 +17,9 @@ from tests.serving import quick_hash
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PATHS = [
-    "admin/people/", "admin/people/add/", "admin/people/2/", "admin/courses/", "admin/courses/add/",
-    "admin/courses/1/", "admin/courses/1/remove/", "admin/log/", "chat/course/1/roster/",
+    "admin/people/", "admin/people/add/", "admin/people/2/", "admin/courses/", "admin/courses/add/", "admin/courses/1/",
+    "admin/courses/1/remove/", "admin/platforms/", "admin/platforms/add/", "admin/platforms/1/",
+    "admin/platforms/1/remove/", "admin/log/", "chat/course/1/roster/",
 ]  # fmt: skip
 
 
@@ -26,6 +28,8 @@ async def add_school(desk: Desk) -> None:
     await add_user(database, "head", quick_hash(), first_name="Alba", last_name="Ríos", is_superuser=True)
     await enrol(database, "marta", 1, Role.ASSISTANT)
     await archive_course(database, 2)
+    url = f"https://{'very-' * 30}long.school.example"
+    await add_platform(database, Registration("Moodle", url, "1", url, url, url), [], is_active=False)
     await deactivate(database, "luis")
 
 

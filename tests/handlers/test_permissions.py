@@ -11,6 +11,7 @@ from educa_chat.events.registry import BY_COMMAND_NAME
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.protocol import Role
 from educa_chat.storage.courses import enrol
+from educa_chat.storage.lti_platforms import Registration, add_platform
 from tests.serving import Chatter, Classroom, Person, Server, add_classroom, add_person, open_server, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -52,6 +53,10 @@ PAGES = {
     "/admin/courses/{}/": SUPERUSERS,
     "/admin/courses/{}/remove/": SUPERUSERS,
     "/admin/import/": SUPERUSERS,
+    "/admin/platforms/": SUPERUSERS,
+    "/admin/platforms/add/": SUPERUSERS,
+    "/admin/platforms/1/": SUPERUSERS,
+    "/admin/platforms/1/remove/": SUPERUSERS,
     "/admin/log/": SUPERUSERS,
 }
 """The status of a page for each of ROLES."""
@@ -68,6 +73,10 @@ FORMS = {
     "/admin/courses/add/": ({"title": ""}, (403, 403, 403, 403, 422)),
     "/admin/courses/{}/": ({"act": "none"}, (403, 403, 403, 403, 400)),
     "/admin/courses/{}/remove/": ({"title": "wrong"}, (403, 403, 403, 403, 422)),
+    "/admin/platforms/": ({"act": "none"}, (403, 403, 403, 403, 400)),
+    "/admin/platforms/add/": ({"issuer": ""}, (403, 403, 403, 403, 422)),
+    "/admin/platforms/1/": ({"act": "none"}, (403, 403, 403, 403, 400)),
+    "/admin/platforms/1/remove/": ({"name": "wrong"}, (403, 403, 403, 403, 422)),
 }
 """What is posted to a page, and the status for each of ROLES. None of it changes anything."""
 
@@ -111,6 +120,8 @@ async def school(server: Server) -> AsyncIterator[School]:
     classroom = await add_classroom(database)
     assistant, stranger = await add_person(database), await add_person(database)
     superuser = await add_person(database, is_superuser=True)
+    url = "https://lms.example"
+    await add_platform(database, Registration("", url, "1", url, url, url), ["1"], is_active=True)
     await enrol(database, assistant, classroom.course, Role.ASSISTANT)
     usernames = (stranger, classroom.ana, assistant, classroom.teacher, superuser)
     people = [Person(server.url, username) for username in usernames]
@@ -174,7 +185,8 @@ async def test_a_command_is_accepted_only_from_its_roles(server: Server, school:
 
 async def test_the_table_covers_every_course_and_admin_page(server: Server) -> None:
     """A new page without a line above has no test of who may see it."""
-    known = {path.partition("?")[0].format("{course}").replace("/1/", "/{user}/") for path in {**PAGES, **FORMS}}
+    known = {path.partition("?")[0].format("{course}") for path in {**PAGES, **FORMS}}
+    known = {path.replace("platforms/1/", "platforms/{platform}/").replace("/1/", "/{user}/") for path in known}
     known |= {path.replace("/chat/api/", "/api/") for path in known} | {"/admin/"}
     paths = {resource.canonical for resource in server.app.router.resources()}
     assert {path for path in paths if re.match("/(chat/|students/)?(api/|room/|courses?/|admin/)", path)} <= known

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from educa_chat.handlers.keys import FRAME_ANCESTORS
 from educa_chat.people.lti.launches import Launches
+from educa_chat.people.lti.platform_pages import PlatformPages
 from educa_chat.people.lti.registrations import Registrations
 from educa_chat.people.lti.rosters import Rosters
 from educa_chat.people.lti.tool import Tool
@@ -22,7 +23,12 @@ class Lti:
     def __init__(self, settings: Settings, outbound: Outbound) -> None:
         self._tool = Tool(settings, outbound)
         self._rosters = Rosters(self._tool)
-        self._parts = (Launches(self._tool, self._rosters.wake), Registrations(self._tool), self._rosters)
+        self._parts = (
+            Launches(self._tool, self._rosters.wake),
+            Registrations(self._tool),
+            PlatformPages(outbound),
+            self._rosters,
+        )
 
     def set_up(self, app: web.Application) -> None:
         for part in self._parts:

@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
-from educa_chat.errors import OutboundFailed, RecordExists, RecordMissing
+from educa_chat.errors import NameRefused, OutboundFailed, RecordExists, RecordMissing
 from educa_chat.handlers.access import site_url
 from educa_chat.handlers.embedding import EMBEDDED_BY
 from educa_chat.handlers.keys import SETTINGS
 from educa_chat.handlers.rendering import render_anonymous, translations_for
 from educa_chat.people.lti import claims
+from educa_chat.people.lti.platform_pages import PATH as PLATFORMS_PATH
 from educa_chat.people.lti.tool import LaunchRefused, Tool, answer_refusal
 from educa_chat.people.outbound import location
 from educa_chat.storage.lti_platforms import Registration, add_platform, is_invited, origin_of
@@ -124,8 +125,16 @@ class Registrations:
             )
         except (RecordExists, RecordMissing) as error:
             raise LaunchRefused(str(error), "invitation") from error
+        except NameRefused as error:
+            raise LaunchRefused(str(error), "platform") from error
         logger.info("platform %d has registered and waits to be activated: %s", platform, location(url))
-        return render_anonymous(request, "lti_registered.html", platform=platform, issuer=configuration.issuer)
+        return render_anonymous(
+            request,
+            "lti_registered.html",
+            platform=platform,
+            issuer=configuration.issuer,
+            activation_url=f"{site_url(request)}{PLATFORMS_PATH}{platform}/",
+        )
 
 
 def _own_configuration(site: str, name: str, description: str) -> dict[str, Any]:
