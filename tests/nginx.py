@@ -1,8 +1,6 @@
 """A real nginx with the project's own configuration."""
 
 import asyncio
-import datetime
-import ipaddress
 import os
 import re
 import shutil
@@ -14,11 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from tests.certificates import make_certificate
 from tests.conftest import skip_without
 from tests.processes import answers, free_port
 
@@ -47,7 +41,7 @@ async def open_nginx(node_urls: Iterable[str], configuration: str = CONFIGURATIO
     with tempfile.TemporaryDirectory(prefix="educa-chat-nginx-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         _write_configuration(folder, configuration, node_urls, port, plain_port)
-        trust = _make_certificate(folder / "certificate")
+        trust = make_certificate(folder / "certificate")
         command = [program, "-p", name, "-c", f"{name}/nginx.conf", "-e", f"{name}/error.log"]
         command += ["-g", f"daemon off; pid {name}/pid;"]
         tried = await asyncio.to_thread(subprocess.run, [*command, "-t"], capture_output=True, text=True, timeout=30)
@@ -94,27 +88,3 @@ def _write_configuration(folder: Path, text: str, node_urls: Iterable[str], port
         for url, line in zip(node_urls, lines, strict=True)
     ]
     (folder / "educa-chat-nodes.conf").write_text("\n".join(nodes))
-
-
-def _make_certificate(folder: Path) -> ssl.SSLContext:
-    folder.mkdir()
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    (folder / "fullchain.pem").write_bytes(pem)
-    (folder / "privkey.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return ssl.create_default_context(cadata=pem.decode())

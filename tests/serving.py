@@ -57,18 +57,22 @@ async def open_server(
     settings: Settings,
     *,
     on_response: Callable[[web.Request, web.StreamResponse], Awaitable[None]] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Server]:
-    """Serve in this process, on a free port. `on_response` may change the headers of each answer."""
+    """Serve in this process, on a free port, with https if there is `tls`.
+
+    `on_response` may change the headers of each answer.
+    """
     app = build_app(settings)
     if on_response is not None:
         app.on_response_prepare.append(on_response)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     try:
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         host, port = runner.addresses[0][:2]
-        yield Server(app, f"http://{host}:{port}")
+        yield Server(app, f"{'https' if tls else 'http'}://{host}:{port}")
     finally:
         await runner.cleanup()
 

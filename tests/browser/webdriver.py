@@ -5,8 +5,9 @@ import itertools
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -31,6 +32,10 @@ class Window(ABC):
         """Open an address, and wait until it is loaded."""
 
     @abstractmethod
+    async def enter_frame(self) -> None:
+        """Run, type and click in the first frame of the page, until another address is opened."""
+
+    @abstractmethod
     async def run(self, expression: str) -> Any:
         """Return the value of a JavaScript expression: a number, a text, a truth value or null."""
 
@@ -48,11 +53,11 @@ class Window(ABC):
         await self.sees(f"document.querySelector({selector!r})")
         await self.run(f"document.querySelector({selector!r}).click()")
 
-    async def sees(self, condition: str) -> None:
+    async def sees(self, condition: str, within_s: float = TIMEOUT_S) -> None:
         """Wait until an expression is true in the page."""
         last: object = None
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(within_s):
                 while True:
                     # The page may just be loading.
                     try:
@@ -63,14 +68,23 @@ class Window(ABC):
                     await asyncio.sleep(0.05)
         except TimeoutError:
             text = await self.run("document.body.innerText")
-            raise AssertionError(f"not within {TIMEOUT_S} s: {condition} ({last}) in {text}") from None
+            raise AssertionError(f"not within {within_s} s: {condition} ({last}) in {text}") from None
 
 
 class _BidiWindow(Window):
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self._ids = itertools.count(1)
-        self.context = ""
+        self._tab = ""
+        self._context = ""
+        """The tab, or the frame in it that is used."""
+
+    async def begin(self) -> None:
+        """Start a session, and use the tab that is open. Call it first."""
+        await self.call("session.new", capabilities={})
+        self._tab = (await self.call("browsingContext.getTree"))["contexts"][0]["context"]
+        # Otherwise, none of its elements can get the focus.
+        await self.call("browsingContext.activate", context=self._tab)
 
     async def call(self, method: str, **parameters: object) -> Any:
         """Give a command, and return its result. Raises WebDriverError."""
@@ -85,11 +99,16 @@ class _BidiWindow(Window):
                     return answer["result"]
 
     async def open(self, url: str) -> None:
-        await self.call("browsingContext.navigate", context=self.context, url=url, wait="complete")
+        self._context = self._tab
+        await self.call("browsingContext.navigate", context=self._tab, url=url, wait="complete")
+
+    async def enter_frame(self) -> None:
+        (tab,) = (await self.call("browsingContext.getTree", root=self._tab))["contexts"]
+        self._context = tab["children"][0]["context"]
 
     async def run(self, expression: str) -> Any:
         answer = await self.call(
-            "script.evaluate", expression=expression, target={"context": self.context}, awaitPromise=False
+            "script.evaluate", expression=expression, target={"context": self._context}, awaitPromise=False
         )
         if answer["type"] == "exception":
             raise WebDriverError(answer["exceptionDetails"]["text"])
@@ -99,7 +118,7 @@ class _BidiWindow(Window):
         actions = [{"type": type, "value": key} for key in keys for type in ("keyDown", "keyUp")]
         await self.call(
             "input.performActions",
-            context=self.context,
+            context=self._context,
             actions=[{"type": "key", "id": "keyboard", "actions": actions}],
         )
 
@@ -120,8 +139,19 @@ class _ClassicWindow(Window):
     async def open(self, url: str) -> None:
         await self.call("/url", url=url)
 
+    async def enter_frame(self) -> None:
+        await self.call("/frame", id=None)
+        await self.call("/frame", id=0)
+
     async def run(self, expression: str) -> Any:
         return await self.call("/execute/sync", script=f"return ({expression})", args=[])
+
+    async def type(self, selector: str, keys: str) -> None:
+        await self.sees(f"document.querySelector({selector!r})")
+        # In a frame, an element gets the focus only by a real click.
+        element = await self.call("/element", using="css selector", value=selector)
+        await self.call(f"/element/{element[ELEMENT]}/click")
+        await self.press(keys)
 
     async def press(self, keys: str) -> None:
         focused = await self.call("/execute/sync", script="return document.activeElement", args=[])
@@ -135,13 +165,19 @@ def missing_for(browser: str) -> list[str]:
 
 
 @asynccontextmanager
-async def open_window(browser: str) -> AsyncIterator[Window]:
-    """Start `browser` (firefox or webkit), and open a window."""
+async def open_window(browser: str, *, blocks_third_parties: bool = False) -> AsyncIterator[Window]:
+    """Start `browser` (firefox or webkit), and open a window.
+
+    Firefox blocks the cookies of third parties and all of their storage if it shall. WebKit always blocks the cookies,
+    and it accepts any certificate.
+    """
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         port = free_port()
         if browser == "firefox":
+            if blocks_third_parties:
+                _write_preference(Path(folder), "network.cookie.cookieBehavior", 1)
             await stack.enter_async_context(
                 _running(
                     "firefox-esr", "--headless", f"--remote-debugging-port={port}", "--profile", folder, HOME=folder
@@ -149,11 +185,7 @@ async def open_window(browser: str) -> AsyncIterator[Window]:
             )
             socket = await stack.enter_async_context(await _connect(http, f"ws://127.0.0.1:{port}/session"))
             window = _BidiWindow(socket)
-            await window.call("session.new", capabilities={})
-            contexts = (await window.call("browsingContext.getTree"))["contexts"]
-            window.context = contexts[0]["context"]
-            # Otherwise, none of its elements can get the focus.
-            await window.call("browsingContext.activate", context=window.context)
+            await window.begin()
             yield window
         else:
             display = f":{free_port()}"
@@ -162,6 +194,10 @@ async def open_window(browser: str) -> AsyncIterator[Window]:
             )
             await stack.enter_async_context(_running("WebKitWebDriver", f"--port={port}", DISPLAY=display, HOME=folder))
             yield await _start_session(http, f"http://127.0.0.1:{port}", stack)
+
+
+def _write_preference(profile: Path, name: str, value: int) -> None:
+    (profile / "user.js").write_text(f'user_pref("{name}", {value});', encoding="utf-8")
 
 
 @asynccontextmanager
@@ -194,7 +230,7 @@ async def _connect(http: aiohttp.ClientSession, url: str) -> Any:
 
 
 async def _start_session(http: aiohttp.ClientSession, root: str, stack: AsyncExitStack) -> Window:
-    capabilities: Mapping[str, object] = {"capabilities": {}}
+    capabilities = {"capabilities": {"alwaysMatch": {"acceptInsecureCerts": True}}}
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             try:

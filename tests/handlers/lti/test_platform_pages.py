@@ -48,7 +48,7 @@ def form_of(platform: FakePlatform, **changes: str) -> dict[str, str]:
     }
 
 
-async def test_a_platform_registers_with_the_invitation_and_launches_when_it_is_activated(
+async def test_an_invited_platform_can_launch_after_an_administrator_activates_it(
     server: Server, admin: Person, database: Database
 ) -> None:
     assert "No learning platform is connected yet." in await page(admin, PATH)
@@ -86,7 +86,7 @@ async def test_a_platform_registers_with_the_invitation_and_launches_when_it_is_
     assert f"deactivated the learning platform <bdi>{name}</bdi>" in log and found[1].partition("=")[2] not in log
 
 
-async def test_a_platform_is_added_by_hand_with_several_deployments_and_sites(
+async def test_a_platform_can_be_added_by_hand_with_several_deployments_and_sites(
     server: Server, admin: Person, database: Database
 ) -> None:
     assert f"{server.url}/lti/jwks" in await page(admin, f"{PATH}add/")
@@ -128,14 +128,14 @@ async def test_a_platform_is_added_by_hand_with_several_deployments_and_sites(
         ({"deployment": "a\u202eb"}, "is empty, too long"),
     ],
 )  # fmt: skip
-async def test_a_platform_with_wrong_values_is_not_added(
+async def test_a_platform_with_invalid_values_is_not_added(
     admin: Person, platform: FakePlatform, changes: dict[str, str], reason: str
 ) -> None:
     status, answer = await post(admin, f"{PATH}add/", **form_of(platform, **{"client_id": "wrong"} | changes))
     assert status == 422 and reason in answer
 
 
-async def test_a_platform_is_removed_after_typing_its_name_with_a_fresh_sign_in(
+async def test_removing_a_platform_requires_its_name_and_a_recent_sign_in(
     server: Server, platform: FakePlatform, database: Database
 ) -> None:
     (known,) = await find_platforms(database, platform.issuer)
@@ -158,14 +158,13 @@ async def test_a_platform_is_removed_after_typing_its_name_with_a_fresh_sign_in(
 
 
 @pytest.mark.parametrize("id", ["0", "01", "x", "99999999", "4294967296", "-1", "١"])
-async def test_there_is_no_page_for_a_platform_that_does_not_exist(admin: Person, id: str) -> None:
+async def test_a_platform_that_does_not_exist_has_no_page(admin: Person, id: str) -> None:
     assert (await admin.get(f"{PATH}{id}/"))[0] == 404
 
 
-async def test_addresses_for_others_begin_with_the_public_url(
+async def test_addresses_for_users_and_platforms_begin_with_the_public_url(
     settings: Settings, url: str, platform: FakePlatform, database: Database
 ) -> None:
-    """Links for users and what platforms and issuers know, whatever host the request names."""
     public = settings_for(url, server_public_url="https://chat.example/", outbound_private_networks=",".join(LOOPBACK))
     async with (
         open_server(public) as server,
