@@ -1,4 +1,4 @@
-"""Payloads that somebody who can publish on the broker may put on the bus, with or without the key."""
+"""Payloads that an attacker who can publish on the broker could send, with or without the key."""
 
 import hmac
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ AT = "2026-11-22T14:53:22.962631+00:00"
 
 
 def signed(topic: str, content: bytes, key: bytes = BUS_KEYS[0], version: int = 4) -> bytes:
-    """`content`, the kind and what follows, as a payload of the topic that was signed with `key`."""
+    """Return `content` (the kind and everything after it) as a payload for the topic, signed with `key`."""
     start = bytes((version,))
     return start + hmac.digest(key, start + topic.encode() + b"\0" + content, "sha256")[:16] + content
 
@@ -25,12 +25,12 @@ def header(kind: int, number: int, count: int = 0) -> bytes:
 
 
 def signal(kind: int, content: object, sent_at: float) -> bytes:
-    """A signal whose body is the MessagePack of `content`."""
+    """Return a signal whose body is the MessagePack of `content`."""
     return header(kind, int(sent_at * 1000)) + msgspec.msgpack.encode(content)
 
 
 def message(seq: int, at: str = AT, rest: str = '"type":"chat_message","user":"eve","message":"x"}') -> bytes:
-    """The variant of an event."""
+    """Return the variant of an event."""
     return f'{{"seq":{seq},"datetime":"{at}",{rest}'.encode()
 
 
@@ -41,13 +41,13 @@ def event(
     concealed_user_id: int = 0,
     redacts: Sequence[bytes] = (),
 ) -> bytes:
-    """An event as it stands in a payload; `redacts` are others, each behind its seq."""
+    """Return an event in the format of a payload; `redacts` are other events, each after its seq."""
     lengths = pack("!IIIII", len(student), len(instructor), len(basic), concealed_user_id, len(redacts))
     return b"".join((lengths, student, instructor, basic, *redacts))
 
 
 def events_from(seq: int, count: int = 1, text: str = "x") -> bytes:
-    """Events that nothing is wrong with, but that nobody may ever have said them."""
+    """Return valid events, which nobody may ever have sent."""
     rest = f'"type":"chat_message","user":"eve","message":"{text}"}}'
     return header(EVENTS, seq, count) + b"".join(event(message(seq + n, rest=rest)) for n in range(count))
 
@@ -68,7 +68,7 @@ _HOSTILE_EVENTS = st.builds(
 
 
 def hostile_contents(sent_at: float) -> st.SearchStrategy[bytes]:
-    """What follows the signature: of every kind, and more or less well-formed. Signals are sent at `sent_at`."""
+    """Return contents of every kind, more or less well-formed. Signals have the time `sent_at`."""
     return (
         st.binary()
         | st.builds(

@@ -1,4 +1,4 @@
-"""Starts `educa-chat` by forking a process that has imported it, because the imports are most of the work of a start.
+"""Starts `educa-chat` by forking a process that has imported it, because the imports take most of the startup time.
 
 Each fork does what `python -m educa_chat` does, as a process of its own.
 """
@@ -30,7 +30,7 @@ NUMBER = struct.Struct("i")
 
 
 class Fork:
-    """A process that was forked. It has what the tests need of asyncio's `Process`."""
+    """A forked process, with the methods of asyncio's `Process` that the tests need."""
 
     def __init__(self, pid: int, connection: socket.socket, stdout: asyncio.StreamReader) -> None:
         self.pid = pid
@@ -44,7 +44,7 @@ class Fork:
             (self.returncode,) = NUMBER.unpack(answer)
 
     async def wait(self) -> int:
-        """Wait for its end, and return its exit code: a negative number is that of a signal."""
+        """Wait for its end, and return its exit code; a negative number is the number of a signal."""
         await asyncio.shield(self._ending)
         assert self.returncode is not None
         return self.returncode
@@ -132,7 +132,7 @@ def main(listener: socket.socket) -> None:
 
 
 def _watch(connection: socket.socket) -> NoReturn:
-    """Fork what `connection` asks for, and send its pid, and its exit code when it has ended."""
+    """Fork the process that `connection` requests. Send its pid, and its exit code when it has ended."""
     _, fds, _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile() as stream:
         request = json.loads(stream.readline())
@@ -161,7 +161,7 @@ def _run(fds: Sequence[int], arguments: Sequence[str], environment: Mapping[str,
     try:
         runpy.run_module("educa_chat", run_name="__main__", alter_sys=True)
     except SystemExit as ended:
-        # The interpreter's own end would free each object that the fork shares, and so copy all of their memory first.
+        # The interpreter's normal exit would free each shared object, and copy all of their memory first.
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""A learning platform of the tests: its keys, its rosters, and the forms that it posts."""
+"""A learning platform for tests: its keys, its rosters, and the forms that it posts."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ DEPLOYMENT = "1"
 
 
 class FakePlatform:
-    """Signs launches like Moodle 4.5, with the claims that it was seen to send, and answers the tool's requests."""
+    """Signs launches like Moodle 4.5, with the claims that Moodle sends, and answers the tool's requests."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -93,7 +93,7 @@ class FakePlatform:
         }
 
     def claims(self, nonce: str, tool: str, /, **changes: Any) -> dict[str, Any]:
-        """The claims of a launch by the student Ana; None removes one."""
+        """Return the claims of a launch by the student Ana; None removes a claim."""
         claims = claims_for(
             self.issuer,
             CLIENT_ID,
@@ -128,7 +128,7 @@ class FakePlatform:
         return {name: value for name, value in (claims | changes).items() if value is not None}
 
     def course_page(self, request: web.Request) -> str:
-        """A page of the platform with the tool in an iframe. With `?storage`, it keeps values for the tool."""
+        """Return a page of the platform with the tool in an iframe. With `?storage`, it keeps values for the tool."""
         login = {
             "iss": self.issuer,
             "login_hint": request.query.get("user", "17"),
@@ -151,7 +151,7 @@ class FakePlatform:
           </script><iframe src="{address}" width="1000" height="700"></iframe>"""
 
     def auth_page(self, query: Mapping[str, str]) -> str:
-        """The answer to an authentication request: a form that posts itself to the tool."""
+        """Answer an authentication request with a form that posts itself to the tool."""
         assert query["redirect_uri"] == f"{self.tool}/lti/launch"
         token = self.signer.sign(self.claims(query["nonce"], self.tool, **self.users[query["login_hint"]]))
         return f"""<!doctype html><form method="post" action="{escape(query["redirect_uri"])}">
@@ -160,7 +160,7 @@ class FakePlatform:
           <script>document.forms[0].submit()</script>"""
 
     async def register(self, database: Database, *, deployments: tuple[str, ...] = (DEPLOYMENT,), **others: Any) -> int:
-        """Add this platform to the chat; its id."""
+        """Add this platform to the chat, and return its id."""
         registration = Registration(
             "School", self.issuer, CLIENT_ID, f"{self.url}/auth", f"{self.url}/token", f"{self.url}/keys"
         )
@@ -175,10 +175,10 @@ async def open_platform() -> AsyncIterator[FakePlatform]:
 
 
 class LtiUser(Person):
-    """Somebody whose browser a platform sends to the chat."""
+    """A user whose browser a platform sends to the chat."""
 
     async def begin(self, platform: FakePlatform, **changes: str | None) -> dict[str, str]:
-        """The login; the parameters that the tool sends the browser to the platform with."""
+        """Start the login. Return the parameters with which the tool redirects the browser to the platform."""
         parameters = {
             "iss": platform.issuer,
             "login_hint": "17",
@@ -215,7 +215,7 @@ class LtiUser(Person):
     ) -> tuple[int, str]:
         """Begin a login unless it has `begun`, and launch with `token`, or one whose claims have `changes`.
 
-        Returns the status, and the address of the redirect or the page.
+        Return the status, and the address of the redirect or the page.
         """
         begun = begun or await self.begin(platform)
         signed = platform.signer.sign(platform.claims(begun["nonce"], self.url, **changes))
@@ -227,7 +227,7 @@ class LtiUser(Person):
 
 
 def kind_of(page: str) -> str | None:
-    """Which of the texts a page shows that says why a launch didn't lead to a room."""
+    """Return the kind of the text on a page that explains a failed launch."""
 
     class Finder(HTMLParser):
         kind: str | None = None

@@ -1,4 +1,4 @@
-"""A real mail server of the test's own."""
+"""A real mail server for tests."""
 
 import asyncio
 from collections.abc import Iterator

@@ -22,7 +22,7 @@ START_TIMEOUT_S = 30.0
 
 
 class Nginx:
-    """A running nginx; `trust` is what its certificate is verified with."""
+    """A running nginx; `trust` verifies its certificate."""
 
     def __init__(self, port: int, plain_port: int, trust: ssl.SSLContext, error_log: Path) -> None:
         self.error_log = error_log
@@ -33,7 +33,7 @@ class Nginx:
 
 @asynccontextmanager
 async def open_nginx(node_urls: Iterable[str], configuration: str = CONFIGURATION) -> AsyncIterator[Nginx]:
-    """Run deploy/nginx.conf before these nodes. Only its ports are replaced, and the folders for what it buffers."""
+    """Run deploy/nginx.conf in front of these nodes. Only its ports and the folders for its buffers are replaced."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if program is None:
         skip_without("nginx", "there is no nginx")
@@ -58,7 +58,7 @@ async def open_nginx(node_urls: Iterable[str], configuration: str = CONFIGURATIO
 
 
 def beside_site(address: str) -> str:
-    """The configuration that docs/beside-django.md describes, for a site at `address`."""
+    """Return the configuration in docs/beside-django.md, for a site at `address`."""
     guide = (DEPLOY.parent / "docs" / "beside-django.md").read_text(encoding="utf-8")
     (locations,) = re.findall(r"(?:^    .*\n)+", guide[guide.index("## nginx") :], re.MULTILINE)
     assert locations.count("127.0.0.1:8000") == 1
@@ -69,7 +69,7 @@ def beside_site(address: str) -> str:
 
 
 def _write_configuration(folder: Path, text: str, node_urls: Iterable[str], port: int, plain_port: int) -> None:
-    folder.chmod(0o755)  # its workers are somebody else
+    folder.chmod(0o755)  # Its workers run as another user.
     buffers = "".join(
         f" {module}_temp_path {folder}/{module};" for module in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
     )
@@ -81,7 +81,7 @@ def _write_configuration(folder: Path, text: str, node_urls: Iterable[str], port
         assert text.count(written) == 1, written
         text = text.replace(written, here)
     (folder / "nginx.conf").write_text(text, encoding="utf-8")
-    # The nodes' own lines, at other addresses.
+    # The nodes' lines, with other addresses.
     lines = [line for line in (DEPLOY / "educa-chat-nodes.conf").read_text().splitlines() if line.startswith("server")]
     nodes = [
         " ".join(["server", urlsplit(url).netloc, *line.split()[2:]])

@@ -1,4 +1,4 @@
-"""Servers elsewhere: what they answer, and how they sign."""
+"""Other servers: their answers and signatures."""
 
 import base64
 import hmac
@@ -16,7 +16,7 @@ LOOPBACK = ["127.0.0.0/8", "::1/128"]
 
 @asynccontextmanager
 async def open_elsewhere(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
-    """Serve `answer` at every path of a server; its URL."""
+    """Serve `answer` at every path of a server, and yield its URL."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -29,7 +29,7 @@ async def open_elsewhere(answer: Callable[[web.Request], Awaitable[web.StreamRes
 
 
 class Signer:
-    """The keys of an issuer, and the tokens that it signs."""
+    """The keys of an issuer, which sign tokens."""
 
     def __init__(self, kid: str = "one") -> None:
         self.key = jwk.RSAKey.generate_key(2048, {"kid": kid}, private=True)
@@ -42,19 +42,19 @@ class Signer:
 
 
 def claims_for(issuer: str, client_id: str, **others: Any) -> dict[str, Any]:
-    """Registered claims that are valid now; None removes one."""
+    """Return registered claims that are valid now; None removes a claim."""
     now = int(time.time())
     claims = {"iss": issuer, "aud": client_id, "sub": "17", "iat": now, "exp": now + 60, "nonce": "n", **others}
     return {name: value for name, value in claims.items() if value is not None}
 
 
 def unsigned(claims: dict[str, Any]) -> str:
-    """A token whose algorithm is none."""
+    """Return a token with the algorithm `none`."""
     return f"{_base64(json.dumps({'alg': 'none'}).encode())}.{_base64(json.dumps(claims).encode())}."
 
 
 def signed_with_secret(claims: dict[str, Any], secret: bytes) -> str:
-    """A token whose signature was made with a symmetric algorithm."""
+    """Return a token that was signed with a symmetric algorithm."""
     content = f"{_base64(json.dumps({'alg': 'HS256', 'kid': 'one'}).encode())}.{_base64(json.dumps(claims).encode())}"
     return f"{content}.{_base64(hmac.digest(secret, content.encode(), 'sha256'))}"
 

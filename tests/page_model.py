@@ -1,4 +1,4 @@
-"""What a page shows: a model of a client that folds the events of the protocol, to be held against what others show."""
+"""A model of a client that applies the protocol's events, to be compared with other clients and pages."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ LINES = ("muted", "slowed", "closed", "anonymity")
 
 
 class PageModel:
-    """The messages by seq, and the room, after the events as `reader` gets them."""
+    """The messages by seq, and the room, after the events that `reader` receives."""
 
     def __init__(self, reader: Reader) -> None:
         self.head = 0

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, which may be stopped, killed, frozen, copied and started again."""
+"""A real PostgreSQL for tests, which can be stopped, killed, frozen, copied and started again."""
 
 import os
 import shutil
@@ -30,15 +30,15 @@ SETTINGS = (
     "max_wal_size=128MB",
     "log_line_prefix=%m [%p] %q%a ",
 )
-"""What suits tests. `fsync` stays on: what is promised is promised of the disk."""
+"""Settings for tests. `fsync` stays on, because the promises are about data on disk."""
 
 
 class PostgresServer:
-    """One PostgreSQL of a test's own, on a port of 127.0.0.1 that it keeps over restarts.
+    """A PostgreSQL for one test, on a fixed port of 127.0.0.1.
 
     Its data folder is `folder`, or a temporary one that `discard` removes. It starts as a copy of `prepared`, if given.
-    Without `is_durable` the server does not wait for the disk, so a crash of the machine would destroy its data. Where
-    a test runs as root, the server runs as the user `pgserver`, because PostgreSQL refuses root.
+    Without `is_durable` the server does not wait for the disk, so a crash of the machine would destroy its data. If a
+    test runs as root, the server runs as the user `pgserver`, because PostgreSQL refuses to run as root.
     """
 
     def __init__(
@@ -83,23 +83,23 @@ class PostgresServer:
         return f"postgresql://postgres@/{name}?host={self.socket_folder}&port={self.port}"
 
     def new_folder(self) -> Path:
-        """Make a temporary folder that belongs to the server's user."""
+        """Create a temporary folder that belongs to the server's user."""
         folder = Path(tempfile.mkdtemp(prefix="educa-chat-pg-"))
         self.own(folder)
         self._folders.append(folder)
         return folder
 
     def own(self, folder: Path) -> None:
-        """Let `folder` and all in it belong to the server's user, who may reach it."""
+        """Give `folder` and everything in it to the server's user, and make it accessible."""
         if self._user is not None:
             ensure_prefix_permissions(folder)
             for path in [folder, *folder.rglob("*")]:
                 shutil.chown(path, self._user, self._user)
 
-    # Its life.
+    # Starting and stopping.
 
     def start(self) -> None:
-        """Start it, the first time or again, and return when it answers; raises CalledProcessError otherwise."""
+        """Start it, the first time or again, and wait until it answers. Raises CalledProcessError."""
         if self._prepared is not None and not self.folder.exists():
             shutil.copytree(self._prepared, self.folder)
             self.own(self.folder)
@@ -117,7 +117,7 @@ class PostgresServer:
         self.tool("pg_ctl", "start", "-w", *arguments)
 
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
-        """Stop it, frozen or not; `immediate` is a crash for its data. Nothing happens when it is not running."""
+        """Stop it, even if it is frozen. For its data, `immediate` is a crash. Does nothing if it isn't running."""
         if self._processes():
             self.thaw()
             self.tool("pg_ctl", "stop", "-w", "-t", str(TIMEOUT_S), "-m", mode, "-D", str(self.folder))
@@ -127,20 +127,20 @@ class PostgresServer:
         self.start()
 
     def kill(self) -> None:
-        """End it and all its children by SIGKILL: a crash."""
+        """Kill it and all its children with SIGKILL, like a crash."""
         self.freeze()
         processes = self._processes()
         self._signal(signal.SIGKILL, processes)
         psutil.wait_procs(processes, timeout=TIMEOUT_S)
 
     def freeze(self) -> None:
-        """Let it stand still: its connections stay, and nothing is answered."""
-        # The postmaster first: it makes no more children then.
+        """Freeze it: its connections stay open, but nothing is answered."""
+        # The postmaster first, so that it starts no more children.
         self._signal(signal.SIGSTOP, self._processes()[:1])
         self._signal(signal.SIGSTOP, self._processes()[1:])
 
     def thaw(self) -> None:
-        """Let it go on after `freeze`."""
+        """Resume after `freeze`."""
         self._signal(signal.SIGCONT, self._processes())
 
     def discard(self) -> None:
@@ -151,12 +151,12 @@ class PostgresServer:
 
     @property
     def postmaster(self) -> int:
-        """The id of the running server's first process, which has started all others."""
+        """The id of the running server's main process, which started all others."""
         process_id: int = self._processes()[0].pid
         return process_id
 
     def _processes(self) -> list[psutil.Process]:
-        """The postmaster and its children; empty when it is not running."""
+        """The postmaster and its children; empty if it isn't running."""
         try:
             lines = (self.folder / "postmaster.pid").read_text().splitlines()
             postmaster = psutil.Process(int(lines[0]))
@@ -171,12 +171,12 @@ class PostgresServer:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
 
-    # What is done to it.
+    # Operations.
 
     def tool(self, name: str, *arguments: str) -> str:
-        """Run one of PostgreSQL's own programs as the server's user and return what it printed.
+        """Run one of PostgreSQL's programs as the server's user and return its output.
 
-        Raises CalledProcessError, with what it said.
+        Raises CalledProcessError with the output.
         """
         command = [str(TOOLS / name), *arguments]
         done = subprocess.run(
@@ -201,7 +201,7 @@ class PostgresServer:
         return done.stdout
 
     async def execute(self, sql: str) -> None:
-        """Run `sql` as the superuser, on a connection of its own, which settings of the role do not reach."""
+        """Run `sql` as the superuser, on a separate connection, which the role's settings don't affect."""
         own = {"statement_timeout": "0", "default_transaction_read_only": "off"}
         connection = await asyncpg.connect(self.url, server_settings=own)
         try:
@@ -210,24 +210,24 @@ class PostgresServer:
             await connection.close()
 
     async def terminate_connections(self) -> None:
-        """End every connection of a client but the one that does it."""
+        """Terminate all client connections except the one that does this."""
         await self.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where pid <> pg_backend_pid() and backend_type = 'client backend'"
         )
 
     def save(self) -> Path:
-        """Copy the data folder, while the server is stopped."""
+        """Copy the data folder while the server is stopped."""
         return Path(shutil.copytree(self.folder, self.new_folder() / "data", symlinks=True))
 
     def put_back(self, saved: Path) -> None:
-        """Replace the data folder by one that was saved, while the server is stopped."""
+        """Replace the data folder with a saved copy while the server is stopped."""
         shutil.rmtree(self.folder)
         shutil.copytree(saved, self.folder, symlinks=True)
         self.own(self.folder)
 
     def standby(self) -> "PostgresServer":
-        """Make a hot standby that follows this server, and start it; the caller discards it."""
+        """Create and start a hot standby that follows this server. The caller discards it."""
         standby = PostgresServer()
         source = f"host={self._home} port={self.port} user=postgres"
         self.tool("pg_basebackup", "-d", source, "-D", str(standby.folder), "-R", "-c", "fast", "--no-sync")
@@ -235,5 +235,5 @@ class PostgresServer:
         return standby
 
     def promote(self) -> None:
-        """Let a standby become a primary, of a timeline of its own."""
+        """Promote a standby to a primary, with a new timeline."""
         self.tool("pg_ctl", "promote", "-w", "-t", str(TIMEOUT_S), "-D", str(self.folder))

@@ -11,7 +11,7 @@ from tests.serving import add_demo_data
 
 
 async def prepare(folder: Path) -> Path:
-    """Return a data folder within `folder`, made by the first process that asks.
+    """Return a data folder within `folder`, which the first caller creates.
 
     Its database `chat` has the schema. Its databases `demo` and `postgres` have the schema and the demo data.
     """

@@ -16,7 +16,7 @@ START_TIMEOUT_S = 60.0
 
 
 class Process:
-    """A running command, with what it has printed so far."""
+    """A running command, with its output so far."""
 
     def __init__(self, process: asyncio.subprocess.Process | Fork, url: str) -> None:
         self.url = url
@@ -38,7 +38,7 @@ class Process:
             self.output += chunk.decode(errors="replace")
 
     async def ready(self) -> None:
-        """Wait until /health/ready says so."""
+        """Wait until /health/ready answers 200."""
         async with asyncio.timeout(START_TIMEOUT_S), aiohttp.ClientSession() as http:
             while True:
                 assert self._process.returncode is None, self.output
@@ -55,7 +55,7 @@ class Process:
                 await asyncio.sleep(0.05)
 
     async def ended(self) -> int:
-        """Wait for its end and return its exit code."""
+        """Wait until it has ended, and return its exit code."""
         async with asyncio.timeout(START_TIMEOUT_S):
             code = await self._process.wait()
             await self._reading
@@ -85,7 +85,7 @@ async def answers(port: int, process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def open_process(*arguments: str, environment: Mapping[str, str], url: str = "") -> AsyncIterator[Process]:
-    """Run `educa-chat` with `arguments`; it is killed when the context ends and it still runs."""
+    """Run `educa-chat` with `arguments`. If it is still running when the context ends, it is killed."""
     process = await fork(*arguments, env={**os.environ, **environment})
     running = Process(process, url)
     try:
@@ -100,7 +100,7 @@ async def open_process(*arguments: str, environment: Mapping[str, str], url: str
 async def open_node(
     database_url: str, bus_url: str = "memory:", *arguments: str, **overrides: object
 ) -> AsyncIterator[Process]:
-    """Run `educa-chat serve` on a free port until the context ends; ready when entered."""
+    """Run `educa-chat serve` on a free port while the context lasts. It is ready when the context is entered."""
     port = free_port()
     environment = {
         "EDUCA_CHAT_DATABASE_URL": database_url,

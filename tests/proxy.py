@@ -1,4 +1,4 @@
-"""A TCP proxy of a test's own, which fails as networks do."""
+"""A TCP proxy for tests, which fails like a network."""
 
 import asyncio
 from collections.abc import AsyncIterator, Set
@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from typing import Literal, Self
 
 Flow = tuple[Literal["listener", "asker"], Literal["questions", "answers"]]
-"""One direction of all connections of a kind: those that have subscribed to something at a Redis, or the others."""
+"""One direction of all connections of a kind: those that have subscribed to something in Redis, or all others."""
 
 QUESTIONS: Set[Flow] = {("listener", "questions"), ("asker", "questions")}
 ANSWERS: Set[Flow] = {("listener", "answers"), ("asker", "answers")}
 
 
 class Proxy:
-    """Carries connections to `target_port` of this machine; `port` of its own is known once it is open."""
+    """Forwards connections to `target_port` of this machine. Its own `port` is known once it is open."""
 
     def __init__(self, target_port: int) -> None:
         self.port = 0
@@ -46,7 +46,7 @@ class Proxy:
             await asyncio.gather(*self._joints, return_exceptions=True)
 
     def cut(self) -> None:
-        """Break every connection that there is."""
+        """Break all current connections."""
         for writer in self._writers:
             writer.transport.abort()
 
@@ -96,7 +96,7 @@ class Proxy:
                 self._writers.discard(to_server)
                 to_server.transport.abort()
         except* OSError:
-            # Whoever broke the connection, the other side sees it broken.
+            # Whichever side broke the connection, break the other side too.
             pass
         finally:
             self._writers.discard(to_client)

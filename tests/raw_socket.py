@@ -1,4 +1,4 @@
-"""A WebSocket client that does nothing by itself: it sends the bytes it is told to, and reads when it is told to."""
+"""A WebSocket client that does nothing by itself: the test decides which bytes it sends, and when it reads."""
 
 import asyncio
 import json
@@ -26,17 +26,17 @@ class RawSocket:
         self._received = bytearray(rest)
 
     async def send(self, data: bytes) -> None:
-        """Send, or as much as the server takes before it hangs up."""
+        """Send `data`, or as much as the server accepts before it disconnects."""
         with suppress(ConnectionError):
             async with asyncio.timeout(TIMEOUT_S):
                 await asyncio.get_running_loop().sock_sendall(self._connection, data)
 
     def end(self) -> None:
-        """Say nothing more, and go on reading."""
+        """Close the sending direction, and continue reading."""
         self._connection.shutdown(socket.SHUT_WR)
 
     async def receive(self) -> tuple[int, bytes] | None:
-        """The next frame as opcode and payload, over signals, which come when they come; None at the end."""
+        """Return the opcode and payload of the next frame that isn't a signal; None at the end."""
         while (frame := await self._receive()) is not None:
             if frame[0] != TEXT or not frame[1].startswith(_SIGNALS):
                 break
@@ -56,7 +56,7 @@ class RawSocket:
         return None if payload is None else (head[0] & 0xF, payload)
 
     async def json(self) -> dict[str, Any]:
-        """The next text frame that is no signal, over others."""
+        """Return the JSON of the next text frame that isn't a signal, skipping others."""
         while (frame := await self.receive()) is not None:
             if frame[0] == TEXT:
                 decoded: dict[str, Any] = json.loads(frame[1])
@@ -65,14 +65,14 @@ class RawSocket:
         raise AssertionError("the server has hung up")
 
     async def control(self) -> tuple[int, bytes]:
-        """The next control frame, over others."""
+        """Return the next control frame, skipping others."""
         while (frame := await self.receive()) is not None:
             if frame[0] >= CLOSE:
                 return frame
         raise AssertionError("the server has hung up")
 
     async def close_code(self) -> int | None:
-        """Read to the end; the code that the server closed with."""
+        """Read to the end, and return the server's close code."""
         code = None
         while (frame := await self.receive()) is not None:
             if frame[0] == CLOSE:
@@ -80,7 +80,7 @@ class RawSocket:
         return code
 
     async def head(self) -> bytes:
-        """The head of an HTTP answer."""
+        """Read the head of an HTTP response."""
         async with asyncio.timeout(TIMEOUT_S):
             while b"\r\n\r\n" not in self._received:
                 data = await asyncio.get_running_loop().sock_recv(self._connection, 65536)
@@ -91,7 +91,7 @@ class RawSocket:
         return bytes(head)
 
     async def ended(self) -> None:
-        """Read to the end of whatever comes."""
+        """Read to the end."""
         with suppress(ConnectionError):
             async with asyncio.timeout(TIMEOUT_S):
                 while await asyncio.get_running_loop().sock_recv(self._connection, 65536):
@@ -114,7 +114,7 @@ class RawSocket:
 
 @asynccontextmanager
 async def open_connection(url: str, window_bytes: int | None = None) -> AsyncIterator[RawSocket]:
-    """A connection over which nothing has gone; with a small `window_bytes` it soon takes no more."""
+    """Open a connection. With a small `window_bytes`, it soon accepts no more data."""
     address = urlsplit(url)
     with socket.socket() as connection:
         connection.setblocking(False)
@@ -125,7 +125,7 @@ async def open_connection(url: str, window_bytes: int | None = None) -> AsyncIte
 
 
 def handshake(person: Person, course: int, query: str = "") -> bytes:
-    """The request for the full socket of `person`."""
+    """Return the handshake for the full socket of `person`."""
     cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in person.http.cookie_jar)
     return (
         f"GET /ws/chat/room/{course}/{query} HTTP/1.1\r\nHost: {urlsplit(person.url).netloc}\r\nUpgrade: websocket\r\n"
@@ -136,7 +136,7 @@ def handshake(person: Person, course: int, query: str = "") -> bytes:
 
 @asynccontextmanager
 async def open_raw(person: Person, course: int, window_bytes: int | None = None) -> AsyncIterator[RawSocket]:
-    """The full socket of `person`, greeted."""
+    """Open the full socket of `person`, and receive the welcome."""
     async with open_connection(person.url, window_bytes) as raw:
         await raw.send(handshake(person, course))
         head = await raw.head()
@@ -147,7 +147,7 @@ async def open_raw(person: Person, course: int, window_bytes: int | None = None)
 
 
 def frame(first: int, payload: bytes = b"", *, length: int | None = None, mask: bool = True) -> bytes:
-    """A frame as a client makes it; `length` may lie."""
+    """Return a client's frame; `length` may be wrong."""
     length = len(payload) if length is None else length
     bit = 0x80 if mask else 0
     if length < 126:

@@ -1,4 +1,4 @@
-"""A real Redis for tests, alone or as a cluster, which may be stopped, frozen and started again."""
+"""A real Redis for tests, alone or as a cluster, which can be stopped, frozen and started again."""
 
 import importlib.util
 import shutil
@@ -21,9 +21,9 @@ START_TIMEOUT_S = 30.0
 
 
 class RedisServer:
-    """One `redis-server` on a free port of 127.0.0.1 that keeps its port and stores nothing.
+    """One `redis-server` on a fixed free port of 127.0.0.1, which stores nothing.
 
-    `options` are those of its command line, a file of settings first.
+    `options` are for its command line; a settings file comes first.
     """
 
     def __init__(self, options: Sequence[str] = ()) -> None:
@@ -41,12 +41,12 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}"
 
     def ask(self, *command: object) -> Any:
-        """The answer to one command."""
+        """Send one command, and return the answer."""
         with Redis.from_url(self.url) as client:
             return client.execute_command(*command)
 
     def start(self) -> None:
-        """Start it, the first time or again, and return when it answers; raises TimeoutError otherwise."""
+        """Start it, the first time or again, and wait until it answers. Raises TimeoutError."""
         host, port = self._address
         self._folder = tempfile.TemporaryDirectory(prefix="educa-chat-redis-")
         options = [*self._options, "--bind", host, "--port", str(port), "--dir", self._folder.name]
@@ -62,7 +62,7 @@ class RedisServer:
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """Kill it, frozen or not, without a word to its clients; nothing happens when it is not running."""
+        """Kill it, even if it is frozen, without notifying its clients. Does nothing if it isn't running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -70,12 +70,12 @@ class RedisServer:
             self._folder.cleanup()
 
     def freeze(self) -> None:
-        """Let it stand still: its connections stay, and nothing is answered."""
+        """Freeze it: its connections stay open, but nothing is answered."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on after `freeze`."""
+        """Resume after `freeze`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
@@ -89,7 +89,7 @@ class RedisServer:
 
 
 class RedisCluster:
-    """Three masters that have a third of the slots each. They may be stopped and come back with what they were."""
+    """Three masters with a third of the slots each. They can be stopped, and keep their role and slots."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="educa-chat-redis-cluster-")
@@ -138,14 +138,14 @@ class RedisCluster:
         node.ask("CLUSTER", "MEET", "127.0.0.1", first.port, int(bus_port))
 
     def start_replica(self, master: RedisServer) -> None:
-        """Start the replica, and return when it could take over from `master`."""
+        """Start the replica, and wait until it could take over from `master`."""
         self.replica.start()
         self._introduce(self.replica)
         master_id = master.ask("CLUSTER", "MYID").decode()
         _until(lambda: master_id in str(self.replica.ask("CLUSTER", "NODES")))
         self.replica.ask("CLUSTER", "REPLICATE", master_id)
         _until(lambda: self.replica.ask("INFO", "replication")["master_link_status"] == "up")
-        # Everybody has to know it, for they elect it.
+        # All nodes have to know it, because they elect it.
         for other in self.masters:
             _until(lambda: str(other.ask("CLUSTER", "NODES")).count("slave") == 1)  # noqa: B023
 

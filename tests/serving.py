@@ -1,4 +1,4 @@
-"""A server of the test's own, and the people who use it."""
+"""A server for tests, and its users."""
 
 import asyncio
 import hashlib
@@ -25,14 +25,14 @@ from educa_chat.storage.courses import add_course, enrol
 from educa_chat.storage.pool import Database
 
 BUS_KEYS = (hmac.digest(DEMO_SESSION_KEY.encode(), b"bus", "sha256"),)
-"""The keys of servers whose settings come from `settings_for`."""
+"""The keys of servers with settings from `settings_for`."""
 TIMEOUT_S = 60.0
-"""How long a test waits for what must come."""
+"""How long a test waits for an expected event."""
 SIGNALS = ("presence", "typing", "read", "unread")
 
 
 def settings_for(url: str, **overrides: object) -> Settings:
-    """Settings for a test on the database `url`; `limits_replay=5` stands for EDUCA_CHAT_LIMITS_REPLAY."""
+    """Return settings for a test on the database `url`; `limits_replay=5` stands for EDUCA_CHAT_LIMITS_REPLAY."""
     environment = {
         "EDUCA_CHAT_DATABASE_URL": url,
         "EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY,
@@ -78,24 +78,24 @@ async def open_server(
 
 
 def codec_of(epoch: str, course: int = 1) -> PayloadCodec:
-    """What the servers of tests encode and decode the payloads of a room with."""
+    """Return the codec with which test servers encode and decode a room's payloads."""
     return PayloadCodec(f"{epoch}:room:{course}", BUS_KEYS)
 
 
 def quick_hash(password: str = PASSWORD) -> str:
-    """`password` hashed in one iteration, so that signing in costs a test nothing."""
+    """Return a hash of `password` with one iteration, so that tests can sign in quickly."""
     digest = hashlib.pbkdf2_hmac("sha256", password.encode(), b"salt", 1)
     return f"pbkdf2_sha256$1$salt${b64encode(digest).decode()}"
 
 
 async def add_demo_data(database: Database) -> None:
-    """Add the demo data, with passwords that cost nothing to verify."""
+    """Add the demo data, with passwords that are quick to verify."""
     await add_demo(database)
     await database.execute("update auth_user set password = $1", quick_hash())
 
 
 async def add_person(database: Database, course: int | None = None, *, is_superuser: bool = False) -> str:
-    """Add somebody new with the password of the demo data, to `course` if one is given; the username."""
+    """Add a new user with the demo password, and to `course` if given. Return the username."""
     username = f"u{uuid.uuid4().hex[:10]}"
     await add_user(database, username, quick_hash(), is_superuser=is_superuser)
     if course is not None:
@@ -104,7 +104,7 @@ async def add_person(database: Database, course: int | None = None, *, is_superu
 
 
 class Classroom(NamedTuple):
-    """A course of a test's own, by its id and the usernames of its people."""
+    """A course for one test: its id and the usernames of its people."""
 
     course: int
     teacher: str
@@ -120,13 +120,13 @@ async def add_classroom(database: Database) -> Classroom:
 
 
 async def add_room(database: Database, students: int = 2, teacher: str = "profe") -> tuple[int, list[str]]:
-    """Add a course with so many new students; its id and their usernames."""
+    """Add a course with this number of new students. Return its id and their usernames."""
     course = await add_course(database, f"Course {uuid.uuid4().hex[:10]}", teacher)
     return course, [await add_person(database, course) for _ in range(students)]
 
 
 class Person:
-    """Somebody with a browser's cookies."""
+    """A user with a browser's cookies."""
 
     def __init__(self, url: str, username: str = "", *, trust: ssl.SSLContext | None = None) -> None:
         self.url = url
@@ -147,14 +147,14 @@ class Person:
         await self._stack.aclose()
 
     async def token(self, path: str = "/accounts/login/") -> str:
-        """The CSRF token of the form on a page."""
+        """Return the CSRF token of the form on a page."""
         async with self.http.get(self.url + path) as response:
             found = re.search(r'name="csrf_token" value="([^"]+)"', await response.text())
         assert found
         return found[1]
 
     async def sign_in(self, username: str, password: str = PASSWORD, next: str = "") -> tuple[int, str]:
-        """Post the form; the status, and the address of the redirect or the page."""
+        """Post the form. Return the status, and the address of the redirect or the page."""
         data = {"username": username, "password": password, "next": next, "csrf_token": await self.token()}
         async with self.http.post(f"{self.url}/accounts/login/", data=data, allow_redirects=False) as response:
             return response.status, response.headers.get("Location") or await response.text()
@@ -191,7 +191,7 @@ class Person:
     async def enter(
         self, course: int = 1, *, basic: bool = False, query: str = "", headers: Mapping[str, str] | None = None
     ) -> "Chatter":
-        """Open a socket; raises aiohttp.WSServerHandshakeError when it is refused."""
+        """Open a socket. Raises aiohttp.WSServerHandshakeError if it is refused."""
         socket = await self.http.ws_connect(
             f"{self.url}/ws/chat/room/{course}/{query}",
             protocols=() if basic else ("educa-chat.v1",),
@@ -204,27 +204,27 @@ class Person:
 
 
 class Chatter:
-    """One open socket of somebody."""
+    """An open socket of a user."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
 
     async def receive(self) -> dict[str, Any]:
-        """The next frame that is no signal: those come when they come."""
+        """Return the next frame that isn't a signal. Signals may arrive at any time."""
         while True:
             frame = await self.receive_any()
             if frame["type"] not in SIGNALS:
                 return frame
 
     async def receive_any(self) -> dict[str, Any]:
-        """The next frame, whatever it is."""
+        """Return the next frame of any kind."""
         frame = await self.socket.receive(timeout=TIMEOUT_S)
         assert frame.type is aiohttp.WSMsgType.TEXT, frame
         decoded: dict[str, Any] = json.loads(frame.data)
         return decoded
 
     async def receive_until(self, type: str, **fields: object) -> dict[str, Any]:
-        """The next frame of `type` with these `fields`, over others."""
+        """Return the next frame of `type` with these `fields`, skipping others."""
         async with asyncio.timeout(TIMEOUT_S):
             while True:
                 frame = await self.receive_any()
@@ -232,7 +232,7 @@ class Chatter:
                     return frame
 
     async def events(self, count: int) -> list[dict[str, Any]]:
-        """The next `count` frames that have a seq and are no ack."""
+        """Return the next `count` frames that have a seq and aren't acks."""
         events: list[dict[str, Any]] = []
         while len(events) < count:
             frame = await self.receive()

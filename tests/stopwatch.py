@@ -8,9 +8,10 @@ import psutil
 
 
 class Stopwatch:
-    """Measures time from its creation on.
+    """Measures the time since its creation.
 
-    A test that bounds how long its servers take compares `own_s`, because on a busy machine they wait for a processor.
+    Tests that limit how long their servers take compare `own_s`, because servers wait for a processor on a busy
+    machine.
     """
 
     def __init__(self) -> None:
@@ -24,7 +25,7 @@ class Stopwatch:
 
     @property
     def own_s(self) -> float:
-        """The time elapsed, less what this process and its children have waited for a processor meanwhile."""
+        """The elapsed time, minus the time that this process and its children have waited for a processor."""
         elapsed_s = self.elapsed_s
         return max(0.0, elapsed_s - self._waited_s() + self._waited_before_s)
 
@@ -32,6 +33,6 @@ class Stopwatch:
         waited_ns = 0
         for process in (self._process, *self._process.children(recursive=True)):
             for path in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
-                with suppress(OSError):  # the thread has ended
+                with suppress(OSError):  # The thread has ended.
                     waited_ns += int(path.read_text().split()[1])
         return waited_ns / 1e9

@@ -1,4 +1,4 @@
-"""The commands for backup, restore drill and restore in docs/deployment.md, run as they are written there."""
+"""The commands for backup, restore drill and restore, as written in docs/deployment.md."""
 
 import os
 import re
@@ -18,7 +18,7 @@ GUIDE = (Path(__file__).parent.parent / "docs" / "deployment.md").read_text(enco
 
 
 def commands_after(marker: str) -> list[str]:
-    """The lines of the first block of commands after `marker`, without those that need Docker itself."""
+    """Return the lines of the first block of commands after `marker`, without those that need Docker itself."""
     (block,) = re.findall(r"\A(?s:.*?)\n\n((?:    .*\n)+)", GUIDE[GUIDE.index(marker) :])
     return [
         line.strip().removeprefix("docker compose exec -T postgres ")
@@ -41,7 +41,7 @@ class Shell:
         }
 
     def run(self, commands: list[str]) -> str:
-        """Run `commands` one after the other and return what they print; an error ends the test."""
+        """Run `commands` one after the other and return their output. An error fails the test."""
         assert commands
         script = "\n".join(["set -e", *commands])
         result = subprocess.run(

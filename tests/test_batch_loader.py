@@ -1,4 +1,4 @@
-"""Simultaneous calls share a query, and no value is older than the call for it."""
+"""Batched loading: simultaneous calls share a query, and no value is older than its call."""
 
 import asyncio
 from collections.abc import Collection
@@ -10,7 +10,7 @@ from educa_chat.errors import DatabaseUnavailable
 
 
 class Table:
-    """A number for each name. It answers when `gate` is open."""
+    """A table with a number for each name. It answers while `gate` is open."""
 
     def __init__(self) -> None:
         self.numbers = {"one": 1, "two": 2}

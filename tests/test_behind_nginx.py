@@ -1,4 +1,4 @@
-"""Two nodes behind a real nginx with deploy/nginx.conf: people talk, and a node that dies or goes is not noticed."""
+"""Two nodes behind a real nginx with deploy/nginx.conf: users don't notice when a node crashes or stops."""
 
 import asyncio
 import signal
@@ -35,7 +35,7 @@ class Site(NamedTuple):
         return Person(self.nginx.url, username, trust=self.nginx.trust)
 
     async def enter(self, person: Person, course: int, query: str = "") -> tuple[Chatter, Process]:
-        """Open a socket as the page does; and the node that it landed on."""
+        """Open a socket like the page. Return it with the node that it is connected to."""
         before = [node.output.count(OPENING) for node in self.nodes]
         socket = await person.enter(course, query=query, headers={"Origin": self.nginx.url})
         async with asyncio.timeout(TIMEOUT_S):
@@ -53,21 +53,21 @@ async def database_url(postgres: Postgres) -> str:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def room(database_url: str) -> Classroom:
-    """A room in which nothing was said."""
+    """A room without messages."""
     async with open_database(database_url, 1) as database:
         return await add_classroom(database)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(database_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
-    """A site whose nodes all tests leave running."""
+    """A site whose nodes keep running in all tests."""
     async with open_site(database_url, redis_server) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def own_site(database_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
-    """A site of the test's own, whose nodes may die."""
+    """A site for one test, whose nodes can be killed."""
     async with open_site(database_url, redis_server) as opened:
         yield opened
 
@@ -166,7 +166,7 @@ async def test_clients_of_a_killed_node_reconnect_to_the_other_and_miss_nothing(
         await here.close_code()
         await there.say("meanwhile", id="2")
         await there.receive_until("ack", id="2")
-        for _ in range(4):  # a node that is gone is no other's turn
+        for _ in range(4):  # A node that is gone doesn't take another one's turn.
             back, node = await own_site.enter(ana, room.course, f"?after=1&epoch={epoch}")
             assert node is survivor
             assert [event["message"] for event in await back.events(1)] == ["meanwhile"]
@@ -182,7 +182,7 @@ async def test_stopping_a_node_causes_no_visible_error(own_site: Site, room: Cla
         async def ask_again_and_again() -> None:
             while not stopped.is_set():
                 statuses.append((await luis.get(f"/chat/room/{room.course}/"))[0])
-                socket, _ = await own_site.enter(luis, room.course)  # raises when it is refused
+                socket, _ = await own_site.enter(luis, room.course)  # Raises if it is refused.
                 statuses.append(101)
                 await socket.socket.close()
 
@@ -208,7 +208,7 @@ async def test_stopping_a_node_causes_no_visible_error(own_site: Site, room: Cla
 async def test_nginx_retries_nodes_after_all_were_unready(site: Site, database_url: str) -> None:
     async with site.person() as person, open_database(database_url, 1) as database:
         await database.execute("insert into educa_chat.schema_version (number, name) values (9999, 'future')")
-        async with asyncio.timeout(TIMEOUT_S):  # what a node says may be a second old
+        async with asyncio.timeout(TIMEOUT_S):  # A node's answer may be a second old.
             while not {(await person.get("/health/ready"))[0] for _ in range(4)} <= {502, 503}:
                 await asyncio.sleep(0.1)
         await database.execute("delete from educa_chat.schema_version where number = 9999")

@@ -1,4 +1,4 @@
-"""The chat beside a real Django site: its tables are read, its passwords and its sessions are good."""
+"""The chat beside a real Django site, with the site's tables, passwords and sessions."""
 
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Beside(NamedTuple):
-    """A seeded site, and the chat's database URL, of a role that may only read the site's tables."""
+    """A seeded site, and the chat's database URL with a role that can only read the site's tables."""
 
     site: DjangoSite
     seeded: dict[str, Any]
@@ -90,7 +90,7 @@ async def test_users_who_cannot_sign_in_on_the_site_cannot_sign_in_here(
 
 
 async def test_the_sites_tables_are_not_written_to(beside: Beside, own: Server) -> None:
-    """Not even a password is hashed anew, as Django itself would."""
+    """Unlike Django, the chat doesn't even rehash passwords."""
     before = await beside.owner.fetch("select * from auth_user order by id")
     async with Person(own.url) as person:
         await person.sign_in("berta", beside.seeded["users"]["berta"]["password"])
@@ -176,7 +176,7 @@ async def test_an_ended_session_gives_no_access_and_its_sockets_close(
         await socket.receive()
         await beside.owner.execute(change, key)
         assert (await carla.get(f"/chat/room/{geometry}/"))[0] == 302
-        shared.app[SOCKETS].schedule_full_recheck()  # as it does by itself every 30 seconds
+        shared.app[SOCKETS].schedule_full_recheck()  # As the server does by itself every 30 seconds.
         assert await socket.close_code() == 4001
         await beside.owner.execute("update auth_user set is_active = true where username = 'carla'")
 
@@ -205,7 +205,7 @@ async def test_signing_out_of_the_chat_closes_sockets_and_ends_the_sites_session
 
 
 async def test_the_site_can_still_delete_its_users_and_courses(beside: Beside, own: Server) -> None:
-    """Nothing of ours holds on to them; Django deletes what it knows of first."""
+    """None of our tables refers to them; Django deletes the rows it knows first."""
     geometry = beside.seeded["courses"]["geometria"]["id"]
     async with Person(own.url) as person:
         await person.sign_in("carla", beside.seeded["users"]["carla"]["password"])

@@ -1,4 +1,4 @@
-"""The chat beside a real Django site, through nginx with the guide's own configuration."""
+"""The chat beside a real Django site, through nginx with the configuration from the guide."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ class Visitor(Person):
         return found[1]
 
     async def sign_in_on_site(self, username: str, next: str = "") -> str:
-        """Use the site's form, and return where it leads."""
+        """Use the site's form, and return the redirect."""
         status, location = await self.post(
             SITE_SIGN_IN,
             username=username,
@@ -88,7 +88,7 @@ async def test_a_user_of_the_site_can_use_the_whole_chat(campus: Campus) -> None
             assert len(answer) == count, path
         async with asyncio.timeout(TIMEOUT_S):
             while not json.loads((await ana.get(f"/chat/api/rooms/{room_id}/search?q=reads"))[1])["messages"]:
-                await asyncio.sleep(0.5)  # the index follows the log within a second or so
+                await asyncio.sleep(0.5)  # The index follows the log within a second or so.
 
 
 async def test_all_other_paths_belong_to_the_site(campus: Campus) -> None:

@@ -1,4 +1,4 @@
-"""What a class does besides saying: who may, what becomes of it, and that everybody ends up with the same page."""
+"""Commands other than messages: permissions, effects, and the same page for every client."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ ROLES = {TEACHER: Role.INSTRUCTOR, ASSISTANT: Role.ASSISTANT}
 
 
 class NobodyTypes:
-    """No signal is told of in a class without sockets."""
+    """Typing signals without sockets: does nothing."""
 
     def signal_typing(self, course: int, person: Person, *, is_student: bool) -> None:
         pass
@@ -65,14 +65,14 @@ class NobodyTypes:
 
 
 class RendersHere:
-    """Renders in this process, so that a room needs no other."""
+    """Renders in this process, without workers."""
 
     async def render(self, user_id: int, text: str) -> str:
         return render(text)
 
 
 class Class:
-    """A room on one node, with all that it announced, and people who give commands."""
+    """A room on one node, with everything that it announced, and users who give commands."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -85,7 +85,7 @@ class Class:
         self.events += events.get(1, [])
 
     def give(self, user: int, *commands: Stored, role: Role | None = None) -> Awaitable[list[Outcome]]:
-        """Give commands at once, all for one append; their outcomes. Each command gets an id of its own."""
+        """Give commands at once, all for one append, and return their outcomes. Each command gets a new id."""
         outcomes = []
         for command in commands:
             outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -101,13 +101,13 @@ class Class:
         return asyncio.wait_for(asyncio.gather(*outcomes), TIMEOUT_S)
 
     async def seq_of(self, user: int, command: Stored) -> int:
-        """Give a command that is accepted; the seq of its event."""
+        """Give a command that is accepted. Return the seq of its event."""
         (outcome,) = await self.give(user, command)
         assert isinstance(outcome, Accepted), outcome
         return outcome.seq
 
     async def code_of(self, user: int, command: Stored, *, role: Role | None = None) -> str:
-        """`ok`, or why the command was refused."""
+        """Give a command. Return `ok`, or the error code."""
         (outcome,) = await self.give(user, command, role=role)
         return "ok" if isinstance(outcome, Accepted) else str(outcome.code)
 
@@ -125,7 +125,7 @@ async def open_class(database: Database) -> AsyncIterator[Class]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def database(postgres: Postgres) -> AsyncIterator[Database]:
-    """The database that all tests here share. Each clears it first."""
+    """The database that all tests in this file share. Each clears it first."""
     async with open_database(await postgres.create_chat_database(), 10) as opened:
         yield opened
 
@@ -143,7 +143,7 @@ async def room(database: Database) -> AsyncIterator[Class]:
         yield opened
 
 
-# Who may.
+# Permissions.
 
 SITUATIONS = (
     "as it is",
@@ -273,7 +273,7 @@ async def test_each_role_can_give_only_its_commands(
 
 
 async def said_in_another_room(room: Class) -> int:
-    """The seq of a message of the course 2, where the course 1 has none."""
+    """Return the seq of a message in course 2 that course 1 doesn't have."""
     head: int = await room.database.fetchval("select head from educa_chat.room where course = 1")
     await room.database.execute("update educa_chat.room set head = $1 where course = 2", head + 10)
     outcome_future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -524,7 +524,7 @@ async def test_the_newest_reports_of_a_message_are_shown_and_the_rest_counted(ro
     assert reported.reports[0].name == "user50"
 
 
-# Deleted means gone.
+# Deletion.
 
 
 async def test_deleted_text_is_removed_from_the_log_and_kept_only_for_instructors(room: Class) -> None:
@@ -600,7 +600,7 @@ async def test_a_replay_read_before_a_deletion_does_not_contain_the_deleted_text
     assert shown.head == 6
 
 
-# Everybody ends up with the same page.
+# The same page for every client.
 
 seqs = st.integers(1, 12)
 texts = st.sampled_from(["one", "two https://example.org", "three\nlines", "@user1 and @user4.", "@all", "@all @User2"])
@@ -672,7 +672,7 @@ async def all_pages_are_equal(room: Class, reader: Reader) -> None:
 
 
 async def lines_page_by_page(database: Database, reader: Reader, direction: str, limit: int) -> list[bytes]:
-    """What stands among the messages, for who goes through the whole history."""
+    """Return the system messages that a reader of the whole history sees, page by page."""
     found: list[bytes] = []
     before: int | None = None
     after = 0 if direction == "after" else None

@@ -1,4 +1,4 @@
-"""The program as an operator meets it: real processes, their output and their exit codes."""
+"""The command line: real processes, their output and their exit codes."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ PRODUCTION = {"EDUCA_CHAT_SERVER_MODE": "production", "EDUCA_CHAT_SESSION_SECURE
 async def run(
     url: str, *arguments: str, input: str = "", environment: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
-    """Run `educa-chat` to its end, in another directory; its exit code and its output but for the database's line."""
+    """Run `educa-chat` in another directory. Return its exit code, and its output without the database's line."""
     environment = {"EDUCA_CHAT_DATABASE_URL": url, "EDUCA_CHAT_SESSION_KEY": KEY, **(environment or {})}
     async with asyncio.timeout(60):
         process = await fork(
@@ -308,7 +308,7 @@ async def test_check_tests_each_part_and_reports_what_fails(postgres: Postgres) 
 async def test_migrate_can_watch_enrolments_and_names_a_missing_privilege(postgres: Postgres) -> None:
     url = await postgres.create_chat_database()
     async with open_database(url, 1) as database:
-        await database.execute("drop schema educa_chat cascade")  # the platform's tables are left, as a site has them
+        await database.execute("drop schema educa_chat cascade")  # The platform's tables stay, as on a site.
         await database.execute("create role watching_cli login")
         try:
             await database.execute("create schema educa_chat authorization watching_cli")
@@ -458,7 +458,7 @@ async def test_the_next_server_takes_over_and_stops_the_database_of_a_killed_one
     assert not (folder / "postmaster.pid").exists()
 
 
-# Which database.
+# The database in use.
 
 
 @pytest.mark.parametrize(
@@ -486,7 +486,7 @@ async def test_the_next_server_takes_over_and_stops_the_database_of_a_killed_one
     ids=" ".join,
 )
 async def test_each_command_shows_its_database_without_passwords(arguments: tuple[str, ...]) -> None:
-    """It says so on stderr, so that a script which reads the id of a course gets nothing else."""
+    """On stderr, so that a script that reads the id of a course gets nothing else."""
     port = free_port()
     environment = {
         "EDUCA_CHAT_DATABASE_URL": f"postgresql://educa:xyzzy@127.0.0.1:{port}/campus?password=plugh&host=127.0.0.1",
@@ -525,7 +525,7 @@ def test_a_database_url_is_shown_without_passwords(url: str, shown: str) -> None
 
 
 async def test_a_misspelt_variable_stops_every_command(tmp_path: Path) -> None:
-    """It would otherwise use the default: an embedded database in the current directory."""
+    """Otherwise, the default would apply: an embedded database in the current directory."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "educa_chat", "check",
         cwd=tmp_path,
@@ -549,7 +549,7 @@ def help_of(*command: str) -> str:
 
 
 def commands_of(*group: str) -> list[tuple[str, ...]]:
-    """All commands below `group`, found in its help text."""
+    """Return all commands below `group`, from its help text."""
     names = re.findall(r"^    (\w+) ", help_of(*group), re.MULTILINE)
     return [command for name in names for command in commands_of(*group, name)] or [group]
 

@@ -1,4 +1,4 @@
-"""Students don't see who is here or types as long as somebody among them may act anonymously."""
+"""Concealed presence: students don't see who is online or typing while somebody may act anonymously."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +14,7 @@ from tests.serving import Chatter, Person, Server, add_room, open_server, settin
 
 @pytest.fixture
 async def servers(postgres: Postgres, redis_server: RedisServer) -> AsyncIterator[tuple[Server, Server, Server]]:
-    """Two on one bus, and one that reads the log alone, since its bus reaches nobody."""
+    """Two servers on one bus, and one that only reads the log, because its bus reaches nobody."""
     url = await postgres.create_chat_database(demo=True)
     settings = settings_for(url, bus_url=redis_server.url)
     async with open_server(settings) as one, open_server(settings) as two, open_server(settings_for(url)) as deaf:
@@ -22,7 +22,7 @@ async def servers(postgres: Postgres, redis_server: RedisServer) -> AsyncIterato
 
 
 async def first_presence(person: Person, course: int) -> dict[str, Any]:
-    """What a socket that is opened now is told first of who is here."""
+    """Open a socket, and return its first presence frame."""
     socket = await person.enter(course)
     presence = await socket.receive_until("presence")
     await socket.socket.close()
@@ -30,13 +30,13 @@ async def first_presence(person: Person, course: int) -> dict[str, Any]:
 
 
 async def shown_again(socket: Chatter) -> None:
-    """Wait until the socket is told who is here."""
+    """Wait until the socket receives the users online."""
     while "users" not in await socket.receive_until("presence"):
         pass
 
 
 async def told_until(socket: Chatter, **last: object) -> list[str]:
-    """Who is said to be here or to type, up to the frame with the fields of `last`."""
+    """Return the users in presence and typing frames, up to the frame with the fields of `last`."""
     told: list[str] = []
     while True:
         frame = await socket.receive_any()
@@ -79,7 +79,7 @@ async def test_students_are_concealed_until_the_last_anonymous_message_is_delete
             await author.send({"type": "typing"})
             await author.send({"type": "anything"})
             await author.receive_until("error", code="unknown_type")
-            # What their node tells of the teacher comes after what it would tell of the student.
+            # Their node's signals about the teacher come after those it would send about the student.
             await teacher.send({"type": "typing"})
             assert await told_until(watcher, type="typing", user="profe") == ["profe"]
 

@@ -17,7 +17,7 @@ async def test_the_server_passes_all_cases_in_strict_mode() -> None:
     # Some cases send messages of many megabytes.
     async with open_echo_server(lambda: Echo(0)) as server:
         address = server.url.replace("http", "ws") + "/socket"
-        # Raises an AssertionError that names the cases that failed.
+        # Raises an AssertionError with the failed cases.
         results = await run_fuzzingclient(address, exclude_cases=BINARY + COMPRESSION, concurrency=4)
     assert len(results) == CASE_COUNT
     verdicts = {result.case_id: (result.behavior.value, result.behavior_close.value) for result in results}

@@ -1,4 +1,4 @@
-"""What stands in deploy/ works as it stands there: the rights, the settings, the units and the image's content."""
+"""The files in deploy/: grants, settings, units, and the content of the image."""
 
 import re
 import shutil
@@ -29,12 +29,12 @@ from tests.test_command_line import run
 PROJECT = Path(__file__).parent.parent
 REDIS_PASSWORD = "${REDIS_PASSWORD:?see educa-chat.env.example}"
 DRAIN_S = 30
-"""What a node may take to go away."""
+"""The time that a node may take to stop."""
 
 
 @pytest_asyncio.fixture
 async def site(postgres: Postgres) -> AsyncIterator[tuple[DjangoSite, Database]]:
-    """A Django site, and its owner's connection; the roles that a test made with grants.sql go again."""
+    """A Django site, and its owner's connection. The roles that a test created with grants.sql are dropped again."""
     url = await postgres.create_database()
     site = DjangoSite(url)
     await site.migrate()
@@ -47,7 +47,7 @@ async def site(postgres: Postgres) -> AsyncIterator[tuple[DjangoSite, Database]]
 async def test_the_grants_allow_everything_the_chat_does(site: tuple[DjangoSite, Database]) -> None:
     django, owner = site
     seeded = await django.seed()
-    for _ in range(2):  # again does no harm
+    for _ in range(2):  # Applying it again is harmless.
         await django.grant("granted_all", "watch=on")
     url = owner.url.replace("postgres@", "granted_all@")
     environment = {"EDUCA_CHAT_AUTH_DJANGO_SECRET_KEY": SECRET_KEY}
@@ -101,7 +101,7 @@ async def test_the_grants_allow_nothing_else_and_no_triggers_by_default(site: tu
 
 
 def example_settings() -> dict[str, str]:
-    """The variables of the example that are set, and those that it suggests."""
+    """Return the variables that the example sets, and those that it suggests."""
     text = (DEPLOY / "educa-chat.env.example").read_text(encoding="utf-8")
     return dict(line.split("=", 1) for line in re.findall(r"^#?([A-Z_]+=.*)$", text, re.MULTILINE))
 
@@ -209,12 +209,12 @@ def test_the_unit_is_valid_and_sandboxed_and_waits_for_the_drain(tmp_path: Path)
         skip_without("systemd", "there is no systemd-analyze")
     text = (DEPLOY / "educa-chat@.service").read_text(encoding="utf-8")
     assert seconds_of_unit(text, "TimeoutStopSec") > DRAIN_S
-    # It comes back whatever its exit code was, and however often that happens.
+    # It is restarted whatever its exit code, and however often that happens.
     assert re.findall(r"^Restart=(.*)$", text, re.MULTILINE) == ["always"]
     assert seconds_of_unit(text, "StartLimitIntervalSec") == 0
     assert seconds_of_unit(text, "RestartSec") <= 5
     unit = tmp_path / "educa-chat@8001.service"
-    # The program's place is the only thing that is not there on this machine.
+    # Only the program's path doesn't exist on this machine.
     assert text.count("/opt/educa-chat/bin/educa-chat") == 1
     unit.write_text(text.replace("/opt/educa-chat/bin/educa-chat", sys.executable))
     for arguments in (("verify", unit), ("security", "--offline=true", "--threshold=15", unit)):

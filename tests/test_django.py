@@ -1,4 +1,4 @@
-"""Django's sessions, against what Django itself signs and stores."""
+"""Django's sessions, compared with those that Django itself signs and stores."""
 
 import json
 import tracemalloc
@@ -31,7 +31,7 @@ VECTOR = "eyJhIjoxfQ:1r31eq:YPVGxMwXXjZe5sqROQW4K1w4zWMXmk0rWag7bmev1IQ"
 """{"a": 1} as Django stored it at the time 1700000000."""
 
 DJANGO = TimestampSigner(key=SECRET_KEY, salt="django.contrib.sessions.SessionStore", fallback_keys=())
-"""What Django's session stores sign with."""
+"""The salt with which Django's session stores sign."""
 
 TEXT = st.text(st.characters())
 JSON = st.recursive(
@@ -43,7 +43,7 @@ SESSIONS = st.dictionaries(TEXT, JSON)
 
 
 def signed(content: bytes, *, compressed: bytes | None = None) -> str:
-    """Any content, with Django's own signature."""
+    """Return any content with Django's signature."""
     if compressed is None:
         return str(DJANGO.sign(urlsafe_b64encode(content).rstrip(b"=").decode()))
     return str(DJANGO.sign("." + urlsafe_b64encode(compressed).rstrip(b"=").decode()))
@@ -170,7 +170,7 @@ def test_a_session_key_has_32_lower_case_letters_and_digits(value: str, is_key: 
 
 
 class SeededSite:
-    """A site with people, and a look at its tables."""
+    """A site with users, and a connection to its tables."""
 
     def __init__(self, url: str, people: dict[str, Any]) -> None:
         self.django = DjangoSite(url)

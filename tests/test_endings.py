@@ -1,4 +1,4 @@
-"""A server that lacks a component does not go on: it stops in order, says so by its exit code, and is started again."""
+"""A server stops cleanly if a component ends; its exit code reports the failure, and it is started again."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ if is_broken():
 if __name__ == "__main__":
     sys.exit(main())
 """
-"""The program, with an appender that ends as soon as there is something to append."""
+"""The program, with an appender that ends at the first entry."""
 
 
 @asynccontextmanager
@@ -87,7 +87,7 @@ async def test_a_component_that_ends_stops_the_process_cleanly_with_exit_code_1(
         async with Person(node.url, "ana") as ana:
             socket = await ana.enter()
             await socket.say("the last word", id="1")
-            # Whoever is here is sent to another node, as when the process is asked to stop.
+            # Users are sent to another node, as when the process is asked to stop.
             assert await socket.close_code() == 1001
         assert await node.ended() == 1, node.output
     assert "appender ended unexpectedly; stopping the process" in node.output
@@ -104,12 +104,12 @@ async def test_a_worker_whose_component_ends_is_restarted(
         await node.printed("running at")
         async with Person(node.url, "ana") as ana:
             for number, socket in enumerate([await ana.enter() for _ in range(12)]):
-                # Each is with either worker, as the kernel will have it.
+                # The kernel decides which worker each is connected to.
                 await socket.say("hello", id=str(number))
             await node.printed("ended with exit code 1; restarting it")
             async with asyncio.timeout(60):
                 while node.output.count("the socket is open") < 13:
-                    # While the worker goes away, or is yet to come, people are refused.
+                    # While the worker stops or starts, connections are refused.
                     with suppress(aiohttp.ClientError):
                         await ana.enter()
         assert await node.stop() == 0, node.output
@@ -138,7 +138,7 @@ async def test_supervised_work_is_restarted_on_failure_and_ends_with_its_context
 
 async def test_a_failing_heartbeat_ends_only_its_own_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     class Socket(WebSocket):
-        """One without a transport, whose first beat fails."""
+        """A socket without a transport, whose first heartbeat fails."""
 
         __slots__ = ("beats", "is_broken", "was_aborted")
 

@@ -30,7 +30,7 @@ async def open_bot(*arguments: object) -> AsyncIterator[asyncio.subprocess.Proce
 
 
 async def ping(student: Chatter, id: str) -> int:
-    """Say `!ping` and return its seq."""
+    """Send `!ping` and return its seq."""
     await student.say("!ping", id=id)
     seq: int = (await student.receive_until("ack", id=id))["seq"]
     return seq
@@ -51,7 +51,7 @@ async def test_the_bot_answers_each_message_once_even_after_losing_its_connectio
         pings = [await ping(student, "1")]
         await student.receive_until("chat_message", user=room.ana)
 
-        proxy.flows.clear()  # the bot can't reconnect before it has missed a message
+        proxy.flows.clear()  # The bot can't reconnect before it has missed a message.
         proxy.cut()
         pings.append(await ping(student, "2"))
         proxy.flows.set()

@@ -1,4 +1,4 @@
-"""The reading of frames, held against two readers that are not ours, on whatever Hypothesis thinks of."""
+"""Reading frames: compared with two other implementations, on input from Hypothesis."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -38,14 +38,14 @@ MAX_BYTES = 200
 
 
 class Read(NamedTuple):
-    """What was found in a stream, up to the close frame or the first thing that is wrong."""
+    """The content of a stream, up to the close frame or the first error."""
 
     messages: list[Message]
     failure: int | None
 
 
 def read(pieces: Iterable[bytes], max_bytes: int = 0) -> Read:
-    """What we find."""
+    """Read the stream with our reader."""
     reader = FrameReader(max_bytes)
     messages: list[Message] = []
     try:
@@ -62,7 +62,7 @@ def read(pieces: Iterable[bytes], max_bytes: int = 0) -> Read:
 
 
 def read_with_websockets(pieces: Iterable[bytes]) -> Read:
-    """What `websockets` finds, which leaves it to others to put fragments together and to decode them."""
+    """Read the stream with `websockets`, which leaves the assembly and decoding of fragments to its caller."""
     protocol = ServerProtocol(state=State.OPEN, max_size=None)
     for piece in pieces:
         protocol.receive_data(piece)
@@ -94,13 +94,13 @@ def read_with_websockets(pieces: Iterable[bytes]) -> Read:
 
 
 def read_with_aiohttp(pieces: Iterable[bytes], max_bytes: int) -> Read:
-    """What aiohttp finds."""
+    """Read the stream with aiohttp."""
     loop = asyncio.new_event_loop()
     try:
         queue = WebSocketDataQueue(BaseProtocol(loop), 2**30, loop=loop)
-        # It refuses what is as large as its limit.
+        # It also refuses a message exactly as large as its limit.
         reader = WebSocketReader(queue, max_bytes + 1, compress=False, decode_text=True)
-        # The end would make it forget an error.
+        # At the end of the stream, it would forget an error.
         if not any(reader.feed_data(piece)[0] for piece in pieces):
             reader.feed_eof()
         messages: list[Message] = []
@@ -120,7 +120,7 @@ def read_with_aiohttp(pieces: Iterable[bytes], max_bytes: int) -> Read:
             elif message.type is WSMsgType.BINARY:
                 return Read(messages, FailureCode.UNSUPPORTED_DATA)
             elif message.data == 1006:
-                # It takes the code that stands for no close frame at all, which no close frame may have (§7.4.1).
+                # It accepts the code that stands for no close frame at all, which is invalid in a close frame (§7.4.1).
                 return Read(messages, FailureCode.PROTOCOL_ERROR)
             else:
                 messages.append(Close(message.data or None))
@@ -150,8 +150,8 @@ control_frame = made(st.sampled_from((FIN | PING, FIN | PONG)), control_bytes)
 
 @st.composite
 def fragmented_message(draw: st.DrawFn) -> bytes:
-    """A text cut anywhere, amid its characters too, with control frames between."""
-    # aiohttp takes an empty first fragment for none.
+    """A text that is cut anywhere, also within characters, with control frames in between."""
+    # aiohttp ignores an empty first fragment.
     payload = draw(st.text(min_size=1, max_size=60)).encode()
     cuts = sorted(draw(st.lists(st.integers(1, len(payload)), min_size=1, max_size=5)))
     parts = [payload[start:end] for start, end in pairwise((0, *cuts, len(payload)))]
@@ -164,7 +164,7 @@ def fragmented_message(draw: st.DrawFn) -> bytes:
 
 
 good = st.one_of(whole_message, control_frame, fragmented_message())
-# The other readers decode whole messages only, so a fragment is UTF-8 by itself.
+# The other readers decode only whole messages, so each fragment is valid UTF-8.
 fragment = made(
     st.sampled_from((TEXT, CONTINUATION, FIN | CONTINUATION)), st.text(min_size=1, max_size=40).map(str.encode)
 )
@@ -187,7 +187,7 @@ unmasked = st.builds(lambda payload: frame(FIN | TEXT, payload, mask=False), tex
 
 @st.composite
 def cut(draw: st.DrawFn, streams: st.SearchStrategy[list[bytes]]) -> list[bytes]:
-    """A stream in pieces, cut as the network may."""
+    """A stream in pieces, cut anywhere."""
     stream = b"".join(draw(streams))
     cuts = sorted(draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     return [stream[start:end] for start, end in pairwise((0, *cuts, len(stream)))]
@@ -205,7 +205,7 @@ def test_valid_frames_are_read_as_other_implementations_read_them(pieces: list[b
 def test_invalid_frames_are_refused_at_the_same_byte_and_with_the_same_code_as_websockets(pieces: list[bytes]) -> None:
     found, theirs = read(pieces), read_with_websockets(pieces)
     if found.messages[len(theirs.messages) :] and theirs.failure == FailureCode.PROTOCOL_ERROR:
-        # It refuses a close amid a message, which may come as any control frame may (RFC 6455 §5.4).
+        # It refuses a close frame within a message, which RFC 6455 §5.4 allows, as for any control frame.
         assert isinstance(found.messages[-1], Close)
         assert found == Read([*theirs.messages, found.messages[-1]], None)
     else:
@@ -261,7 +261,7 @@ def test_a_message_can_be_exactly_as_long_as_the_limit(fragments: Sequence[int])
         (frame(FIN | BINARY, length=2**16)[:2], FailureCode.UNSUPPORTED_DATA),
         (frame(FIN | CONTINUATION, length=1), FailureCode.PROTOCOL_ERROR),
     ],
-    ids=lambda value: value[:2].hex() if isinstance(value, bytes) else None,  # what follows is a random mask
+    ids=lambda value: value[:2].hex() if isinstance(value, bytes) else None,  # Followed by a random mask.
 )
 def test_a_forbidden_frame_is_refused_by_its_header(head: bytes, failure: FailureCode) -> None:
     assert read([head], MAX_BYTES) == Read([], failure)
@@ -272,7 +272,7 @@ def test_a_message_within_a_message_is_refused_even_after_an_empty_fragment() ->
 
 
 def with_length(first: int, payload: bytes, bytes_of_length: int) -> bytes:
-    """A frame that states the length of `payload` in 2 or 8 bytes, with a mask of zeros."""
+    """Return a frame that states the length of `payload` in 2 or 8 bytes, with a mask of zeros."""
     length = (126 if bytes_of_length == 2 else 127, *len(payload).to_bytes(bytes_of_length, "big"))
     return bytes((first, 0x80 | length[0], *length[1:], 0, 0, 0, 0)) + payload
 
@@ -304,7 +304,7 @@ COMPLETIONS = [b"", *(bytes((first,)) + b"\x80" * n for first in (0x80, 0x90, 0x
 
 
 def may_begin_text(data: bytes) -> bool:
-    """Whether `data` with something after it is UTF-8."""
+    """Return whether `data` can be the beginning of UTF-8."""
     for completion in COMPLETIONS:
         with suppress(UnicodeDecodeError):
             (data + completion).decode()
@@ -364,7 +364,7 @@ def test_text_that_ends_within_a_character_is_refused(cut: bytes) -> None:
 
 
 def fragments(count: int, payload: bytes) -> bytes:
-    """A message in `count` fragments, each with `payload`."""
+    """Return a message in `count` fragments, each with `payload`."""
     return frame(TEXT, payload) + frame(CONTINUATION, payload) * (count - 2) + frame(FIN | CONTINUATION, payload)
 
 

@@ -1,4 +1,4 @@
-"""Whatever somebody puts on the bus, the rooms go on, and nobody sees any of it."""
+"""Hostile messages on the bus: rooms continue, and nobody sees any of them."""
 
 import asyncio
 import json
@@ -47,13 +47,13 @@ from tests.test_room import ListMember, until
 from tests.test_watching import values
 
 SAID = 10
-"""So many messages are in the log."""
+"""The number of messages in the log."""
 PROOF = Person(99, "proof", "Proof")
 BY_HAND = {"limits_messages_per_second": 0, "limits_message_burst": 0}
 
 
 def frames_in(data: bytes) -> list[dict[str, Any]]:
-    """The JSON of some unmasked text frames."""
+    """Return the JSON of some unmasked text frames."""
     found = []
     while data:
         length, start = data[1], 2
@@ -66,7 +66,7 @@ def frames_in(data: bytes) -> list[dict[str, Any]]:
 
 
 class OpenRoom:
-    """A room of a hub on a memory bus, with a member, and a server elsewhere that writes into its log."""
+    """A room of a hub on a memory bus, with a member, and another server that writes into its log."""
 
     def __init__(self, hub: Hub, bus: MemoryBus, room: Room, metrics: Metrics, writer: Any) -> None:
         self.hub = hub
@@ -85,7 +85,7 @@ class OpenRoom:
         await self._writer.receive_until("ack", id=str(self._said))
 
     async def publish(self, *payloads: bytes) -> None:
-        """Publish, and wait until the room has taken it in, and still listens."""
+        """Publish, and wait until the room has processed the payload and is still listening."""
         proofs = self.member.received.count(b'"user":"proof"')
         for payload in (*payloads, self.codec.encode_typing(Typist(PROOF, False))):
             await self.bus.publish(self.topic, payload)
@@ -114,7 +114,7 @@ async def open_hub(postgres: Postgres, clock: Callable[[], float] = time.monoton
         await hub.sweep()
         await until(lambda: room.head == SAID)
         await room.join(opened.member, SAID)
-        # Once it has subscribed.
+        # After it has subscribed.
         async with asyncio.timeout(TIMEOUT_S):
             while not opened.member.received:
                 await bus.publish(opened.topic, opened.codec.encode_typing(Typist(PROOF, False)))
@@ -194,7 +194,7 @@ async def test_a_head_beyond_the_log_costs_one_read_per_retry_pause(
     for content in (header(HEAD, MAX_SEQ), header(HEAD, SAID + 5), events_from(SAID + 2), events_from(10**9)) * 5:
         await opened.publish(signed(opened.topic, content))
     assert reads == 1
-    # What is next in line is shown at once all the same.
+    # The next event is still shown at once.
     await opened.publish(signed(opened.topic, events_from(SAID + 1)))
     assert opened.room.head == SAID + 2
 
@@ -209,7 +209,7 @@ async def test_events_far_beyond_the_log_are_held_within_limits_and_dropped(
     opened: OpenRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "GAP_PATIENCE_S", 3600.0)
-    # The gap is minded at once when the room is told that it is behind, and not before.
+    # The room handles the gap only when the sweep says that it is behind.
     text = "x" * (MAX_PAYLOAD_BYTES - 1000)
     for number in range(3 * HELD_COUNT):
         await opened.bus.publish(opened.topic, signed(opened.topic, events_from(10**9 + 10 * number)))
@@ -282,7 +282,7 @@ async def test_dropped_payloads_are_counted_by_reason_and_logged_once_a_minute(
             assert opened.dropped(reason) == count
 
 
-# What fails, fails alone.
+# Failures stay local.
 
 
 async def test_an_error_in_a_room_closes_only_that_room_which_then_reopens(
@@ -397,17 +397,17 @@ async def test_forged_redis_messages_stop_no_node_and_reach_nobody(
             b"",
             b"garbage",
             bytes(2 * MAX_PAYLOAD_BYTES),
-            # What the version before would have taken.
+            # Payloads that the previous version would have accepted.
             before + b"\0\0\0\0\0\0\0\1\0\1" + event(nowhere),
             before + b"\0\0\0\0\0\0\0\1\0\1" + event(fake),
             b"\x03\x03" + bytes.fromhex(epoch) + b"\0\0\0\0\0\0\0\1\0\0" + script,
-            # Well-formed, and signed by nobody, by a stranger, for another room, or long ago.
+            # Well-formed, but unsigned, signed with another key or for another room, or too old.
             signed(topic, events_from(1), b"x" * 32),
             signed(topic, signal(TYPING, [[3, "profe", "Clara"], False], now), b"x" * 32),
             signed(f"{epoch}:room:2", events_from(1)),
             signed(f"{epoch}:room:2", signal(TYPING, [[3, "profe", "Clara"], False], now)),
             signed(topic, signal(TYPING, [[3, "profe", "Clara"], False], now - 3600)),
-            # Signed by one of us, and hostile.
+            # Hostile, with a valid signature.
             signed(topic, header(1, 1, 1) + event(nowhere)),
             signed(topic, header(1, 1, 1) + event(fake, fake[:-1])),
             signed(topic, header(3, int(now * 1000)) + script),

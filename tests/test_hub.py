@@ -1,4 +1,4 @@
-"""What travels by the bus alone: the sweep is put off, so nothing else would bring it."""
+"""Delivery over the bus alone: the sweep is turned off."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -25,7 +25,7 @@ from tests.serving import BUS_KEYS, Person, Server, codec_of, open_server, setti
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """From where the log was read, by whatever room."""
+    """The seqs from which rooms have read the log."""
     seen: list[int] = []
     read = Log.read
 
@@ -60,7 +60,7 @@ async def test_two_processes_with_a_busy_room_show_all_events_without_reading_th
     one, two = servers
     async with Person(one.url, "ana") as ana, Person(two.url, "luis") as luis:
         sockets = [await ana.enter(), await luis.enter()]
-        # Each room has read the log once when its subscription was live.
+        # Each room reads the log once when its subscription is live.
         async with asyncio.timeout(30):
             while len(reads) < 2:
                 await asyncio.sleep(0.01)
@@ -78,7 +78,7 @@ async def test_an_event_too_large_for_the_bus_is_read_from_the_log(servers: tupl
     async with Person(one.url, "ana") as ana, Person(two.url, "luis") as luis:
         here, there = await ana.enter(), await luis.enter()
         await there.receive()
-        large = "&" * 4000  # its html is five times as long, and it stands in there twice
+        large = "&" * 4000  # Its HTML is five times as long, and occurs twice.
         await here.say(large, id="large")
         assert (await there.events(1))[0]["message"] == large
 
@@ -147,7 +147,7 @@ async def test_a_failed_publish_puts_the_bus_in_doubt_until_it_works_again(postg
             async with asyncio.timeout(30):
                 while not doubted():
                     await asyncio.sleep(0.01)
-            now += 0.3  # with a silence of 0.2 seconds the bus has been heard since
+            now += 0.3  # With a silence of 0.2 seconds, the bus has delivered something since.
             assert not doubted()
             bus.silence_s = 1.1
             assert doubted()
@@ -180,7 +180,7 @@ async def test_a_room_resubscribes_if_the_bus_delivers_nothing_but_not_if_it_is_
             socket = await ana.enter()
 
             async def is_behind(seq: int) -> None:
-                """Be found behind by a sweep, and catch up."""
+                """Let a sweep find that the room is behind, and wait until it has caught up."""
                 await socket.say("x", id=str(seq))
                 await socket.receive_until("ack", id=str(seq))
                 await hub.sweep()

@@ -1,4 +1,4 @@
-"""Tokens from elsewhere: what is accepted, what is refused, and how often keys are fetched."""
+"""Tokens from issuers and platforms: validation, and how often keys are fetched."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ KEYS = (b"k" * 32,)
 
 
 class Issuer:
-    """A key set at an address, how often it was asked for, and a clock."""
+    """A key set at an address, a count of its requests, and a clock."""
 
     keys: KeySets
 
@@ -58,7 +58,7 @@ async def test_a_valid_token_is_accepted(issuer: Issuer) -> None:
     assert (await issuer.verify(issuer.signer.sign(claims))).sub == "17"
 
 
-NOW = int(time.time())  # Minutes before a test runs.
+NOW = int(time.time())  # The parameters are made minutes before a test runs.
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ async def test_the_algorithm_is_pinned(issuer: Issuer) -> None:
     # The public key, used as the secret of a symmetric algorithm.
     with pytest.raises(TokenRefused, match="algorithm is 'HS256'"):
         await issuer.verify(signed_with_secret(claims, issuer.signer.key.as_bytes(private=False)))
-    # An elliptic key under the name of the RSA key.
+    # An elliptic-curve key with the id of the RSA key.
     curve = jwk.ECKey.generate_key("P-256", {"kid": "one"}, private=True)
     with pytest.raises(TokenRefused, match="no key for ES256"):
         await issuer.verify(jwt.encode({"alg": "ES256", "kid": "one"}, claims, curve))
@@ -196,7 +196,7 @@ async def test_a_flood_of_logins_stores_nothing(database: Database) -> None:
 
 
 async def test_keys_are_created_once_and_rotated_without_a_gap(database: Database) -> None:
-    """Every process makes the missing keys at the same time; a token signed just before a rotation stays valid."""
+    """All processes create the missing keys at the same time. A token signed just before a rotation stays valid."""
     one, other = OwnKeys(database, KEYS), OwnKeys(database, KEYS)
     published: dict[str, Any] = (await asyncio.gather(one.public_keys(), other.public_keys()))[0]
     assert len(published["keys"]) == 2 and not any("d" in key for key in published["keys"])
@@ -206,7 +206,7 @@ async def test_keys_are_created_once_and_rotated_without_a_gap(database: Databas
     keys = jwk.KeySet.import_key_set(await one.public_keys())  # type: ignore[arg-type]
     for token in (before, after):
         assert jwt.decode(token, keys, ["RS256"]).claims["iss"] == "us"
-    # Others knew the key that signs now before it did.
+    # The key that signs now was published before.
     assert jwt.decode(after, keys, ["RS256"]).header["kid"] == published["keys"][1]["kid"]
     # A new session key without the former one as a fallback.
     await OwnKeys(database, (b"n" * 32,)).sign({})

@@ -1,4 +1,4 @@
-"""Imports point one way, and what is below knows nothing of what is above."""
+"""Imports point one way: lower layers don't import higher ones."""
 
 import ast
 import posixpath
@@ -39,7 +39,7 @@ MODULES = sorted(path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.p
 
 
 def imports_of(module: Path) -> set[str]:
-    """The full names of the modules and objects that `module` imports, wherever in it."""
+    """Return the full names of the modules and objects that `module` imports, anywhere in the file."""
     found: set[str] = set()
     for node in ast.walk(ast.parse((PACKAGE.parent / module).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -51,7 +51,7 @@ def imports_of(module: Path) -> set[str]:
 
 
 def part_of(dotted: str) -> str | None:
-    """The part of the package that a name belongs to; None for names of others and the package itself."""
+    """Return the part of the package that a name belongs to; None for other packages and the package itself."""
     names = dotted.split(".")
     return names[1] if names[0] == "educa_chat" and len(names) > 1 else None
 
@@ -85,7 +85,7 @@ def test_modules_have_no_import_cycles() -> None:
         & names
         for module in MODULES
     }
-    TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
+    TopologicalSorter(graph).prepare()  # Raises CycleError, which names the modules.
 
 
 def test_scripts_have_no_import_cycles() -> None:

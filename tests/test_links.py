@@ -1,4 +1,4 @@
-"""A link in a message says where it leads, whatever its text would like a reader to believe."""
+"""Links in messages show their real destination, whatever their text suggests."""
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +20,7 @@ def links(html: str) -> list[LexborNode]:
 
 
 def only_link(text: str) -> tuple[str, str]:
-    """The address and the text of the one link in the rendered `text`."""
+    """Return the address and the text of the only link in the rendered `text`."""
     (link,) = links(render(text))
     return link.attributes["href"] or "", link.text()
 

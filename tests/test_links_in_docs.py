@@ -1,4 +1,4 @@
-"""Every relative link in the documents leads to a file that is there, and to a heading in it."""
+"""Every relative link in the documents points to an existing file, and to a heading in it."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors that GitHub gives to the headings of `document`."""
+    """Return the anchors that GitHub gives to the headings of `document`."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

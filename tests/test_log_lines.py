@@ -1,4 +1,4 @@
-"""What is logged: one JSON object a line in production, with ids, and never a message's text."""
+"""Log lines: one JSON object per line in production, with ids, and never with message texts."""
 
 import asyncio
 import io
@@ -32,7 +32,7 @@ PRODUCTION = {
 
 
 def lines_of(node: Process) -> list[dict[str, Any]]:
-    """The log so far, each line of it; what the command prints for people stands before it."""
+    """Return the lines of the log so far, without the command's output for people before it."""
     return [
         json.loads(line) for line in node.output.splitlines() if line and not line.startswith("  educa-chat is running")
     ]
@@ -98,7 +98,7 @@ async def test_a_worker_that_cannot_serve_logs_the_reason(postgres: Postgres, re
     async with open_process(*arguments, environment=environment) as node:
         await node.printed("the worker can't serve: ")
         await node.stop()
-    # A signal that comes while a loop closes is told by Python itself (set_wakeup_fd), and in no JSON.
+    # Python itself reports a signal that arrives while a loop closes (set_wakeup_fd), and not as JSON.
     failed = [json.loads(line) for line in node.output.splitlines() if "the worker can't serve" in line]
     assert "run `educa-chat migrate`" in failed[0]["message"]
     assert "running at" not in node.output
@@ -117,7 +117,7 @@ async def test_a_request_id_is_accepted_only_from_a_trusted_proxy(postgres: Post
 async def test_message_text_is_never_logged_even_if_a_database_error_quotes_it(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    """The database refuses a message with an error whose DETAIL is the whole row."""
+    """The database refuses a message with an error whose DETAIL contains the whole row."""
     url = await postgres.create_chat_database(demo=True)
     settings = {**PRODUCTION, "server_mode": mode}
     async with open_database(url, 1) as database:
@@ -149,13 +149,13 @@ async def test_message_text_is_never_logged_even_if_a_database_error_quotes_it(
 
 @pytest.fixture
 def logged() -> Iterator[Callable[[logging.Formatter], Callable[[], str]]]:
-    """Given a formatter, logs with it at every level; what that returns gives the lines so far."""
+    """A function that logs at every level with a formatter. It returns a function for the lines so far."""
     root, written = logging.getLogger(), io.StringIO()
     handler, level = logging.StreamHandler(written), root.level
 
     def begin(formatter: logging.Formatter) -> Callable[[], str]:
         handler.setFormatter(formatter)
-        # In front of pytest's own, whose traceback the record would keep.
+        # Before pytest's own handler, whose traceback the record would keep.
         root.handlers.insert(0, handler)
         root.setLevel(logging.DEBUG)
         return written.getvalue

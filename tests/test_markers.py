@@ -1,4 +1,4 @@
-"""Read markers: a user's other windows receive a change at once, and the database soon."""
+"""Read markers: a user's other windows receive changes at once, and the database soon after."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ ANA, LUIS = 1, 2
 
 
 class Published(asyncio.Queue[tuple[int, dict[int, int]]]):
-    """What the gatherer has told."""
+    """The published markers."""
 
     def publish(self, course: int, seqs: Mapping[int, int]) -> None:
         self.put_nowait((course, dict(seqs)))
@@ -36,7 +36,7 @@ class Published(asyncio.Queue[tuple[int, dict[int, int]]]):
 
 
 async def course_with(database: Database, count: int) -> int:
-    """Add a course in which so many messages were said, and return its id."""
+    """Add a course with this number of messages, and return its id."""
     await add_person(database)
     teacher = await add_person(database)
     course, _ = await add_room(database, 0, teacher)
@@ -57,7 +57,7 @@ async def until_stored(database: Database, membership_key: tuple[int, int], seq:
             await asyncio.sleep(0.01)
 
 
-# The gatherer.
+# Collecting markers.
 
 
 async def test_the_first_move_is_published_at_once_and_only_the_newest_of_the_rest(database: Database) -> None:
@@ -172,7 +172,7 @@ def test_published_markers_survive_encoding(count: int) -> None:
     assert decoded == seqs
 
 
-# On real sockets.
+# Real sockets.
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ async def server(postgres: Postgres) -> AsyncIterator[Server]:
 
 
 async def greeted(person: Person, course: int = 1, *, query: str = "") -> tuple[Chatter, int]:
-    """A full socket of `person`, and the marker in its welcome."""
+    """Open a full socket of `person`. Return it, and the marker in its welcome."""
     chatter = await person.enter(course, query=query)
     return chatter, (await chatter.receive_until("welcome"))["state"]["read"]
 
@@ -195,13 +195,13 @@ async def say(chatter: Chatter, count: int, start: int = 0) -> None:
 
 
 async def unread(person: Person) -> list[str]:
-    """The unread counts on the list of courses, as a screen reader reads them."""
+    """Return the unread counts on the list of courses, as a screen reader reads them."""
     _, page, _ = await person.get("/students/courses/")
     return re.findall(r'<span class="unseen">(\d+ unread messages?)</span>', page)
 
 
 async def frames_until(chatter: Chatter, text: str) -> list[dict[str, Any]]:
-    """All frames that come before the message `text`."""
+    """Return all frames before the message `text`."""
     frames = []
     async with asyncio.timeout(TIMEOUT_S):
         while (frame := await chatter.receive_any()).get("message") != text:
@@ -217,7 +217,7 @@ async def test_only_the_readers_other_windows_receive_a_marker(server: Server) -
         await one.events(3)
         await one.send({"type": "read", "seq": 2})
         assert await two.receive_until("read") == {"type": "read", "seq": 2}
-        # What the second has been told it need not be told again, and the first not what it has said itself.
+        # The second window already knows the marker, and the first has sent it itself.
         await two.send({"type": "read", "seq": 3})
         assert await one.receive_until("read") == {"type": "read", "seq": 3}
         await say(other, 1, start=3)
@@ -294,7 +294,7 @@ async def test_markers_survive_a_restart(postgres: Postgres) -> None:
         assert await unread(ana) == ["3 unread messages"]
         await chatter.send({"type": "read", "seq": 2})
         _, read = await greeted(ana)
-        # The next page knows the newest marker, although it is not in the database yet.
+        # The next page has the newest marker, although it is not in the database yet.
         assert read == 2
         assert await unread(ana) == ["1 unread message"]
         assert await unread(luis) == ["3 unread messages"]

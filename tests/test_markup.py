@@ -1,4 +1,4 @@
-"""What people write is shown as markup, is harmless whatever it is, and costs little whatever it is."""
+"""Rendering messages: correct markup, harmless output, and limited cost for any input."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def lexers() -> None:
 
 
 def body(html: str) -> LexborNode:
-    """`html` as a browser's parser (HTML Standard §13.2) understands it."""
+    """Return `html` as parsed by a browser's parser (HTML Standard §13.2)."""
     node = LexborHTMLParser(f"<!doctype html><body>{html}").body
     assert node is not None
     return node
@@ -199,8 +199,9 @@ def test_code_beyond_the_limit_is_not_highlighted() -> None:
     assert render(f"```python\n{text}```") == f"<pre><code>{text.rstrip()}</code></pre>"
 
 
-# Neither these nor a search that put such parts together at random, and bettered what cost most, found more than 17 ms
-# (Python 3.11 on one core of a small server). The limit only has to be below what a broken bound would let through.
+# Neither these nor a random search that combined such parts and improved the slowest ones found a text that took more
+# than 17 ms (Python 3.11 on one core of a small server). The limit only has to be lower than the time with a broken
+# bound.
 LIMIT_S = 0.1
 
 
@@ -210,7 +211,7 @@ ALIASES = {get_lexer_by_name(alias).name: alias for alias in sorted(code.LANGUAG
 @pytest.mark.parametrize("language", [None, *ALIASES.values()])
 def test_no_text_takes_long_to_render(language: str | None) -> None:
     for text in costly.messages() if language is None else costly.code_messages(language):
-        # A collection of all garbage may fall into one, of the whole test run's, but hardly into three.
+        # A full garbage collection may happen during one of them, but hardly during three.
         assert any(cost_s(text) < LIMIT_S for _ in range(3)), (text[:60], len(text))
 
 
@@ -235,7 +236,7 @@ def test_the_page_and_the_server_allow_the_same_elements() -> None:
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance (WCAG 2.2) of `#rrggbb`."""
+    """Return the relative luminance (WCAG 2.2) of `#rrggbb`."""
     channels = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

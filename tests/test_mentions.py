@@ -1,4 +1,4 @@
-"""Whom a message mentions: the names in its text, and which of them are members when it is stored."""
+"""Mentions: the names in a text, and which of them are members when the message is stored."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from tests.test_class import ASKER, OUTSIDER, STUDENT, TEACHER, TIMEOUT_S, Class
 
 READER = Reader(ASKER, is_staff=False)
 TABLE = Path(__file__).parent / "mentions.json"
-"""Texts by an instructor, the usernames of two students, whom the texts mention, and what the page highlights."""
+"""Texts by an instructor, the usernames of two students, the mentioned users, and the highlighted parts."""
 
 
 def names(text: str, *, by_instructor: bool = False) -> list[str]:
@@ -141,7 +141,7 @@ async def rename(database: Database, user: int, username: str) -> None:
 
 
 async def mentions_of(room: Class, user: int, text: str) -> list[str]:
-    """Say it, and return whom the event mentions."""
+    """Send the text, and return the users whom the event mentions."""
     await room.seq_of(user, SendMessage(message=text))
     found: list[str] = shown(room.events[-1]).get("mentions", [])
     return found
@@ -251,14 +251,14 @@ async def test_mentions_in_a_large_course_use_the_index(room: Class) -> None:
     text = " ".join(f"@{name}{number}" for number in range(2000, 2025) for name in ("student", "nobody"))
     assert len(await mentions_of(room, ASKER, text)) == 25
     async with asyncio.timeout(TIMEOUT_S):
-        # The database tells of what was read a moment later.
+        # The database updates its statistics a moment later.
         while (rows := await rows_looked_at(room.database) - before) < 25:
             await asyncio.sleep(0.05)
     assert rows < 200
 
 
 async def rows_looked_at(database: Database) -> int:
-    """Of those who are enrolled, by everybody until now."""
+    """Return the number of enrolment rows that all queries have read so far."""
     rows: int = await database.fetchval(
         "select (select sum(idx_tup_read) from pg_stat_user_indexes where relname = 'courses_course_students')"
         "::bigint + (select seq_tup_read from pg_stat_user_tables where relname = 'courses_course_students')"

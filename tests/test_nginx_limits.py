@@ -1,4 +1,4 @@
-"""How much one address may ask for through deploy/nginx.conf: enough for a class, and no flood."""
+"""The rate limits in deploy/nginx.conf: enough for a class behind one address, but not for a flood."""
 
 import asyncio
 import re
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CLASS = 40
 WINDOWS = 3
-"""How many windows each student has open."""
+"""The number of windows that each student has open."""
 SIGN_IN, PAGE, API, SOCKET = "/chat/sign-in/", "/chat/room/1/", "/chat/api/rooms", "/ws/chat/room/1/"
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def nginx() -> AsyncIterator[Nginx]:
-    """With rates so small that the bursts alone decide, however fast this machine is, and nodes that answer at once."""
+    """An nginx with rates so low that only the bursts matter on any machine, and nodes that answer at once."""
 
     async def answer(request: web.Request) -> web.Response:
         if "busy" in request.query:
@@ -61,7 +61,7 @@ class Address:
             return response
 
     async def flood(self, path: str, method: str = "GET", count: int = 700) -> Counter[int]:
-        """Send `count` requests; how many were answered with which status."""
+        """Send `count` requests. Return the number of responses with each status."""
         answers = await asyncio.gather(*(self.ask(path, method) for _ in range(count)))
         return Counter(answer.status for answer in answers)
 
@@ -69,11 +69,13 @@ class Address:
 async def test_a_whole_class_behind_one_address_can_enter_at_once(nginx: Nginx) -> None:
     async with Address(nginx) as school:
         counts = await asyncio.gather(
-            school.flood(SIGN_IN, "POST", 2 * CLASS),  # each of them mistypes once
+            school.flood(SIGN_IN, "POST", 2 * CLASS),  # Each of them mistypes the password once.
             school.flood(SIGN_IN, "GET", 2 * CLASS),
             school.flood(PAGE, count=CLASS * WINDOWS),
             school.flood(API, count=3 * CLASS * WINDOWS),
-            school.flood(SOCKET, count=3 * CLASS * WINDOWS),  # a storm: their node is lost, and then the next one
+            school.flood(
+                SOCKET, count=3 * CLASS * WINDOWS
+            ),  # A reconnect storm: their node is lost, and then the next one.
         )
     assert [set(count) for count in counts] == [{200}] * 5
 

@@ -1,4 +1,4 @@
-"""Requests to addresses from outside reach nothing private, and no answer exhausts the server."""
+"""Requests to addresses from outside: they reach nothing private, and no response exhausts the server."""
 
 import asyncio
 import ipaddress
@@ -120,7 +120,7 @@ async def test_a_private_address_is_refused_by_default(host: str) -> None:
 
 
 async def test_the_checked_address_is_the_one_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that resolves to a private address only when it is connected to reaches nothing."""
+    """A name that resolves to a private address only at connection time is refused."""
     reached = []
 
     async def note(_: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Which passwords may be set: long ones that nobody would try first, of any characters."""
+"""The password policy: long, uncommon passwords of any characters."""
 
 import gzip
 from contextlib import suppress
@@ -114,7 +114,7 @@ def test_any_password_is_accepted_or_refused(password: str, username: str) -> No
 
 
 def test_the_blocklist_has_djangos_common_passwords_of_sufficient_length() -> None:
-    """Django's list is looked after. Where a newer Django has another one, copy it."""
+    """If a newer Django has a different list, copy it."""
     compressed = resources.files("django.contrib.auth") / "common-passwords.txt.gz"
     theirs = gzip.decompress(compressed.read_bytes()).decode().splitlines()
     ours = (resources.files("educa_chat.people") / "common_passwords.txt").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Passwords, against what Django's own hashers make."""
+"""Passwords, compared with the results of Django's hashers."""
 
 import asyncio
 import hashlib
@@ -121,7 +121,7 @@ def test_the_longest_password_is_verified() -> None:
         "",
         "!",
         "!bhuAcyrRSQ09ry3V4KsGEbp5qW5OVnDoxCycz3ih",
-        pytest.param("!" + stored_by(hashers.MD5PasswordHasher), id="unusable"),  # its salt is random
+        pytest.param("!" + stored_by(hashers.MD5PasswordHasher), id="unusable"),  # Its salt is random.
         hashlib.md5(PASSWORD.encode()).hexdigest(),
         "md5$$" + hashlib.md5(PASSWORD.encode()).hexdigest(),
         "md5$" + "s" * 128 + "$" + hashlib.md5(b"s" * 128 + PASSWORD.encode()).hexdigest(),
@@ -202,7 +202,7 @@ def test_each_variant_of_argon2_is_verified(variety: argon2.Type) -> None:
 
 
 class Gate:
-    """Stands in for `verify_password`: each call waits until the gate is opened."""
+    """Replaces `verify_password`: each call waits until the gate is opened."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()
@@ -218,7 +218,7 @@ class Gate:
             self.most_inside = max(self.most_inside, self.inside)
         self.entered.release()
         self.opened.wait(5)
-        self.opened.set()  # so that a test whose promise is broken ends soon, too
+        self.opened.set()  # So that a failing test ends soon too.
         time.sleep(0.01)
         with self._lock:
             self.inside -= 1

@@ -1,4 +1,4 @@
-"""What comes from the bus is believed only where it is signed and well-formed, and whatever it is, nothing raises."""
+"""Bus payloads: only signed and well-formed ones are accepted, and none raises an exception."""
 
 import itertools
 import json
@@ -85,7 +85,7 @@ EVENT_LISTS = st.lists(
 PEOPLE = st.builds(Person, st.integers(1, MAX_USER_ID), st.text(min_size=1, max_size=150), st.text(max_size=301))
 
 
-# What goes in comes out.
+# Encoding and decoding.
 
 
 @given(EVENT_LISTS)
@@ -155,7 +155,7 @@ def test_a_payload_of_another_room_another_history_or_another_key_is_forged() ->
 
 
 def test_keys_can_be_changed_node_by_node() -> None:
-    """First all accept the new key, then all sign with it, then none accepts the old one."""
+    """First all nodes accept the new key, then all sign with it, and then none accepts the old one."""
     steps = [PayloadCodec(TOPIC, keys) for keys in ([OLD], [OLD, NEW], [NEW, OLD], [NEW])]
     for one, other in itertools.pairwise(steps):
         for sender, receiver in ((one, other), (other, one)):
@@ -166,7 +166,7 @@ def test_keys_can_be_changed_node_by_node() -> None:
 def test_a_payload_of_another_version_is_recognised() -> None:
     for version in (0, 3, 5, 255):
         assert CODEC.decode(signed(TOPIC, header(HEAD, 1), NEW, version)) == Dropped("version")
-    # Signed as another version's, and sent as ours.
+    # Signed as another version, but sent as ours.
     other = signed(TOPIC, header(HEAD, 1), NEW, version=5)
     assert CODEC.decode(b"\x04" + other[1:]) == FORGED
 
@@ -199,7 +199,7 @@ def test_signals_are_valid_for_one_minute() -> None:
         assert codec.decode(head) == LogUpdate(1, [])
 
 
-# Hostile content under a good signature.
+# Hostile content with a valid signature.
 
 
 def decode_signed(content: bytes, known: int = 0) -> object:
@@ -302,7 +302,7 @@ def test_all_variants_of_an_event_must_have_the_same_time() -> None:
         of_event(pack("!IIIII", 2**32 - 1, 0, 0, 0, 0), message(5)),
         of_event(pack("!IIIII", len(message(5)), 2**32 - 1, 0, 0, 0), message(5)),
         of_event(pack("!IIIII", len(message(5)), 0, 0, 0, 2**32 - 1), message(5)),
-        # What is redacted comes before, says little, and redacts nothing itself.
+        # A redacted event is earlier, has little content, and redacts nothing itself.
         of_event(event(message(5), redacts=[pack("!Q", 5) + event(message(5))])),
         of_event(event(message(5), redacts=[pack("!Q", 6) + event(message(6))])),
         of_event(event(message(5), redacts=[pack("!Q", 0) + event(message(0))])),
@@ -350,7 +350,7 @@ def each(kind: int, *contents: Any) -> list[tuple[int, Any]]:
 
 
 def rosters(field: int, *values: Any) -> list[tuple[int, Any]]:
-    """Rosters in which one field is another."""
+    """Rosters with one different field."""
     return each(ROSTER, *([*ROSTER_FIELDS[:field], value, *ROSTER_FIELDS[field + 1 :]] for value in values))
 
 
@@ -381,21 +381,21 @@ def test_signals_outside_the_limits_are_malformed(kind: int, content: object) ->
 
 
 def test_signals_within_the_limits_are_accepted() -> None:
-    """The contents above are refused for what is wrong with them, not for how they are made here."""
+    """Shows that the contents above are refused for their errors, and not because of the way they are made."""
     assert decode_signed(signal(TYPING, [[1, "ana", "Ana"], True], NOW)) == Typist(ANA, True)
     assert decode_signed(signal(ROSTER, ROSTER_FIELDS, NOW)) == Roster(b"process1", False, [1], 0, [ANA])
     assert decode_signed(signal(READ, {1: MAX_SEQ}, NOW)) == Readers({1: MAX_SEQ})
     assert decode_signed(signal(TYPING, [[1, "ana", "Ana"], True], NOW) + b"\xc0") == MALFORMED
 
 
-# Whatever it is, nothing raises.
+# No exceptions.
 
 
 @given(st.binary(), st.integers(0, 10))
 def test_random_bytes_are_ignored(data: bytes, known: int) -> None:
     for payload in (data, b"\x04" + data):
         decoded = CODEC.decode(payload, known)
-        # What claims to tell of something that is known already is not even verified.
+        # A payload about known events is not even verified.
         assert isinstance(decoded, Dropped) or decoded == LogUpdate(decoded.head, [])  # type: ignore[union-attr]
 
 

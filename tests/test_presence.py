@@ -1,4 +1,4 @@
-"""Who is here, and who is typing: by gossip, which nobody has to clean up after."""
+"""Presence and typing by gossip, which needs no cleanup."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ EPOCH = "0123456789abcdef"
 
 
 class Watcher:
-    """A member that keeps the signals that it gets."""
+    """A member that records the signals it receives."""
 
     def __init__(self, person: Person, audience: Audience = Audience.STUDENT) -> None:
         self.person = person
@@ -51,7 +51,7 @@ class Watcher:
 
 
 class Town:
-    """Some processes with one room, on one clock and a wire that can be cut."""
+    """Some processes with one room, one clock, and a bus that can be cut."""
 
     def __init__(self, *names: bytes) -> None:
         self.now = 1000.0
@@ -63,7 +63,7 @@ class Town:
         return self.processes[name]
 
     def run(self, seconds: float) -> None:
-        """Let time pass in tenths, as the hub does."""
+        """Let time pass in steps of 0.1 seconds, like the hub."""
         for _ in range(round(seconds * 10)):
             self.now += 0.1
             for presence in list(self.processes.values()):
@@ -166,7 +166,7 @@ def test_users_who_reconnect_elsewhere_during_a_restart_stay_online() -> None:
         town[b"one"].join(person)
     town.run(3)
     watcher.seen.clear()
-    # It stops, and says nothing of its people any more, who come back one by one.
+    # It stops and no longer publishes its users, who reconnect one by one.
     del town.processes[b"one"]
     for person in people:
         town[b"two"].join(person)
@@ -256,7 +256,7 @@ def test_presence_converges_on_exactly_the_users_online(
             assert watcher.users == users
 
 
-# On real sockets.
+# Real sockets.
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ async def test_typing_sent_before_a_message_is_not_shown_after_it(servers: tuple
         await here.send({"type": "typing"})
         await here.say("quickly typed", id="1")
         await there.receive_until("chat_message")
-        # The user's own node sends the teacher's signal after the one that it must not send.
+        # The user's node sends the teacher's signal after the one that it must not send.
         await teacher.send({"type": "typing"})
         assert (await there.receive_until("typing"))["user"] == "profe"
 
@@ -312,7 +312,7 @@ async def test_typing_of_a_muted_student_is_not_shown(servers: tuple[Server, Ser
         await here.say("heard?", id="1")
         assert (await here.receive_until("error"))["code"] == "muted"
         await here.send({"type": "typing"})
-        # The user's own node sends the teacher's signal after the one that it must not send.
+        # The user's node sends the teacher's signal after the one that it must not send.
         await here.send({"type": "anything"})
         await here.receive_until("error", code="unknown_type")
         await teacher.send({"type": "typing"})
@@ -329,7 +329,7 @@ async def test_presence_and_typing_stay_within_the_room(servers: tuple[Server, S
         await inside.say("x", id="1")
         await inside.receive_until("ack")
         await inside.send({"type": "typing"})
-        # Not by a message, which would end the typing before it is told.
+        # Not with a message, which would end the typing signal before it is sent.
         await inside.send({"type": "anything"})
         await inside.receive_until("error", code="unknown_type")
         await outside.say("y", id="1")
@@ -354,7 +354,7 @@ async def test_typing_needs_no_id_and_is_rate_limited(servers: tuple[Server, Ser
 
 @pytest.mark.parametrize("conceals", [True, False])
 def test_typing_of_a_student_on_another_node_is_concealed_too(conceals: bool) -> None:
-    """Their process may not have heard yet that it does."""
+    """The student's process may not know yet that the room conceals students."""
     presence = Presence(b"process1", lambda: 0.0)
     watcher = Watcher(LUIS)
     presence.join(watcher)

@@ -1,4 +1,4 @@
-"""The pure parts that hostile text goes through, held against whatever Hypothesis thinks of."""
+"""The pure functions that process hostile text, tested with Hypothesis."""
 
 import asyncio
 import json
@@ -131,7 +131,7 @@ def test_an_error_repeats_only_a_valid_id(id: str) -> None:
 
 
 def trimmed(text: str) -> str:
-    """`text` without the empty lines around it, and without the spaces around it except before several lines."""
+    """Return `text` without empty lines and spaces around it, but keep the indentation before several lines."""
     lines = text.rstrip().split("\n")
     while not lines[0].strip() and len(lines) > 1:
         del lines[0]
@@ -223,7 +223,7 @@ def test_the_indentation_of_the_first_line_is_kept_only_before_further_lines(typ
 
 
 def read_frames(data: bytes) -> list[tuple[WSMsgType, str]]:
-    """What a reader that is not ours finds in `data`."""
+    """Read `data` with another implementation."""
     loop = asyncio.new_event_loop()
     try:
         queue = WebSocketDataQueue(BaseProtocol(loop), 2**30, loop=loop)
@@ -249,7 +249,7 @@ def test_encoded_frames_are_read_back(texts: list[str]) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65535, 65536, 70000])
 def test_frames_with_every_length_encoding_are_read(length: int) -> None:
-    # The length takes as few bytes as it can (RFC 6455 §5.2).
+    # The length uses as few bytes as possible (RFC 6455 §5.2).
     assert len(text_frame(b"x" * length)) == length + (2 if length < 126 else 4 if length < 65536 else 10)
     assert read_frames(text_frame(b"x" * length) + text_frame(b"y")) == [
         (WSMsgType.TEXT, "x" * length),
@@ -257,11 +257,13 @@ def test_frames_with_every_length_encoding_are_read(length: int) -> None:
     ]
 
 
-# Where `next` leads.
+# Redirects to `next`.
 
 
 def where_a_browser_goes(path: str) -> str:
-    """`path` as a browser resolves it on the site: controls cut off and out, backslashes as slashes (URL Standard)."""
+    """Return `path` as a browser resolves it on the site: without control characters, and with backslashes as slashes
+    (URL Standard).
+    """
     cleaned = re.sub(r"[\t\n\r]", "", path.strip("".join(map(chr, range(0x21)))))
     return urljoin(SITE, cleaned.replace("\\", "/"))
 
@@ -320,7 +322,7 @@ def test_the_preferred_language_wins(header: str, language: str) -> None:
 
 
 class Shown(HTMLParser):
-    """What a browser would make of HTML: its links."""
+    """The links that a browser finds in HTML."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,4 +1,4 @@
-"""Rendering outside the event loop: within a time limit, fairly between users, and only what will be stored."""
+"""Rendering outside the event loop: with a time limit, fairly between users, and only for accepted texts."""
 
 import asyncio
 import re
@@ -40,7 +40,7 @@ def lexers() -> None:
 
 @pytest.fixture
 async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RenderPool]:
-    """A pool whose workers are running, and in which a busy machine makes no text wait too long."""
+    """A pool with running workers, and a wait that doesn't time out on a busy machine."""
     monkeypatch.setattr(pool_module, "PATIENCE_S", TIMEOUT_S)
     monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", TIMEOUT_S)
     start, ready = pool_module._start_worker, 0
@@ -62,7 +62,7 @@ async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RenderPool]:
 def workers() -> Iterator[psutil.Process]:
     """The pool's processes."""
     for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # It has ended meanwhile, or waits to be reaped.
+        with suppress(psutil.NoSuchProcess):  # It has ended in the meantime, or is a zombie.
             if "educa_chat.markup.worker" in child.cmdline():
                 yield child
 
@@ -143,11 +143,11 @@ def test_ordinary_text_is_rendered_without_a_worker(text: str) -> None:
     assert render(text) == render_plain(text)
 
 
-# Only what will be stored.
+# Only accepted texts.
 
 
 class CountingRenderer:
-    """Renders here, and remembers what."""
+    """Renders in this process, and records the texts."""
 
     def __init__(self) -> None:
         self.rendered: list[str] = []
@@ -158,7 +158,7 @@ class CountingRenderer:
 
 
 class Room:
-    """A room in which people say things that have to be rendered."""
+    """A room with messages that have to be rendered."""
 
     STUDENT, OTHER, TEACHER, OUTSIDER = 1, 2, 1000, 4
 

@@ -1,4 +1,4 @@
-"""Coming back: everything that was missed, once, or a reset."""
+"""Resuming: everything that was missed exactly once, or a reset."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ async def ana(server: Server) -> AsyncIterator[Person]:
 
 
 async def say(person: Person, first: int, last: int) -> Chatter:
-    """Say `first` … `last`, and wait until each is stored."""
+    """Send `first` … `last`, and wait until each is stored."""
     socket = await person.enter()
     for number in range(first, last + 1):
         await socket.say(str(number), id=str(number))
@@ -100,7 +100,7 @@ async def test_only_a_different_time_at_after_is_a_reset(ana: Person) -> None:
     at = {message["seq"]: message["datetime"] for message in (await ana.messages())["messages"]}
     for query, is_reset in (
         (f"?after=2&at={quote(at[2])}", False),
-        (f"?after=2&at={at[2]}", False),  # its plus sign arrives as a space
+        (f"?after=2&at={at[2]}", False),  # Its plus sign arrives as a space.
         (f"?after=3&at={quote(at[3])}", False),
         (f"?after=2&at={quote(at[3])}", True),
         (f"?after=3&at={quote(at[2])}", True),
@@ -165,7 +165,7 @@ async def test_another_history_closes_all_rooms(server: Server, ana: Person) -> 
     socket = await say(ana, 1, 1)
     epoch = (await ana.messages())["epoch"]
     database = server.app[DATABASE]
-    # A table that was restored has another oid.
+    # A restored table has a different oid.
     await database.execute("create table educa_chat.restored (like educa_chat.event including all)")
     await database.execute("insert into educa_chat.restored select * from educa_chat.event")
     await database.execute("drop table educa_chat.event")
@@ -179,7 +179,7 @@ async def test_another_history_closes_all_rooms(server: Server, ana: Person) -> 
 
 @pytest.fixture
 async def deaf(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    """A server that hears of nobody: it has a bus of its own, and sweeps only when it is told to."""
+    """A server without news from others: it has its own bus, and sweeps only when the test asks it to."""
     monkeypatch.setattr(hub_module, "SWEEP_S", 3600.0)
     async with open_server(settings_for(database_url)) as opened:
         yield opened
@@ -239,7 +239,7 @@ async def test_an_empty_room_is_closed_after_a_while(server: Server, ana: Person
 async def test_leaving_the_course_closes_the_socket_at_the_next_command(server: Server, ana: Person) -> None:
     socket = await ana.enter()
     await socket.receive()
-    # As beside a site that allows no triggers, which would be sooner than the next command.
+    # As beside a site without triggers, which would act before the next command.
     await server.app[DATABASE].execute("drop function educa_chat.notify_of_change() cascade")
     await server.app[DATABASE].execute("delete from courses_course_students")
     await socket.say("still here?", id="1")

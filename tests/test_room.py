@@ -1,4 +1,4 @@
-"""The room: one door, one order, one write. Its members here are lists."""
+"""The room: ordering, replays and writes, with lists as members."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,7 +29,7 @@ def event(seq: int, text: str = "", *, instructor: bool = False, basic: bool = T
 
 
 class ListMember:
-    """A member that keeps what is written to it; `buffered` is what it pretends not to have sent."""
+    """A member that records everything written to it. It pretends that `buffered` has not been sent."""
 
     def __init__(self, audience: Audience = Audience.STUDENT) -> None:
         self.audience = audience
@@ -60,7 +60,7 @@ class ListMember:
 
 
 class Log:
-    """What a room reads: the events so far, and how often it was asked from where."""
+    """The log that a room reads: the events so far, and the start of each read."""
 
     def __init__(self, count: int = 0) -> None:
         self.events = [event(seq) for seq in range(1, count + 1)]
@@ -82,7 +82,7 @@ def frames(*events: Event, audience: Audience = Audience.STUDENT) -> bytes:
 
 
 async def a_turn() -> None:
-    """Let what is due in this turn of the loop go out."""
+    """Let everything that is due in this turn of the event loop be sent."""
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
@@ -125,7 +125,7 @@ async def test_an_event_after_a_gap_waits_for_the_missing_one_without_reading_th
     room.offer([event(1)])
     await a_turn()
     assert member.received == frames(event(1), event(2), event(3))
-    # The next gap does lead to a read: had the first one too, it would have come before.
+    # The next gap causes a read. If the first one had, that read would have come before.
     room.expect(4, "sweep")
     await until(lambda: log.reads)
     assert log.reads == [3]
@@ -281,7 +281,7 @@ async def test_a_storm_of_reconnects_costs_one_read() -> None:
     assert log.reads == [0]
     for number, member in enumerate(members):
         assert member.received == frames(*(event(seq) for seq in range(101 + number, 201)))
-    # What was read is remembered for who comes later.
+    # The read events are kept for later members.
     late = ListMember()
     await room.join(late, 150)
     assert late.received == frames(*(event(seq) for seq in range(151, 201)))
@@ -398,7 +398,7 @@ _JOINS = st.lists(st.integers(0, 30), min_size=1, max_size=12)
 def test_every_member_receives_every_event_once_in_order_whatever_the_arrival_order(
     offers: list[list[int]], joins: list[int], audience: Audience
 ) -> None:
-    """Any mix of events out of order, repeated and left out, with members who come behind any seq in between."""
+    """Any mix of reordered, repeated and missing events, with members that join after any seq in between."""
 
     async def play() -> None:
         log = Log(30)

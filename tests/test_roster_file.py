@@ -1,4 +1,4 @@
-"""Files with people: read as spreadsheets write them, and refused where they are something else."""
+"""Files with people: CSV from spreadsheet programs is read, and other files are refused."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ def test_a_file_is_read_in_every_encoding_and_with_every_separator(
     rows: list[list[str]], headings: list[str], separator: str, encoding: str, line_end: str
 ) -> None:
     if encoding == "cp1252" and not "".join(map("".join, rows)).isascii():
-        # Bytes that happen to be UTF-8 are read as such.
+        # Bytes that happen to be valid UTF-8 are read as UTF-8.
         headings = [*headings, "ÿ"]
         rows = [[*row, ""] for row in rows]
     read = read_roster_file(written([list(headings), *rows], separator, encoding, line_end)).rows

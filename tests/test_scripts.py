@@ -1,4 +1,4 @@
-"""The scripts without a page: their own tests, which Node runs, and what they share with the server."""
+"""The scripts without a page: their unit tests in Node, and their agreement with the server."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What is made with the session key goes on when the key is changed, and all workers have one key."""
+"""Changing the session key: existing cookies and tokens stay valid. All workers use the same key."""
 
 import pytest
 from cryptography.fernet import Fernet
@@ -29,19 +29,19 @@ async def test_sessions_under_a_former_key_stay_valid_and_can_be_ended(postgres:
         ana.url = after.url
         assert (await ana.get("/students/courses/"))[0] == 200
         await (await ana.enter()).receive_until("welcome")
-        # The form came with a page that the server with the old key made.
+        # The form is from a page of the server with the old key.
         path = "/accounts/logout/"
         async with ana.http.post(after.url + path, data={"csrf_token": token}, allow_redirects=False) as response:
             assert response.status == 302
         assert (await ana.get("/students/courses/"))[0] == 302
-        # What is made now is made with the new key.
+        # New cookies are made with the new key.
         await ana.sign_in("ana")
         ana.url = later.url
         assert (await ana.get("/students/courses/"))[0] == 200
 
 
 async def test_a_browser_cookie_signed_with_a_former_key_is_recognised(postgres: Postgres) -> None:
-    """It is told by the count of failures that a known browser has by itself."""
+    """A known browser has its own count of failures."""
     url = await postgres.create_chat_database(demo=True)
     strict = {"limits_sign_in_failures_per_minute": 1}
     async with (
@@ -62,7 +62,7 @@ async def test_workers_without_a_session_key_share_one(postgres: Postgres, redis
     async with open_node(url, redis_server.url, "--workers", "2", session_key="") as node:
         await node.printed("running at")
         async with Person(node.url, "ana") as ana:
-            # Each over a connection of its own, which the kernel gives to either worker.
+            # Each uses a new connection, which the kernel gives to either worker.
             answers = {(await ana.get("/students/courses/", Connection="close"))[0] for _ in range(20)}
         assert answers == {200}
         assert node.output.count("session.key is not set") == 1

@@ -1,4 +1,4 @@
-"""What a sign-in costs, counted in the work that its hashes do: the same, whatever is wrong."""
+"""The cost of a sign-in, measured in hashing work: the same, whatever is wrong."""
 
 import asyncio
 import hashlib
@@ -90,7 +90,7 @@ STORED = USABLE | UNUSABLE
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
-    """The work done so far: iterations, passes, rounds, by algorithm and its other parameters."""
+    """The work so far: iterations, passes or rounds, by algorithm and its other parameters."""
     done: Work = Counter()
     lock = threading.Lock()
 
@@ -216,7 +216,7 @@ async def test_an_empty_password_is_always_wrong(database: Database, identity: O
 
 
 async def test_signing_in_does_not_rehash_the_password(database: Database, identity: OwnIdentity) -> None:
-    """The table may be a Django site's, which alone writes to it."""
+    """The table may belong to a Django site, and only the site writes to it."""
     await add_user(database, "ana", pbkdf2(2))
     await add_user(database, "luis", pbkdf2(20))
     assert await identity.authenticate("ana", PASSWORD)

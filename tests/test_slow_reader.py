@@ -1,4 +1,4 @@
-"""A reader that does not read harms nobody: it is cut off, and comes back to everything."""
+"""A stalled reader doesn't affect others: it is cut off, and receives everything when it reconnects."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""CSV that no spreadsheet takes for formulas."""
+"""CSV that spreadsheets don't interpret as formulas."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What the static files are served as, and which of them a page starts with."""
+"""Static files: their content, and the ones that a page preloads."""
 
 from pathlib import Path
 

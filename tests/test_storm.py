@@ -1,4 +1,4 @@
-"""A node was lost and all its people come back at once, to one that has none of their rooms open."""
+"""A reconnect storm: a node is lost, and its users reconnect to a node where none of their rooms is open."""
 
 import asyncio
 import random
@@ -32,7 +32,7 @@ async def server(database_url: str) -> AsyncIterator[Server]:
 
 
 async def log_reads(person: Person) -> dict[str, int]:
-    """How often the server has read the log, by what for."""
+    """Return the number of the server's log reads, by reason."""
     _, exposed, _ = await person.get("/metrics")
     found = re.findall(r'^educa_chat_log_reads_total\{purpose="(\w+)"\} (\d+)', exposed, re.MULTILINE)
     return {purpose: int(count) for purpose, count in found}
@@ -75,6 +75,6 @@ async def test_a_reconnect_storm_costs_one_replay_per_room_and_few_user_queries(
             assert [event["seq"] for event in await chatter.events(HEAD - after)] == list(range(after + 1, HEAD + 1))
         now = await log_reads(returning)
         assert now["replay"] - before["replay"] == ROOMS
-        # That of a room that has begun to hear the bus, which looks at the head alone.
+        # The read by a room after subscribing to the bus, which only checks the head.
         assert now["catch_up"] - before["catch_up"] == ROOMS
         assert questions < SOCKETS

@@ -1,4 +1,4 @@
-"""Tasks end when what they work for does."""
+"""Tasks end with their owner."""
 
 import asyncio
 from contextlib import suppress

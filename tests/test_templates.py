@@ -1,4 +1,4 @@
-"""Templates are compiled before anybody asks for a page."""
+"""Templates are compiled before the first request."""
 
 import jinja2
 import pytest

@@ -1,4 +1,4 @@
-"""Every string that people see is there in every language."""
+"""Every visible string is translated into every language."""
 
 import ast
 import json
@@ -90,7 +90,7 @@ def test_the_best_matching_language_is_chosen(header: str, language: str) -> Non
 
 
 def test_scripts_contain_no_untranslated_text() -> None:
-    """What a script shows comes from the page's JSON; a literal of several words would be of one language alone."""
+    """Scripts take their texts from the page's JSON. A literal of several words would be in only one language."""
     for script in (ROOT / "educa_chat" / "static" / "js").glob("*.js"):
         code = re.sub(r"/\*.*?\*/|//[^\n]*", "", script.read_text(encoding="utf-8"), flags=re.DOTALL)
         for literal in re.findall(r"'((?:[^'\\\n]|\\.)*)'|\"((?:[^\"\\\n]|\\.)*)\"", code):
@@ -99,7 +99,7 @@ def test_scripts_contain_no_untranslated_text() -> None:
 
 
 def test_handlers_contain_no_untranslated_text() -> None:
-    """A sentence in a handler stands in a call of gettext or ngettext, in a log call, or in a docstring."""
+    """A sentence in a handler must be in a call of gettext or ngettext, in a log call, or in a docstring."""
     for module in (ROOT / "educa_chat" / "handlers").glob("*.py"):
         tree = ast.parse(module.read_text(encoding="utf-8"))
         allowed: set[int] = set()

@@ -1,4 +1,4 @@
-"""Two processes on one Redis and one Postgres are one room."""
+"""Two processes on one Redis and one Postgres share their rooms."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ async def database_url(postgres: Postgres) -> str:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def room(database_url: str) -> Classroom:
-    """A room in which nothing was said."""
+    """A room without messages."""
     async with open_database(database_url, 1) as database:
         return await add_classroom(database)
 
@@ -237,7 +237,7 @@ async def test_workers_whose_parent_was_killed_drain_and_exit(
             sockets = [await ana.enter(room.course) for _ in range(4)]
             node.signal(signal.SIGKILL)
             assert [await socket.close_code() for socket in sockets] == [1001] * 4
-        # It has ended when none of them holds its output open any more.
+        # It has ended when no process holds its output open any more.
         assert await node.ended() == -signal.SIGKILL
     assert node.output.count("the parent process has ended") == 2
     assert "Traceback" not in node.output

@@ -1,4 +1,4 @@
-"""Unread messages: the count has mentions but no deleted messages, and reaches the pages of other rooms."""
+"""Unread counts: with mentions, without deleted messages, and sent to pages of other rooms."""
 
 import asyncio
 import json
@@ -18,20 +18,20 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def servers(postgres: Postgres) -> AsyncIterator[tuple[Server, Server]]:
-    """Two nodes that share no bus: what one stores reaches the other through the log alone."""
+    """Two nodes without a common bus: what one stores reaches the other only through the log."""
     url = await postgres.create_chat_database(demo=True)
     async with open_server(settings_for(url)) as one, open_server(settings_for(url)) as two:
         yield one, two
 
 
 async def rooms_of(person: Person) -> dict[int, tuple[int, int]]:
-    """Unread messages and mentions by room, as the API says."""
+    """Return the unread messages and mentions by room from the API."""
     _, body, _ = await person.get("/api/rooms")
     return {one["id"]: (one["unread"], one.get("mentions", 0)) for one in json.loads(body)["rooms"]}
 
 
 async def receive_counts(chatter: Chatter, room: int, unread: int, mentions: int) -> None:
-    """Wait until the socket has been told so about `room`."""
+    """Wait until the socket receives these counts for `room`."""
     wanted = {"id": room, "unread": unread, "mentions": mentions}
     async with asyncio.timeout(TIMEOUT_S):
         while wanted not in (await chatter.receive_until("unread"))["rooms"]:
@@ -59,7 +59,7 @@ async def test_an_open_page_receives_the_counts_of_other_rooms_from_any_node(
         await give(socket, type="delete", target=first)
         await receive_counts(page, other, 1, 0)
         assert (await rooms_of(reader))[other] == (1, 0)
-        # Read in another window, on this node.
+        # Read in another window on this node.
         window = await reader.enter(other)
         await window.send({"type": "read", "seq": second})
         await receive_counts(page, other, 0, 0)

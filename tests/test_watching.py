@@ -1,4 +1,4 @@
-"""Every metric moves when its thing happens, and what `deploy/` asks Prometheus for is there."""
+"""Metrics: each changes when its event happens, and those used in `deploy/` exist."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ Values = Mapping[str, float]
 
 
 def values(exposition: str) -> Values:
-    """The samples of an exposition; `name{label="value"}` is the key of each."""
+    """Return the samples of an exposition by `name{label="value"}`."""
     found = {}
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
@@ -45,9 +45,9 @@ def values(exposition: str) -> Values:
 
 
 class Watch:
-    """How the metrics change: `moved` gives what is different since it was last asked.
+    """Changes of the metrics: `moved` returns the differences since its last call.
 
-    It leaves out what is the process's own, and what was published: who is here is told when it is told.
+    It leaves out process metrics and publishes, because presence may be published at any time.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -70,7 +70,7 @@ class Watch:
         }
 
     async def until_moved(self, name: str) -> Values:
-        """What has moved once `name` has."""
+        """Wait until `name` has changed, and return all changes."""
         gathered: dict[str, float] = {}
         async with asyncio.timeout(TIMEOUT_S):
             while name not in gathered:
@@ -170,7 +170,7 @@ async def test_resumes_from_the_log_and_late_ones_are_counted(monkeypatch: pytes
 
 
 async def test_the_lag_is_measured_from_the_newest_events_time_to_its_write() -> None:
-    metrics = Metrics(now=lambda: 1767225600.25)  # a quarter of a second after AT
+    metrics = Metrics(now=lambda: 1767225600.25)  # A quarter of a second after AT.
     watch = Watch(metrics)
     room, member = Room(1, 0, AT, Log().read, Presence(b"here"), metrics), ListMember()
     room.offer([event(1)])
@@ -366,7 +366,7 @@ async def test_every_metric_in_the_dashboard_and_alerts_exists(
         for name, matchers in asked:
             assert name in exposed, query
             for label, alternatives in _MATCHER.findall(matchers):
-                if label not in ("job", "instance"):  # those are Prometheus' own
+                if label not in ("job", "instance"):  # These belong to Prometheus.
                     known = {labels.get(label) for labels in exposed[name]}
                     assert set(alternatives.split("|")) <= known, query
 

@@ -1,4 +1,4 @@
-"""Clients that are slow, silent or greedy: each is got rid of in time, and the others notice nothing."""
+"""Slow, silent and greedy clients: each is disconnected in time, and others don't notice."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ LONG_TEXT = "x" * 3900
 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a silent socket be found out in a second and a half."""
+    """Detect silent sockets within 1.5 seconds."""
     monkeypatch.setattr(websocket_protocol, "HEARTBEAT_S", HEARTBEAT_S)
     monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT_S", 0.5)
 
@@ -50,7 +50,7 @@ async def open_room(server: Server, course: int = 1) -> Room:
 
 
 async def are_left(server: Server, count: int) -> None:
-    """Wait until only `count` sockets are left, among the sockets and in room 1."""
+    """Wait until only `count` sockets are left, in total and in room 1."""
     room = await open_room(server)
     await until(lambda: len(server.app[SOCKETS]) == len(room) == count)
 
@@ -63,7 +63,7 @@ async def talk_works(here: Chatter, there: Chatter) -> None:
 
 @asynccontextmanager
 async def listening(chatter: Chatter) -> AsyncIterator[None]:
-    """Let `chatter` read, and so answer pings."""
+    """Let `chatter` read, so that it answers pings."""
     reading = asyncio.create_task(chatter.close_code())
     try:
         yield
@@ -73,7 +73,7 @@ async def listening(chatter: Chatter) -> AsyncIterator[None]:
 
 
 async def fill(sender: Chatter, is_full: Callable[[], bool]) -> None:
-    """Say long things in room 1 until those who do not read have got their buffers filled."""
+    """Send long messages to room 1 until the buffers of clients that don't read are full."""
     async with asyncio.timeout(3 * TIMEOUT_S):
         for number in count():
             if is_full():
@@ -141,7 +141,7 @@ async def test_a_slow_fragmented_message_with_pongs_in_between_is_accepted(serve
         assert (await raw.json())["type"] == "ack"
 
 
-# Who does not read.
+# Stalled readers.
 
 
 @pytest.mark.usefixtures("short_waits")
@@ -245,7 +245,7 @@ async def test_the_server_stops_reading_a_flood_once_it_has_closed_the_socket(se
                         sent += len(pings)
                 await asyncio.sleep(0)
             assert await closing == 1008
-            # What the kernels hold on both sides, and little more.
+            # The kernel buffers on both sides, and little more.
             assert sent < 2**24
         await here.say("still here", "works")
         assert (await there.receive_until("chat_message"))["id"] == "works"

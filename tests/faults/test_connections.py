@@ -1,4 +1,4 @@
-"""Connections on which no request begins: each is ended in time, and no other."""
+"""Connections without a request: they are closed in time, and no others are."""
 
 import asyncio
 import resource
@@ -63,7 +63,7 @@ class Watched:
         self._runner = runner
 
     async def has(self, count: int) -> None:
-        """Wait until it has `count` connections."""
+        """Wait until the server has `count` connections."""
         assert self._runner.server is not None
         async with asyncio.timeout(TIMEOUT_S):
             while len(self._runner.server.connections) != count:
@@ -109,7 +109,7 @@ async def server() -> AsyncIterator[Watched]:
 
 @asynccontextmanager
 async def dripping(raw: RawSocket, data: bytes) -> AsyncIterator[None]:
-    """Send `data` a byte at a time for as long as the context lasts, which is not long enough for all of it."""
+    """Send `data` one byte at a time while the context lasts, which is too short for all of it."""
 
     async def drip() -> None:
         for byte in data:
@@ -217,7 +217,7 @@ async def test_serve_closes_slow_requests_and_keeps_websockets(
 
 @pytest.fixture
 def few_files() -> Iterator[None]:
-    """What this process starts begins with a soft limit of 512 open files."""
+    """Give processes that this one starts a soft limit of 512 open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     yield

@@ -1,4 +1,4 @@
-"""Postgres goes away and comes back: nothing is accepted that is not stored, nothing hangs, nothing needs a restart."""
+"""Postgres outages: nothing is accepted without being stored, nothing hangs, and nothing needs a restart."""
 
 import asyncio
 from collections.abc import AsyncIterator

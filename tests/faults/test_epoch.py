@@ -1,4 +1,4 @@
-"""The log becomes another one under nodes that stay up: restored, put back, failed over. Nothing of two is mixed."""
+"""The log is replaced under running nodes by a restore, an older copy or a failover. Two histories are never mixed."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.serving import TIMEOUT_S, Chatter, Person, open_server, settings_for
 
 
 async def say(url: str, username: str, what: str, first: int, last: int) -> None:
-    """Say "`what` `first`" … "`what` `last`", each when the one before it is stored."""
+    """Send "`what` `first`" … "`what` `last`", each after the previous one is stored."""
     async with Person(url, username) as person:
         socket = await person.enter()
         for number in range(first, last + 1):
@@ -27,7 +27,7 @@ async def say(url: str, username: str, what: str, first: int, last: int) -> None
 
 
 async def read_to_the_end(socket: Chatter) -> tuple[list[str], int | None]:
-    """All that was said until the server closed the socket, and its code."""
+    """Return all messages until the server closed the socket, and the close code."""
     said: list[str] = []
     async with asyncio.timeout(2 * TIMEOUT_S):
         async for frame in socket.socket:
@@ -38,11 +38,11 @@ async def read_to_the_end(socket: Chatter) -> tuple[list[str], int | None]:
     return said, socket.socket.close_code
 
 
-# How another history comes about: each takes what was saved after "old 5", when the log has reached "old 10".
+# Ways to replace the log: each brings back the state after "old 5" when the log has reached "old 10".
 
 
 class Restored:
-    """`pg_restore --clean` into the database that everybody is connected to."""
+    """`pg_restore --clean` into the database that all nodes are connected to."""
 
     has_another_epoch = True
 
@@ -59,7 +59,7 @@ class Restored:
 
 
 class PutBack:
-    """The data folder, as it was copied while the server was stopped."""
+    """A copy of the data folder that was made while the server was stopped."""
 
     has_another_epoch = False
 
@@ -80,7 +80,7 @@ class PutBack:
 
 
 class Promoted:
-    """A standby that was behind when the primary died, at the address of the primary."""
+    """A standby that lagged behind when the primary died, at the primary's address."""
 
     has_another_epoch = True
 
@@ -118,7 +118,7 @@ async def nodes(own_postgres: PostgresServer, redis_server: RedisServer) -> Asyn
 
 
 async def available(person: Person, query: str) -> Chatter:
-    """Enter as soon as it goes: while the database is away, and until the rooms are compared with it, it is 503."""
+    """Enter as soon as possible: the status is 503 while the database is down and until the rooms are checked."""
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             try:
@@ -135,7 +135,7 @@ async def test_a_restored_log_closes_open_sockets_and_resets_reconnecting_client
 ) -> None:
     one, two = nodes
     await say(one.url, "ana", "old", 1, 5)
-    # Their sessions are older than what comes back.
+    # The sessions are older than the restored state.
     async with Person(one.url, "luis") as luis, Person(two.url, "ana") as ana:
         await asyncio.to_thread(fault.save)
         await say(one.url, "ana", "old", 6, 10)
@@ -164,7 +164,7 @@ async def test_a_restored_log_closes_open_sockets_and_resets_reconnecting_client
                         *(f"old {number}" for number in range(1, 6)),
                         *(f"new {number}" for number in range(6, 13)),
                     ]
-                # What has grown beyond them by now is not what they missed.
+                # The newer events in the log are not the ones that they missed.
                 for person in (luis, elsewhere):
                     socket = await available(person, query)
                     assert (await socket.receive())["type"] == "welcome"
@@ -179,7 +179,7 @@ async def test_a_restored_log_closes_open_sockets_and_resets_reconnecting_client
 async def test_a_restored_log_that_has_grown_again_is_not_mistaken_for_the_old_one(
     nodes: list[Process], own_postgres: PostgresServer
 ) -> None:
-    """The nodes find a head above the one they know, with other events below it."""
+    """The nodes find a head beyond the one they know, with different events before it."""
     one, _ = nodes
     fault = PutBack(own_postgres)
     await say(one.url, "ana", "old", 1, 5)
@@ -211,7 +211,7 @@ async def test_a_restored_log_that_has_grown_again_is_not_mistaken_for_the_old_o
 async def test_an_event_of_another_history_is_not_shown_even_with_the_next_seq(
     own_postgres: PostgresServer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A node that has not looked at the log yet hears of an event that fits behind what it has shown."""
+    """A node that has not compared the log yet receives an event with the seq after its head."""
     fault = PutBack(own_postgres)
     settings = settings_for(own_postgres.url, bus_url=redis_server.url, limits_messages_per_second=0)
     async with open_server(settings) as server:

@@ -1,4 +1,4 @@
-"""The disk of the database is full, or the database is read-only: nodes say so, and recover by themselves."""
+"""A full disk and a read-only database: nodes report them, and recover by themselves."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ LONG = "A long message. " * 200
 
 
 class Disk:
-    """A small file system that a test may fill."""
+    """A small file system that a test can fill."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,7 +57,7 @@ def postgres_on_disk(disk: Disk, prepared: Path) -> Iterator[PostgresServer]:
 
 
 async def ready_state(person: Person, *, status: int) -> str:
-    """Wait until /health/ready answers with `status`, and return the state of the database that it gives."""
+    """Wait until /health/ready answers with `status`, and return the reported state of the database."""
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             answer, text, _ = await person.get("/health/ready")
@@ -68,7 +68,7 @@ async def ready_state(person: Person, *, status: int) -> str:
 
 
 async def outcome(socket: Chatter, text: str, id: str) -> str:
-    """Say `text`; `ack`, or the code of the error."""
+    """Send `text`. Return `ack`, or the code of the error."""
     await socket.say(text, id=id)
     async with asyncio.timeout(TIMEOUT_S):
         while True:
@@ -92,7 +92,7 @@ async def test_a_full_disk_is_reported_and_writes_resume_when_there_is_space(
         assert await ready_state(ana, status=503) == "not writable"
         code, output = await run(url, "check")
         assert (code, "FAIL database: DiskFullError: " in output) == (1, True), output
-        # What is in the last pages of the tables still fits; then nothing does.
+        # The last pages of the tables still have space; after that, nothing fits.
         said = 0
         while (code_of_last := await outcome(socket, LONG, f"during {said}")) == "ack":
             said += 1

@@ -1,4 +1,4 @@
-"""A thousand joins at a real process: all are let in, others talk on, and nothing of them stays."""
+"""A thousand joins in a real process: all are accepted, others can keep chatting, and no memory is leaked."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ JOINS = 1000
 WARM_UP_JOINS = 300
 AT_ONCE = 30
 GROWTH_BYTES = 16 * 2**20
-"""What a process may grow by over JOINS: less than 17 KB for each."""
+"""The allowed growth of a process over JOINS: less than 17 KB each."""
 
 
 async def join_and_leave(person: Person, course: int) -> None:
@@ -43,7 +43,7 @@ async def join_often(people: list[Person], course: int, joins: int) -> None:
 
 @asynccontextmanager
 async def talking(here: Chatter, there: Chatter) -> AsyncIterator[list[str]]:
-    """Let two people talk in their room; what has come through so far."""
+    """Let two users chat in their room. Return the messages received so far."""
     heard: list[str] = []
 
     async def talk() -> None:
@@ -68,7 +68,7 @@ async def open_sockets(person: Person) -> float:
 
 @pytest.fixture
 async def node(postgres: Postgres) -> AsyncIterator[tuple[Process, int, list[str]]]:
-    """A process, a room in it, and the people of the room."""
+    """A process, a room in it, and the room's users."""
     url = await postgres.create_chat_database(demo=True)
     async with open_database(url, 1) as database:
         course, usernames = await add_room(database, PEOPLE)

@@ -1,4 +1,4 @@
-"""Who leaves a course by a plain change of the platform's tables is out of every node at once, though Redis be dead."""
+"""Losing access by a change of the platform's tables closes sockets on every node at once, even without Redis."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -35,7 +35,7 @@ class Watched(NamedTuple):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def watched(postgres: Postgres) -> AsyncIterator[Watched]:
-    """Two nodes on a database that watches its enrolments, and a Redis that is not there."""
+    """Two nodes on a database with watched enrolments, without a Redis."""
     url = await postgres.create_chat_database(demo=True)
     bus_url = f"redis://127.0.0.1:{free_port()}"
     async with (

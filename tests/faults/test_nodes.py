@@ -1,4 +1,4 @@
-"""Nodes that die, at any moment and on request: what their people have said and heard is whole afterwards."""
+"""Nodes that are killed or stopped at any moment: their users lose no messages."""
 
 import asyncio
 import random
@@ -38,7 +38,7 @@ async def deployment(prepared: Path) -> AsyncIterator[Cluster]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def cluster(deployment: Cluster) -> Cluster:
-    """Three nodes that run, and courses in which nothing was said."""
+    """Three running nodes, and courses without messages."""
     await deployment.renew()
     return deployment
 
@@ -73,7 +73,7 @@ async def test_restarting_nodes_in_turn_under_load_loses_no_message_and_exits_wi
 
 
 async def committed(cluster: Cluster, id: str) -> None:
-    """Wait until the log has what was said under `id`."""
+    """Wait until the log contains the message with `id`."""
     connection = await asyncpg.connect(cluster.postgres.url)
     try:
         async with asyncio.timeout(30):
@@ -94,7 +94,7 @@ async def test_a_message_committed_by_a_dying_node_is_shown_and_acknowledged_by_
         there = await (await stack.enter_async_context(Person(other.url, listener))).enter(course)
         await here.say("told", id="told")
         await there.events(1)
-        # Postgres commits, and the node never hears of it.
+        # Postgres commits, and the node never learns of it.
         dying.to_postgres.swallows = ANSWERS
         await here.say("untold", id="untold")
         await committed(cluster, "untold")
@@ -113,7 +113,7 @@ async def test_a_message_committed_by_a_dying_node_is_shown_and_acknowledged_by_
 
 
 async def status_of(url: str) -> int | None:
-    """The status of /health/ready; None when nobody listens any more."""
+    """Return the status of /health/ready; None if nothing is listening any more."""
     try:
         async with aiohttp.ClientSession() as http, http.get(url + "/health/ready") as response:
             return response.status
@@ -132,7 +132,7 @@ async def test_a_stopping_node_is_unready_drains_in_batches_and_drops_stalled_cl
         other = await stack.enter_async_context(Person(node.url, luis))
         for _ in range(stalled_count):
             await stack.enter_async_context(open_raw(other, course, WINDOW_BYTES))
-        # More than their windows hold: what is sent to them stays in the node's buffers.
+        # More than their TCP windows hold, so the rest stays in the node's buffers.
         writer = await person.enter(course)
         for number in range(60):
             await writer.say("x" * 3900, id=str(number))
@@ -158,7 +158,7 @@ async def test_a_stopping_node_is_unready_drains_in_batches_and_drops_stalled_cl
             assert refused.value.status == 503
         assert await node.process.ended() == 0, node.output
         assert time.monotonic() - asked_at < DRAIN_BOUND_S
-        # A busy machine may let a close come later than it was sent, and nothing lets it come earlier.
+        # On a busy machine, a close can arrive late, but never early.
         for number, at in enumerate(closed_at):
             assert at - asked_at >= number // DRAIN_BATCH * DRAIN_PAUSE_S, number
         assert "Traceback" not in node.output
@@ -193,7 +193,7 @@ async def test_users_of_a_restarted_node_stay_online(cluster: Cluster) -> None:
             person.url = other.url
             await person.enter(course)
         assert await stopping.process.ended() == 0
-        # Of all this nothing is shown: the next that is, is somebody who comes anew.
+        # None of this is shown: the next presence frame is about a newcomer.
         await (await stack.enter_async_context(Person(other.url, newcomer))).enter(course)
         assert (await there.receive_until("presence"))["count"] == len(people) + 2
 

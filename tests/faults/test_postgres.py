@@ -1,4 +1,4 @@
-"""Postgres goes away while people write: what is acked is stored once and seen by all."""
+"""Postgres outages while users post: acknowledged messages are stored once and seen by all."""
 
 import asyncio
 

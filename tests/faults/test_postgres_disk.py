@@ -1,4 +1,4 @@
-"""The disk of Postgres is full, or its standby hangs: what is acked is stored once and seen by all."""
+"""A full disk or a hanging standby of Postgres: acknowledged messages are stored once and seen by all."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ async def nodes(own_postgres: PostgresServer, redis_server: RedisServer) -> Asyn
 
 @pytest.fixture
 def small_disk(own_postgres: PostgresServer) -> Iterator[Path]:
-    """A disk of 64 MiB that has the write-ahead log of `own_postgres` and nothing else."""
+    """A disk of 64 MiB with only the write-ahead log of `own_postgres`."""
     disk = own_postgres.new_folder()
     mounted = os.geteuid() == 0 and subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64m", "educa-chat-test", str(disk)], capture_output=True, check=False
@@ -92,7 +92,7 @@ async def test_messages_are_acknowledged_only_once_the_synchronous_standby_has_t
     standby = await asyncio.to_thread(own_postgres.standby)
     try:
         await own_postgres.execute("alter system set synchronous_standby_names = '*'")
-        # What others may do without is not for the log.
+        # Other transactions may skip the standby, but not the log's.
         await own_postgres.execute("alter system set synchronous_commit = 'local'")
         await own_postgres.execute("select pg_reload_conf()")
         async with open_database(own_postgres.url, 2) as database:

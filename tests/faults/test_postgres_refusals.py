@@ -1,4 +1,4 @@
-"""Postgres is there and refuses, or a lock keeps it from writing: what is acked is stored once and seen by all."""
+"""Postgres refuses requests, or a lock prevents writes: acknowledged messages are stored once and seen by all."""
 
 import asyncio
 from contextlib import suppress
@@ -35,7 +35,7 @@ async def time_out_every_statement(postgres: PostgresServer) -> None:
 
 
 async def refuse_connections(postgres: PostgresServer) -> None:
-    """All connections that the server allows are taken: 'sorry, too many clients already'."""
+    """All connections of the server are taken: 'sorry, too many clients already'."""
     await postgres.execute("alter system set max_connections = 30")
     await asyncio.to_thread(postgres.restart)
     taken = []
@@ -46,7 +46,7 @@ async def refuse_connections(postgres: PostgresServer) -> None:
                     taken.append(await asyncpg.connect(postgres.url))
                 except asyncpg.TooManyConnectionsError:
                     with suppress(asyncpg.PostgresError, ValueError, IndexError):
-                        # The nodes' own are taken as well.
+                        # Including the nodes' own connections.
                         await taken[0].execute(
                             "select pg_terminate_backend(pid) from pg_stat_activity"
                             " where application_name = 'educa-chat'"
@@ -69,7 +69,7 @@ async def allow_reading_alone(postgres: PostgresServer) -> None:
 
 
 async def take_the_tables_away(postgres: PostgresServer) -> None:
-    """As they are while a backup is restored into the database that everybody is connected to."""
+    """The tables are missing, as while a backup is restored into the database that all nodes are connected to."""
     await postgres.execute("alter schema educa_chat rename to away")
     await asyncio.sleep(6.0)
     await postgres.execute("alter schema away rename to educa_chat")
@@ -95,7 +95,7 @@ async def test_acknowledged_messages_are_stored_once_in_order_and_seen_by_all(
 async def test_a_locked_room_delays_others_at_most_once_and_continues_when_unlocked(
     module_postgres: PostgresServer, module_nodes: tuple[Process, Process], is_first: bool
 ) -> None:
-    """Locks are taken in the order of the rooms: one that is waited for keeps those before it locked."""
+    """Locks are taken in the order of the rooms: waiting for one keeps the earlier ones locked."""
     urls = [node.url for node in module_nodes]
     async with open_database(module_postgres.url, 3) as database:
         rooms = [await add_room(database, WRITERS) for _ in range(2)]

@@ -1,7 +1,7 @@
-"""Redis under fire: what is said is stored, and shown on every node within a second, and all of it heals by itself.
+"""Redis faults: messages are stored and shown on every node within a second, and everything recovers by itself.
 
-A second, from the first moment of a fault on, whether it is noticed or not: every room is compared with the log twice
-a second in any case. That the bus does not carry is told after a second, and after ten that it is lost.
+The second counts from the start of a fault, whether or not it is noticed: every room is compared with the log twice a
+second. The bus is reported as doubted after one second, and as lost after ten.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ SHOWN_WITHIN_S = 1.0
 DOUBTED_WITHIN_S = 1.0
 LOST_WITHIN_S = 10.0
 ASKING_S = 0.5
-"""What it may take to ask the nodes."""
+"""The time that asking the nodes may take."""
 HEALED_WITHIN_S = 10.0
 BY_THE_BUS_S = 0.3
 ROUNDS = 4
 MESSAGES = 400
 PAUSE_S = 0.02
 TEXT = "&" * 2000
-"""Its event has more than 16 KiB, which is what Redis lets a client leave unread whatever its limit says."""
+"""Its event has more than 16 KiB, the amount that a client may leave unread whatever the limit in Redis."""
 
 
 class Witness:
-    """Somebody on one node who keeps when each message came."""
+    """A user on one node who records when each message arrives."""
 
     def __init__(self, chatter: Chatter) -> None:
         self._chatter = chatter
@@ -70,7 +70,7 @@ class Witness:
         return self._heard.setdefault(id, asyncio.Event())
 
     async def reach(self, other: "Witness") -> None:
-        """Say something, and wait until `other` has heard it."""
+        """Send a message, and wait until `other` has received it."""
         id = uuid.uuid4().hex
         await self._chatter.say(TEXT, id=id)
         async with asyncio.timeout(TIMEOUT_S):
@@ -78,27 +78,27 @@ class Witness:
 
 
 class Scene(NamedTuple):
-    """A deployment in which people talk, and two witnesses to a room, one on each node."""
+    """A deployment with active users, and two witnesses in a room, one on each node."""
 
     cluster: Cluster
     clients: list[Client]
     witnesses: list[tuple[Witness, Witness]]
 
     async def delay_s(self) -> float:
-        """The longest time from either node to the other, in a room where all are quiet and in one where all talk."""
+        """Return the longest delay between the nodes, in a quiet room and in a busy one."""
         ways = [way for one, other in self.witnesses for way in ((one, other), (other, one))]
         stopwatch = Stopwatch()
         await asyncio.gather(*(one.reach(other) for one, other in ways))
         return stopwatch.own_s
 
     async def is_fast(self) -> None:
-        """Wait until messages come by the bus. By the sweep one in two takes longer."""
+        """Wait until messages arrive over the bus. With the sweep alone, every other one takes longer."""
         rounds = 0
         while rounds < 2 * ROUNDS:
             rounds = rounds + 1 if await self.delay_s() < BY_THE_BUS_S else 0
 
     async def is_healed(self) -> None:
-        """Wait until all is as it was."""
+        """Wait until everything has recovered."""
         stopwatch = Stopwatch()
         await tells(self.cluster.nodes, "ok")
         await self.is_fast()
@@ -107,7 +107,7 @@ class Scene(NamedTuple):
 
 @asynccontextmanager
 async def open_scene(cluster: Cluster) -> AsyncIterator[Scene]:
-    """Let people come and talk; all promises are proved when the context ends."""
+    """Let users chat while the context lasts, and check all promises at its end."""
     await cluster.is_well()
     *busy, quiet = cluster.courses
     talkers = {course: cluster.courses[course][2:] for course in busy}
@@ -132,13 +132,13 @@ async def open_scene(cluster: Cluster) -> AsyncIterator[Scene]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(prepared: Path) -> AsyncIterator[Cluster]:
-    """Two nodes, which every test here leaves well."""
+    """Two nodes, which every test here restores."""
     async with open_cluster(2, prepared) as opened:
         yield opened
 
 
 async def tells(nodes: Collection[Node], state: str, within_s: float = math.inf) -> None:
-    """Wait until `nodes` say in both places that the bus is `state`, and are ready all the same."""
+    """Wait until `nodes` report in both places that the bus is `state`, and are still ready."""
     stopwatch = Stopwatch()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as http:
         for node in nodes:
@@ -200,7 +200,7 @@ async def listeners_killed(cluster: Cluster) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def listeners_killed_at_each_message(cluster: Cluster) -> AsyncIterator[None]:
-    """Redis finds at each message of a witness that its listeners leave too much unread."""
+    """At each message of a witness, Redis finds that its listeners leave too much unread."""
 
     def listeners() -> set[str]:
         return set(re.findall(r"\bid=(\d+)", cluster.redis.ask("CLIENT", "LIST", "TYPE", "pubsub").decode()))
@@ -231,7 +231,7 @@ def swallowed(flows: Collection[Flow], nodes: slice) -> Fault:
 
 @asynccontextmanager
 async def undelivered(cluster: Cluster) -> AsyncIterator[None]:
-    """Redis answers everything, counts a receiver for each publish, and brings nothing."""
+    """Redis answers every command and counts a receiver for each publish, but delivers nothing."""
     for node in cluster.nodes:
         node.to_redis.delivers = False
     try:
@@ -295,7 +295,7 @@ async def test_two_nodes_writing_into_a_busy_room_rarely_read_the_log(cluster: C
 
         before = await reads()
         await more_acks(scene.clients, MESSAGES)
-        # On a busy machine one comes so late now and then that it is taken for lost.
+        # On a busy machine, a message is occasionally so late that it counts as lost.
         assert await reads() - before < MESSAGES / 20
 
 

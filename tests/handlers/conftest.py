@@ -1,4 +1,4 @@
-"""A server on a database with the demo data, of each module's own."""
+"""A server on a database with the demo data, one per module."""
 
 from collections.abc import AsyncIterator
 
@@ -16,6 +16,6 @@ async def url(postgres: Postgres) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(url: str) -> AsyncIterator[Server]:
-    """A server on it, with the settings' defaults."""
+    """A server on this database, with default settings."""
     async with open_server(settings_for(url)) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""The page of one's own account: the name and language, the password, and the sessions."""
+"""The account page: name and language, password, and sessions."""
 
 import re
 
@@ -23,7 +23,9 @@ def database(server: Server) -> Database:
 
 
 async def submit(person: Person, section: str, **data: str) -> tuple[int, str]:
-    """Post a form of the page as a browser without scripts would; the status of the first answer, and the last page."""
+    """Post a form of the page like a browser without scripts. Return the status of the first response, and the last
+    page.
+    """
     fields = {"csrf_token": await person.token(PATH), **data}
     async with person.http.post(f"{person.url}{PATH}{section}/", data=fields) as response:
         return (response.history[0] if response.history else response).status, await response.text()

@@ -1,4 +1,4 @@
-"""Whose word about a client's address is believed, and which addresses a rate limit counts as one."""
+"""Client addresses: which headers are trusted, and which addresses a rate limit counts as one."""
 
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -74,7 +74,7 @@ def client_of(peer: str, *lines: str) -> str:
         ("127.0.0.1", [SPOOFED, f"::ffff:{CLIENT}", "::ffff:10.0.0.1"], CLIENT),
         ("127.0.0.1", [f" , {SPOOFED},, {CLIENT} ,, "], CLIENT),
         ("127.0.0.1", ["", "10.0.0.7"], "10.0.0.7"),
-        # A garbled element is nobody's address, and whoever wrote it may have written all that stands before it.
+        # An invalid element isn't an address, and everything before it may be forged too.
         ("127.0.0.1", [SPOOFED, "unknown"], "127.0.0.1"),
         ("127.0.0.1", [SPOOFED, "unknown", "10.0.0.1"], "10.0.0.1"),
         ("127.0.0.1", ["unknown", CLIENT], CLIENT),
@@ -115,7 +115,7 @@ def test_ipv6_clients_are_grouped_by_their_64_and_48(address: str | None, narrow
     assert networks_of(address) == (narrow, wide)
 
 
-# What a server makes of it.
+# The server.
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -149,10 +149,10 @@ async def test_repeated_forwarded_headers_are_combined(proxied: Server, caplog: 
          "https://chat.example", 302),
         ([("Proto", "http"), ("Proto", "https"), ("Host", "evil.example"), ("Host", "chat.example")],
          "http://evil.example", 403),
-        # Two proxies, each of which appends: the client called the one before the last.
+        # Two proxies that both append: the client connected to the first.
         ([("For", SPOOFED), ("For", f"{CLIENT}, 10.0.0.1"), ("Proto", "http, https, http"),
           ("Host", "evil.example, chat.example, inside.example")], "https://chat.example", 302),
-        # Two proxies, of which the last overwrites.
+        # Two proxies, and the last one overwrites.
         ([("For", f"{CLIENT}, 10.0.0.1"), ("Proto", "https"), ("Host", "chat.example")], "https://chat.example", 302),
         ([("Proto", "gopher"), ("Host", "chat.example")], "http://chat.example", 302),
         ([("Proto", "https"), ("Host", "chat example/@:")], "https://chat.example", 403),

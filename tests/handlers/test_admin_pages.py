@@ -1,4 +1,4 @@
-"""The pages under /admin/, with which the administrators of a stand-alone chat manage its users and courses."""
+"""The pages under /admin/, where administrators of a stand-alone chat manage users and courses."""
 
 import asyncio
 import re
@@ -33,7 +33,7 @@ async def admin(server: Server) -> AsyncIterator[Person]:
 
 
 async def post(person: Person, path: str, **fields: str) -> tuple[int, str]:
-    """Post a form of a page; the status, and the address of the redirect or the page."""
+    """Post a form of a page. Return the status, and the address of the redirect or the page."""
     data = {"csrf_token": await person.token("/chat/courses/"), **fields}
     async with person.http.post(person.url + path, data=data, allow_redirects=False) as response:
         return response.status, response.headers.get("Location") or unescape(await response.text())
@@ -50,7 +50,7 @@ async def path_of(database: Database, username: str) -> str:
 
 
 async def age_session(database: Database, username: str) -> None:
-    """Let the user's sessions have begun long ago."""
+    """Make the user's sessions old."""
     await database.execute(
         "update educa_chat.session set created_at = now() - interval '1 hour'"
         " where user_id = (select id from auth_user where username = $1)",
@@ -284,7 +284,7 @@ async def test_beside_a_django_site_there_are_no_admin_pages() -> None:
 
 
 async def test_admin_pages_are_refused_if_the_tables_belong_to_a_django_site(server: Server, admin: Person) -> None:
-    """A chat beside a site may sign users in by itself. The users and courses are still the site's."""
+    """A chat beside a site may sign users in by itself. The users and courses still belong to the site."""
     database = server.app[DATABASE]
     path = await path_of(database, "profe")
     await database.execute("create table django_migrations (id int)")

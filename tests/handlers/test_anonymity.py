@@ -1,4 +1,4 @@
-"""Post anonymously: what they receive is the same, whoever of them wrote it."""
+"""Anonymous posting: classmates receive the same frames whoever the author is."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ VARYING = re.compile(r'course-id">\d+|id="now">"[^"]*"|"(datetime|until|epoch)":
 
 
 class Everything:
-    """All that somebody receives, whatever it comes by."""
+    """Everything that a user receives, over every channel."""
 
     def __init__(self, person: Person, course: int) -> None:
         self.person = person
@@ -28,7 +28,7 @@ class Everything:
         self.signals: set[str] = set()
 
     async def listen(self, query: str = "", *, until: int, basic: bool = False) -> None:
-        """Take all frames of a socket up to the event `until`, or of a basic one that message."""
+        """Receive all frames of a socket up to the event `until`, or the message on a basic socket."""
         socket = await self.person.enter(self.course, query=query, basic=basic)
         await self.take(socket, until)
 
@@ -36,7 +36,7 @@ class Everything:
         while True:
             frame = await socket.receive_any()
             if frame["type"] in ("presence", "typing"):
-                # How many are here changes when it changes: what matters is what is said of them.
+                # The number of users online may change at any time. Only the content of the frames matters.
                 self.signals.add(json.dumps(frame | {"count": 0}))
                 continue
             self.received.append(json.dumps(frame))
@@ -52,7 +52,7 @@ class Everything:
 
 
 def alike(received: str, course: int) -> str:
-    """`received` without what differs between any two runs, and with the pseudonyms in the order in which they came."""
+    """Return `received` without the differences between any two runs, and with numbered pseudonyms."""
     names: dict[str, str] = {}
     text = re.sub(r"message-\d+", "message-n", VARYING.sub("", received))
     # The reader's own id.
@@ -67,7 +67,9 @@ def alike(received: str, course: int) -> str:
 
 
 async def observe(server: Server, author_number: int) -> tuple[list[str], set[str], list[str]]:
-    """Let one of two classmates write anonymously, do everything with it, and let a third take in all that comes."""
+    """Let one of two classmates post anonymously, act on the message in every way, and record everything a third
+    receives.
+    """
     database = server.app[DATABASE]
     course, usernames = await add_room(database, 3)
     observer = usernames.pop()
@@ -120,7 +122,7 @@ async def observe(server: Server, author_number: int) -> tuple[list[str], set[st
         for path in ("", "audit/", "reports/"):
             await everything.get(f"/chat/room/{course}/{path}")
         await everything.get("/students/courses/")
-        # In a room without anonymity the names are visible, which is not what this is about.
+        # Names are visible in a room without anonymity, but this test isn't about that.
         shown = [alike(text, course) for text in everything.received]
         for number, username in enumerate(usernames):
             shown = [text.replace(f"search?q={username}", f"search?q={number}") for text in shown]

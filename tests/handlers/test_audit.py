@@ -50,7 +50,7 @@ async def test_the_audit_log_says_who_changed_what_and_links_to_the_message(serv
         assert "Zoe Quinn" in first_edit
         assert "an <del>ugly</del> word" in first_edit
         assert "an <ins>&lt;b&gt;uglier&lt;/b&gt;</ins> word" in first_edit
-        # A deletion leaves no current text, but what it removed is known.
+        # A deletion leaves no current text, but the removed text is known.
         assert "<ins>word, again</ins>" in second_edit
         assert f'href="/chat/room/{course}/#message-1"' in second_edit
         texts = " ".join(" ".join(Page(html).texts.values()).split())

@@ -1,4 +1,4 @@
-"""What one user sends is bounded over all of their sockets and requests, and delays nobody else."""
+"""Limits on one user's commands and requests, across all of their sockets: they delay nobody else."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ async def test_every_kind_of_line_break_is_normalised(server: Server, separator:
         await chatter.say(f"one{separator}two", "a")
         shown = await chatter.receive_until("chat_message")
         assert (shown["message"], shown["html"]) == ("one\ntwo", "one<br>two")
-        # Thousands of lines are no code: they would take a lexer a second.
+        # Thousands of lines aren't treated as code: a lexer would take a second.
         await chatter.say("```c++\n" + separator * 1985 + "x", "b")
         assert "<pre>" not in (await chatter.receive_until("chat_message"))["html"]
 

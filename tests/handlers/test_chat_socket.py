@@ -1,4 +1,4 @@
-"""A chat socket without a server: it writes into a list, and its room, chat and markers are the real ones."""
+"""A chat socket without a server: it writes into a list. Its room, chat and markers are real."""
 
 import asyncio
 import json
@@ -34,10 +34,10 @@ NO_DATABASE = cast(Database, None)
 
 
 class ListTransport(asyncio.Transport):
-    """A transport that calls `write` with each write; `unsent` is what it pretends not to have sent."""
+    """A transport that calls `write` for each write. It pretends that `unsent` has not been sent."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
-        # Like one with TLS: a socket then writes to the transport and not to its descriptor.
+        # Like a TLS transport, so that the socket writes to it and not to a descriptor.
         super().__init__({"sslcontext": object()})
         self._write = write
         self.unsent = 0
@@ -64,7 +64,7 @@ class ListTransport(asyncio.Transport):
 
 
 class WaitingAppender(Appender):
-    """Keeps what is to be stored until the test decides on its outcome."""
+    """Keeps entries until the test decides on their outcome."""
 
     def __init__(self) -> None:
         super().__init__(NO_DATABASE, lambda _: None, Metrics())
@@ -75,7 +75,7 @@ class WaitingAppender(Appender):
 
 
 class ForgetfulLog(Log):
-    """A log in which no command was accepted before."""
+    """A log without earlier commands."""
 
     async def find(self, course: int, actor: int, client_id: str) -> Accepted | None:
         return None
@@ -208,7 +208,7 @@ async def test_an_ack_and_its_event_are_sent_together_in_this_order() -> None:
     scene.give(type="message", id="one", message="hello")
     await a_turn()
     scene.sent.clear()
-    # As the appender does it: the room's turn comes first.
+    # Like the appender: the room gets its turn first.
     scene.room.offer([event(1)])
     scene.appender.entries[0][1](Accepted(1, AT))
     await a_turn()

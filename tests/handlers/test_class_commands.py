@@ -1,4 +1,4 @@
-"""The commands of a class over real sockets: who hears what of them."""
+"""The commands for a class over real sockets, and who receives their events."""
 
 from itertools import count
 
@@ -14,7 +14,7 @@ _numbers = count(1)
 
 
 async def give(socket: Chatter, **command: object) -> int:
-    """Give a command that is accepted; the seq of its event."""
+    """Send a command that is accepted. Return the seq of its event."""
     id = f"{command['type']}-{next(_numbers)}"
     await socket.send(command | {"id": id})
     seq: int = (await socket.receive_until("ack", id=id))["seq"]
@@ -52,7 +52,7 @@ async def test_everyone_receives_every_event_and_basic_clients_only_messages(ser
         assert events[0]["question"]
         assert [(await basic.receive())["message"] for _ in range(3)] == ["why?", "so", "that is all"]
 
-        # Who comes now gets what stands, and the page and the welcome agree with it.
+        # A new client receives the current state, in agreement with the page and the welcome.
         late = await luis.enter(course, query="?after=0")
         welcome = await late.receive_until("welcome")
         assert welcome["state"]["closed"]

@@ -1,4 +1,4 @@
-"""What is done to messages among which some are anonymous: it shows nobody who wrote those."""
+"""Actions on messages in threads with anonymous ones: they don't reveal the authors."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.serving import TIMEOUT_S, Chatter, Person, Server, add_room, open_ser
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIXES = list(product((False, True), repeat=3))
-"""Of a question, a reply to it and a reply to that: which are anonymous."""
+"""Which are anonymous: a question, a reply to it, and a reply to that."""
 MARKS = ("edited", "deleted", "pinned", "questioned", "answered", "endorsed")
 
 
@@ -31,14 +31,14 @@ async def server(postgres: Postgres) -> AsyncIterator[Server]:
 
 
 def is_concealed(mix: tuple[bool, ...], index: int) -> bool:
-    """Whether the message at `place`, the one it replies to or the question is anonymous."""
+    """Return whether the message at `place`, the one it replies to or the question is anonymous."""
     return mix[index] or mix[0] or mix[max(0, index - 1)]
 
 
 async def observe(server: Server, mix: tuple[bool, ...], author_number: int) -> tuple[list[str], list[dict[str, Any]]]:
-    """Have one of two students write what is anonymous, and the first of them what is not, and do everything with it.
+    """Let one of two students write the anonymous messages, and the first one the others, and act on them in every way.
 
-    Returns all that a third student receives, and of that the events.
+    Return everything that a third student receives, and the events among it.
     """
     course, usernames = await add_room(server.app[DATABASE], 3)
     observer = usernames.pop()
@@ -166,7 +166,7 @@ async def test_instructors_see_who_acted_and_users_recognise_their_own_actions(s
 
 
 async def test_students_react_under_a_pseudonym_in_an_anonymous_thread_and_know_their_own(server: Server) -> None:
-    """Otherwise everybody whose reaction has a name would be known not to be the author."""
+    """Otherwise, everyone whose reaction has a name would be ruled out as the author."""
     course, (username, classmate) = await add_room(server.app[DATABASE])
     async with (
         Person(server.url, username) as ana,

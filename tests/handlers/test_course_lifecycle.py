@@ -1,4 +1,4 @@
-"""A course that is archived can be read and not changed; a course that is removed is gone."""
+"""An archived course can be read but not changed, and a removed one is gone."""
 
 import asyncio
 import json

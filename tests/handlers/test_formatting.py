@@ -1,4 +1,4 @@
-"""The help page about formatting: complete in both languages, with what the room makes of each example."""
+"""The help page about formatting: complete in both languages, with the result of each example."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""The opening handshake of a WebSocket (RFC 6455 §4.2): what is accepted, and how everything else is refused."""
+"""The opening handshake of a WebSocket (RFC 6455 §4.2): valid requests, and refusals of all others."""
 
 import re
 from collections.abc import AsyncIterator
@@ -149,7 +149,7 @@ async def test_an_unsupported_version_is_refused_with_the_supported_one(
 
 
 def changed(data: bytes, name: str, lines: bytes) -> bytes:
-    """The request `data` with `lines` in the place of the header `name`."""
+    """Return the request `data` with `lines` in place of the header `name`."""
     made, count = re.subn(rb"\r\n%b: [^\r]*" % name.encode(), lambda _: lines and b"\r\n" + lines, data)
     assert count == 1
     return made

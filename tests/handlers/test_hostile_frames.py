@@ -1,4 +1,4 @@
-"""What comes over an open socket: whatever it is, it is answered, nothing is lost, and nobody else notices."""
+"""Hostile input over an open socket: it is answered, nothing is lost, and nobody else is affected."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ FRAME_BYTES = 65536
 
 
 class Scene(NamedTuple):
-    """A room of its own with two students in it: who sends, and a neighbour who hears what comes of it."""
+    """A room with two students: a sender, and a neighbour who receives the results."""
 
     course: int
     server: Server
@@ -45,7 +45,9 @@ class Scene(NamedTuple):
     hearing: Chatter
 
     async def works(self, chatter: Chatter, seq: int = 1) -> None:
-        """`chatter` still works, and what it says is the first that the neighbour hears: event `seq` of the room."""
+        """Check that `chatter` still works, and that its message is the first one the neighbour receives: event `seq`
+        of the room.
+        """
         await chatter.say("still here", f"works-{seq}")
         acked = await chatter.receive()
         assert (acked["type"], acked["id"], acked["seq"]) == ("ack", f"works-{seq}", seq)
@@ -70,7 +72,7 @@ async def scene(server: Server) -> AsyncIterator[Scene]:
 
 
 async def enter(scene: Scene) -> Chatter:
-    """The sender's full socket, greeted."""
+    """Open the sender's full socket, and receive the welcome."""
     chatter = await scene.sender.enter(scene.course)
     assert (await chatter.receive())["type"] == "welcome"
     return chatter
@@ -85,7 +87,7 @@ def command(**fields: object) -> str:
 NOT_JSON = {"bad_json"}
 WRONG_SHAPE = {"bad_request"}
 EITHER = {"bad_json", "bad_request"}
-"""Where the protocol leaves open whether it is no JSON or JSON of the wrong form."""
+"""Cases in which the protocol allows both `bad_json` and `bad_request`."""
 
 HOSTILE_COMMANDS: dict[str, tuple[str, set[str]]] = {
     "nothing": ("", NOT_JSON),
@@ -230,7 +232,7 @@ async def test_deep_nesting_in_a_large_frame_closes_the_socket(scene: Scene) -> 
     await scene.works(await enter(scene))
 
 
-# Commands that are taken, and what of them counts.
+# Accepted commands, and their effect.
 
 
 async def test_fields_that_only_the_server_sets_are_ignored(scene: Scene) -> None:
@@ -398,7 +400,7 @@ async def test_combining_marks_do_not_delay_other_users(scene: Scene) -> None:
     assert {(await chatter.receive_until("error"))["code"] for _ in range(20)} <= {"bad_request", "too_long"}
 
 
-# The plain flavour.
+# The basic flavour.
 
 
 async def test_a_basic_client_receives_only_messages_and_errors(scene: Scene) -> None:
@@ -509,11 +511,11 @@ async def test_one_socket_too_many_closes_the_users_oldest(scene: Scene) -> None
         assert (await chatter.receive_until("chat_message"))["seq"] == 1
 
 
-# Frames that are not as they must be.
+# Invalid frames.
 
 
 def padded(size: int) -> bytes:
-    """A command of `size` bytes, of which most have no meaning."""
+    """Return a command of `size` bytes, most of them in a field without meaning."""
     made = command(padding="").encode()
     return command(padding="x" * (size - len(made))).encode()
 

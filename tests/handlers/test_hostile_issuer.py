@@ -1,4 +1,4 @@
-"""An issuer that lies: what it answers signs nobody in, and doesn't keep the chat busy."""
+"""A dishonest issuer: its answers sign nobody in, and don't keep the chat busy."""
 
 import asyncio
 import logging
@@ -104,7 +104,7 @@ async def person(server: Server) -> AsyncIterator[Person]:
 
 
 async def sign_in(liar: Liar, person: Person, **parameters: str) -> Answer:
-    """Begin a login, and come back from the issuer."""
+    """Start a login, and return from the issuer."""
     page = await walk(person.http, person.url + BEGIN, until=liar.url)
     liar.nonce = page.url.query["nonce"]
     query = {"state": page.url.query["state"], "code": "c", **parameters}
@@ -258,7 +258,7 @@ async def test_an_issuer_that_never_finishes_its_answer_keeps_nobody_else_waitin
             waiting = asyncio.create_task(person.get(BEGIN))
             assert (await other.get("/chat/sign-in/"))[0] == 200
             assert (await waiting)[0] == 502
-            # The failure is remembered for a few seconds: a class doesn't wait for one time-out after another.
+            # The failure is remembered for a few seconds: a class doesn't wait for one timeout after another.
             assert (await other.get(BEGIN))[0] == 502
 
 

@@ -1,4 +1,4 @@
-"""The pages that import people: who may, what a preview says, and that only a confirmed file changes something."""
+"""The import pages: permissions, the preview, and changes only after confirmation."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Bodies that are no form of ours: each gets 400 and one log line, on every route that reads one."""
+"""Bodies that aren't valid forms: each gets 400 and one log line, on every route that reads a body."""
 
 import asyncio
 import gzip
@@ -76,13 +76,13 @@ MALFORMED: Mapping[str, tuple[Mapping[str, str], bytes]] = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def teacher(server: Server) -> AsyncIterator[Person]:
-    """A teacher of the course 1, who may post to all the routes."""
+    """A teacher of course 1, who can post to all routes."""
     async with Person(server.url, "profe") as person:
         yield person
 
 
 async def send(person: Person, path: str, headers: Mapping[str, str], *parts: bytes, end: bool = False) -> bytes:
-    """Send a request with the body `parts`, one after the other, and return the head of the server's answer."""
+    """Send a request with a body in `parts`, one after the other, and return the head of the server's response."""
     cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in person.http.cookie_jar)
     lines = [f"POST {path} HTTP/1.1", "Host: chat.example", f"Cookie: {cookies}", "Connection: close"]
     head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""])
@@ -93,7 +93,7 @@ async def send(person: Person, path: str, headers: Mapping[str, str], *parts: by
             writer.write(head.encode("utf-8", "surrogateescape") + parts[0])
             for part in parts[1:]:
                 await writer.drain()
-                await asyncio.sleep(0.05)  # so that the server receives the parts one by one
+                await asyncio.sleep(0.05)  # So that the server receives the parts one by one.
                 writer.write(part)
             if end:
                 writer.write_eof()
@@ -106,7 +106,7 @@ async def send(person: Person, path: str, headers: Mapping[str, str], *parts: by
 
 
 def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was logged for an operator to read; of the libraries, what they warn of."""
+    """Return the log lines for operators, and the warnings of libraries."""
     return [
         record.getMessage()
         for record in caplog.records

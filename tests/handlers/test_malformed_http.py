@@ -1,4 +1,4 @@
-"""Requests that are no HTTP, or that nobody's browser sends: each gets an answer that says little, and one log line."""
+"""Malformed and unusual HTTP requests: each gets a short response and one log line."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from tests.serving import TIMEOUT_S, Server
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MARK = b"Zq7"
-"""Stands in each request, and may stand in no log line."""
+"""Part of each request. It must not be in any log line."""
 GET = b"GET /Zq7 HTTP/1.1\r\nHost: here\r\n"
 POST = b"POST /accounts/login/ HTTP/1.1\r\nHost: here\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -66,7 +66,7 @@ MALFORMED: dict[str, bytes] = {
 
 
 async def exchange(raw: RawSocket, *pieces: bytes) -> bytes:
-    """Send `pieces`, each in its own time, and return all that comes back until the server closes the connection."""
+    """Send `pieces` one by one, and return everything that the server sends until it closes the connection."""
     loop, answer = asyncio.get_running_loop(), b""
     for n, piece in enumerate(pieces):
         if n:
@@ -85,7 +85,7 @@ def check_answer(answer: bytes) -> None:
 
 
 def check_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Check that one line has been logged, without a traceback and without what was sent."""
+    """Check that one line was logged, without a traceback and without the request's content."""
     [record] = caplog.records
     assert (record.levelno, record.exc_info, record.stack_info) == (logging.INFO, None, None)
     assert record.name.startswith("educa_chat.")

@@ -1,4 +1,4 @@
-"""The members of a room through the API, for who is about to mention one: who may ask, and who is found."""
+"""The members API, which suggests names for mentions: permissions and results."""
 
 import json
 import uuid
@@ -36,7 +36,7 @@ async def members(person: Person, course: int, prefix: str) -> list[dict[str, An
 
 
 async def add_class(database: Database, title: str) -> int:
-    """A course of `profe` with PEOPLE, whose usernames end with the course's id."""
+    """Add a course of `profe` with PEOPLE, whose usernames end with the course's id."""
     course = await add_course(database, title, "profe")
     for username, (first, last) in PEOPLE.items():
         name = f"{username}{course}"
@@ -74,7 +74,7 @@ async def test_members_are_found_by_username_and_by_each_word_of_the_name(server
     async with AsyncExitStack() as stack:
         for number, (prefix, expected) in enumerate(cases.items()):
             if number % MEMBER_LOOKUPS_BURST == 0:
-                # Nobody may ask so often.
+                # Nobody may send this many requests.
                 someone = await add_person(server.app[DATABASE], course)
                 person = await stack.enter_async_context(Person(server.url, someone))
             found = [one["user"] for one in await members(person, course, prefix)]
@@ -115,7 +115,7 @@ async def test_a_teacher_who_is_also_enrolled_is_listed_once(server: Server) -> 
     database = server.app[DATABASE]
     owner = await add_person(database)
     course = await add_course(database, "Twice", owner)
-    # As only a site enrols an owner.
+    # Only a site enrols an owner.
     await database.execute(
         "insert into courses_course_students (course_id, user_id) select $1, id from auth_user where username = $2",
         course,

@@ -1,4 +1,4 @@
-"""Mentions over real sockets: who is told of them, and that nothing is told of others."""
+"""Mentions over real sockets: who receives them, and what they don't reveal."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Who may read the metrics: clients on the networks that the settings name, by their own addresses."""
+"""Access to the metrics: only clients on the configured networks, by their own addresses."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ PROXY = {"server_trusted_proxies": "127.0.0.1/32"}
 
 
 async def status_of_metrics(url: str, settings: Mapping[str, str], address: str, *forwarded_for: str) -> int:
-    """The status for a client at `address` of this machine, on a server with `settings`."""
+    """Return the status for a client at `address` of this machine, on a server with `settings`."""
     async with open_server(settings_for(url, **settings)) as server:
         connector = aiohttp.TCPConnector(local_addr=(address, 0))
         headers = [("X-Forwarded-For", line) for line in forwarded_for]

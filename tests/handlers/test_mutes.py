@@ -1,4 +1,4 @@
-"""A mute concerns the muted student and the instructors: nobody else hears of it."""
+"""Mutes: only the muted student and the instructors learn of one."""
 
 import pytest
 

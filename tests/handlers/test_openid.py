@@ -1,4 +1,4 @@
-"""Signing in with OpenID Connect, at a real provider."""
+"""Signing in with OpenID Connect, with a real provider."""
 
 import html
 import json
@@ -41,7 +41,7 @@ RULES = (
 
 
 class School:
-    """A school with a provider, and a chat whose users sign in there."""
+    """A school with a provider, and a chat that uses it."""
 
     server: Server
     issuer: str
@@ -71,7 +71,7 @@ class School:
         return msgspec.structs.replace(settings, issuers={"school": school})
 
     async def open_provider(self) -> None:
-        """Start the provider, instead of one that runs already."""
+        """Start the provider, instead of one that is already running."""
         await self.close_provider()
         self._accounts.write_text(json.dumps(self._claims))
         self.issuer = await self._provider.enter_async_context(
@@ -88,18 +88,18 @@ class School:
         return sub
 
     def claim(self, sub: str, **claims: Any) -> None:
-        """Let the provider make these claims about `sub` from now on."""
+        """Make the provider return these claims about `sub` from now on."""
         self._claims[sub] = claims
         self._accounts.write_text(json.dumps(self._claims))
 
     async def at_provider(self, person: Person, next: str = "") -> Answer:
-        """Press the button on the sign-in page: the first page of the provider."""
+        """Press the button on the sign-in page. Return the first page of the provider."""
         page = await walk(person.http, f"{self.server.url}{BEGIN}?next={next}")
         assert str(page.url).startswith(self.issuer), page.text
         return page
 
     async def response_url(self, person: Person, sub: str) -> str:
-        """Sign in at the provider, and stop before the browser goes back to the chat: the URL that it goes to."""
+        """Sign in at the provider, and stop before the browser returns to the chat. Return the URL for that."""
         page = await self.at_provider(person)
         page = await sign_in_at_provider(person.http, page, sub, until=self.server.url)
         return str(page.url)
@@ -147,7 +147,7 @@ async def school(url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def person(school: School) -> AsyncIterator[Person]:
-    """Somebody with a new browser."""
+    """A user with a new browser."""
     async with Person(school.server.url) as one:
         yield one
 
@@ -437,7 +437,7 @@ async def test_an_unreachable_provider_is_named_and_the_next_attempt_works(schoo
         status, text, _ = await person.get(BEGIN)
         assert (status, "Colegio Sur can’t be reached" in text) == (502, True)
         await school.open_provider()
-    # Another process, because this one waits for five seconds before it asks again.
+    # Another process, because this one waits five seconds before it tries again.
     async with open_server(school.settings(url)) as server, Person(server.url) as person:
         assert (await person.get(BEGIN))[0] == 302
 
@@ -566,7 +566,7 @@ async def test_signing_out_redirects_to_the_provider_and_back(school: School, pe
     page = await walk(person.http, html.unescape(refresh[1]))
     page = await submit(person.http, page, logout="yes")
     assert (page.url.path, str(page.url.origin())) == ("/accounts/login/", school.server.url)
-    # The next sign-in asks who it is.
+    # The next sign-in asks for credentials.
     assert 'name="login"' in (await school.at_provider(person)).text
 
 

@@ -1,4 +1,4 @@
-"""Pages that many ask for at once are rendered in turn."""
+"""Pages that are requested simultaneously are rendered in turn."""
 
 import asyncio
 from collections import Counter

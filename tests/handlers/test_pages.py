@@ -1,4 +1,4 @@
-"""The pages: who gets which answer, and what every answer carries."""
+"""The pages: permissions, content, and the headers of every response."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ HOSTILE = """</title></script><script>alert(1)</script>"'><img src=x onerror=ale
 
 
 class Page(HTMLParser):
-    """What is in a page: its elements with their attributes and texts, in order."""
+    """The content of a page: its elements with their attributes and texts, in order."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
     def text_of(self, tag: str, **attributes: str) -> str:
-        """The text that directly follows the opening of the first such element."""
+        """Return the text directly after the start tag of the first such element."""
         for place, (name, has) in enumerate(self.elements):
             if name == tag and all(has.get(key) == value for key, value in attributes.items()):
                 return self.texts.get(place, "").strip()
@@ -108,7 +108,7 @@ async def test_a_stranger_cannot_tell_whether_a_course_exists(server: Server, pa
     async with Person(server.url, "marta") as stranger:
         of_others, none = await stranger.get(path.format(1)), await stranger.get(path.format(MISSING))
         assert of_others[0] == none[0] == 403
-        # The token of the form to sign out is the visitor's own, and the same on both.
+        # The token of the sign-out form belongs to the visitor, and is the same on both pages.
         assert of_others[1] == none[1]
         own = {"Date": "", "X-Request-ID": ""}
         assert {**of_others[2], **own} == {**none[2], **own}
@@ -144,7 +144,7 @@ async def test_a_malformed_id_is_refused_before_authentication(server: Server, p
         assert (await anonymous.get(path.format(MISSING)))[0] in (302, 401)
 
 
-# What is on the pages.
+# Content.
 
 
 async def test_my_courses_lists_courses_a_user_joined_or_teaches(server: Server) -> None:
@@ -286,7 +286,7 @@ async def test_no_page_has_inline_scripts_or_styles(server: Server, path: str) -
         assert "src" in attributes or attributes.get("type") == "application/json"
 
 
-# What every answer carries.
+# Headers.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The addresses that pages use, all under the chat's own two prefixes: every other one may belong to a site."""
+"""The paths that pages use, all under the chat's two prefixes: all others may belong to a site."""
 
 import json
 
@@ -69,7 +69,7 @@ async def test_the_api_gives_the_same_answers_under_both_prefixes(server: Server
             (ana, "/1/messages", 200),
             (ana, "/1/messages?before=x", 400),
             (ana, "/2/messages", 403),
-            (ana, "/1/search?q=nothing", 200),  # what was just said may be found in a moment, so between the two
+            (ana, "/1/search?q=nothing", 200),  # A new message may become searchable between the two requests.
             (ana, "/1/members?q=l", 200),
             (ana, "/1/muted", 403),
             (profe, "/1/muted", 200),

@@ -1,4 +1,4 @@
-"""Who may do what: the four roles and strangers, and every command and page."""
+"""Permissions: the four roles and non-members, for every command and page."""
 
 import re
 from collections.abc import AsyncIterator
@@ -78,7 +78,7 @@ FORMS = {
     "/admin/platforms/1/": ({"act": "none"}, (403, 403, 403, 403, 400)),
     "/admin/platforms/1/remove/": ({"name": "wrong"}, (403, 403, 403, 403, 422)),
 }
-"""What is posted to a page, and the status for each of ROLES. None of it changes anything."""
+"""The form that is posted to a page, and the status for each of ROLES. None of them changes anything."""
 
 OTHERS: dict[str, object] = {"target": "other"}
 COMMANDS: dict[str, tuple[dict[str, object], tuple[str, str, str, str]]] = {
@@ -101,7 +101,7 @@ COMMANDS: dict[str, tuple[dict[str, object], tuple[str, str, str, str]]] = {
 
 
 class School(NamedTuple):
-    """A course, and somebody signed in for each of ROLES."""
+    """A course, and a signed-in user for each of ROLES."""
 
     classroom: Classroom
     people: tuple[Person, ...]
@@ -184,7 +184,7 @@ async def test_a_command_is_accepted_only_from_its_roles(server: Server, school:
 
 
 async def test_the_table_covers_every_course_and_admin_page(server: Server) -> None:
-    """A new page without a line above has no test of who may see it."""
+    """A new page without a line above has no test of its permissions."""
     known = {path.partition("?")[0].format("{course}") for path in {**PAGES, **FORMS}}
     known = {path.replace("platforms/1/", "platforms/{platform}/").replace("/1/", "/{user}/") for path in known}
     known |= {path.replace("/chat/api/", "/api/") for path in known} | {"/admin/"}

@@ -1,4 +1,4 @@
-"""Signed links of portals: whom they let in, once and for a minute."""
+"""Signed links of portals, which sign a user in once, within a minute."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""Whether users may be sent here: one check a second, however many ask, and nothing that grows."""
+"""Readiness checks: at most one a second, however many requests there are, and without leaving anything behind."""
 
 import asyncio
 from collections.abc import AsyncIterator

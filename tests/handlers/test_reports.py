@@ -1,4 +1,4 @@
-"""What instructors must know of a room, over real sockets and pages: what was reported, and who is muted; and lines."""
+"""Moderation over real sockets and pages: reports, muted students, and system messages in the history."""
 
 from html import escape
 from typing import Any
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def post(person: Person, path: str, **form: str) -> tuple[int, str]:
-    """Post a form; the status, and where that leads."""
+    """Post a form. Return the status and the redirect."""
     async with person.http.post(person.url + path, data=form, allow_redirects=False) as response:
         return response.status, response.headers.get("Location", "")
 
@@ -104,7 +104,7 @@ async def test_an_instructor_can_handle_the_queue_without_scripts(server: Server
         ]
         assert (await profe.get(f"/api/rooms/{course}/reports"))[1] == '{"reported":[5,3,1]}'
 
-        # What is put aside is an event, told to all who teach.
+        # Dismissing is an event, which all staff receive.
         token = await profe.token(path)
         assert await post(profe, path, csrf_token=token, target="1", act="settle") == (303, path)
         settled = await teacher.receive_until("settled")
@@ -118,7 +118,7 @@ async def test_an_instructor_can_handle_the_queue_without_scripts(server: Server
         assert f"1: {HOSTILE}" not in texts
         assert f"2: {HOSTILE}" not in texts
 
-        # Nobody else can do it, nor trick an instructor into doing it.
+        # Nobody else can do it, or trick an instructor into doing it.
         for person, form, refusal in (
             (luis, {"csrf_token": await luis.token("/students/courses/"), "target": "5", "act": "settle"}, 403),
             (profe, {"target": "5", "act": "settle"}, 403),
@@ -137,7 +137,7 @@ async def test_an_instructor_can_handle_the_queue_without_scripts(server: Server
             assert response.status == 403
         assert (await profe.get(f"/api/rooms/{course}/reports"))[1] == '{"reported":[5]}'
 
-        # The audit log has all of it, as data.
+        # The audit log contains all of it.
         _, html, _ = await profe.get(f"/chat/room/{course}/audit/")
         assert escape(f"1. {HOSTILE}", quote=False) in html.replace("&#34;", '"').replace("&#39;", "'")
         texts = " ".join(Page(html).texts.values())

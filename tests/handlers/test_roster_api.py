@@ -1,4 +1,4 @@
-"""The list of a room's members: names and roles for every member, and who is online where that is not concealed."""
+"""The roster API: names and roles for every member, and presence unless it is concealed."""
 
 import json
 from typing import Any

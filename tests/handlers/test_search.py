@@ -1,4 +1,4 @@
-"""The search through the API: who may ask, what may be asked, and how often."""
+"""The search API: permissions, valid queries, and rate limits."""
 
 import json
 from urllib.parse import quote

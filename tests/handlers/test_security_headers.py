@@ -1,4 +1,4 @@
-"""The headers that keep an answer to itself: on pages, errors, the API and files alike."""
+"""Security headers: on pages, errors, the API and files."""
 
 from collections.abc import Mapping
 
@@ -96,4 +96,4 @@ async def test_static_files_are_served_with_nosniff(server: Server, path: str) -
         status, _, headers = await anonymous.get(server.app[STATIC_FILES].address(path))
     assert (status, headers["X-Content-Type-Options"]) == (200, "nosniff")
     if path.endswith(".svg"):
-        assert_kept_to_itself(headers)  # opened by itself, it is a document
+        assert_kept_to_itself(headers)  # An SVG that is opened by itself is a document.

@@ -1,4 +1,4 @@
-"""Signing in and out: whose form it was, where it leads, what it begins and ends, and how often one may try."""
+"""Signing in and out: CSRF protection, redirects, sessions, and limits on attempts."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ GOOD_ORIGIN = "https://school.example"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(url: str) -> AsyncIterator[Server]:
-    """A server behind a proxy, with wide limits on failed tries."""
+    """A server behind a proxy, with generous limits on failed attempts."""
     settings = settings_for(url, server_trusted_proxies="127.0.0.1/32")
     async with open_server(settings) as opened:
         yield opened
@@ -36,26 +36,26 @@ async def server(url: str) -> AsyncIterator[Server]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def other_server(url: str) -> AsyncIterator[Server]:
-    """Another node on the same database, that shares no bus with the first."""
+    """Another node on the same database, without a common bus."""
     async with open_server(settings_for(url)) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def strict_server(url: str) -> AsyncIterator[Server]:
-    """A server behind a proxy that bears three failures a minute."""
+    """A server behind a proxy that allows three failures a minute."""
     settings = settings_for(url, server_trusted_proxies="127.0.0.1/32", limits_sign_in_failures_per_minute=3)
     async with open_server(settings) as opened:
         yield opened
 
 
 async def newcomer(server: Server) -> str:
-    """A new student of the course 1."""
+    """A new student of course 1."""
     return await add_person(server.app[DATABASE], 1)
 
 
 def at(person: Person, address: str) -> Person:
-    """The headers that a proxy would add for `person`."""
+    """Add the headers that a proxy would send for `person`."""
     person.http.headers["X-Forwarded-For"] = address
     return person
 
@@ -91,14 +91,14 @@ def cookie_of(person: Person) -> str:
 
 
 async def with_cookie(server: Server, cookie: str, path: str = COURSES) -> int:
-    """The status that a bearer of the session's cookie alone gets."""
+    """Return the status for a request with only the session cookie."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         headers = {"Cookie": f"{COOKIE}={cookie}"}
         async with http.get(server.url + path, headers=headers, allow_redirects=False) as response:
             return response.status
 
 
-# Whose form it was.
+# CSRF protection.
 
 
 @pytest.mark.parametrize("token", ["", "x", "0" * 64, "é", "\0"])
@@ -271,7 +271,7 @@ async def test_a_username_that_cannot_be_stored_is_refused(server: Server, chars
             assert answer.status in (200, 400, 403)
 
 
-# Where it leads.
+# Redirects.
 
 HOSTILE_NEXTS = [
     "//evil.example",
@@ -313,7 +313,7 @@ HOSTILE_NEXTS = [
 
 
 def leads_to(location: str) -> str:
-    """Where a browser goes that is sent to `location` by our form (URL Standard)."""
+    """Return where a browser goes when our form redirects it to `location` (URL Standard)."""
     cleaned = re.sub(r"[\t\n\r]", "", location.strip("".join(map(chr, range(0x21))))).replace("\\", "/")
     return urljoin(GOOD_ORIGIN + LOGIN, cleaned)
 
@@ -324,7 +324,7 @@ async def test_next_never_redirects_to_another_site(server: Server, next: str) -
         status, location = await ana.sign_in("ana", next=next)
         assert status == 302
         assert leads_to(location).startswith(GOOD_ORIGIN + "/")
-        # A NUL is left out.
+        # A NUL is removed.
         assert location == ("/ab" if next == "/a\0b" else COURSES)
 
 
@@ -354,7 +354,7 @@ async def test_next_redirects_within_the_site(server: Server, next: str) -> None
         assert leads_to(location).startswith(GOOD_ORIGIN + "/")
 
 
-# What it begins.
+# Sessions that begin.
 
 
 async def test_the_cookie_holds_only_an_encrypted_session_id(server: Server) -> None:
@@ -468,7 +468,7 @@ async def test_the_form_escapes_what_was_typed(server: Server) -> None:
     assert "secret-word" not in html
 
 
-# What ends it.
+# Sessions that end.
 
 
 async def test_signing_out_ends_the_session_and_its_sockets_on_every_node(server: Server, other_server: Server) -> None:
@@ -563,7 +563,7 @@ async def test_the_session_of_a_deleted_user_is_anonymous(server: Server) -> Non
         assert not await is_signed_in(ana)
 
 
-# How often one may try.
+# Limits on attempts.
 
 
 async def test_failures_lock_an_account_only_for_the_address_that_failed(strict_server: Server) -> None:
@@ -599,7 +599,7 @@ async def test_failures_from_the_same_address_do_not_lock_out_a_known_browser(
     ):
         assert (await owner.sign_in(username))[0] == 302
         await owner.sign_out()
-        # Not even with a browser that is known for another account, or with a forged cookie.
+        # Also not with a browser that is known for another account, or with a forged cookie.
         assert (await attacker.sign_in(classmate))[0] == 302
         while (await attacker.sign_in(username, "wrong"))[0] != 429:
             pass

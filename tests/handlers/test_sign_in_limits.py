@@ -1,4 +1,4 @@
-"""How often a sign-in may succeed, how many sessions that makes, and who counts as one address."""
+"""Limits on successful sign-ins and on sessions, and the addresses that count as one."""
 
 import asyncio
 from collections import Counter
@@ -25,21 +25,23 @@ CLASS = 30
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(url: str) -> AsyncIterator[Server]:
-    """A server behind a proxy, with the limits that it has by default."""
+    """A server behind a proxy, with default limits."""
     settings = settings_for(url, server_trusted_proxies="127.0.0.1/32", limits_sign_in_failures_per_minute=FAILURES)
     async with open_server(settings) as opened:
         yield opened
 
 
 async def sign_in(server: Server, address: str, username: str, password: str = "educa-demo") -> int:
-    """Sign in with a browser of one's own; the status."""
+    """Sign in with a new browser. Return the status."""
     async with Person(server.url) as person:
         person.http.headers["X-Forwarded-For"] = address
         return (await person.sign_in(username, password))[0]
 
 
 async def tries_until_refused(server: Server, tries: Iterable[tuple[str, str, str]], *, status: int) -> int:
-    """Sign in with one address, username and password after the other, until one try is too many; how many were not."""
+    """Sign in with one address, username and password after the other, until an attempt is refused. Return the number
+    before.
+    """
     for count, one in enumerate(tries):
         if (answer := await sign_in(server, *one)) == 429:
             return count
@@ -105,7 +107,7 @@ async def test_all_notations_of_an_address_count_as_one(server: Server, address:
     assert await sign_in(server, address, username) == 429
 
 
-# What sessions it makes.
+# Sessions.
 
 
 async def test_one_session_too_many_ends_the_oldest_and_its_sockets(server: Server, url: str) -> None:
@@ -154,7 +156,7 @@ async def test_expired_sessions_do_not_count(server: Server) -> None:
 
 
 async def test_a_session_can_be_started_with_read_only_access_to_users(server: Server) -> None:
-    """As it is where the table is a Django site's."""
+    """As if the table belonged to a Django site."""
     database = server.app[DATABASE]
     user_id = await add_user(database, "of-a-site", quick_hash())
     await database.execute(

@@ -1,4 +1,4 @@
-"""Sign-in links: whom they let in, when they end, and that no log and no `Referer` has their secret."""
+"""Sign-in links: who can use them, when they end, and that no log and no `Referer` contains the token."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ def database(server: Server) -> Database:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def newcomer(database: Database) -> str:
-    """A student of course 1 who has no password yet."""
+    """A student of course 1 without a password."""
     username = await add_person(database, 1)
     await set_password(database, username, "!unusable")
     return username

@@ -1,4 +1,4 @@
-"""Who gets no socket: decided before the upgrade, and told by the status."""
+"""Refused sockets: decided before the upgrade, with the status as the reason."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def refusal(
     person: Person, course: int | str = 1, *, query: str = "", headers: Mapping[str, str] | None = None
 ) -> int:
-    """The status with which a socket is refused, in both flavours; 101 when it is not."""
+    """Return the status with which a socket is refused, in both flavours; 101 if it isn't."""
     statuses = set()
     for basic in (False, True):
         try:

@@ -1,4 +1,4 @@
-"""Instructors and assistants besides the owner: what they may, and that a change of role takes effect at once."""
+"""Instructors and assistants besides the owner: their permissions, and changes of role, which take effect at once."""
 
 import json
 from collections.abc import AsyncIterator

@@ -16,12 +16,12 @@ from tests.raw_socket import CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, RawSock
 from tests.serving import TIMEOUT_S
 
 MAX_READ_BYTES = 256 * 1024
-"""How much asyncio reads from a socket at once."""
+"""The number of bytes that asyncio reads from a socket at once."""
 MAX_PER_ITERATION = 4
 
 
 class Clock:
-    """Says that a frame takes a quarter of the reading time. Sockets look at it once a frame."""
+    """A clock by which each frame takes a quarter of the reading time. Sockets read it once per frame."""
 
     def __init__(self) -> None:
         self._now = 1.0
@@ -35,7 +35,7 @@ class Clock:
 async def open_echo(
     on_message: Callable[[Message], object] = lambda _: None,
 ) -> AsyncIterator[tuple[EchoServer, RawSocket]]:
-    """A server that calls `on_message` for each message, and has time for few of them, and a client of it."""
+    """Open a server that calls `on_message` for each message, with time for only a few, and a client."""
     reading_time = ReadingTime(Clock())
     async with (
         open_echo_server(lambda: Echo(2**20, on_message, reading_time)) as server,
@@ -55,7 +55,7 @@ def texts(count: int) -> bytes:
 
 
 async def echoes(raw: RawSocket, count: int) -> None:
-    """Receive what `texts` brings back, in order."""
+    """Receive the echoes of `texts`, in order."""
     for n in range(count):
         assert await raw.receive() == (TEXT, b"%d" % n)
 
@@ -121,7 +121,7 @@ async def test_a_single_message_is_handled_at_once() -> None:
             turns.append(self)
             super()._wait_in_line()
 
-    # A clock that stands still: there is always time left.
+    # A stopped clock: there is always time left.
     reading_time = ReadingTime(lambda: 1.0)
     async with (
         open_echo_server(lambda: Counting(reading_time=reading_time)) as server,
@@ -132,7 +132,7 @@ async def test_a_single_message_is_handled_at_once() -> None:
         for n in range(100):
             await raw.send(frame(FIN | TEXT, b"%d" % n))
             assert await raw.receive() == (TEXT, b"%d" % n)
-        # Neither do the pieces of one.
+        # The same is true of the pieces of a message.
         for byte in frame(FIN | TEXT, b"in pieces"):
             await raw.send(bytes((byte,)))
             await asyncio.sleep(0)
@@ -218,7 +218,7 @@ async def test_a_flood_can_be_held_and_released_at_any_message() -> None:
             server.sockets[0].hold()
             asyncio.get_running_loop().call_later(0, release)
         elif int(message.text) % 7 == 0:
-            # Ends in a state as if nothing had happened.
+            # This must have no effect.
             server.sockets[0].hold()
             server.sockets[0].release()
 

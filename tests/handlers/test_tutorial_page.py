@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Line(NamedTuple):
-    """What the tutorial's script shows for a frame."""
+    """The line that the tutorial's script shows for a frame."""
 
     user: str
     message: str
@@ -36,7 +36,7 @@ class TutorialPage:
 
     async def next_line(self) -> Line:
         data = await self._chatter.receive()
-        # The one form of a date that every JavaScript engine must read, but for the microseconds, which all do.
+        # The only date format that every JavaScript engine must accept, plus microseconds, which all accept.
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", data["datetime"])
         return Line(data["user"], data["message"], datetime.fromisoformat(data["datetime"]))
 

@@ -1,4 +1,4 @@
-"""From a request to a WebSocket: aiohttp answers and lets go, and what a socket does then is RFC 6455 to the letter."""
+"""The upgrade from a request to a WebSocket: aiohttp hands the connection over, and the socket follows RFC 6455."""
 
 import asyncio
 import gc
@@ -59,7 +59,7 @@ async def test_aiohttp_keeps_no_objects_of_an_upgraded_connection(echoing: EchoS
     def parts() -> int:
         gc.collect()
         kinds = web.Request | web.RequestHandler | web.StreamResponse
-        # By its type: to ask a lazy object of another library would wake it.
+        # By type, because isinstance() would load lazy objects of other libraries.
         return sum(issubclass(type(one), kinds) for one in gc.get_objects())
 
     before = parts()
@@ -135,7 +135,7 @@ async def test_after_our_close_frame_nothing_is_sent_or_handled(echoing: EchoSer
         socket.beat()
         await raw.send(frame(FIN | TEXT, b"hello") + frame(FIN | PING, b"there?"))
         assert await raw.receive() == (CLOSE, struct.pack("!H", 1001))
-        # It waits for the client's close, and closes then at once.
+        # It waits for the client's close, and then closes at once.
         assert not socket.is_closed
         await raw.send(frame(FIN | CLOSE, struct.pack("!H", 1001)))
         assert await raw.receive() is None
@@ -166,7 +166,7 @@ async def test_a_peer_that_is_still_sending_receives_the_close_code(
         sending = asyncio.create_task(raw.send(frame(FIN | TEXT, b"x" * 2**20)))
         assert await raw.close_code() == 1009
         await sending
-        # To close with anything unread would reset the connection, and take back what was said.
+        # Closing with unread data would reset the connection, and the peer would lose the close frame.
         assert not echoing.sockets[0].is_closed
     await echoing.closed()
 
@@ -191,7 +191,7 @@ async def test_frames_arrive_in_order_however_slowly_they_are_read(
         socket = echoing.sockets[0]
         written = read = 0
         while written < 2000:
-            # Now and then the one reads, and the other writes before what it held back is on its way.
+            # From time to time one side reads, and the other writes before its held-back data is sent.
             if socket._transport.get_write_buffer_size():
                 assert await raw.receive() == (TEXT, b"%d" % read * 1000)
                 read += 1

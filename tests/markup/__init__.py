@@ -1,1 +1,1 @@
-"""What the markup is tried with."""
+"""Inputs for the markup tests."""

@@ -1,11 +1,11 @@
-"""Messages that would like to keep the server busy."""
+"""Messages that try to keep the server busy."""
 
 from collections.abc import Iterator
 
 LENGTH = 4000
 CODE_LENGTH = 2000
 
-# What is repeated until a message is full.
+# Parts that are repeated until a message is full.
 UNITS = [
     *"[]()!*_`~<>&\\$|#-+=:\"'{}^%@.1a",
     *("\n" + unit for unit in "abcdefg"[:1]),
@@ -39,7 +39,7 @@ UNITS = [
 
 HEADS = ["", "a ", "*", "[", "`", "> ", "- ", "1. ", "|a|b|\n|-|-|\n", "$$\n", "# ", "**x** "]
 
-# Inside of dollars.
+# Inside dollar signs.
 FORMULAS = [
     *"{}^_\\&%'~|<>()[].,a1+- ",
     "\\frac{", "\\frac", "\\frac{a}{", "\\frac{1}{2}", "\\frac a", "\\sqrt", "\\sqrt{", "\\sqrt[", "\\sqrt[3]{",
@@ -66,7 +66,7 @@ FORMULAS = [
     "\\mathcal{A}", "\\bf ",
 ]  # fmt: skip
 
-# Inside of a block of code, whatever its language.
+# Inside a code block, in any language.
 CODES = [
     *"\"'`/\\*#<>{}()[]$@%&|~^!?:;,.-+=_a1A \n\t",
     '"a', "'a", '"""', "'''", '"\\', "'\\", "\\\n", "/*", "/**", "//", "/* *", "*/", "<!--", "-->", "<![CDATA[",
@@ -96,7 +96,7 @@ def repeated(unit: str, head: str = "", tail: str = "", length: int = LENGTH) ->
 
 
 def messages() -> Iterator[str]:
-    """What is made of the parts above, of the greatest length and of lengths near the limits."""
+    """Yield messages made from the parts above, of the maximum length and of lengths near the limits."""
     for unit in UNITS:
         for head in HEADS:
             for length in (600, LENGTH):
@@ -108,7 +108,7 @@ def messages() -> Iterator[str]:
 
 
 def code_messages(language: str) -> Iterator[str]:
-    """A block of code in `language`, as long as is coloured."""
+    """Return a code block in `language`, of the longest length that is highlighted."""
     for part in CODES:
         yield repeated(part, f"```{language}\n", length=CODE_LENGTH)
     for separator in LINE_BREAKS:

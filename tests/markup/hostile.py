@@ -1,4 +1,4 @@
-"""Messages that would like to be more than text. Whatever is shown of them, it must do no harm."""
+"""Messages that try to be more than text. However they are shown, they must be harmless."""
 
 SCRIPT = "globalThis.ran=1"
 ELSEWHERE = "https://evil.example"

@@ -1,4 +1,4 @@
-"""What people type in a chat, by kind."""
+"""Texts that people type in a chat, by kind."""
 
 AS_TYPED = {
     "multiplication and powers": [

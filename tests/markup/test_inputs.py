@@ -25,7 +25,7 @@ def body(html: str) -> LexborNode:
 
 
 def shown(html: str) -> str:
-    """The text of `html`, with a line break for each `br`."""
+    """Return the text of `html`, with a line break for each `br`."""
     return body(html.replace("<br>", "\n")).text()
 
 
@@ -86,7 +86,7 @@ def test_text_without_any_construct_is_unchanged(text: str) -> None:
     html = render(text)
     assert shown(html) == text
     assert tags(html) <= {"br"}
-    # A lone asterisk is no markup, but takes the message through the parser.
+    # A lone asterisk isn't markup, but sends the message through the parser.
     html = render(f"{text} *")
     assert shown(html) == f"{text} *"
     assert tags(html) <= {"p", "br"}
@@ -143,7 +143,7 @@ def test_only_markup_characters_disappear(text: str) -> None:
 @given(st.text(st.sampled_from("ab1é中*_~ \n().,:'\"-=/\\"), max_size=60).map(str.strip))
 @settings(max_examples=500, deadline=None)
 def test_no_character_outside_an_element_disappears(text: str) -> None:
-    """Each element accounts for the signs that are not shown."""
+    """Each element accounts for the characters that are not shown."""
     html = render(text)
     pairs = {"em": 2, "strong": 4, "s": 4}
     hidden = sum(pairs.get(tag, 0) for tag in re.findall(r"<(\w+)", html))

@@ -18,7 +18,7 @@ _PYTHON = _FOLDER.parents[1] / "build/open-edx/bin/python"
 
 
 class OpenEdx:
-    """The platform: its code answers in a process of its own. Its roster is ours, because Open edX's needs an LMS."""
+    """The platform: its code runs in a separate process. Its roster is ours, because Open edX's needs an LMS."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -47,7 +47,7 @@ class OpenEdx:
             await self._process.wait()
 
     async def ask(self, method: str, /, **arguments: Any) -> Any:
-        """Call a method of the code."""
+        """Call a method of Open edX's code."""
         assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
         async with self._turn:
             self._process.stdin.write(json.dumps([method, arguments]).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""A real OpenID provider, npm's `oidc-provider`, and people who sign in there."""
+"""A real OpenID provider, npm's `oidc-provider`, and users who sign in there."""
 
 import asyncio
 import html
@@ -66,7 +66,7 @@ async def open_provider(port: int, chats: Sequence[str], accounts: Path, key: Ma
 
 
 class Answer(NamedTuple):
-    """Where a request has led, and what is there."""
+    """The final URL of a request, and the response."""
 
     url: URL
     status: int
@@ -75,7 +75,7 @@ class Answer(NamedTuple):
 
 
 async def walk(http: aiohttp.ClientSession, url: str, *, until: str = "", **post: str) -> Answer:
-    """Get `url`, or post to it, and follow the redirects: to the end, or as far as one that begins with `until`."""
+    """Get `url`, or post to it, and follow the redirects to the end, or to one that begins with `until`."""
     method, data = ("POST", post) if post else ("GET", None)
     for _ in range(20):
         if until and url.startswith(until):
@@ -99,6 +99,6 @@ async def submit(http: aiohttp.ClientSession, page: Answer, *, until: str = "", 
 
 
 async def sign_in_at_provider(http: aiohttp.ClientSession, page: Answer, sub: str, *, until: str = "") -> Answer:
-    """Sign `sub` in on the first page of the provider, and agree to everything, as far as the chat answers."""
+    """Sign `sub` in on the first page of the provider and agree to everything, until the chat answers."""
     page = await submit(http, page, login=sub, password="any")
     return await submit(http, page, until=until)

@@ -1,4 +1,4 @@
-/** The server's clock decides, whatever the browser's shows. */
+/** The server's clock is used, whatever the browser's clock says. */
 
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
@@ -12,25 +12,25 @@ let elapsed = 5000;
 mock.method(performance, 'now', () => elapsed);
 mock.timers.enable({ apis: ['Date'], now: Date.parse('2020-01-01T00:00:00Z') });
 
-test('a clock that is years off changes nothing', () => {
+test('a clock that is years off makes no difference', () => {
   synchronise(SERVER);
   assert.equal(serverNow(), Date.parse(SERVER));
   assert.equal(calendarNow().toISOString(), SERVER);
 });
 
-test('a time that is known late counts from when it was true', () => {
+test('a server time that arrives late counts from when it was measured', () => {
   synchronise(SERVER, 1500);
   assert.equal(serverNow(), Date.parse(SERVER) + 1500);
 });
 
-test('time that passes is counted, and a clock that is set meanwhile does not end a mute', () => {
+test('elapsed time is counted, and changing the clock does not end a mute', () => {
   synchronise(SERVER);
   elapsed += 2000;
   mock.timers.setTime(Date.parse('2020-01-01T05:00:00Z'));
   assert.equal(serverNow(), Date.parse(SERVER) + 2000);
 });
 
-test('the day is that of the calendar after the computer has slept', () => {
+test('the day is correct after the computer wakes up', () => {
   mock.timers.setTime(Date.parse('2020-01-01T00:00:00Z') + 9 * HOUR_MS);
   assert.equal(calendarNow().getTime(), Date.parse(SERVER) + 9 * HOUR_MS);
 });

@@ -1,4 +1,4 @@
-/** The language that a reader sees above a block of code. */
+/** The language that is shown above a code block. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -10,7 +10,7 @@ test('each block has the language of its own fence', () => {
   assert.deepEqual(languagesOf(message, ['x = 1', 'plain', 'x = 1']), ['python', '', 'js']);
 });
 
-test('code in a quote and in a list has a language too', () => {
+test('code in quotes and lists has a language too', () => {
   const message = '> ```c++\n> int a;\n> ```\n- a\n  ~~~sql\n    select 1\n  ~~~';
   assert.deepEqual(languagesOf(message, ['int a;', '  select 1']), ['c++', 'sql']);
 });

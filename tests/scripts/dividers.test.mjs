@@ -1,4 +1,4 @@
-/** Where the log is divided: by days, by authors, at the first unread message. */
+/** The dividers in the log: between days, between authors, and at the first unread message. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -8,19 +8,19 @@ import { firstUnread, isGrouped, opensDay } from '../../educa_chat/static/js/log
 const at = (time, fields = {}) => ({ user: 'ana', datetime: new Date(time).toISOString(), ...fields });
 const NOON = '2026-03-10T12:00:00';
 
-test('the first message and the first one of each local day have a heading above them', () => {
+test('the first message, and the first one of each local day, have a heading', () => {
   assert.equal(opensDay(undefined, at(NOON)), true);
   assert.equal(opensDay(at(NOON), at('2026-03-10T23:59:59')), false);
   assert.equal(opensDay(at('2026-03-10T23:59:59'), at('2026-03-11T00:00:00')), true);
 });
 
-test('what an author says within five minutes is one group', () => {
+test('messages by one author within five minutes are one group', () => {
   assert.equal(isGrouped(at(NOON), at('2026-03-10T12:04:59')), true);
   assert.equal(isGrouped(at(NOON), at('2026-03-10T12:05:00')), false);
   assert.equal(isGrouped(undefined, at(NOON)), false);
 });
 
-test('another author, a reply, a question and another day each begin a group', () => {
+test('another author, a reply, a question and another day each start a new group', () => {
   const soon = '2026-03-10T12:00:01';
   assert.equal(isGrouped(at(NOON), at(soon, { user: 'luis' })), false);
   assert.equal(isGrouped(at(NOON), at(soon, { anonymous: true })), false);
@@ -33,7 +33,7 @@ test('a clock that was set back does not break a group', () => {
   assert.equal(isGrouped(at('2026-03-10T12:00:02'), at(NOON)), true);
 });
 
-test('the first unread message is the first of somebody else after the marker', () => {
+test('the first unread message is the first one by somebody else after the marker', () => {
   const rows = [[3, false], [5, true], [6, false], [8, false]].map(([seq, own]) => ({ message: { seq, own } }));
   assert.equal(firstUnread(rows, 0), rows[0]);
   assert.equal(firstUnread(rows, 3), rows[2]);

@@ -1,4 +1,4 @@
-/** What events change in their target, and that they come once. */
+/** The changes that events make to their target, and that each event is delivered once. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -10,7 +10,7 @@ import * as reaction from '../../educa_chat/static/js/events/reaction.js';
 const page = { messages: [], head: 4, epoch: 'e' };
 const [{ change: react }] = reaction.KINDS;
 
-test('each event after the page comes once, in order', () => {
+test('each event after the page is delivered once, in order', () => {
   const stream = new EventStream('ana');
   assert.equal(stream.next({ type: 'chat_message', seq: 5 }), null);
   stream.begin(page);
@@ -20,7 +20,7 @@ test('each event after the page comes once, in order', () => {
   assert.equal(stream.seq, 5);
 });
 
-test('an event is the own one of its user, and of the reader whom the server tells so', () => {
+test('an event is "own" for its user, and for the reader who got an `own` frame', () => {
   const stream = new EventStream('ana');
   stream.begin(page);
   stream.markOwn(6);
@@ -32,7 +32,7 @@ test('an event is the own one of its user, and of the reader whom the server tel
   assert.equal(stream.next({ type: 'chat_message', seq: 7, user: '~123456' }).own, false);
 });
 
-test('a socket goes on after the last event, with the time of that event if it is known', () => {
+test('a socket resumes after the last event, with the time of that event if it is known', () => {
   const stream = new EventStream('ana');
   stream.begin(page);
   assert.equal(String(stream.query()), 'after=4&epoch=e');

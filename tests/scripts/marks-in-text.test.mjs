@@ -11,12 +11,12 @@ const mentions = (text, message) =>
   mentionSpans(text, message, 'ana').map((span) => (typeof span === 'string' ? span : `[${span.name}${span.isForReader ? '!' : ''}]`));
 const marked = (text, query) => excerptAround(text, query).map(({ text: part, isMatch }) => (isMatch ? `[${part}]` : part)).join('');
 
-test('the members whom the server names are highlighted, and the reader stands out', () => {
+test('mentioned members are highlighted, and the reader most of all', () => {
   const message = { mentions: ['luis', 'ana'] };
   assert.deepEqual(mentions('@luis and @ana, or @eva', message), ['[luis]', ' and ', '[ana!]', ', or @eva']);
 });
 
-test('punctuation behind a name is part of it only if the member is called so', () => {
+test('punctuation after a name is part of it only if the name of the member contains it', () => {
   assert.deepEqual(mentions('Hi @ana.', { mentions: ['ana'] }), ['Hi ', '[ana!]', '.']);
   assert.deepEqual(mentions('Hi @ana.', { mentions: ['ana.'] }), ['Hi ', '[ana.]']);
 });
@@ -27,7 +27,7 @@ test('a name ends where another script, punctuation or text without spaces begin
   assert.deepEqual(mentions('@anabel @ana2', message), ['@anabel @ana2']);
 });
 
-test('what the server takes for a mention is highlighted, and nothing else', () => {
+test('only mentions that the server recognised are highlighted', () => {
   const table = JSON.parse(readFileSync(new URL('../mentions.json', import.meta.url), 'utf8'));
   for (const { text, mentions: users, all, marked: expected } of table) {
     const spans = mentionSpans(text, { mentions: users, mentions_all: all }, 'ana').filter((span) => typeof span !== 'string');
@@ -35,21 +35,21 @@ test('what the server takes for a mention is highlighted, and nothing else', () 
   }
 });
 
-test('case makes no difference, unless another member has the very name', () => {
+test('case makes no difference, unless another member has exactly this name', () => {
   assert.deepEqual(mentions('@Ana', { mentions: ['ana'] }), ['[Ana!]']);
   assert.deepEqual(mentions('@Ana', { mentions: ['ana', 'Ana'] }), ['[Ana]']);
 });
 
-test('an address of mail mentions nobody', () => {
+test('an e-mail address mentions nobody', () => {
   assert.deepEqual(mentions('write to luis@ana', { mentions: ['ana'] }), ['write to luis@ana']);
 });
 
-test('everybody is mentioned only where the server says so', () => {
+test('`@all` is highlighted only if the server says so', () => {
   assert.deepEqual(mentions('@all', { mentions_all: true }), ['[all!]']);
   assert.deepEqual(mentions('@all', {}), ['@all']);
 });
 
-test('the words of a search are highlighted without regard to accents, case and endings', () => {
+test('search words are highlighted regardless of accents, case and endings', () => {
   assert.equal(marked('The Integrál and two integrals', 'integral'), 'The [Integrál] and two [integrals]');
   assert.equal(marked('interval', 'integral'), 'interval');
 });

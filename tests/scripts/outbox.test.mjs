@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, mock, test } from 'node:test';
 
-// What a browser's window has. There is no localStorage here, so the storage keeps the values itself.
+// The parts of a browser's window. There is no localStorage here, so the storage keeps the values itself.
 const window = new EventTarget();
 globalThis.addEventListener = window.addEventListener.bind(window);
 
@@ -38,7 +38,7 @@ beforeEach(() => {
   isConnected = true;
 });
 
-test('one command is under way at a time, and the next follows when it is stored', () => {
+test('one command is sent at a time, and the next one when it is stored', () => {
   const outbox = openOutbox();
   for (const message of ['a', 'b', 'c']) outbox.add({ type: 'message', message });
   assert.deepEqual(texts(), ['a']);
@@ -49,7 +49,7 @@ test('one command is under way at a time, and the next follows when it is stored
   assert.deepEqual([...outbox.entries()], []);
 });
 
-test('a command that was under way when the connection broke is sent again with the same id', () => {
+test('a command that was in progress when the connection broke is sent again with the same id', () => {
   const outbox = openOutbox();
   outbox.add({ type: 'message', message: 'a' });
   outbox.disconnected();
@@ -72,7 +72,7 @@ test('without a connection nothing is lost, and a later page sends it in the sam
   assert.deepEqual(texts(), ['a', 'b']);
 });
 
-test('an ack that is missing is reported', () => {
+test('a missing ack is reported', () => {
   openOutbox().add({ type: 'message', message: 'a' });
   mock.timers.tick(9_999);
   assert.equal(overdue, 0);
@@ -80,7 +80,7 @@ test('an ack that is missing is reported', () => {
   assert.equal(overdue, 1);
 });
 
-test('a refusal for a while is tried again when the server says, and given up after some tries', () => {
+test('a temporary refusal is retried when the server says, and abandoned after some attempts', () => {
   const outbox = openOutbox();
   outbox.add({ type: 'message', message: 'a' });
   const { id } = last();
@@ -97,7 +97,7 @@ test('a refusal for a while is tried again when the server says, and given up af
   assert.deepEqual(changed.at(-1), { id, code: 'rate_limited' });
 });
 
-test('a server that can store nothing is asked until it can, and meanwhile that is reported', () => {
+test('commands are retried while the server cannot store anything, and this is reported', () => {
   const outbox = openOutbox();
   outbox.add({ type: 'message', message: 'a' });
   for (let tries = 0; tries < 20; tries += 1) {
@@ -110,7 +110,7 @@ test('a server that can store nothing is asked until it can, and meanwhile that 
   assert.equal(heldUp, false);
 });
 
-test('a message that must wait holds up later messages, and no other command', () => {
+test('a message that must wait delays later messages, but no other commands', () => {
   const outbox = openOutbox();
   outbox.add({ type: 'message', message: 'a' });
   outbox.refused({ id: last().id, code: 'slow_mode', message: '', retry_after: 30 });
@@ -122,7 +122,7 @@ test('a message that must wait holds up later messages, and no other command', (
   assert.deepEqual(texts(), ['a', 'pin', 'a']);
 });
 
-test('a command that is refused for good is sent again only when the user wants it', () => {
+test('a permanently refused command is sent again only if the user asks for it', () => {
   const outbox = openOutbox();
   outbox.add({ type: 'message', message: 'a' });
   const { id } = last();
@@ -146,7 +146,7 @@ test('pending commands about a message are known until they fail', () => {
   assert.deepEqual(outbox.commandsOn(3), []);
 });
 
-test('what another window has sent or discarded is forgotten here', () => {
+test('commands that another window has sent or discarded are forgotten', () => {
   const outbox = openOutbox();
   outbox.add({ type: 'message', message: 'a' });
   const { id } = last();

@@ -14,7 +14,7 @@ beforeEach(() => {
   order = new RowOrder();
 });
 
-test('stored messages are ordered by seq, however they come, and pending ones follow as they were written', () => {
+test('stored messages are ordered by seq, whatever their order of arrival, and pending ones follow as they were written', () => {
   for (const one of [row(5), row(0, 'b'), row(2), row(0, 'a'), row(9), row(3)]) order.add(one);
   assert.deepEqual(seqs(order), [2, 3, 5, 9, 'b', 'a']);
   assert.deepEqual(order.stored.map(({ message }) => message.seq), [2, 3, 5, 9]);
@@ -31,7 +31,7 @@ test('each row knows its neighbours, across the border between stored and pendin
   }
 });
 
-test('a row that was deleted has no place and no neighbours', () => {
+test('a deleted row has no place and no neighbours', () => {
   const [first, second, pending] = [row(1), row(2), row(0, 'a')];
   for (const one of [first, second, pending]) order.add(one);
   order.delete(second);
@@ -44,7 +44,7 @@ test('a row that was deleted has no place and no neighbours', () => {
   assert.equal(order.pendingWith('a'), undefined);
 });
 
-test('a row is found by its seq or its id, and another row with the same seq is not taken for it', () => {
+test('a row is found by its seq or its id, and not mistaken for another row with the same seq', () => {
   const [stored, pending] = [row(7), row(0, 'a')];
   for (const one of [stored, pending, row(9)]) order.add(one);
   assert.equal(order.atSeq(7), stored);
@@ -53,7 +53,7 @@ test('a row is found by its seq or its id, and another row with the same seq is 
   assert.equal(order.has(row(7)), false);
 });
 
-test('an event between the messages stands before the first message after it, or before the pending ones', () => {
+test('a system message is before the first message after it, or before the pending ones', () => {
   const [second, pending] = [row(6), row(0, 'a')];
   for (const one of [row(2), second, pending]) order.add(one);
   assert.equal(order.firstAfter(2), second);
@@ -63,7 +63,7 @@ test('an event between the messages stands before the first message after it, or
   assert.equal(order.firstAfter(6), undefined);
 });
 
-test('an order that was cleared is empty', () => {
+test('a cleared order is empty', () => {
   for (const one of [row(1), row(0, 'a')]) order.add(one);
   order.clear();
   assert.deepEqual([order.size, order.last, ...order], [0, undefined]);

@@ -1,4 +1,4 @@
-/** How much of the history stays on the page. */
+/** The amount of history that stays on the page. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -26,13 +26,13 @@ test('rows near the reader stay, even if there are too many', () => {
   assert.equal(rowsToTrim(1000, { ...far, distanceOf: () => 0 }), 0);
 });
 
-test('selected text stays, unless the page grows too long by it', () => {
+test('selected text stays, unless the page would grow too long', () => {
   const isSelected = (index) => index === 3;
   assert.equal(rowsToTrim(MAX_ROWS_WITH_SELECTION, { ...far, isSelected }), 3);
   assert.equal(rowsToTrim(MAX_ROWS_WITH_SELECTION + 1, { ...far, isSelected }), MAX_ROWS_WITH_SELECTION + 1 - TRIM_TO_ROWS);
 });
 
-test('the layout is looked at only as far as rows are removed', () => {
+test('the layout is read only as far as rows are removed', () => {
   const asked = [];
   rowsToTrim(300, { ...far, distanceOf: (index) => asked.push(index) && (index < 5 ? Infinity : 0) });
   assert.deepEqual(asked, [0, 1, 2, 3, 4, 5]);

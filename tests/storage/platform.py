@@ -1,4 +1,4 @@
-"""People and courses for the tests of the storage."""
+"""Users and courses for the storage tests."""
 
 from educa_chat.events.kind import Entry
 from educa_chat.events.message import MESSAGE, BasicMessage, ChatMessage
@@ -11,7 +11,7 @@ READER = Reader(1000, is_staff=True)
 
 
 async def clear(database: Database) -> None:
-    """Delete all people, courses and rooms with all that is theirs: faster than to create another database."""
+    """Delete all users, courses and rooms with their data. This is faster than creating another database."""
     tables = await database.fetch(
         "select format('%I.%I', schemaname, tablename) as name from pg_tables"
         " where schemaname in ('public', 'educa_chat')"

@@ -1,4 +1,4 @@
-"""The appender behind a wire that breaks anywhere: before the append is sent, within it, behind its commit."""
+"""The appender with a connection that breaks anywhere: before the append is sent, during it, or after its commit."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,10 +19,10 @@ from tests.storage.test_log import check_log, open_node
 
 
 class Wire:
-    """Carries the bytes between asyncpg and Postgres, and breaks.
+    """Forwards the bytes between asyncpg and Postgres, and breaks.
 
-    The nth connection is cut before the `cuts[n]`th piece that would pass, in either direction: a piece from the server
-    that is not passed on tells of what is stored already.
+    The nth connection is cut before the `cuts[n]`th piece, in either direction. A piece from the server that is not
+    passed on is about something that is already stored.
     """
 
     def __init__(self, url: str, cuts: list[int]) -> None:
@@ -70,7 +70,7 @@ _KEY = st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(0, 5), st.sam
 def test_appends_cut_off_by_a_broken_connection_are_resolved_from_the_log(
     postgres: Postgres, batches: list[list[tuple[int, int, int, str]]], cuts: list[int]
 ) -> None:
-    """Nothing is lost, doubled or out of order, and what Postgres refuses is refused alone."""
+    """Nothing is lost, duplicated or out of order, and only the entries that Postgres refuses are refused."""
 
     async def play() -> None:
         url = await postgres.create_chat_database()

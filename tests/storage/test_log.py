@@ -1,4 +1,4 @@
-"""The log: numbered without a hole, each id once, whatever happens to the connections."""
+"""The log: numbered without gaps, each id once, whatever happens to the connections."""
 
 import asyncio
 import itertools
@@ -29,7 +29,7 @@ TIMEOUT_S = 20.0
 
 
 class Node:
-    """One process's way to the log, and all that it announced."""
+    """The log as one process uses it, with everything that it announced."""
 
     def __init__(self, database: Database) -> None:
         self.announced: dict[int, list[Event]] = {}
@@ -65,7 +65,7 @@ async def node(database: Database) -> AsyncIterator[Node]:
 
 
 async def check_log(database: Database, course: int) -> list[dict[str, object]]:
-    """The events of a course, after a look at every promise that the stored rows must keep."""
+    """Return the events of a course, after checking all promises about the stored rows."""
     rows = await database.fetch(
         "select seq, actor, client_id, at, said from educa_chat.event where course = $1 order by seq",
         course,
@@ -146,7 +146,9 @@ async def test_appending_to_a_small_log_scans_no_table(database: Database) -> No
 
 
 async def rows_read(database: Database, *, inserted: int) -> dict[str, tuple[int, int]]:
-    """Of each table how often it was read whole, and how many rows were found by an index, once so many are told of."""
+    """Return for each table how often it was scanned, and how many rows an index found, once the statistics include
+    `inserted`.
+    """
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             rows = await database.fetch(
@@ -359,7 +361,7 @@ async def test_a_history_page_is_the_requested_one(database: Database, node: Nod
     assert (await read_page(database, 77, READER, before=None, after=None, limit=5)) == ([], 0, False)
 
 
-# What many connections do at once, cut in the middle.
+# Many simultaneous connections that are cut.
 
 _STEP = st.tuples(
     st.integers(0, 2), st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(0, 9)), max_size=12)
@@ -387,7 +389,7 @@ def test_many_nodes_with_overlapping_batches_and_broken_connections_leave_a_comp
                         answers.setdefault(key, set()).add(outcome)
 
                 async def cut() -> None:
-                    with suppress(DatabaseUnavailable):  # one cut may cut another
+                    with suppress(DatabaseUnavailable):  # One cut may interrupt another.
                         await database.execute(
                             "select pg_terminate_backend(pid) from pg_stat_activity"
                             " where datname = current_database() and pid <> pg_backend_pid() and state = 'active'"
@@ -405,10 +407,10 @@ def test_many_nodes_with_overlapping_batches_and_broken_connections_leave_a_comp
                     for event in await check_log(database, course):
                         actor = int(str(event["user"]).removeprefix("user"))
                         stored[course, actor, event["id"]] = Accepted(int(str(event["seq"])), str(event["datetime"]))
-                # Every ack is true and the only one for its id, and nothing is stored that nobody asked for.
+                # Every ack is correct and the only one for its id, and nothing else is stored.
                 assert {key: {stored[key]} for key in answers} == answers
                 assert stored.keys() == answers.keys()
-                # An announcement may be lost with its connection, never made twice.
+                # An announcement may be lost with its connection, but is never made twice.
                 assert all(len(seqs) == len(set(seqs)) for seqs in announced.values())
 
     asyncio.run(play())
@@ -417,7 +419,7 @@ def test_many_nodes_with_overlapping_batches_and_broken_connections_leave_a_comp
 async def test_six_nodes_writing_into_the_same_rooms_never_conflict(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Overlapping ids in batches of every order of rooms: no append fails, waits for ever, or has to be sent again."""
+    """Overlapping ids, in batches with rooms in any order: no append fails, waits forever, or has to be sent again."""
     await add_class(database, courses=4, students=6)
     chance = random.Random(7)
     async with AsyncExitStack() as stack:
@@ -442,5 +444,5 @@ async def test_six_nodes_writing_into_the_same_rooms_never_conflict(
 
 
 async def test_asyncpg_distinguishes_an_invalid_argument_from_a_broken_connection() -> None:
-    """The appender halves a batch for the one and sends it again for the other."""
+    """The appender halves a batch after the former, and sends it again after the latter."""
     assert not issubclass(asyncpg.DataError, asyncpg.InterfaceError)

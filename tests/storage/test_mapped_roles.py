@@ -1,4 +1,4 @@
-"""Roles that the settings give because of what an issuer says: they take back what they gave, and nothing else."""
+"""Roles that the settings give according to an issuer's claims: only these are revoked again."""
 
 import pytest
 
@@ -20,7 +20,7 @@ S, A, T = Role.STUDENT, Role.ASSISTANT, Role.INSTRUCTOR
         (S, MappedRole(S, None), None, None, None),
         (S, MappedRole(S, None), T, T, MappedRole(T, None)),
         (T, MappedRole(T, None), S, S, MappedRole(S, None)),
-        # Somebody else has given a role before.
+        # Somebody else gave a role before.
         (S, None, S, S, None),
         (S, None, T, T, MappedRole(T, S)),
         (T, MappedRole(T, S), None, S, None),
@@ -28,7 +28,7 @@ S, A, T = Role.STUDENT, Role.ASSISTANT, Role.INSTRUCTOR
         (T, MappedRole(T, S), S, S, None),
         (T, None, S, T, None),
         (T, None, None, T, None),
-        # Somebody else has given or taken a role since.
+        # Somebody else has given or revoked a role since.
         (T, MappedRole(S, None), S, T, None),
         (T, MappedRole(S, None), None, T, None),
         (S, MappedRole(T, None), None, S, None),

@@ -1,4 +1,4 @@
-"""Markers in the database: they only grow, never beyond what was said, and go with their course."""
+"""Markers in the database: they only move forwards, never beyond the head, and are deleted with their course."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ WAITING = "select count(*) from pg_stat_activity where datname = current_databas
 
 
 async def add_log(database: Database, course: int, kinds: list[int]) -> None:
-    """Give `course` a log of events of these kinds: 1 is a message."""
+    """Add a log with events of these kinds to `course`; 1 is a message."""
     await database.execute(
         "insert into auth_user (id, username, password, first_name, last_name, email, is_superuser, is_staff,"
         " is_active, date_joined) values (1, 'owner', '!', '', '', '', false, false, true, now())"
@@ -90,7 +90,7 @@ async def test_processes_writing_the_same_markers_in_different_orders_do_not_dea
     users = range(1, 10)
     await write_markers(database, {(user, 7): 1 for user in users})
     async with database.connection() as connection:
-        # Both are stopped amid their rows, and then go on.
+        # Both are stopped between rows, and then continue.
         async with connection.transaction():
             await connection.execute("update educa_chat.marker set seq = 2 where user_id = 5")
             forwards = asyncio.create_task(write_markers(database, {(user, 7): 3 for user in users}))

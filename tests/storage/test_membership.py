@@ -1,4 +1,4 @@
-"""One rule says who may enter a room, and the learning platform can still change its tables."""
+"""The single rule for access to a room, and changes to the learning platform's tables."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Migrations are applied once and never change, functions follow the program, and newer programs harm no older one."""
+"""Migrations are applied once and never change, functions match the program, and old programs keep working."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ async def empty(postgres: Postgres) -> AsyncIterator[Database]:
 
 
 def program_with(monkeypatch: pytest.MonkeyPatch, *added: Migration, functions_sql: str | None = None) -> None:
-    """Let the runner be that of a newer program."""
+    """Make the migration runner that of a newer program."""
     known = [*migrations(), *added]
     monkeypatch.setattr(runner, "migrations", lambda: known)
     if functions_sql is not None:
@@ -119,7 +119,7 @@ async def stored(appender: Appender, entry: Entry) -> None:
 
 
 def close(client_id: str) -> Entry:
-    """An entry that is no message: it goes through the function of its kind."""
+    """An entry that isn't a message: the function of its kind stores it."""
     sender = Sender(TEACHER, "user", "User", 1, Role.INSTRUCTOR, client_id, datetime.now(UTC))
     return BY_COMMAND[Close].entry(Close(on=False), sender, "")
 

@@ -1,4 +1,4 @@
-"""What the hot paths ask for is found by an index, however much there is: no table is read whole, and none sorted."""
+"""The queries of hot paths use an index, whatever the amount of data: no table is scanned or sorted."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -26,12 +26,12 @@ from tests.storage.platform import READER
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EVENTS = 200_000
-"""Of the course 1; each of the others has a few."""
+"""The number in course 1; the other courses have a few each."""
 COURSES = 10_000
 USERS = 20_000
 SMALL_TABLES = ("courses_subject", "pg_database")
 PAGE = 51
-"""50 messages, and one to know whether there are more."""
+"""50 messages, plus one to find out whether there are more."""
 HISTORY_LIMIT_MS = 5.0
 UNREAD_LIMIT_MS = 5.0
 
@@ -88,7 +88,7 @@ FILL = f"""
 
 
 class ExplainingDatabase(Database):
-    """Keeps the plan of each question, as it was carried out with its arguments."""
+    """Records the plan of each query as it was executed with its arguments."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", url: str) -> None:
         super().__init__(pool, url)
@@ -170,13 +170,13 @@ async def test_hot_paths_scan_no_table(database: ExplainingDatabase, question: s
     await QUESTIONS[question](database)
     (explained,) = database.plans
     for node in nodes(explained["Plan"]):
-        # The branch of a superuser is planned for everybody, and carried out for nobody else.
+        # The branch for superusers is planned for everyone, but only executed for them.
         assert node["Node Type"] != "Seq Scan" or node["Relation Name"] in SMALL_TABLES or not node["Actual Loops"], (
             explained
         )
-        # What is sorted is what is given, a page at most; and an index that finds more than that is the wrong one.
+        # Only given values are sorted, at most a page. An index that finds more is the wrong one.
         assert "Sort" not in node["Node Type"] or node["Actual Rows"] <= PAGE, explained
-        # Of a table that is small anyhow, the catalogue's too, all of it may be looked through.
+        # Small tables, including those of the catalogue, may be scanned.
         if node.get("Relation Name") not in SMALL_TABLES:
             assert node.get("Rows Removed by Filter", 0) <= PAGE, explained
 

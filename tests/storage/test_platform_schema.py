@@ -1,4 +1,4 @@
-"""The platform's tables as the chat makes them, against those that Django makes."""
+"""The platform's tables as the chat creates them, compared with those that Django creates."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -49,19 +49,19 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def apply(connection: asyncpg.Connection) -> None:
-    """Run the first migration as the runner does."""
+    """Run the first migration like the migration runner."""
     sql = migrations()[0].sql
     async with connection.transaction():
         await connection.execute(sql)
 
 
 async def form(connection: asyncpg.Connection) -> dict[str, list[tuple[object, ...]]]:
-    """All that can be said of the platform's tables."""
+    """Return the complete definition of the platform's tables."""
     return {aspect: [tuple(row) for row in await connection.fetch(query, TABLES)] for aspect, query in FORM.items()}
 
 
 async def relations(connection: asyncpg.Connection) -> list[tuple[str, str, int]]:
-    """Each relation of the site's schema by kind and name, and its file, which a change would replace."""
+    """Return each relation in the site's schema by kind and name, with its file, which a change would replace."""
     return [
         tuple(row)
         for row in await connection.fetch(

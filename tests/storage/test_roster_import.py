@@ -1,4 +1,4 @@
-"""The import of people: what is said about each row, what changes, and what never does."""
+"""The import of people: the outcome of each row, changes, and limits."""
 
 import time
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ async def database(postgres: Postgres) -> AsyncIterator[Database]:
 
 
 class School(NamedTuple):
-    """A course of a test's own: its id and title, its owner and another teacher, an assistant and a student."""
+    """A course for one test: its id and title, its owner and another teacher, an assistant and a student."""
 
     course: int
     title: str

@@ -1,4 +1,4 @@
-"""The search in a room: what it finds, in which order, and that it never brings back what is gone."""
+"""The search in a room: matches, their order, and deleted text, which is never found."""
 
 import asyncio
 import re
@@ -32,7 +32,7 @@ async def database(postgres: Postgres) -> AsyncIterator[Database]:
 
 
 async def new_room(database: Database, *bodies: str) -> int:
-    """A room of its own in which this has been said."""
+    """Add a room with these messages."""
     course, _ = await add_room(database, 0)
     await database.execute("insert into educa_chat.room (course) values ($1)", course)
     await say(database, course, bodies)
@@ -53,7 +53,7 @@ async def say(database: Database, course: int, bodies: Sequence[str]) -> None:
 
 
 async def index(database: Database) -> None:
-    """Index all there is."""
+    """Index all messages."""
     while await database.fetchval("select educa_chat.index_messages($1)", BATCH):
         pass
 
@@ -239,7 +239,7 @@ WORDS = [
     ("👨\u200d👩\u200d👧", "👨\u200d👩\u200d👧"),
     ("a → b", "→"),
     ("5 €", "€"),
-    # Languages of programmers
+    # Programming languages
     ("I like C++", "c++"),
     ("C++17 is out", "C++"),
     ("Is it C#?", "c#"),
@@ -247,7 +247,7 @@ WORDS = [
     ("Notepad++", "notepad++"),
     ("C++ or not", "c"),
     ("i++;", "i"),
-    # A word that is being typed
+    # An unfinished word
     ("All about integrals", "integr"),
     ("All about integrals", "all integr"),
     ("visit wikipedia.org", "wikip"),
@@ -311,7 +311,7 @@ async def test_exact_words_rank_before_longer_ones(database: Database) -> None:
 async def test_a_message_is_found_by_every_word(database: Database, text: str) -> None:
     words = [word for word in re.split(r'[\s"]+', text) if any(char.isalnum() for char in word)]
     missing = await database.fetch(
-        # A minus sign that an invisible or a wide character hides still excludes the word.
+        # A minus sign hidden by an invisible or a wide character still excludes the word.
         "select word from unnest($2::text[]) word where educa_chat.search_text(word) !~ '^-'"
         " and educa_chat.search_query(word) <> ''"
         " and not educa_chat.search_words($1) @@ educa_chat.search_query(word)",
@@ -344,7 +344,7 @@ async def test_search_is_limited_to_one_room(database: Database) -> None:
     await index(database)
     assert await found(database, one, "secret") == ["our secret"]
     assert await found(database, other, "secret") == ["their secret"]
-    # The word that stands for a slice of the other room can't be written.
+    # The index word for a slice of the other room can't be typed.
     for asked in (f'"{other} 0"', f"{other} 0", f"'{other} 0'", f"{other}\u00a00"):
         assert await found(database, one, asked) == []
 
@@ -566,7 +566,7 @@ async def test_a_search_that_ends_early_sets_more(
 
 
 async def said_by(database: Database, *said: tuple[int, str | None, str, datetime]) -> int:
-    """A room in which these authors have said this, under these pseudonyms, then."""
+    """Add a room with messages by these authors, with these pseudonyms and times."""
     course = await new_room(database, *(body for _, _, body, _ in said))
     for seq, (author, pseudonym, _, at) in enumerate(said, 1):
         await database.execute(

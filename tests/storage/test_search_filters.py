@@ -1,4 +1,4 @@
-"""Filters are taken out of what somebody searches for; everything else stays as it was typed."""
+"""Search filters: they are removed from the query, and everything else is unchanged."""
 
 from datetime import UTC, date, timedelta, timezone
 

@@ -1,4 +1,4 @@
-"""The triggers on the platform's tables: what tells of whom, with whose rights, and that the site never feels them."""
+"""The triggers on the platform's tables: their notifications and privileges, and that they never disturb the site."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -134,7 +134,7 @@ async def test_a_standalone_chat_watches_its_own_tables_and_no_others(
     async with open_database(own, 1) as database:
         assert await enrolments_are_watched(database)
     async with open_database(others, 1) as database:
-        # As a site's database is before its first migration to the chat: its tables are there, and nothing of ours.
+        # A site's database before the chat's first migration: its tables exist, and none of ours.
         await database.execute("drop schema educa_chat cascade")
         assert not await enrolments_are_watched(database)
         await migrate(database)
@@ -167,7 +167,7 @@ async def triggers(database: Database) -> list[tuple[str, str]]:
 
 @asynccontextmanager
 async def roles(database: Database, *statements: str) -> AsyncIterator[tuple[str, str]]:
-    """Make the roles of a chat and of a site that owns its tables; the URLs of both."""
+    """Create the roles of a chat, and of a site that owns its tables. Return the URLs for both."""
     names = ("watching_chat", "watched_site")
     tables = await database.fetchval(
         "select string_agg(quote_ident(tablename), ', ') from pg_tables where schemaname = 'public'"
@@ -202,7 +202,7 @@ GRANT = "grant trigger on auth_user, courses_course, courses_course_students, dj
 
 async def test_the_sites_role_needs_no_privileges_to_fire_a_trigger(sites_database: Database) -> None:
     async with roles(sites_database, GRANT, "revoke all on function pg_notify from public") as (chat, site):
-        # Not even the right to notify: then nothing is told, and the site goes on all the same.
+        # Not even the privilege to notify: then nothing is sent, and the site still works.
         async with open_database(chat, 1) as database:
             await watch_enrolments(database)
         connection = await asyncpg.connect(site)

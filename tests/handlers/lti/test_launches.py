@@ -1,4 +1,4 @@
-"""A launch by a learning platform leads into the room of its course, and nothing else does."""
+"""LTI launches: a valid launch opens the room of its course, and everything else is refused."""
 
 import asyncio
 import logging
@@ -51,7 +51,7 @@ async def test_a_second_launch_finds_the_same_person_and_course(
         assert await again.launch(platform, given_name="Anita", **{LTI + "context": renamed}) == first
         assert [before[0], *before[3:]] == [(await count_rows(database))[0], *(await count_rows(database))[3:]]
         assert "Álgebra II" in (await ana.get(first[1]))[1]
-        # A copied course is another one, and so is a course of another deployment.
+        # A copied course is a different course, and so is a course of another deployment.
         assert (await again.launch(platform, **{LTI + "context": {"id": "3", "title": "Álgebra"}}))[1] != first[1]
 
 
@@ -202,7 +202,7 @@ async def test_another_platforms_token_with_the_same_client_id_is_refused(
         assert (await user.launch(platform, begun, token=token))[0] == 403
         forged = other.signer.sign(platform.claims(begun["nonce"], server.url))
         assert (await user.launch(platform, begun, token=forged))[0] == 403
-        # The same sub is another person, and the same context another course.
+        # The same sub is a different person, and the same context a different course.
         _, path = await user.launch(platform, begun)
         assert (await user.launch(other))[1] != path
 
@@ -320,7 +320,7 @@ async def test_forms_in_embedded_pages_need_their_csrf_token(server: Server, pla
 async def test_a_page_that_keeps_its_session_itself_works_without_cookies(
     server: Server, platform: FakePlatform
 ) -> None:
-    """Without any cookie: the login's secret comes from a page, and the session goes with each request."""
+    """Without any cookies, the page sends the login's secret, and the session with each request."""
     async with LtiUser(server.url) as user, Person(server.url) as page:
         begun = await user.begin(platform)
         secret = next(cookie.value for cookie in user.http.cookie_jar)

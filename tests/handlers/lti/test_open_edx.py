@@ -28,7 +28,7 @@ async def platform(server: Server) -> AsyncIterator[OpenEdx]:
 async def launch(
     user: LtiUser, platform: OpenEdx, role: str, name: str | None = None, message: str = "LtiResourceLinkRequest"
 ) -> tuple[int, str]:
-    """Do what a browser does; the status, and the address of the redirect or the page."""
+    """Do what a browser does. Return the status, and the address of the redirect or the page."""
     address = await platform.ask("preflight", message_type=message)
     async with user.http.get(address, allow_redirects=False) as response:
         assert response.status == 302

@@ -1,4 +1,4 @@
-"""Platforms: how they register themselves, what a hostile one can't do, and the links that they add."""
+"""Platforms: registration, hostile ones, and deep links."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The roster of a learning platform: who may enter, who may no longer, and what never empties a room."""
+"""The roster of a learning platform: who gains and loses access, and errors, which remove nobody."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ TEACHER = {"sub": "1", "given_name": "Clara", "family_name": "Benítez", LTI + "
 
 
 def member(id: str, role: str = "Learner", **others: Any) -> dict[str, Any]:
-    """A member as Moodle lists them, with short names of roles."""
+    """Return a member as Moodle lists them, with short names of roles."""
     return {"user_id": id, "roles": [role], "status": "Active", "name": f"Member {id}", **others}
 
 
@@ -64,7 +64,7 @@ async def update(fetcher: Rosters, database: Database, course: int) -> bool:
 
 
 async def members(database: Database, course: int) -> dict[str, str]:
-    """The members of the course, by their names."""
+    """Return the members of the course, by their names."""
     return {one.name: one.role for one in await read_roster(database, course)}
 
 
@@ -211,7 +211,7 @@ async def test_endless_pages_are_abandoned(
 async def test_the_roster_does_not_lower_a_role_set_by_a_launch_this_week(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
 ) -> None:
-    """Moodle lists a teacher who may not edit as a learner."""
+    """Moodle lists a non-editing teacher as a learner."""
     platform.pages = [[member("1"), member("17", "Instructor")]]
     async with LtiUser(server.url) as clara:
         course = await launch(clara, platform, **TEACHER)
