@@ -6,13 +6,14 @@ import re
 
 import aiohttp
 import pytest
+from cryptography.fernet import Fernet
 
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.roster_file import FILE_BYTES
 from educa_chat.storage.accounts import find_user_id
 from educa_chat.storage.administration import read_roster
 from educa_chat.storage.pool import Database
-from tests.serving import Classroom, Person, Server, add_classroom, add_person
+from tests.serving import Classroom, Person, Server, add_classroom, add_person, open_server, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -68,6 +69,19 @@ async def test_an_administrator_previews_and_confirms_an_import_and_gets_links(
         status, html, _ = await confirm(person, ADMIN, html, links="1")
         assert (status, "imported already" in html) == (409, True)
         assert "imported a file with people: 1 added" in (await person.get("/admin/log/"))[1]
+
+
+async def test_links_lead_to_the_address_of_the_request_if_the_settings_name_none(url: str) -> None:
+    production = {
+        "server_mode": "production",
+        "session_key": Fernet.generate_key().decode(),
+        "server_allow_insecure_cookies": "true",
+    }
+    async with open_server(settings_for(url, **production)) as server:
+        async with Person(server.url, await add_person(server.app[DATABASE], is_superuser=True)) as person:
+            _, html = await upload(person, ADMIN, b"username\nanew.one\n")
+            status, text, _ = await confirm(person, ADMIN, html, links="1")
+            assert (status, f",{server.url}/chat/sign-in/link/?token=" in text) == (200, True), text
 
 
 async def test_a_teacher_can_import_only_into_their_course(server: Server, database: Database) -> None:
