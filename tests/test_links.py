@@ -1,12 +1,15 @@
 """Links in messages show their real destination, whatever their text suggests."""
 
+from html import escape
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from educa_chat.markup import render
-from educa_chat.markup.links import is_misleading, with_ascii_host
+from educa_chat.markup.allowed import sanitise
+from educa_chat.markup.links import is_good, is_misleading, with_ascii_host
 
 EVIL = "https://evil.example"
 CYRILLIC = "https://c\u0430mpus.example"
@@ -217,3 +220,29 @@ def test_an_ascii_address_is_unchanged() -> None:
     for url in ("https://EXAMPLE.org/Ñ", "mailto:ana@example.org", "https://example.org:99999", "https://["):
         assert with_ascii_host(url) in (url, "")
     assert not is_misleading("https://example.org/ñ", "https://example.org/ñ")
+
+
+HOSTS = st.one_of(
+    st.from_regex(r"\A([a-zA-Z0-9_-]{0,4}\.){0,4}[a-zA-Z0-9_-]{1,4}\.?\Z"),
+    st.from_regex(r"\A[0-9x.]{1,10}\Z"),
+    st.from_regex(r"\A\[[0-9a-f:.]{1,20}\]\Z"),
+    st.from_regex(r"\Axn--[a-z0-9-]{1,6}\.[a-z]{2}\Z"),
+    st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=6),
+)
+
+
+@given(HOSTS, st.from_regex(r"\A(:[0-9]{0,6})?([/?#][a-z.]{0,3})?\Z"))
+@settings(max_examples=500)
+def test_every_link_keeps_its_url_through_the_sanitiser(host: str, rest: str) -> None:
+    url = f"http://{host}{rest}"
+    if is_good(url):
+        assert "href=" in sanitise(f'<a href="{escape(with_ascii_host(url))}">{escape(url)}</a>')
+
+
+@pytest.mark.parametrize(
+    "host", ["a.1", "1.2.3", "1.2.3.4.5", "256.1.1.1", "01.2.3.4", "0x7f.1", "2130706433", "1.2.3.4."]
+)
+def test_a_url_with_a_number_that_is_no_canonical_address_for_a_host_is_text(host: str) -> None:
+    text = f"$a$ http://{host}/x"
+    assert not links(render(text))
+    assert text.partition(" ")[2] in render(text)

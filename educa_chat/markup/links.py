@@ -37,6 +37,9 @@ _AFTER_HOST = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u9fff\uac00-\ud7af]"
 )
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+")
+# Browsers take a host whose last label is a number for an IPv4 address (WHATWG URL §3.5).
+_NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)\.?")
+_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}", re.ASCII)
 _AFTER_IPV6 = re.compile(r"[^\]]*(?:\](?::\d*)?)?")
 _FOREIGN_HOST = re.compile(r"://(?=[\w.-]*(?:[^\W\x00-\x7f]|xn--))[\w.-]+")
 _PUNYCODE = "xn--"
@@ -85,6 +88,9 @@ def is_good(url: str) -> bool:
     # https://bank.example@evil.example leads to evil.example.
     is_web = parts.scheme in SCHEMES and "@" not in parts.netloc
     is_host = _HOST.fullmatch(host) and _AFTER_IPV6.fullmatch(parts.netloc)
+    if _NUMERIC_HOST.fullmatch(host) and not _IPV4.fullmatch(host):
+        # Not an address, or one in a notation that only hides where it leads.
+        return False
     return is_web and bool(is_host) and _ascii(host) is not None
 
 
