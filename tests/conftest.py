@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from educa_chat.markup import pool
+from educa_chat.people import passwords
 from educa_chat.storage.pool import Database, open_database
 from tests.postgres_server import PostgresServer
 from tests.prepared import prepare
@@ -99,6 +100,12 @@ def memory() -> Path | None:
 def _busy_machine_renders() -> None:
     """On a busy machine, rendering would time out, and markup would be shown as plain text."""
     pool.PATIENCE_S = 30.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _passwords_are_cheap() -> None:
+    """A hash of a million iterations takes a core for a quarter of a second, here and whenever it is verified."""
+    passwords.NEW_ITERATIONS = 1000
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from educa_chat.people import passwords
-from educa_chat.people.own import OwnIdentity
+from educa_chat.people.own_accounts import OwnAccounts
 from educa_chat.people.passwords import PARAMETERS, level_work, open_password_verifier, verify_password
 from educa_chat.settings import Settings
 from educa_chat.storage.accounts import add_user, find_password_kinds
@@ -173,8 +173,8 @@ def test_a_hash_of_a_unique_kind_costs_only_its_own_work(work: Work) -> None:
 
 
 @pytest_asyncio.fixture
-async def identity(database: Database) -> AsyncIterator[OwnIdentity]:
-    own = OwnIdentity(Settings())
+async def accounts(database: Database) -> AsyncIterator[OwnAccounts]:
+    own = OwnAccounts(Settings())
     async with own.connect(database):
         yield own
 
@@ -189,7 +189,7 @@ async def test_each_kind_of_hash_is_listed_once(database: Database) -> None:
 
 
 async def test_a_failed_sign_in_costs_the_same_whatever_is_wrong(
-    database: Database, identity: OwnIdentity, work: Work
+    database: Database, accounts: OwnAccounts, work: Work
 ) -> None:
     for name, stored in STORED.items():
         await add_user(database, name, stored)
@@ -199,7 +199,7 @@ async def test_a_failed_sign_in_costs_the_same_whatever_is_wrong(
     for username in (*STORED, "inactive", "nobody", "", "a\0b", "x" * 200):
         for password in (PASSWORD, "a wrong one", ""):
             work.clear()
-            user_id = await identity.authenticate(username, password)
+            user_id = await accounts.authenticate(username, password)
             assert (user_id is not None) == (password == PASSWORD and username in USABLE), username
             costs[username, password] = work.copy()
     assert costs["nobody", PASSWORD].total() > 0
@@ -209,17 +209,17 @@ async def test_a_failed_sign_in_costs_the_same_whatever_is_wrong(
 
 
 @pytest.mark.parametrize("stored", [pbkdf2(1, ""), "md5$salt$" + hashlib.md5(b"salt").hexdigest()])
-async def test_an_empty_password_is_always_wrong(database: Database, identity: OwnIdentity, stored: str) -> None:
+async def test_an_empty_password_is_always_wrong(database: Database, accounts: OwnAccounts, stored: str) -> None:
     await add_user(database, "ana", stored)
     assert verify_password("", stored)
-    assert await identity.authenticate("ana", "") is None
+    assert await accounts.authenticate("ana", "") is None
 
 
-async def test_signing_in_does_not_rehash_the_password(database: Database, identity: OwnIdentity) -> None:
+async def test_signing_in_does_not_rehash_the_password(database: Database, accounts: OwnAccounts) -> None:
     """The table may belong to a Django site, and only the site writes to it."""
     await add_user(database, "ana", pbkdf2(2))
     await add_user(database, "luis", pbkdf2(20))
-    assert await identity.authenticate("ana", PASSWORD)
+    assert await accounts.authenticate("ana", PASSWORD)
     assert await database.fetchval("select password from auth_user where username = 'ana'") == pbkdf2(2)
 
 

@@ -69,8 +69,9 @@ def main() -> None:
     # ends then, and until then messages are still rendered.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.nice(NICENESS)
     prepare()
+    # Not sooner, because on a busy machine everyone's first messages would wait long for the libraries.
+    os.nice(NICENESS)
     with suppress(BrokenPipeError):
         while (text := read_text(sys.stdin.buffer)) is not None:
             sys.stdout.buffer.write(packed(render_within_limit(text)))

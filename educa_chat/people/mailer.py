@@ -15,6 +15,7 @@ from educa_chat.settings import Email, Settings
 from educa_chat.storage.mail_queue import FIRST_PAUSE_S, DueMail, claim_mails, make_mailed_link, remove_mail
 from educa_chat.storage.pool import Database
 from educa_chat.tasks import supervised
+from educa_chat.translations import load_translations
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +30,12 @@ BATCH_TIMEOUT_S = FIRST_PAUSE_S - 30.0
 
 
 @asynccontextmanager
-async def open_mailer(
-    settings: Settings, translations: Mapping[str, NullTranslations], database: Database
-) -> AsyncIterator[None]:
+async def open_mailer(settings: Settings, database: Database) -> AsyncIterator[None]:
     """Send mails while the context lasts, if there is a mail server."""
     if not settings.email.is_set_up:
         yield
         return
-    async with supervised(partial(_run, _Sender(settings, translations, database)), "mailer"):
+    async with supervised(partial(_run, _Sender(settings, load_translations(), database)), "mailer"):
         yield
 
 

@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from educa_chat.errors import SettingsInvalid, SignInBusy
 from educa_chat.handlers.access import is_site_path
 from educa_chat.handlers.csrf import is_own_form, keeps_cookies, posted_form
-from educa_chat.handlers.keys import SETTINGS, TRANSLATIONS
+from educa_chat.handlers.keys import SETTINGS
 from educa_chat.handlers.rendering import COURSES_PATH, PLATFORM_COURSES_PATH, redirect, render
 from educa_chat.people import admin_pages, import_page
 from educa_chat.people.account_page import AccountPage
@@ -54,7 +54,6 @@ class OwnIdentity(OwnAccounts):
             app.router.add_get(path, self._show_form)
             app.router.add_post(path, self._sign_in)
         LinkPage(self).set_up(app)
-        self._translations = app[TRANSLATIONS]
         if self._settings.email.is_set_up:
             ForgottenPage(self).set_up(app)
         AccountPage(self, self._account_url).set_up(app)
@@ -92,7 +91,7 @@ class OwnIdentity(OwnAccounts):
             self._outbound.open(),
             super().connect(database),
             self._lti.connect(database),
-            open_mailer(self._settings, self._translations, database),
+            open_mailer(self._settings, database),
         ):
             yield
 

@@ -41,9 +41,11 @@ THREADS = 2
 WAITING = 32
 """How many more may wait. The last of them waits about four seconds."""
 
+NEW_ITERATIONS = 1_000_000
+"""How many iterations of PBKDF2 with SHA-256 a new password gets, as with Django 5.2."""
+
 _NICE = 5
 _STORED_LENGTH = 128  # The width of the column.
-_ITERATIONS = 1_000_000
 _SALT_LENGTH = 22
 _SALT_CHARACTERS = string.ascii_letters + string.digits
 _DECOY_SALT = b"." * 22
@@ -56,7 +58,7 @@ _SCRYPT_BYTES = 64
 # The limits for a stored hash: sixteen times the work of Django 5.2's defaults, and 256 MiB.
 _WORK = 16
 _MEMORY = 256 * 2**20
-_PBKDF2_ITERATIONS = _WORK * _ITERATIONS
+_PBKDF2_ITERATIONS = _WORK * NEW_ITERATIONS
 _ARGON2_BLOCKS = _WORK * 2 * 102_400
 _ARGON2_LANES = 16
 _BCRYPT_ROUNDS = 12 + 4
@@ -73,8 +75,8 @@ def make_password(password: str, *words: str) -> str:
     secret = _bytes_of(password)
     require_strong(password, *words)
     salt = "".join(secrets.choice(_SALT_CHARACTERS) for _ in range(_SALT_LENGTH))
-    digest = hashlib.pbkdf2_hmac("sha256", secret, salt.encode(), _ITERATIONS)
-    return f"pbkdf2_sha256${_ITERATIONS}${salt}${b64encode(digest).decode()}"
+    digest = hashlib.pbkdf2_hmac("sha256", secret, salt.encode(), NEW_ITERATIONS)
+    return f"pbkdf2_sha256${NEW_ITERATIONS}${salt}${b64encode(digest).decode()}"
 
 
 def verify_password(password: str, stored: str) -> bool:
