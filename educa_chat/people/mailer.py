@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 20
 """How many mails a process takes at a time, and sends over one connection."""
-PAUSE_S = 1.0
+PAUSE_S = 0.5
 """Between two looks for mails."""
 TIMEOUT_S = 20.0
 """For each answer of the mail server."""

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PATHS = [
     "admin/people/", "admin/people/add/", "admin/people/2/", "admin/courses/", "admin/courses/add/", "admin/courses/1/",
     "admin/courses/1/remove/", "admin/platforms/", "admin/platforms/add/", "admin/platforms/1/",
-    "admin/platforms/1/remove/", "admin/log/", "chat/course/1/roster/",
+    "admin/platforms/1/remove/", "admin/log/", "admin/import/", "chat/course/1/roster/", "chat/course/1/roster/import/",
 ]  # fmt: skip
 
 
@@ -43,6 +43,7 @@ async def test_admin_pages_pass_axe_in_every_layout_and_colour_scheme(desk: Desk
     page = await desk.sit_down("head", "/admin/people/")
     for path in PATHS:
         await page.goto(f"{desk.server.url}/{path}")
+        await page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true })")
         for width, scheme in ((1100, "light"), (360, "dark")):
             await page.set_viewport_size({"width": width, "height": 740})
             await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
