@@ -287,7 +287,7 @@ def _build_parser() -> _Parser:
         course,
         "owner",
         _on_own_database(_change_owner),
-        "give a course another owner; the former one stays as a teacher",
+        "transfer a course to another owner; the former one stays as a teacher",
         "educa-chat course owner 1 profe",
     )
     archive = command(
@@ -308,14 +308,14 @@ def _build_parser() -> _Parser:
         course,
         "remove",
         _on_own_database(_remove_course),
-        "delete a course with all of its messages, after its title was typed again; this can't be undone",
+        "delete a course with all of its messages, after you have confirmed its title; this can't be undone",
         """
         educa-chat course remove 1
         educa-chat course remove 1 --yes
         """,
     )
     remove.add_argument("--yes", action="store_true", help="don't ask for the title")
-    roster = command(commands, "roster", _on_database(_show_roster), "list who is in a course", "educa-chat roster 1")
+    roster = command(commands, "roster", _on_database(_show_roster), "list a course's people", "educa-chat roster 1")
     for added in (rename_course, owner, archive, restore, remove, roster):
         added.add_argument("course", help=_COURSE_HELP)
     rename_course.add_argument("title")
@@ -349,12 +349,12 @@ def _build_parser() -> _Parser:
         """,
     )
     import_people.add_argument("file", type=Path, help="with columns such as username, email, first name, role, course")
-    import_people.add_argument("--course", help=f"for rows that name no course: {_COURSE_HELP}")
+    import_people.add_argument("--course", help=f"for rows without a course: {_COURSE_HELP}")
     import_people.add_argument("--dry-run", action="store_true", help="only print what would happen")
     import_people.add_argument(
         "--sync",
         action="store_true",
-        help="also remove the students whom the file lacks from the courses that it names",
+        help="also remove students who aren't in the file from the courses that it names",
     )
     import_people.add_argument(
         "--links",
@@ -651,7 +651,7 @@ def _confirm_removal(title: str) -> None:
         raise ConfirmationMissing("removing a course can't be undone: confirm it with --yes")
     print(f"This deletes the course {title!r} with all of its messages, and can't be undone.", file=sys.stderr)
     if not is_same_title(input("Type its title to confirm: "), title):
-        raise ConfirmationMissing("this is not the title of the course, so nothing was removed")
+        raise ConfirmationMissing("this is not the title of the course, so nothing was deleted")
 
 
 async def _add_course(database: Database, _: Settings, arguments: argparse.Namespace) -> None:
@@ -707,7 +707,7 @@ async def _import_people(database: Database, settings: Settings, arguments: argp
         print(_printable(f"{line}: {outcome.username}: {refused}{describe_outcome(outcome, str)}"))
     print(f"{'would be ' if arguments.dry_run else ''}{summarise(result, str)}")
     if result.keeps_missing:
-        print("nobody is removed while rows are refused")
+        print("nobody is removed as long as rows are refused")
     if writes_links:
         print(f"wrote {len(result.links)} sign-in links to {arguments.links}; they are valid for a day")
     if mails_links:

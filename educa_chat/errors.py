@@ -46,7 +46,7 @@ class CommandRefused(EducaChatError):
 
 
 class RecordExists(EducaChatError):
-    """The record to add exists already."""
+    """The record to add already exists."""
 
 
 class RecordMissing(EducaChatError):

@@ -389,7 +389,7 @@ class Hub:
         """Log once for all rooms when the bus becomes doubtful, and once when it works again."""
         if self.bus_in_doubt != self._doubt_logged:
             self._doubt_logged = self.bus_in_doubt
-            logger.warning("the bus is in doubt: rooms read the log" if self._doubt_logged else "the bus carries again")
+            logger.warning("the bus is in doubt: rooms read the log" if self._doubt_logged else "the bus works again")
 
     async def sweep(self) -> None:
         """Compare every open room with the log, and close empty rooms.

@@ -63,7 +63,7 @@ def read_roster_file(content: bytes) -> RosterFile:
         raise RosterFileRefused("size", f"the file is too large: it has more than {FILE_BYTES // 2**20} MiB")
     text = _decode(content)
     if "\0" in text:
-        raise RosterFileRefused("binary", "the file is no text: it contains NUL characters")
+        raise RosterFileRefused("binary", "the file isn't text: it contains NUL characters")
     heading, _, _ = text.partition("\n")
     if marked := re.fullmatch(r"sep=(.)\r?", heading):
         # Excel's own way to name the separator.
@@ -87,7 +87,7 @@ def read_roster_file(content: bytes) -> RosterFile:
         values = {column: cell for column, cell in zip(columns, cells, strict=False) if column}
         rows.append(RosterRow(line, **values))
     if not rows:
-        raise RosterFileRefused("empty", "the file contains nobody")
+        raise RosterFileRefused("empty", "the file doesn't contain any people")
     ignored = [heading for heading, column in zip(headings, columns, strict=True) if heading and not column]
     return RosterFile(rows, ignored)
 
@@ -104,7 +104,7 @@ def _decode(content: bytes) -> str:
             return content.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise RosterFileRefused("binary", "the file is no text in UTF-8, UTF-16 or Windows-1252")
+    raise RosterFileRefused("binary", "the file isn't text in UTF-8, UTF-16 or Windows-1252")
 
 
 def _separator_of(heading: str) -> str:
@@ -126,7 +126,7 @@ def _read_records(text: str, separator: str, lines_before: int) -> Iterator[tupl
             cells = next(reader, None)
         except csv.Error as error:
             line = reader.line_num + lines_before
-            raise RosterFileRefused("csv", f"line {line} is no CSV: {error}", line) from None
+            raise RosterFileRefused("csv", f"line {line} isn't valid CSV: {error}", line) from None
         if cells is None:
             return
         yield reader.line_num + lines_before, [cell.strip() for cell in cells]

@@ -62,7 +62,7 @@ async def supervised(work: Callable[[], Coroutine[Any, Any, None]], name: str) -
             try:
                 return await work()
             except Exception:
-                logger.exception("%s failed and is started again", name)
+                logger.exception("%s failed and is restarted", name)
                 await asyncio.sleep(RESTART_PAUSE_S)
 
     async with running(persist(), name):

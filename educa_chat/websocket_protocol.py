@@ -367,6 +367,6 @@ class Heartbeat:
                         socket.beat()
                     except Exception:
                         # This is an edge: an error in one socket must not keep the others from being pinged.
-                        logger.exception("the beat of a socket failed")
+                        logger.exception("the heartbeat of a socket failed")
                         self._slots[0].discard(socket)
                         socket.abort()

@@ -86,8 +86,8 @@ async def test_four_commands_set_up_a_chat_in_an_empty_database(postgres: Postgr
     [
         (("user", "add", "ana"), "exists"),
         (("user", "add", "a b"), "may have only letters"),
-        (("user", "add", "mallory", "--first-name", "\u202egpj"), "can't be seen"),
-        (("user", "rename", "ana", "--first-name", "A\x1bB"), "can't be seen"),
+        (("user", "add", "mallory", "--first-name", "\u202egpj"), "invisible characters"),
+        (("user", "rename", "ana", "--first-name", "A\x1bB"), "invisible characters"),
         (("user", "rename", "nobody", "--first-name", "A"), "no user"),
         (("user", "reactivate", "nobody"), "no user"),
         (("course", "rename", "1", " "), "must not be empty"),
@@ -210,7 +210,7 @@ async def test_imported_people_can_sign_in_with_their_links(postgres: Postgres, 
     assert "FAIL e-mail" in (await run(url, "check", environment=environment))[1]
     assert "email.host: missing" in (await run(url, "import", str(people), "--mail", "es"))[1]
     assert "File exists" in (await run(url, *arguments))[1]
-    for garbage, said in ((b"\0" * 100, "no text"), (b"x" * 2**23, "too large"), (b"username\n", "contains nobody")):
+    for garbage, said in ((b"\0" * 100, "isn't text"), (b"x" * 2**23, "too large"), (b"username\n", "any people")):
         people.write_bytes(garbage)
         code, output = await run(url, "import", str(people))
         assert (code, said in output) == (1, True), output
@@ -321,7 +321,7 @@ async def test_migrate_can_watch_enrolments_and_names_a_missing_privilege(postgr
             assert last.endswith("grant trigger on auth_user, courses_course, courses_course_students to watching_cli")
             code, output = await run(own_url, "check")
             assert (code, "ok   schema" in output, "enrolments: checked every" in output) == (0, True, True), output
-            await database.execute(last.partition("has not: ")[2])
+            await database.execute(last.partition("lacks: ")[2])
             for _ in range(2):
                 assert await run(own_url, "migrate", "--watch-enrolments") == (
                     0,

@@ -132,7 +132,7 @@ async def test_supervised_work_is_restarted_on_failure_and_ends_with_its_context
 
     async with asyncio.timeout(30), supervised(work, "some work"):
         await has_begun_thrice.wait()
-    assert caplog.text.count("some work failed and is started again") == 2
+    assert caplog.text.count("some work failed and is restarted") == 2
     assert beginnings == 3
 
 

@@ -177,7 +177,7 @@ async def test_a_login_can_be_completed_once_in_its_own_browser_within_the_time_
     with pytest.raises(TokenRefused, match="nonce"):
         await end_login(database, login, "another")
     await end_login(database, login, login.nonce)
-    with pytest.raises(TokenRefused, match="used before"):
+    with pytest.raises(TokenRefused, match="already used"):
         await end_login(database, login, login.nonce)
     with pytest.raises(TokenRefused, match="state"):
         LoginStates("test", (b"o" * 32,), same_site="None", is_secure=True).read(state)

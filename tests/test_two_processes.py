@@ -192,7 +192,7 @@ async def test_messages_reach_the_other_node_without_redis(database_url: str, ro
                 await here.say("with again", id="3")
                 assert [e["message"] for e in await there.events(1)] == ["with again"]
                 for node in (one, two):
-                    await node.printed("the bus carries again")
+                    await node.printed("the bus works again")
                     assert 1 <= node.output.count("the bus is in doubt") < 5, node.output
     finally:
         redis.stop()

@@ -32,18 +32,18 @@ def describe_outcome(outcome: Outcome, _: Translate) -> str:
 def _describe_refusal(refusal: Refusal, outcome: Outcome, _: Translate) -> str:
     texts = {
         Refusal.USERNAME: _("the username is missing, or has characters other than letters, digits and @.+-_"),
-        Refusal.NAME: _("the name is too long, or has characters that can't be seen"),
-        Refusal.EMAIL: _("this is no e-mail address"),
+        Refusal.NAME: _("the name is too long, or contains invisible characters"),
+        Refusal.EMAIL: _("this isn't an e-mail address"),
         Refusal.ROLE: _("this role is unknown: write student, assistant or teacher"),
         Refusal.COURSE: _("there is no course “{course}”, or there are several"),
-        Refusal.OTHER_COURSE: _("this is another course"),
+        Refusal.OTHER_COURSE: _("this is a different course"),
         Refusal.TWICE: _("line {line} has the same person"),
-        Refusal.CONTRADICTION: _("line {line} has another name or e-mail address for this person"),
-        Refusal.EMAIL_TWICE: _("line {line} has somebody else with this e-mail address"),
+        Refusal.CONTRADICTION: _("line {line} has a different name or e-mail address for this person"),
+        Refusal.EMAIL_TWICE: _("line {line} has the same e-mail address for somebody else"),
         Refusal.EMAIL_TAKEN: _("another user has this e-mail address"),
-        Refusal.AMBIGUOUS: _("several usernames differ from this one in capital letters only"),
+        Refusal.AMBIGUOUS: _("several usernames differ from this one only in upper and lower case"),
         Refusal.INACTIVE: _("this user is deactivated"),
-        Refusal.OWNER: _("the owner of a course teaches it"),
+        Refusal.OWNER: _("the owner of a course is always a teacher in it"),
         Refusal.TEACHER: _("only an administrator can add teachers or change their role"),
     }
     return texts[refusal].format(line=outcome.earlier_line, course=outcome.course)
@@ -54,11 +54,11 @@ def describe_file(refusal: RosterFileRefused, _: Translate) -> str:
     texts = {
         "size": _("The file is too large. It can have at most {size} MiB."),
         "rows": _("The file is too long. It can have at most {rows} rows."),
-        "binary": _("This is no CSV file. In your spreadsheet program, save the sheet as CSV."),
+        "binary": _("This isn’t a CSV file. In your spreadsheet program, save the sheet as CSV."),
         "heading": _("The first line must name the columns. One of them must be the username or the e-mail address."),
         "heading_twice": _("Two columns have the same meaning."),
-        "csv": _("Line {line} is no CSV: there is a quotation mark in the wrong place, or the line is too long."),
-        "empty": _("The file contains nobody."),
+        "csv": _("Line {line} isn’t valid CSV: there is a quotation mark in the wrong place, or the line is too long."),
+        "empty": _("The file doesn’t contain any people."),
     }
     return texts[refusal.reason].format(size=FILE_BYTES // 2**20, rows=FILE_ROWS, line=refusal.line)
 

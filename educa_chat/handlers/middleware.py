@@ -197,7 +197,7 @@ def _json_answer(request: web.Request, status: int) -> web.Response:
         400: _("The request is malformed."),
         401: _("You are not signed in."),
         403: _("You don't have access to this."),
-        404: _("There is nothing here."),
+        404: _("Not found."),
         429: _("Too many requests. Please wait a moment and try again."),
         503: _("The database can't be reached. Please try again in a moment."),
     }

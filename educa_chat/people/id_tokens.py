@@ -86,7 +86,7 @@ def read_signed(token: str, kind: type[Kind], key: Any, algorithm: str) -> Kind:
 def read_header(token: str) -> Header:
     """Return the header of `token`, which isn't verified. Raises TokenRefused."""
     if len(token) > MAX_TOKEN_CHARACTERS or token.count(".") != 2 or not token.isascii():
-        raise TokenRefused("it is no signed token")
+        raise TokenRefused("it isn't a signed token")
     return _decode(_unpadded(token.partition(".")[0]), Header)
 
 
@@ -127,7 +127,7 @@ def _unpadded(text: str) -> bytes:
     try:
         return urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError as error:
-        raise TokenRefused("it is no signed token") from error
+        raise TokenRefused("it isn't a signed token") from error
 
 
 def _decode(data: bytes, kind: type[Decoded]) -> Decoded:

@@ -152,7 +152,7 @@ async def _confirm(request: web.Request) -> web.Response:
     _ = translations_for(request).gettext
     upload = await take_upload(request.app[DATABASE], importer.visitor.user_id, form.get("digest", ""))
     if upload is None or upload.course != importer.course:
-        failure = _("This file was imported already, or was uploaded too long ago. Upload it again.")
+        failure = _("This file has already been imported, or was uploaded too long ago. Upload it again.")
         return await importer.show(status=409, import_failure=failure)
     with_links = "links" in form
     with_mails = "mail" in form and request.app[SETTINGS].email.is_set_up
@@ -167,7 +167,7 @@ async def _confirm(request: web.Request) -> web.Response:
         )
     except RecordExists:
         failure = _(
-            "Somebody else has added some of these people meanwhile. Nothing was changed. Upload the file again."
+            "In the meantime, somebody else has added some of these people. Nothing was changed. Upload the file again."
         )
         return await importer.show(status=409, import_failure=failure)
     if with_links:

@@ -114,7 +114,7 @@ async def end_login(database: Database, login: Login, nonce: str) -> None:
     if not hmac.compare_digest(nonce.encode(errors="replace"), login.nonce.encode()):
         raise TokenRefused("the nonce is that of another login")
     if not await use_nonce(database, login.nonce, login.begun_at + STATE_LIFE_S):
-        raise TokenRefused("it has been used before", is_stale=True)
+        raise TokenRefused("it was already used", is_stale=True)
 
 
 def _digest(secret: str) -> str:

@@ -17,17 +17,17 @@ def link_mail(settings: Settings, translations: NullTranslations, mail: DueMail,
     if mail.kind is MailKind.INVITATION:
         subject = _("Your account at {site}")
         text = _(
-            "Hello {name},\n\nyou have an account at {site}. Your username is {username}.\n\n"
+            "Hello {name},\n\nYou have an account at {site}. Your username is {username}.\n\n"
             "Open this link to choose a password and sign in. It works once, for a day:\n\n{url}\n\n"
             "If the link no longer works, choose “Forgot your password?” on the sign-in page."
         )
     else:
         subject = _("Choose a new password for {site}")
         text = _(
-            "Hello {name},\n\nsomebody has asked for a new password for your account at {site}."
+            "Hello {name},\n\nSomeone has requested a new password for your account at {site}."
             " Your username is {username}.\n\n"
             "Open this link to choose one. It works once, for a day:\n\n{url}\n\n"
-            "If that wasn’t you, ignore this mail. Your password stays as it is."
+            "If it wasn’t you, ignore this e-mail. Your password won’t change."
         )
     values = {
         "site": settings.site.name,

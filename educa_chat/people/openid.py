@@ -157,7 +157,7 @@ class OpenIdProvider:
             )
         except OutboundFailed as error:
             if error.status in (400, 401, 403):
-                raise TokenRefused(f"the code is not accepted, or we are not: {error}") from error
+                raise TokenRefused(f"the issuer refused the code or the client: {error}") from error
             raise
         token: IdToken = await self._verify(answer.id_token, IdToken, metadata)
         require_identifier("sub", token.sub)
@@ -176,7 +176,7 @@ class OpenIdProvider:
         """Return the claims of a logout token. The caller checks that it is used once. Raises TokenRefused."""
         token: LogoutToken = await self._verify(logout_token, LogoutToken, await self.metadata())
         if not isinstance(token.events.get(LOGOUT_EVENT), dict):
-            raise TokenRefused("it is no logout token (events)")
+            raise TokenRefused("it isn't a logout token (events)")
         if token.nonce:
             raise TokenRefused("a logout token has no nonce")
         if not token.sub and not token.sid:

@@ -117,9 +117,9 @@ class OpenIdPages:
         async def finish() -> web.Response:
             login = self._states.read(_parameter(request, "state") or "")
             if not self._states.is_in_browser(request, login):
-                raise SignInRefused("it has begun in another browser, or the browser keeps no cookies", "other_browser")
+                raise SignInRefused("it began in another browser, or the browser keeps no cookies", "other_browser")
             if login.data.get("issuer") != name:
-                raise TokenRefused("it has begun at another issuer")
+                raise TokenRefused("it began at another issuer")
             await provider.require_issuer(_parameter(request, "iss"))
             if error := _parameter(request, "error"):
                 if error in _CANCELLED:
@@ -161,7 +161,7 @@ class OpenIdPages:
             if not await use_nonce(
                 self._accounts.database, f"logout {issuer} {token.jti}", min(token.exp, token.iat + MAX_AGE_S)
             ):
-                raise TokenRefused("it has been used before")
+                raise TokenRefused("it was already used")
         except (OutboundFailed, TokenRefused) as error:
             logger.warning("a logout by %s was refused: %s", provider.issuer.name, error)
             for limit, key in counts:

@@ -29,7 +29,7 @@ def require_strong(password: str, *words: str) -> None:
         raise PasswordRefused(f"the password is too short: it needs at least {PASSWORD_CHARACTERS} characters", "short")
     folded = _folded(password)
     if len(set(folded)) < _DISTINCT_CHARACTERS or len({ord(b) - ord(a) for a, b in pairwise(folded)}) == 1:
-        raise PasswordRefused("the password is too simple: it repeats or counts up a few characters", "simple")
+        raise PasswordRefused("the password is too simple: it is a repetition or a sequence of characters", "simple")
     # A common password with a year or an exclamation mark is just as common.
     core = folded.strip("".join(char for char in folded if not char.isalpha()))
     if not _common_passwords().isdisjoint((folded, core)):

@@ -178,7 +178,7 @@ def _bytes_of(password: str) -> bytes:
     try:
         encoded = password.encode()
     except UnicodeEncodeError:
-        raise PasswordRefused("the password is no text: it has lone surrogates", "characters") from None
+        raise PasswordRefused("the password isn't valid text: it has lone surrogates", "characters") from None
     if len(encoded) > PASSWORD_BYTES:
         raise PasswordRefused(f"the password is too long: it has more than {PASSWORD_BYTES} bytes", "long")
     return encoded

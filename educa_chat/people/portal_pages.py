@@ -128,7 +128,7 @@ class PortalPages:
         self, portal: SigningPortal, request: web.Request, text: str, token: LinkToken, next_path: str
     ) -> web.Response:
         if not await use_nonce(self._accounts.database, f"{portal.source.key} {token.jti}", token.exp):
-            raise TokenRefused("it has been used before", is_stale=True)
+            raise TokenRefused("it was already used", is_stale=True)
         response, _ = await sign_in_person(
             self._accounts, request, portal.source, token.sub, read_unverified(text, dict[str, Any]), next_path
         )
@@ -140,7 +140,7 @@ def _read_secret(name: str, secret: str) -> jwk.OctKey:
     try:
         return jwk.OctKey.import_key(secret)
     except ValueError as error:
-        raise SettingsInvalid(f"portals.{name}.secret: a public key is no secret") from error
+        raise SettingsInvalid(f"portals.{name}.secret: a public key isn't a secret") from error
 
 
 def _read_key(name: str, file: str) -> jwk.OKPKey:

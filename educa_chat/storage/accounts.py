@@ -117,7 +117,7 @@ async def add_user(
             )
             await record(connection, by, "user.added", user_id=user_id)
     except asyncpg.UniqueViolationError:
-        raise RecordExists(f"the user {username} exists already") from None
+        raise RecordExists(f"the user {username} already exists") from None
     return user_id
 
 

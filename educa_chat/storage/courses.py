@@ -320,7 +320,7 @@ async def enrol(
             raise OwnerFixed(f"{username} owns the course {course}, and therefore teaches it")
         if role == (staff_role or (Role.STUDENT if is_student else None)):
             article = "a student" if role is Role.STUDENT else f"an {role}"
-            raise RecordExists(f"{username} is {article} of the course {course} already")
+            raise RecordExists(f"{username} is already {article} of the course {course}")
         await set_role(connection, course, user_id, role, is_site=is_site)
         if not is_student and staff_role is None:
             # Messages from before are not unread for them.

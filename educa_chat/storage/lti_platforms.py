@@ -161,7 +161,7 @@ async def add_platform(
                 await record(connection, by, "platform.added", platform=name)
     except asyncpg.UniqueViolationError:
         raise RecordExists(
-            f"{registration.issuer} has a platform with the client id {registration.client_id} already"
+            f"{registration.issuer} already has a platform with the client id {registration.client_id}"
         ) from None
     return platform
 

@@ -161,7 +161,7 @@ async def _records(connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record])
         )
     except asyncpg.UndefinedColumnError:
         raise SchemaMismatch(
-            "the database was made by a version before 0.2.0, from which no migration leads here: start with a new one"
+            "the database was made by a version before 0.2.0, which can't be migrated: start with a new one"
         ) from None
     return [_Record(*row) for row in rows]
 
@@ -198,7 +198,7 @@ async def watch_enrolments(database: Database) -> None:
         if unwatchable:
             tables = ", ".join(row["name"] for row in unwatchable)
             role = await connection.fetchval("select quote_ident(current_user)")
-            raise RightMissing(f"the triggers need a right that {role} has not: grant trigger on {tables} to {role}")
+            raise RightMissing(f"the triggers need a privilege that {role} lacks: grant trigger on {tables} to {role}")
         await _watch_enrolments(connection)
 
 

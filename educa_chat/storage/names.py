@@ -30,7 +30,7 @@ def require_name(name: str, most: int = NAME_CHARACTERS) -> None:
         unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\u200c\u200d"
         for character in name
     ):
-        raise NameRefused(f"the name {name!r} has characters that can't be seen")
+        raise NameRefused(f"the name {name!r} contains invisible characters")
 
 
 def require_title(title: str) -> None:
@@ -43,7 +43,7 @@ def require_title(title: str) -> None:
 def require_email(email: str) -> None:
     """Raise EmailRefused unless `email` is empty or looks like an address."""
     if email and not (_EMAIL.fullmatch(email) and email.isprintable() and len(email) <= EMAIL_CHARACTERS):
-        raise EmailRefused(f"{email!r} is no e-mail address")
+        raise EmailRefused(f"{email!r} isn't an e-mail address")
 
 
 def is_same_title(one: str, other: str) -> bool:

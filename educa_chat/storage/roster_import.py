@@ -89,9 +89,9 @@ class Import:
     outcomes: list[Outcome]
     links: list[NewLink] = field(default_factory=list)
     mailed: int = 0
-    """How many people get a mail with a sign-in link."""
+    """The number of people who get an e-mail with a sign-in link."""
     unmailed: int = 0
-    """How many need a link, but have no address."""
+    """The number of people who need a link but have no address."""
     keeps_missing: bool = False
     """Whether people who aren't in the file would have been removed, but stay because rows were refused."""
 
@@ -435,7 +435,7 @@ async def _apply(connection: Connection, plan: _Plan, terms: Terms) -> None:
             [person.email for person in people],
         )
         if len(rows) < len(people):
-            raise RecordExists("somebody else has added some of these people meanwhile. Nothing was changed: try again")
+            raise RecordExists("somebody else has just added some of these people. Nothing was changed: try again")
         ids = {row["username"]: row["id"] for row in rows}
         for person in people:
             person.id = ids[person.username]

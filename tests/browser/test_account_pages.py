@@ -86,7 +86,7 @@ async def test_the_import_works_without_scripts_on_a_phone_and_passes_axe(desk: 
     assert await barriers(page, axe) == []
     await page.get_by_label("CSV file").set_input_files({"name": "p.csv", "mimeType": "text/csv", "buffer": content})
     await page.get_by_role("button", name="Show what would happen").click()
-    await expect(page.get_by_role("heading", name="What the import does")).to_be_visible()
+    await expect(page.get_by_role("heading", name="What the import will do")).to_be_visible()
     assert await barriers(page, axe) == []
     assert await fits(page)
     async with page.expect_download() as download:

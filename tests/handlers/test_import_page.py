@@ -67,7 +67,7 @@ async def test_an_administrator_previews_and_confirms_an_import_and_gets_links(
         members = await read_roster(database, room.course)
         assert {member.username: str(member.role) for member in members}[room.ana] == "assistant"
         status, html, _ = await confirm(person, ADMIN, html, links="1")
-        assert (status, "imported already" in html) == (409, True)
+        assert (status, "already been imported" in html) == (409, True)
         assert "imported a file with people: 1 added" in (await person.get("/admin/log/"))[1]
 
 
@@ -131,10 +131,10 @@ async def test_a_sync_on_the_page_removes_students(server: Server, database: Dat
     ("content", "said"),
     [
         (b"", "The first line must name the columns"),
-        (b"\x89PNG\r\n\x1a\n\0", "This is no CSV file"),
+        (b"\x89PNG\r\n\x1a\n\0", "This isn’t a CSV file"),
         (b"username\n" + b"x" * FILE_BYTES, "too large"),
         (b"username\n" + b"x\n" * 30_000, "too long"),
-        (b'username\n"x', "Line 2 is no CSV"),
+        (b'username\n"x', "Line 2 isn’t valid CSV"),
     ],
 )
 async def test_a_file_that_is_not_csv_is_refused(server: Server, database: Database, content: bytes, said: str) -> None:

@@ -183,7 +183,7 @@ async def test_a_person_who_is_added_with_an_address_is_mailed_a_link_if_wanted(
 ) -> None:
     async with Person(server.url, await add_person(database, is_superuser=True)) as admin:
         form = "/admin/people/add/"
-        assert "Mail them a sign-in link" in (await admin.get(form))[1]
+        assert "E-mail them a sign-in link" in (await admin.get(form))[1]
         status, _ = await post(admin, form, username="unasked", email="unasked@x.example")
         assert status == 303
         status, path = await post(admin, form, username="invited", email="Invited@x.example", mail="1")
@@ -192,13 +192,13 @@ async def test_a_person_who_is_added_with_an_address_is_mailed_a_link_if_wanted(
         assert (mail["To"], mail["Subject"]) == ("Invited@x.example", "Your account at Example School")
         for email, said in (
             ("invited@X.example", "Another person has this e-mail address."),
-            ("x", "no e-mail address"),
+            ("x", "an e-mail address"),
         ):
             status, page = await post(admin, form, username="third", email=email, mail="1")
             assert (status, said in page, f'value="{email}"' in page) == (422, True, True)
         mail_server.is_busy = True
         await post(admin, form, username="busy", email="busy@x.example", mail="1")
-        assert "1 mail with a sign-in link is waiting" in (await admin.get("/admin/people/"))[1]
+        assert "1 e-mail with a sign-in link is waiting" in (await admin.get("/admin/people/"))[1]
     await database.execute("delete from educa_chat.mail")
 
 

@@ -547,7 +547,7 @@ async def test_a_logout_token_works_once(school: School) -> None:
     async with Person(school.server.url) as person:
         await school.sign_in(person, sub)
         status, text = await post_logout(school, token)
-        assert (status, "used before" in text) == (400, True)
+        assert (status, "already used" in text) == (400, True)
         assert await has_session(person)
 
 

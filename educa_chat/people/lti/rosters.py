@@ -138,7 +138,7 @@ class Rosters:
         page_url: str | None = _with_limit(url)
         while page_url is not None:
             if page_url in seen or len(seen) >= MAX_PAGES:
-                raise OutboundFailed(f"{location(page_url)}: the pages have no end")
+                raise OutboundFailed(f"{location(page_url)}: the pages are endless")
             seen.add(page_url)
             page, answer_headers = await self._tool.outbound.get(
                 page_url, _Page, hosts=[host], headers=headers, max_bytes=MAX_PAGE_BYTES

@@ -95,7 +95,7 @@ async def test_a_platform_can_be_added_by_hand_with_several_deployments_and_site
         path = address.partition("?")[0]
         assert status == 303 and "The platform was added." in await page(admin, address)
         status, answer = await post(admin, f"{PATH}add/", **form_of(platform))
-        assert status == 422 and "this client id already" in answer and f'value="{platform.issuer}"' in answer
+        assert status == 422 and "There is already a platform" in answer and f'value="{platform.issuer}"' in answer
         assert (await ana.launch(platform))[0] == 303
         assert (await ana.launch(platform, **{LTI + "deployment_id": "b"}))[0] == 403
         assert (await post(admin, path, act="deployment", deployment=" b "))[0] == 303
@@ -116,12 +116,12 @@ async def test_a_platform_can_be_added_by_hand_with_several_deployments_and_site
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        *(({name: "http://lms.example/"}, "An address is wrong.") for name in (
+        *(({name: "http://lms.example/"}, "An address is invalid.") for name in (
             "issuer", "authorization_url", "token_url", "jwks_url", "origin"
         )),
-        ({"issuer": ""}, "An address is wrong."),
-        ({"issuer": "https://lms.example/" + "x" * 5000}, "An address is wrong."),
-        ({"jwks_url": "https://user:secret@lms.example/"}, "An address is wrong."),
+        ({"issuer": ""}, "An address is invalid."),
+        ({"issuer": "https://lms.example/" + "x" * 5000}, "An address is invalid."),
+        ({"jwks_url": "https://user:secret@lms.example/"}, "An address is invalid."),
         ({"client_id": " "}, "is empty, too long"),
         ({"deployment": ""}, "is empty, too long"),
         ({"deployment": "x" * 5000}, "is empty, too long"),
