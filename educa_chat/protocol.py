@@ -253,10 +253,18 @@ class UnreadRoom(msgspec.Struct):
     mentions: int
 
 
-class UnreadSignal(msgspec.Struct, tag="unread"):
-    """The counts of other rooms of the reader have changed."""
+class Addressed(msgspec.Struct):
+    """The seqs of new messages in a room that mention the reader or reply to them."""
+
+    id: int | str
+    seqs: list[int]
+
+
+class UnreadSignal(msgspec.Struct, tag="unread", omit_defaults=True):
+    """The counts of other rooms of the reader have changed, or somebody has addressed them there."""
 
     rooms: list[UnreadRoom]
+    addressed: list[Addressed] = []
 
 
 _ENCODER = msgspec.json.Encoder()

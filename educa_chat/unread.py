@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.markers import Markers
 from educa_chat.presence import SIGNAL_BUFFER_BYTES, Person
-from educa_chat.protocol import UnreadRoom, UnreadSignal, encode, json_id, text_frame
+from educa_chat.protocol import Addressed, UnreadRoom, UnreadSignal, encode, json_id, text_frame
 from educa_chat.storage.courses import Membership
 from educa_chat.storage.markers import Unread, read_heads, read_named_courses
+from educa_chat.storage.messages import Addressing, find_addressing
 from educa_chat.storage.pool import Database
 from educa_chat.tasks import supervised
 
@@ -19,6 +20,10 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 READ_COURSES_EVERY_S = 30.0
+MOST_ADDRESSED = 20
+"""How many messages of a room are named at a time to those whom they address."""
+MISSED_EVENTS = 100
+"""How far back a socket is told of messages that address its user: it may have been away for a moment."""
 
 
 class Socket(Protocol):
@@ -40,6 +45,8 @@ class Socket(Protocol):
 
 class UnreadFeed:
     """Sends `unread` to the sockets that asked for it when the counts of another room of their user have changed.
+
+    It also names new messages there that mention the user or reply to them.
 
     Twice a second, it compares the heads of these users' rooms with those that it knows. So it needs no bus, and
     doesn't depend on which node has stored an event. Only rooms that have changed are counted again.
@@ -95,11 +102,14 @@ class UnreadFeed:
         new, self._new = self._new, set()
         read, self._read = self._read, set()
         try:
-            heads = await read_heads(self._database, set().union(*self._courses.values()))
+            known: set[int] = set().union(*self._courses.values())
+            # A course without messages has no room yet.
+            heads = dict.fromkeys(known, 0) | await read_heads(self._database, known)
             changed = {course for course, head in heads.items() if self._heads.get(course, 0) != head}
             wanted = {socket: self._wanted(socket, changed, read, is_new=socket in new) for socket in self._sent}
             keys = {(socket.person.id, course) for socket, courses in wanted.items() for course in courses}
             counts = await self._markers.unread(keys) if keys else {}
+            addressed = await self._find_addressed(wanted, new, heads)
         except DatabaseUnavailable:
             self._new |= new & set(self._sent)
             self._read |= read
@@ -107,7 +117,9 @@ class UnreadFeed:
         self._heads = heads
         for socket, courses in wanted.items():
             user_id = socket.person.id
-            self._send(socket, {course: counts.get((user_id, course), Unread(0, 0)) for course in courses})
+            unread = {course: counts.get((user_id, course), Unread(0, 0)) for course in courses}
+            named = {course: seqs for course, seqs in addressed.get(socket, {}).items() if unread[course].messages}
+            self._send(socket, unread, named)
 
     async def _read_courses(self) -> None:
         """Read the courses of new users, and of all users from time to time, because they change."""
@@ -130,12 +142,43 @@ class UnreadFeed:
             if course != here and (is_new or course in changed or (user_id, course) in read)
         ]
 
-    def _send(self, socket: Socket, counts: dict[int, Unread]) -> None:
+    async def _find_addressed(
+        self, wanted: Mapping[Socket, Collection[int]], new: Collection[Socket], heads: Mapping[int, int]
+    ) -> dict[Socket, dict[int, list[int]]]:
+        """Find the messages that address the user of a socket, by course.
+
+        New sockets are told of unread ones that are recent, and the others of those that have come since the last look.
+        """
+        after = {course: seq for course, seq in self._heads.items() if seq < heads.get(course, 0)}
+        for course in {course for socket in new for course in wanted.get(socket, ())}:
+            recent = max(0, heads.get(course, 0) - MISSED_EVENTS)
+            after[course] = min(after.get(course, recent), recent)
+        messages: dict[int, list[Addressing]] = {}
+        for message in await find_addressing(self._database, after, MOST_ADDRESSED) if after else ():
+            if message.seq <= heads[message.course]:
+                messages.setdefault(message.course, []).append(message)
+        found: dict[Socket, dict[int, list[int]]] = {}
+        for socket, courses in wanted.items():
+            for course in courses:
+                seqs = [
+                    one.seq for one in messages.get(course, ()) if one.addresses(socket.person.id, socket.person.user)
+                ]
+                if seqs and socket in new:
+                    marker = await self._markers.find(socket.person.id, course)
+                    seqs = [seq for seq in seqs if seq > marker]
+                elif seqs:
+                    seqs = [seq for seq in seqs if seq > self._heads.get(course, heads[course])]
+                if seqs:
+                    found.setdefault(socket, {})[course] = seqs
+        return found
+
+    def _send(self, socket: Socket, counts: dict[int, Unread], addressed: Mapping[int, list[int]]) -> None:
         sent = self._sent.get(socket)
         if sent is None or socket.is_closed or socket.buffer_size() > SIGNAL_BUFFER_BYTES:
             return
         fresh = {course: count for course, count in counts.items() if sent.get(course) != count}
-        if fresh:
+        if fresh or addressed:
             sent.update(fresh)
             rooms = [UnreadRoom(json_id(course), count.messages, count.mentions) for course, count in fresh.items()]
-            socket.write(text_frame(encode(UnreadSignal(rooms))))
+            named = [Addressed(json_id(course), seqs) for course, seqs in addressed.items()]
+            socket.write(text_frame(encode(UnreadSignal(rooms, named))))

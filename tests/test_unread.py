@@ -87,6 +87,44 @@ async def test_unread_counts_are_sent_only_to_clients_that_request_them(servers:
         assert (await basic.receive_any())["type"] == "chat_message"
 
 
+async def test_a_page_learns_of_messages_in_other_rooms_that_address_its_user(servers: tuple[Server, Server]) -> None:
+    here, there = servers
+    database = here.app[DATABASE]
+    shown, (ana, marta) = await add_room(database)
+    other, (luis,) = await add_room(database, 1)
+    for username in (ana, marta):
+        await enrol(database, username, other)
+    async with Person(here.url, ana) as reader, Person(there.url, luis) as author, Person(here.url, marta) as third:
+        page, bystander = await reader.enter(shown, query="?unread=1"), await third.enter(shown, query="?unread=1")
+        await receive_counts(page, other, 0, 0)
+        socket, own = await author.enter(other), await reader.enter(other)
+        mine = await give(own, type="message", message="my question")
+        await give(socket, type="message", message="nothing for anybody")
+        await give(socket, type="message", message=f"@{luis}, to myself", reply_to=2)
+        mention = await give(socket, type="message", message=f"@{ana}: look")
+        reply = await give(socket, type="message", message="so", reply_to=mine)
+        await give(own, type="message", message=f"@{ana}, by the same user", reply_to=mine)
+        last = await give(socket, type="message", message=f"@{ana} @{marta}")
+        assert await addressed_seqs(page, other, last) == [mention, reply, last]
+        assert await addressed_seqs(bystander, other, last) == [last]
+        # After a reconnect, what is recent and unread is named again.
+        await own.send({"type": "read", "seq": mention})
+        await receive_counts(page, other, 3, 1)
+        again = await reader.enter(shown, query="?unread=1")
+        assert await addressed_seqs(again, other, last) == [reply, last]
+
+
+async def addressed_seqs(chatter: Chatter, room: int, last: int) -> list[int]:
+    """The seqs of messages in `room` that the socket is told of, up to `last`."""
+    seqs: list[int] = []
+    async with asyncio.timeout(TIMEOUT_S):
+        while last not in seqs:
+            for one in (await chatter.receive_until("unread")).get("addressed", ()):
+                assert one["id"] == room
+                seqs += one["seqs"]
+    return seqs
+
+
 async def test_messages_from_before_joining_are_not_unread(servers: tuple[Server, Server]) -> None:
     here, _ = servers
     database = here.app[DATABASE]

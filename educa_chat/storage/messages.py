@@ -1,6 +1,6 @@
 """The current state of a room's messages: its history in pages, or single messages by seq."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -215,6 +215,41 @@ def message_of(
         mentions_all=EVERYBODY in (mentions or ()),
         reactions=[reaction.as_seen_by(reader) for reaction in _REACTIONS.decode(reactions or "[]")],
     )
+
+
+class Addressing(NamedTuple):
+    """Whom a message addresses: those whom it mentions, and the author of the one that it replies to."""
+
+    course: int
+    seq: int
+    author: int
+    mentions: list[str]
+    answered_author: int | None
+
+    def addresses(self, user_id: int, username: str) -> bool:
+        """Return whether it addresses this user, who hasn't written it."""
+        is_mentioned = EVERYBODY in self.mentions or username in self.mentions
+        return self.author != user_id and (is_mentioned or self.answered_author == user_id)
+
+
+async def find_addressing(database: Database, seqs: Mapping[int, int], most: int) -> list[Addressing]:
+    """Return the messages of the last five minutes that address somebody, after the given seq of each course.
+
+    Of each room, only the newest `most` are returned, the oldest first.
+    """
+    rows = await database.fetch(
+        "select known.course, m.seq, m.author, coalesce(m.mentions, '{}'), answered.author"
+        " from unnest($1::bigint[], $2::bigint[]) known (course, seq)"
+        " cross join lateral (select seq, author, mentions, reply_to from educa_chat.message"
+        "  where course = known.course and seq > known.seq and (mentions is not null or reply_to is not null)"
+        "  and not deleted and at > now() - interval '5 minutes' order by seq desc limit $3) m"
+        " left join educa_chat.message answered on answered.course = known.course and answered.seq = m.reply_to"
+        " order by known.course, m.seq",
+        list(seqs),
+        list(seqs.values()),
+        most,
+    )
+    return [Addressing(*row) for row in rows]
 
 
 async def count_unanswered(database: Database, course: int) -> int:

@@ -14,6 +14,7 @@ from educa_chat.storage.courses import enrol
 from tests.browser.conftest import TIMEOUT_MS, Desk, say
 from tests.browser.test_barriers import axe, barriers  # noqa: F401 a fixture
 from tests.browser.test_talking import PHONE, act, message
+from tests.handlers.test_class_commands import give
 from tests.serving import Person, quick_hash
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -204,6 +205,30 @@ async def test_only_real_mentions_are_highlighted_and_names_never_become_markup(
         await expect(ana.locator(".message .mention-you", has_text="@Ana Morales").last).to_be_visible()
         await expect(ana.locator("#chat .message").nth(2).locator(".mention")).to_have_text(["@Ana Morales"])
         await expect(ana.locator(".quote .mention")).to_have_count(0)
+
+
+async def test_excerpts_show_the_names_of_members_like_messages_do(desk: Desk) -> None:
+    shown = "@Clara Benítez, look at @anabel, @ana and quadratic"
+    async with Person(desk.server.url, "luis") as luis, Person(desk.server.url, "profe") as profe:
+        socket, teacher = await luis.enter(), await profe.enter()
+        seq = await give(socket, type="message", message="@profe, look at @anabel, `@ana` and **quadratic**")
+        await give(teacher, type="pin", target=seq, on=True)
+        for number in range(60):
+            await socket.say(f"number {number}", id=str(number))
+        # The message that is quoted, pinned and found is not loaded, and nobody here has seen its people.
+        ana = await sit_down(desk, "ana")
+        await give(socket, type="message", message="so", reply_to=seq)
+        await expect(message(ana, "so").locator(".quote")).to_contain_text(shown)
+        await expect(ana.locator("#pins")).to_contain_text(shown)
+        await ana.click("#search-button")
+        await ana.fill("#search-input", "quadratic")
+        await expect(ana.locator(".found-body")).to_have_text(shown)
+        await expect(ana.locator(".found-body mark")).to_have_text("quadratic")
+        await ana.keyboard.press("Escape")
+        await give(socket, type="message", message="@profe, read this out")
+        await expect(ana.locator("#announcer")).to_have_text("Luis Ortega says: @Clara Benítez, read this out")
+        await act(ana, "read this out", "Reply")
+        await expect(ana.locator("#composer-about")).to_contain_text("@Clara Benítez, read this out")
 
 
 async def test_ones_own_mention_differs_by_more_than_colour(desk: Desk) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from educa_chat.handlers.keys import SOCKETS
+from educa_chat.handlers.keys import DATABASE, SOCKETS
 from educa_chat.protocol import CloseCode
+from educa_chat.storage.courses import add_course, enrol
 from tests.browser.conftest import TIMEOUT_MS, Desk, end_session, until
 from tests.browser.test_barriers import axe, barriers  # noqa: F401 a fixture
 from tests.browser.test_signing_out import FORM, click_sign_out, expect_connected, user_id
@@ -114,7 +115,7 @@ async def test_a_hidden_window_notifies_of_mentions_and_replies_only(desk: Desk)
         f"Clara Benítez mentioned everyone · {ROOM}",
     )
     first, *_ = await made(ana)
-    assert first["body"] == "@ana look <b>here</b>"
+    assert first["body"] == "@Ana Morales look <b>here</b>"
     assert len({one["tag"] for one in await made(ana)}) == 3
 
 
@@ -143,6 +144,67 @@ async def test_clicking_a_notification_shows_its_message_however_old(desk: Desk)
     assert not (await made(ana))[0]["isOpen"]
 
 
+async def test_mentions_and_replies_in_another_room_notify_and_lead_there(desk: Desk) -> None:
+    database = desk.server.app[DATABASE]
+    other = await add_course(database, "Álgebra", "profe")
+    for username in ("ana", "luis"):
+        await enrol(database, username, other)
+    async with (
+        Person(desk.server.url, "luis") as student,
+        Person(desk.server.url, "profe") as teacher,
+        Person(desk.server.url, "ana") as herself,
+    ):
+        luis, profe, elsewhere = await student.enter(other), await teacher.enter(other), await herself.enter(other)
+        mine = await answer(elsewhere, message="my question")
+        await answer(luis, message="@ana, before the page was opened")
+        ana = await sit_down(desk)
+        await expect(ana.locator(f"[data-room='{other}'] .unread")).to_be_visible()
+        # None of these is announced.
+        await answer(luis, message="nothing for Ana")
+        await answer(luis, message="to myself", reply_to=2)
+        by_mistake = await answer(luis, message="@ana by mistake")
+        await give(luis, type="delete", target=by_mistake)
+        changed = await answer(luis, message="@ana, or rather not")
+        await give(luis, type="edit", target=changed, message="nobody")
+        # All of these are, though the page is in sight: another room is.
+        said = await answer(luis, message="@ana **look**, @profe")
+        await answer(luis, message="so", reply_to=mine)
+        await answer(profe, message="@all.Thanks")
+        titles = [f"{what} · Álgebra" for what in ("Luis Ortega mentioned you", "Luis Ortega replied to you")]
+        await until_made(ana, *titles, "Clara Benítez mentioned everyone · Álgebra")
+        first, *_ = await made(ana)
+        assert first["body"] == "@Ana Morales look, @Clara Benítez"
+        # What is deleted later, disappears.
+        await give(luis, type="delete", target=said)
+
+        async def is_closed() -> bool:
+            return [one["isOpen"] for one in await made(ana)] == [False, True, True]
+
+        await until(is_closed)
+        # A window that shows the room announces its messages itself: here, the reader is looking at them.
+        window = await ana.context.new_page()
+        await window.goto(f"{desk.server.url}/chat/room/{other}/")
+        await expect(window.locator("#notifications-state")).to_have_text("on")
+        await answer(luis, message="@ana, you are here")
+        await expect(message(window, "@Ana Morales, you are here")).to_be_visible()
+        await window.close()
+        # What is paused or has been read elsewhere is not announced.
+        await ana.get_by_role("switch", name="Pause notifications").check()
+        await answer(luis, message="@ana in quiet")
+        await expect(ana.locator(f"[data-room='{other}'] .mentions")).to_be_visible()
+        await ana.get_by_role("switch", name="Pause notifications").uncheck()
+        read = await answer(luis, message="@ana, read on the phone")
+        await elsewhere.send({"type": "read", "seq": read})
+        await expect(ana.locator(f"[data-room='{other}'] .unread")).to_have_count(0)
+        last = await answer(luis, message="@ana, the last one")
+        await until_made(ana, *titles, "Clara Benítez mentioned everyone · Álgebra", titles[0])
+        await ana.fill("#chat-message-input", "half a thought")
+        await ana.evaluate("made.at(-1).click()")
+        await ana.wait_for_url(f"**/chat/room/{other}/")
+        await expect(message(ana, "@Ana Morales, the last one")).to_be_focused()
+        assert last > read
+
+
 async def test_a_reply_to_a_message_that_is_not_loaded_notifies_its_author(desk: Desk) -> None:
     async with Person(desk.server.url, "ana") as herself, Person(desk.server.url, "luis") as student:
         hers, luis = await herself.enter(), await student.enter()
@@ -167,7 +229,7 @@ async def test_messages_read_in_another_window_or_since_do_not_notify(desk: Desk
         await phone.send({"type": "read", "seq": seq})
         seq = await answer(luis, message="@ana and not that")
         await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
-        assert (await made(ana))[0]["body"] == "@ana and not that"
+        assert (await made(ana))[0]["body"] == "@Ana Morales and not that"
         await phone.send({"type": "read", "seq": seq})
 
         async def is_closed() -> bool:
@@ -191,7 +253,7 @@ async def test_deleting_a_message_prevents_or_closes_its_notification(desk: Desk
             return not (await made(ana))[0]["isOpen"]
 
         await until(is_closed)
-        assert (await made(ana))[0]["body"] == "@ana it is told"
+        assert (await made(ana))[0]["body"] == "@Ana Morales it is told"
 
 
 async def test_after_a_reconnect_new_messages_notify_once_and_old_ones_do_not(desk: Desk) -> None:
@@ -215,7 +277,7 @@ async def test_after_a_reconnect_new_messages_notify_once_and_old_ones_do_not(de
         await expect(message(ana, "@Ana Morales long before the return")).to_be_attached()
         await answer(luis, message="@ana three")
         await until_made(ana, *3 * [f"Luis Ortega mentioned you · {ROOM}"])
-    assert [one["body"] for one in await made(ana)] == ["@ana one", "@ana two", "@ana three"]
+    assert [one["body"] for one in await made(ana)] == [f"@Ana Morales {word}" for word in ("one", "two", "three")]
 
 
 async def cut_off(desk: Desk, username: str) -> None:
@@ -247,7 +309,7 @@ async def test_pausing_notifications_applies_to_all_windows_and_survives_a_reloa
         await expect(ana.locator("#notifications-state")).to_have_text("on")
         await answer(luis, message="@ana again")
     await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
-    assert (await made(ana))[0]["body"] == "@ana again"
+    assert (await made(ana))[0]["body"] == "@Ana Morales again"
 
 
 async def test_the_page_neither_requests_permission_nor_notifies_until_the_user_opts_in(desk: Desk) -> None:

@@ -37,6 +37,7 @@ export class Composer {
   #closed = byId('composer-closed');
   #storageKey;
   #stored;
+  #mentions;
   #onMessage;
   #onEdit;
   #onEditOpen;
@@ -44,8 +45,9 @@ export class Composer {
   #onTyping;
 
   /** @param {ComposerCallbacks} callbacks */
-  constructor({ storageKey, onMessage, onEdit, onEditOpen, onEditLast, onTyping }) {
+  constructor({ storageKey, mentions, onMessage, onEdit, onEditOpen, onEditLast, onTyping }) {
     this.#storageKey = storageKey;
+    this.#mentions = mentions;
     this.#onMessage = onMessage;
     this.#onEdit = onEdit;
     this.#onEditOpen = onEditOpen;
@@ -130,7 +132,7 @@ export class Composer {
     if (this.#hasChanges) return this.#onEditOpen(() => this.#leaveThen(() => this.reply(message)));
     if (this.#edit) this.#leave();
     if (message.own && message.anonymous) this.#beAnonymous(true);
-    this.#reply = { seq: message.seq, name: message.name, excerpt: excerptOf(message) };
+    this.#reply = { seq: message.seq, name: message.name, excerpt: excerptOf(message, this.#mentions) };
     this.#save();
     this.#showAbout();
     this.#input.focus();
@@ -144,7 +146,7 @@ export class Composer {
     const { seq, message: before, asOf = seq } = message;
     if (this.#hasChanges && this.#edit?.seq === seq) return this.#input.focus();
     if (this.#hasChanges) return this.#onEditOpen(() => this.#leaveThen(() => this.edit(message, written)));
-    this.#edit = { seq, before, message: written, asOf, excerpt: excerptOf(message) };
+    this.#edit = { seq, before, message: written, asOf, excerpt: excerptOf(message, this.#mentions) };
     this.#fill(written);
   }
 
@@ -175,10 +177,10 @@ export class Composer {
    */
   follow(message) {
     const { seq, message: current, asOf = seq } = message;
-    if (this.#reply?.seq === seq) this.#reply.excerpt = excerptOf(message);
+    if (this.#reply?.seq === seq) this.#reply.excerpt = excerptOf(message, this.#mentions);
     if (this.#edit?.seq === seq) {
       const isUntouched = this.#edit.message === this.#edit.before && !message.deleted;
-      Object.assign(this.#edit, { before: current, excerpt: excerptOf(message) });
+      Object.assign(this.#edit, { before: current, excerpt: excerptOf(message, this.#mentions) });
       // Otherwise, the server notices that the edit was based on another text.
       if (isUntouched) Object.assign(this.#edit, { message: current, asOf });
       if (isUntouched) this.#input.value = current;

@@ -19,12 +19,21 @@ export function plainText(node, formula = (tex) => tex) {
   return node instanceof Element && BLOCKS.has(node.localName) ? `${inner.replace(/\n$/, '')}\n` : inner;
 }
 
-/** @param {Pick<ShownMessage, 'html' | 'message'>} message */
-export function plainOf({ html, message }) {
-  return html ? plainText(contentOf(html, message)).trim() : message;
+/**
+ * @param {ShownMessage} message
+ * @param {MentionNames} mentions
+ */
+export function plainOf(message, mentions) {
+  if (!message.html) return message.message;
+  const content = contentOf(message.html, message.message);
+  mentions.name(content, message);
+  return plainText(content).trim();
 }
 
-/** @param {Pick<ShownMessage, 'html' | 'message' | 'deleted'>} message */
-export function excerptOf(message) {
-  return message.deleted ? text('message.deleted') : cut(plainOf(message), LENGTH);
+/**
+ * @param {ShownMessage} message
+ * @param {MentionNames} mentions
+ */
+export function excerptOf(message, mentions) {
+  return message.deleted ? text('message.deleted') : cut(plainOf(message, mentions), LENGTH);
 }

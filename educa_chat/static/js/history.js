@@ -37,6 +37,18 @@ export function loadMessages(room, { limit, before, after, only }) {
 }
 
 /**
+ * Loads the messages with these seqs, at most 50.
+ *
+ * @param {number | string} room
+ * @param {number[]} seqs
+ * @returns {Promise<Page>}
+ * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ */
+export function loadMessagesAt(room, seqs) {
+  return loadPage(`/chat/api/rooms/${room}/messages?seqs=${seqs}`);
+}
+
+/**
  * @param {string} path
  * @param {AbortSignal} [signal]
  * @returns {Promise<Page>}

@@ -3,8 +3,6 @@
 import { el } from './dom.js';
 
 const AVATAR_COLOURS = 8;
-const GATHER_MS = 200;
-const MAX_AT_ONCE = 50;
 
 /** The full names of everyone who was seen in this page. */
 export class Names {
@@ -13,22 +11,11 @@ export class Names {
   /** @type {Set<string>} the users who were shown by their username, because their name was not known */
   #nameless = new Set();
 
-  /** @type {Set<string>} the users whose names are loaded soon */
-  #wanted = new Set();
-  /** @type {Set<string>} the users whose names have been asked for */
-  #asked = new Set();
-
   #onNamed;
-  #load;
 
-  /**
-   * @param {object} callbacks
-   * @param {() => void} callbacks.onNamed  called when a user who was shown by their username gets a name
-   * @param {(users: string[]) => Promise<Iterable<{user: string, name: string}>>} callbacks.load
-   */
-  constructor({ onNamed, load }) {
+  /** @param {() => void} onNamed  called when a user who was shown by their username gets a name */
+  constructor(onNamed) {
     this.#onNamed = onNamed;
-    this.#load = load;
   }
 
   /** @param {Iterable<{user: string, name: string}>} people */
@@ -51,29 +38,9 @@ export class Names {
     return name ?? user;
   }
 
-  /**
-   * @param {string} user  whom a message mentions
-   * @returns {string} the same as `of`; a name that is not known is loaded
-   */
-  ofMentioned(user) {
-    if (!this.#names.has(user)) this.#want(user);
-    return this.of(user);
-  }
-
   /** @param {string} user */
-  #want(user) {
-    // A pseudonym has no name.
-    if (this.#asked.has(user) || user.startsWith('~')) return;
-    this.#asked.add(user);
-    if (!this.#wanted.size) setTimeout(() => this.#loadWanted(), GATHER_MS);
-    this.#wanted.add(user);
-  }
-
-  async #loadWanted() {
-    const users = [...this.#wanted].slice(0, MAX_AT_ONCE);
-    for (const user of users) this.#wanted.delete(user);
-    this.learn(await this.#load(users).catch(() => []));
-    if (this.#wanted.size) setTimeout(() => this.#loadWanted(), GATHER_MS);
+  has(user) {
+    return this.#names.has(user);
   }
 }
 

@@ -8,7 +8,7 @@ import { byId, pageData } from './dom.js';
 import { reload } from './embedded.js';
 import { EventStream } from './event-stream.js';
 import { kindOf, kindOfCommand } from './events/registry.js';
-import { load, loadMessages } from './history.js';
+import { loadMessages } from './history.js';
 import { HistoryWindow } from './history-window.js';
 import { LogView } from './log/log-view.js';
 import { MessageMenu } from './message-menu.js';
@@ -45,15 +45,14 @@ const storageKey = `${reader.id}:${room}`;
 const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType('navigation'));
 synchronise(pageData('now'), navigation ? performance.now() - navigation.responseStart : 0);
 
+/** Whether the server has said what is unread in the other rooms. */
+let knowsUnread = false;
 /** Whether the session has ended, so that the page no longer shows the room. */
 let hasEnded = false;
 
 const status = new Status(signInUrl());
 const toast = new Toast();
-const names = new Names({
-  onNamed: () => log.renderNames(),
-  load: async (users) => (await load(`/chat/api/rooms/${room}/members?${new URLSearchParams(users.map((one) => ['user', one]))}`)).members,
-});
+const names = new Names(showNames);
 const people = new People(user, names);
 const typing = new TypingLine();
 const picker = new ReactionPicker();
@@ -66,11 +65,27 @@ const originals = new Part({
   onFailure: partFailed,
 });
 
+const mentioned = new Part({
+  module: () => import('./mentions/mentioned.js'),
+  make: ({ Mentioned }) => new Mentioned({ room, reader: user, names }),
+  onFailure: partFailed,
+});
+
+/** @type {MentionNames} */
+const mentions = {
+  mark: (body, message) => mentioned.get().then((opened) => opened?.mark(body, message)),
+  name: (content, message) => {
+    if (mentioned.opened) mentioned.opened.name(content, message);
+    // Only messages with mentions need that module.
+    else if (message.mentions?.length) mentioned.get().then((opened) => opened && showNames());
+  },
+};
+
 /** @type {LogView} */
 const log = new LogView({
   user,
-  nameOf: (one) => names.of(one),
-  nameOfMentioned: (one) => names.ofMentioned(one),
+  names,
+  mentions,
   textOf: (event) => kindOf(event)?.systemMessage?.(event, { user, nameOf: (one) => names.of(one) }) ?? '',
   isReported: (seq) => reports.opened?.has(seq) ?? false,
   optimistic: (message) => outgoing.optimistic(message),
@@ -138,6 +153,7 @@ const unread = new Unread({
 
 const composer = new Composer({
   storageKey,
+  mentions,
   onMessage: (message) => {
     outgoing.add({ type: 'message', ...message });
     historyWindow.showNewest();
@@ -157,7 +173,7 @@ const rules = new RoomRules(author.role !== 'student', showRules);
 
 const pins = new Part({
   module: () => import('./pins/pins.js'),
-  make: ({ Pins }) => new Pins({ find: findMessage, onShow: (seq) => historyWindow.show(seq) }),
+  make: ({ Pins }) => new Pins({ find: findMessage, mentions, onShow: (seq) => historyWindow.show(seq) }),
   onFailure: partFailed,
 });
 
@@ -176,7 +192,7 @@ const questions = new Part({
 const search = new Part({
   module: () => import('./search/search.js'),
   strings: 'search',
-  make: ({ Search }) => new Search({ room, recent, onChoice: (seq) => historyWindow.show(seq) }),
+  make: ({ Search }) => new Search({ room, recent, mentions, onChoice: (seq) => historyWindow.show(seq) }),
   onFailure: partFailed,
 });
 
@@ -309,7 +325,13 @@ const signals = {
     members.whenOpened((opened) => opened.showPresence(signal));
   },
   typing: (signal) => signal.user !== user && typing.show(signal),
-  unread: (signal) => rooms.whenOpened((opened) => opened.change(signal.rooms)),
+  unread: ({ rooms: changed, addressed = [] }) => {
+    rooms.whenOpened((opened) => opened.change(changed));
+    // What was said before this page was opened is no news.
+    const fresh = knowsUnread ? addressed : [];
+    knowsUnread = true;
+    notifications.whenOpened((opened) => opened.elsewhere(changed, fresh));
+  },
   read: ({ seq }) => {
     unread.moved(seq);
     notifications.whenOpened((opened) => opened.read(seq));
@@ -369,6 +391,13 @@ function originalOf(seq) {
   return originals.opened?.of(seq);
 }
 
+/** Shows names that have become known. */
+function showNames() {
+  log.renderNames();
+  pins.whenOpened((opened) => opened.show());
+  search.whenOpened((opened) => opened.renderNames());
+}
+
 /** @param {number} seq */
 async function findMessage(seq) {
   return log.messageAt(seq) ?? (await originals.get())?.find(seq);
@@ -402,7 +431,7 @@ function end(isForUser) {
   if (hasEnded) return;
   hasEnded = true;
   unread.startOver();
-  notifications.whenOpened((opened) => opened.read(Infinity));
+  notifications.whenOpened((opened) => opened.forgetAll());
   endSession({ storageKey, signInUrl: signInUrl(), isForUser });
 }
 

@@ -55,12 +55,19 @@ interface ShownMessage extends Message {
   note?: string;
 }
 
+/** Shows those whom a message mentions by their names, as soon as these are known. */
+interface MentionNames {
+  /** Highlights them. */
+  mark: (body: HTMLElement, message: ShownMessage) => void;
+  /** Replaces them by plain text. */
+  name: (content: Node, message: ShownMessage) => void;
+}
+
 /** What a message looks like depends on this as well. */
 interface MessageContext {
   reader: string;
-  nameOf: (user: string) => string;
-  /** the same for those whom it mentions */
-  nameOfMentioned: (user: string) => string;
+  names: import('./names.js').Names;
+  mentions: MentionNames;
   /** the message that it replies to, if that is known */
   target?: ShownMessage;
   isAnswered: boolean;
@@ -169,8 +176,8 @@ type ConnectionState = 'connecting' | 'connected' | 'signed-out' | 'not-member' 
 interface LogCallbacks {
   /** the reader */
   user: string;
-  nameOf: (user: string) => string;
-  nameOfMentioned: (user: string) => string;
+  names: import('./names.js').Names;
+  mentions: MentionNames;
   /** Returns the text of an event that is shown as a line between the messages. */
   textOf: (event: Frame) => string;
   isReported: (seq: number) => boolean;
@@ -260,6 +267,7 @@ interface OutgoingCallbacks {
 interface ComposerCallbacks {
   /** of the user and the room */
   storageKey: string;
+  mentions: MentionNames;
   onMessage: (message: { message: string; reply_to?: number; question?: true; anonymous?: true }) => void;
   /** `asOf` is the newest event that the author's view of the message took into account. */
   onEdit: (target: number, message: string, asOf: number) => void;

@@ -12,10 +12,18 @@ export class Announcer {
   #unread = [];
   /** @type {number | undefined} */
   #timer;
+  #mentions;
+
+  /** @param {() => MentionNames} mentions */
+  constructor(mentions) {
+    this.#mentions = mentions;
+  }
 
   /** @param {ShownMessage} message */
   announce(message) {
     this.#unread.push(message);
+    // Loads the names, which are needed a moment later.
+    plainOf(message, this.#mentions());
     this.#timer ??= setTimeout(() => this.#readOut(), DELAY_MS);
   }
 
@@ -29,7 +37,7 @@ export class Announcer {
     const lines = this.#unread.length > MAX_AT_ONCE
       ? [el('p', '', plural('log.new_messages', this.#unread.length))]
       : this.#unread.map((message) => {
-          const line = el('p', '', text('log.announcement', { name: message.name, message: plainOf(message) }));
+          const line = el('p', '', text('log.announcement', { name: message.name, message: plainOf(message, this.#mentions()) }));
           line.dataset.seq = String(message.seq);
           return line;
         });

@@ -20,7 +20,7 @@ const HIGHLIGHTED_FOR_MS = 2000;
 /** The log on the page: a part of the room's messages, or the unanswered questions alone, and what is between them. */
 export class LogView {
   #log = byId('chat');
-  #announcer = new Announcer();
+  #announcer = new Announcer(() => this.#callbacks.mentions);
   /** @type {RowOrder<Row>} */
   #order = new RowOrder();
   /** @type {Rows} */
@@ -282,7 +282,7 @@ export class LogView {
   /** Shows names that have become known. */
   renderNames() {
     this.#anchor.keep(() => {
-      this.#rows.renderWhere(({ reactions, mentions }) => reactions?.length || mentions?.length);
+      this.#rows.renderWhere(({ reactions, mentions, reply_to: target }) => reactions?.length || mentions?.length || target);
       this.#systemMessages.rename();
     });
   }
@@ -475,15 +475,15 @@ export class LogView {
    * @returns {MessageContext}
    */
   #contextOf({ seq, reply_to: target, answers = 0 }) {
-    const { user, nameOf, nameOfMentioned, optimistic, originals, isReported } = this.#callbacks;
+    const { user, names, mentions, optimistic, originals, isReported } = this.#callbacks;
     // `answers` counts the stored ones. Those that are shown may also have pending changes.
     for (const { message } of this.#order.stored) {
       if (message.reply_to === seq) answers += Number(isAnswer(optimistic(message))) - Number(isAnswer(message));
     }
     return {
       reader: user,
-      nameOf,
-      nameOfMentioned,
+      names,
+      mentions,
       target: target ? this.messageAt(target) ?? originals.of(target) : undefined,
       isReported: isReported(seq),
       isAnswered: answers > 0,

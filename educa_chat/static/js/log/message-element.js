@@ -16,10 +16,9 @@ let made = 0;
 export function messageElement(message, context) {
   const isOwn = message.own;
   const head = headOf(message);
-  const body = bodyOf(message, context.target);
+  const body = bodyOf(message, context);
   if (message.mentions?.length || message.mentions_all) {
-    // Only messages with mentions need this module.
-    import('../mentions/marks.js').then(({ markMentions }) => markMentions(body, message, context.reader, context.nameOfMentioned), () => {});
+    context.mentions.mark(body, message);
   }
   if (body.querySelector('pre')) {
     import('./code-blocks.js').then(({ addCodeHeads }) => addCodeHeads(element, body, message.message), () => {});
@@ -79,16 +78,16 @@ function headOf({ name, role, datetime, own, anonymous, pseudonym }) {
 
 /**
  * @param {ShownMessage} message
- * @param {ShownMessage | undefined} target
+ * @param {MessageContext} context
  */
-function bodyOf(message, target) {
+function bodyOf(message, context) {
   const body = el('div', 'body');
   body.dir = 'auto';
   if (message.deleted) {
     body.append(text('message.deleted'));
     return body;
   }
-  if (message.reply_to) body.append(quoteOf(message.reply_to, target));
+  if (message.reply_to) body.append(quoteOf(message.reply_to, context));
   body.append(contentOf(message.html, message.message));
   if (message.edited) body.append(' ', el('span', 'edited', text('message.edited')));
   return body;
@@ -98,9 +97,9 @@ function bodyOf(message, target) {
  * The quote above a reply. It links to the original message.
  *
  * @param {number} seq
- * @param {ShownMessage | undefined} target
+ * @param {MessageContext} context
  */
-function quoteOf(seq, target) {
+function quoteOf(seq, { target, mentions }) {
   const quote = el('button', 'quote');
   quote.type = 'button';
   quote.dataset.action = 'show';
@@ -112,7 +111,7 @@ function quoteOf(seq, target) {
   quote.append(el('span', 'unseen', text('message.reply', { name: target.name })));
   const name = el('bdi', 'quote-name', target.name);
   name.ariaHidden = 'true';
-  quote.append(name, ' ', el('bdi', '', excerptOf(target)));
+  quote.append(name, ' ', el('bdi', '', excerptOf(target, mentions)));
   return quote;
 }
 

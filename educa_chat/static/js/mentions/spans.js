@@ -1,6 +1,33 @@
-/** Finds the mentions in a text. */
+/** Finds the mentions in a message. */
 
 import { EVERYBODY, LAST_PART, WRITTEN } from './written.js';
+
+/** Elements in which the server doesn't look for names either. */
+const EXCLUDED = 'a, blockquote, button, code, math, pre';
+
+/** @typedef {{name: string, user: string, isForReader: boolean}} Mention  as it is written, without its `@`; no user: everybody */
+
+/**
+ * Replaces the mentions in the nodes of a message.
+ *
+ * @param {Node} body
+ * @param {Pick<ShownMessage, 'mentions' | 'mentions_all'>} message
+ * @param {(mention: Mention) => Node | string} replacement
+ * @param {string} [reader]
+ */
+export function replaceMentions(body, message, replacement, reader = '') {
+  if (!message.mentions?.length && !message.mentions_all) return;
+  const walker = document.createTreeWalker(body, NodeFilter.SHOW_TEXT);
+  /** @type {Text[]} */
+  const texts = [];
+  while (walker.nextNode()) texts.push(/** @type {Text} */ (walker.currentNode));
+  for (const text of texts.filter(({ parentElement }) => !parentElement?.closest(EXCLUDED))) {
+    const spans = mentionSpans(text.data, message, reader);
+    if (spans.some((span) => typeof span !== 'string')) {
+      text.replaceWith(...spans.map((span) => (typeof span === 'string' ? span : replacement(span))));
+    }
+  }
+}
 
 /**
  * Splits a text at its mentions. The server has decided who is mentioned; other names after an `@` are text.
@@ -8,10 +35,10 @@ import { EVERYBODY, LAST_PART, WRITTEN } from './written.js';
  * @param {string} text
  * @param {Pick<ShownMessage, 'mentions' | 'mentions_all'>} message
  * @param {string} reader
- * @returns {(string | {name: string, user: string, isForReader: boolean})[]} the parts in order; names without their `@`
+ * @returns {(string | Mention)[]} the parts in order
  */
 export function mentionSpans(text, { mentions = [], mentions_all: mentionsAll }, reader) {
-  /** @type {(string | {name: string, user: string, isForReader: boolean})[]} */
+  /** @type {(string | Mention)[]} */
   const spans = [];
   let last = 0;
   for (const { 1: written, index } of text.matchAll(WRITTEN)) {

@@ -1,6 +1,6 @@
 /** @import { RecentEvents } from '../recent-events.js' */
 
-import { ApiRefusal, loadPage } from '../history.js';
+import { ApiRefusal, loadMessagesAt } from '../history.js';
 import { changed } from '../message-state.js';
 
 const KEPT = 500;
@@ -129,16 +129,4 @@ export class Originals {
   #forgetAsked(seqs) {
     for (const seq of seqs) this.#asked.delete(seq);
   }
-}
-
-/**
- * Loads the messages with these seqs, at most 50.
- *
- * @param {number | string} room
- * @param {number[]} seqs
- * @returns {Promise<Page>}
- * @throws {ApiRefusal} and what `fetch` throws without a connection
- */
-function loadMessagesAt(room, seqs) {
-  return loadPage(`/chat/api/rooms/${room}/messages?seqs=${seqs}`);
 }

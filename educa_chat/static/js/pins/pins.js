@@ -11,15 +11,18 @@ export class Pins {
   #messages = new Map();
 
   #find;
+  #mentions;
   #onShow;
 
   /**
    * @param {object} callbacks
    * @param {(seq: number) => Promise<ShownMessage | undefined>} callbacks.find
+   * @param {MentionNames} callbacks.mentions
    * @param {(seq: number) => void} callbacks.onShow
    */
-  constructor({ find, onShow }) {
+  constructor({ find, mentions, onShow }) {
     this.#find = find;
+    this.#mentions = mentions;
     this.#onShow = onShow;
   }
 
@@ -27,7 +30,7 @@ export class Pins {
   replace(seqs) {
     this.#seqs = new Set(seqs);
     this.#messages.clear();
-    this.#show();
+    this.show();
     for (const seq of seqs) this.#look(seq);
   }
 
@@ -38,7 +41,7 @@ export class Pins {
   set(seq, isPinned) {
     if (isPinned) this.#seqs.add(seq);
     else this.#seqs.delete(seq);
-    this.#show();
+    this.show();
     this.refresh(seq);
   }
 
@@ -52,14 +55,15 @@ export class Pins {
     const message = await this.#find(seq).catch(() => undefined);
     if (!message || !this.#seqs.has(seq)) return;
     this.#messages.set(seq, message);
-    this.#show();
+    this.show();
   }
 
-  #show() {
+  /** Shows them, and names that have become known. */
+  show() {
     const known = [...this.#seqs].sort((one, other) => other - one).flatMap((seq) => this.#messages.get(seq) ?? []);
     const pins = known.filter(({ deleted }) => !deleted).map((message) => {
       const pin = buttonEl();
-      pin.append(icon(PIN), el('strong', '', message.name), ' ', el('bdi', '', excerptOf(message)));
+      pin.append(icon(PIN), el('strong', '', message.name), ' ', el('bdi', '', excerptOf(message, this.#mentions)));
       pin.addEventListener('click', () => this.#onShow(message.seq));
       const item = el('li');
       item.append(pin);

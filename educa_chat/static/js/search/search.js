@@ -29,17 +29,20 @@ export class Search {
 
   #room;
   #recent;
+  #mentions;
   #onChoice;
 
   /**
    * @param {object} how
    * @param {number | string} how.room
    * @param {RecentEvents} how.recent
+   * @param {MentionNames} how.mentions
    * @param {(seq: number) => void} how.onChoice  leads to the message
    */
-  constructor({ room, recent, onChoice }) {
+  constructor({ room, recent, mentions, onChoice }) {
     this.#room = room;
     this.#recent = recent;
+    this.#mentions = mentions;
     this.#onChoice = onChoice;
     byId('search-close').addEventListener('click', () => this.#close());
     this.#form.addEventListener('submit', (event) => {
@@ -77,7 +80,7 @@ export class Search {
       this.#told.textContent = summaryOf(this.#found.length, this.#hasMore);
     } else if (message.message !== this.#found[index].message) {
       this.#found[index] = message;
-      item.replaceWith(resultOf(message, this.#words));
+      item.replaceWith(resultOf(message, this.#words, this.#mentions));
     } else {
       this.#found[index] = message;
       return;
@@ -85,6 +88,15 @@ export class Search {
     const neighbour = this.#buttons()[Math.min(index, this.#found.length - 1)];
     this.#makeReachable(neighbour);
     if (hadFocus) (neighbour ?? this.#input).focus();
+  }
+
+  /** Shows names that have become known. */
+  renderNames() {
+    for (const [index, { mentions }] of this.#found.entries()) {
+      if (!mentions?.length) continue;
+      const body = resultOf(this.#found[index], this.#words, this.#mentions).querySelector('.found-body');
+      if (body) this.#results.children[index].querySelector('.found-body')?.replaceWith(body);
+    }
   }
 
   /** The room has another history: removes the results from the old one. */
@@ -150,7 +162,7 @@ export class Search {
     this.#found = messages;
     this.#words = words;
     this.#told.textContent = summary;
-    this.#results.replaceChildren(...messages.map((message) => resultOf(message, words)));
+    this.#results.replaceChildren(...messages.map((message) => resultOf(message, words, this.#mentions)));
     this.#results.scrollTop = 0;
     this.#makeReachable(this.#buttons()[0]);
   }
@@ -216,10 +228,11 @@ function buttonOf(target) {
 }
 
 /**
- * @param {Message} message
+ * @param {ShownMessage} message
  * @param {string} words
+ * @param {MentionNames} mentions
  */
-function resultOf(message, words) {
+function resultOf(message, words, mentions) {
   const { seq, name, role, datetime } = message;
   const author = el('strong');
   author.append(el('bdi', '', name));
@@ -232,7 +245,7 @@ function resultOf(message, words) {
   head.append(time);
   const body = el('span', 'found-body');
   body.dir = 'auto';
-  body.append(...excerptAround(plainOf(message), words).map(({ text: part, isMatch }) => (isMatch ? el('mark', '', part) : part)));
+  body.append(...excerptAround(plainOf(message, mentions), words).map(({ text: part, isMatch }) => (isMatch ? el('mark', '', part) : part)));
   const button = el('button', 'found');
   button.type = 'button';
   button.dataset.seq = String(seq);
