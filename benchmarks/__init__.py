@@ -1,1 +1,1 @@
-"""Benchmarks: how fast a server is on this machine, beside others in the same run. `make bench` runs them all."""
+"""Benchmarks: compare the speed of servers on this machine, in the same run. `make bench` runs them all."""

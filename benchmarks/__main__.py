@@ -1,4 +1,4 @@
-"""Runs the benchmarks and writes their tables into `docs/performance.md`, and their plots beside it."""
+"""Runs the benchmarks and writes their tables into `docs/performance.md`, and their plots next to it."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""What a message costs a server that stores it in Postgres: processor time, and bytes in tables and WAL."""
+"""The cost of a message in a server that stores it in Postgres: processor time, and bytes in tables and WAL."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ OUR_TABLES = ("educa_chat.event", "educa_chat.message")
 
 
 class Measured(NamedTuple):
-    """A run and what it cost, including its warm-up and what arrived after it."""
+    """A run and its cost, including the warm-up and everything that arrived after the run."""
 
     run: Run
     server_s: float
@@ -25,7 +25,7 @@ class Measured(NamedTuple):
     postgres_s: float
     wal_bytes: int
     table_bytes: int
-    """By how much the tables of the messages grew, with their indexes."""
+    """The growth of the message tables, with their indexes."""
 
     @property
     def server_s_per_message(self) -> float:
@@ -42,19 +42,19 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Meter:
-    """Measures what a server and its Postgres spend on messages."""
+    """Measures the resources that a server and its Postgres spend on messages."""
 
     server: int
     postmaster: int
     """Process ids."""
     database_url: str
     tables: Sequence[str]
-    """Those that messages are stored in."""
+    """The tables in which messages are stored."""
 
     def measure(
         self, load: Load, in_flight: int, seconds: float, done: Literal["events", "acks"] = "events"
     ) -> Measured:
-        # This looks at Postgres outside the time that is measured, because it costs Postgres time itself.
+        # Query Postgres outside the measured time, because the query itself costs Postgres time.
         wal, tables = self._written()
         server, postgres = processor_s(self.server), processor_s(self.postmaster)
         run = load.closed(in_flight, seconds, done)
@@ -63,7 +63,7 @@ class Meter:
         return Measured(run, server, postgres, wal_after - wal, tables_after - tables)
 
     def _written(self) -> tuple[int, int]:
-        """How many bytes Postgres has written to its WAL, and holds in the tables."""
+        """Return the number of bytes that Postgres has written to its WAL, and of bytes in the tables."""
         with psycopg.connect(self.database_url) as connection:
             row = connection.execute(
                 "select (pg_current_wal_insert_lsn() - '0/0')::bigint,"

@@ -1,4 +1,6 @@
-"""What the benchmarks run on: a Postgres of their own with people in courses, and nodes as processes of their own."""
+"""The deployment that the benchmarks run on: a separate Postgres with users and courses, and nodes as separate
+processes.
+"""
 
 import json
 import os
@@ -29,18 +31,18 @@ TEACHER = STUDENTS + 1
 SMALL_COURSES = 50
 SMALL_COURSE_STUDENTS = STUDENTS // SMALL_COURSES
 SCHOOLS = 2
-"""Each has one course that all students are in, and SMALL_COURSES of which each student is in one."""
+"""Each has one course with all students, and SMALL_COURSES courses. Each student is in one of those."""
 
 POOL_SIZE = 10
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 20.0
 NEVER_REACHED = {"LIMITS_MESSAGES_PER_SECOND": "1000000", "LIMITS_MESSAGE_BURST": "1000000"}
-"""Limits on how fast one person writes that are looked at and never reached."""
+"""Rate limits that are checked but never reached."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A migrated database with students, each enrolled and signed in, and the key that the cookies are made with."""
+    """A migrated database with students who are enrolled and signed in, and the key of their cookies."""
 
     database: Database
     postgres: PostgresServer
@@ -48,10 +50,12 @@ class Deployment:
     postgres_version: str
     session_key: str
     cookies: Sequence[str]
-    """Of the students 1, 2, 3 …"""
+    """The cookies of the students 1, 2, 3 …"""
 
     def clients(self, rooms: int, sockets: int, school: int = 0) -> list[Client]:
-        """Places in `rooms` rooms, `sockets` in each. Two loads on one node at once go to different schools."""
+        """Return clients in `rooms` rooms, with `sockets` in each. Two simultaneous loads on one node use different
+        schools.
+        """
         return clients(self.cookies, rooms, sockets, school)
 
 
@@ -61,12 +65,12 @@ class Server:
 
     port: int
     process_ids: Sequence[int]
-    """Of all processes whose time counts as its own."""
+    """The ids of all processes whose time counts as the server's own."""
 
 
 @asynccontextmanager
 async def open_deployment() -> AsyncIterator[Deployment]:
-    """Start a Postgres on a new folder and fill it. It runs on the cores that this process may use."""
+    """Start a Postgres in a new folder and fill it. It runs on the cores that this process may use."""
     with tempfile.TemporaryDirectory(prefix="educa-chat-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with PostgresServer(folder=folder / "database", settings=()) as postgres:
@@ -93,9 +97,9 @@ def serve(
     core: int | None = SERVER_CORE,
     limits: Mapping[str, str] = NEVER_REACHED,
 ) -> Iterator[Server]:
-    """Run a node as in production, on `core`. `limits` are settings; those that it does not name are the default.
+    """Run a node as in production, on `core`. `limits` are settings; the others have their defaults.
 
-    Two at a time are two nodes of one chat and need a bus.
+    Two nodes at a time need a bus.
     """
     port = free_port()
     settings = {
@@ -119,7 +123,7 @@ def serve(
 def running(
     command: Sequence[str], log: Path, core: int | None, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process on `core`, or on any, stopped at the end."""
+    """Run a process on `core`, or on any core, while the context lasts."""
     with log.open("w") as output, on_core(core):
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
@@ -134,7 +138,7 @@ def running(
 
 
 def await_answer(process: subprocess.Popen[bytes], port: int, path: str | None = None) -> None:
-    """Wait until the server answers `path` with 200, or where there is none takes a connection."""
+    """Wait until the server answers `path` with 200, or without a path, accepts a connection."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
@@ -150,7 +154,7 @@ def await_answer(process: subprocess.Popen[bytes], port: int, path: str | None =
 
 
 def clients(cookies: Sequence[str], rooms: int, sockets: int, school: int = 0) -> list[Client]:
-    """Places of different students as far as there are enough of them. `cookies` are those of the students 1, 2, 3 …"""
+    """Return clients of different students if there are enough. `cookies` are those of the students 1, 2, 3 …"""
     first = large_course(school)
     if rooms == 1:
         return [Client(first, cookies[number % STUDENTS]) for number in range(sockets)]
@@ -162,7 +166,7 @@ def clients(cookies: Sequence[str], rooms: int, sockets: int, school: int = 0) -
 
 
 def large_course(school: int) -> int:
-    """The course of all students; the small ones come after it."""
+    """Return the id of the course with all students. The small courses have the following ids."""
     return 1 + school * (1 + SMALL_COURSES)
 
 
@@ -173,7 +177,7 @@ def free_port() -> int:
 
 
 async def _add_people(database: Database, session_ids: Sequence[str]) -> None:
-    """Students who are signed in, a teacher, and courses, in bulk."""
+    """Add students who are signed in, a teacher, and courses, in bulk."""
     await database.execute(
         "insert into auth_user (id, username, password, first_name, last_name, email,"
         " is_superuser, is_staff, is_active, date_joined)"
@@ -207,6 +211,6 @@ async def _add_people(database: Database, session_ids: Sequence[str]) -> None:
 
 
 def _cookie(session_key: str, session_id: str) -> str:
-    """The cookie that signing in would have set."""
+    """Return the cookie that signing in would set."""
     content = json.dumps({"created": int(time.time()), "session": {SESSION_KEY: session_id}})
     return f"{SESSION_COOKIE}={Fernet(session_key).encrypt(content.encode()).decode()}"

@@ -1,4 +1,4 @@
-"""Compares this version with an earlier one: the same loads in turn, each version with a Postgres of its own."""
+"""Compares this version with an earlier one: the same loads in turn, each version with its own Postgres."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ class Hosted(msgspec.Struct, frozen=True):
 
 
 async def compare_with_earlier(deployment: Deployment, effort: Effort) -> Section:
-    """Messages per second, latency, and the processor time of the node and of Postgres for each message."""
+    """Measure messages per second, latency, and the processor time of the node and of Postgres per message."""
     earlier = os.environ.get(EARLIER)
     if not earlier:
         return Section(f"Not measured: set `{EARLIER}` to a checkout of an earlier version.")
@@ -58,7 +58,7 @@ def _loads(before: Hosted, after: Hosted, effort: Effort) -> list[list[str]]:
 
 
 def _idle_sockets(before: Hosted, after: Hosted, effort: Effort) -> list[list[str]]:
-    """The resident memory of each node, which has served nobody before."""
+    """Return the resident memory of each node, which has not had any clients before."""
     most = min(effort.most_sockets, IDLE_SOCKETS)
     first, further = [], []
     for version in (before, after):

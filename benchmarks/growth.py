@@ -1,4 +1,4 @@
-"""What becomes of the costs as rooms and the log grow."""
+"""The costs as rooms and the log grow."""
 
 import time
 from itertools import count, cycle
@@ -28,7 +28,7 @@ TEXT = "And how is the second exercise meant, please?"
 
 
 async def growth_of_rooms(deployment: Deployment, effort: Effort) -> Section:
-    """The cost of a delivery, from small rooms to large ones."""
+    """Measure the cost of a delivery, from small rooms to large ones."""
     sizes = [size for size in (10, 100, 1_000, 10_000) if size <= effort.most_sockets]
     costs: dict[str, list[tuple[float, float]]] = {OURS: [], JOINED: []}
     rows = []
@@ -59,7 +59,7 @@ async def growth_of_rooms(deployment: Deployment, effort: Effort) -> Section:
 
 
 async def growth_of_log(deployment: Deployment, effort: Effort) -> Section:
-    """The cost of a commit and of a page of history, from an empty log to a long one."""
+    """Measure the cost of a commit and of a history page, from an empty log to a long one."""
     sizes = [size for size in (0, 10_000, 100_000, 1_000_000, 10_000_000) if size <= effort.most_events]
     course = large_course(0)
     log = Log(deployment.database)
@@ -94,7 +94,7 @@ async def growth_of_log(deployment: Deployment, effort: Effort) -> Section:
 
 
 async def fill(database: Database, course: int, size: int, text: str = TEXT) -> None:
-    """Let the log of `course`, whose room was opened, have at least `size` events: messages of `text`."""
+    """Fill the log of `course`, whose room was opened, to at least `size` events: messages with `text`."""
     async with database.connection() as connection:
         head = await connection.fetchval("select head from educa_chat.room where course = $1", course)
         for after in range(head, size, FILL_AT_ONCE):
@@ -105,7 +105,7 @@ async def fill(database: Database, course: int, size: int, text: str = TEXT) -> 
 
 
 async def _commit_time(database: Database, course: int, seconds: float) -> float:
-    """How long one commit takes, one after the other for `seconds`."""
+    """Return the duration of a commit, measured one after the other for `seconds`."""
     students = cycle(range(1, STUDENTS + 1))
     commits, spent_s = 0, 0.0
 
@@ -126,7 +126,7 @@ async def _commit_time(database: Database, course: int, seconds: float) -> float
 
 
 async def _page_time(database: Database, course: int) -> float:
-    """How long a page of 50 from the middle of the log takes, the round trip included."""
+    """Return the duration of a page of 50 from the middle of the log, including the round trip."""
     head: int = await database.fetchval("select head from educa_chat.room where course = $1", course)
     times = []
     reader = Reader(1, is_staff=False)
@@ -160,7 +160,7 @@ update educa_chat.room set head = $3, said = $3, last_at = clock_timestamp() whe
 
 
 def _entry(course: int, student: int) -> Entry:
-    """What the server makes of a message."""
+    """Return the entry that the server makes from a message."""
     id, username, name = f"growth-{next(_ids)}", f"student{student}", f"Student Number {student}"
     message = ChatMessage(id=id, user=username, name=name, role="student", message=TEXT, html=TEXT)
     return Entry(

@@ -29,12 +29,12 @@ ROOMS = 8
 PLAIN_PER_SECOND, MARKUP_PER_SECOND = 32.0, 8.0
 """How many messages the other users send, in ROOMS rooms for each. The attacker is in a room with plain messages."""
 WARM_UP_S = 0.6
-"""Longer than a load's own warm-up, so that the whole attack is measured."""
+"""Longer than the load's warm-up, so that the whole attack is measured."""
 PROBE_EVERY_S, PROBE_TIMEOUT_S = 0.05, 30.0
 NICENESS = 10
 """The attacker shares a core with the load, and must not delay the measurement itself."""
 SOCKETS, REQUESTS, SIGN_INS = 20, 10, 30
-"""How many of each the attacker has open at a time."""
+"""How many sockets and requests the attacker has open at a time."""
 TURNS = 10_000
 """The bound of every loop of an attack. The time limit ends it much earlier."""
 HISTORY = 1_000
@@ -56,7 +56,7 @@ class Measured(NamedTuple):
     plain: Run
     markup: Run
     slowest_probe_s: float
-    """Of `/health/live`."""
+    """The response time of `/health/live`."""
 
 
 FIGURES: dict[str, Callable[[Measured], float]] = {
@@ -69,7 +69,7 @@ FIGURES: dict[str, Callable[[Measured], float]] = {
 
 
 async def hostile(deployment: Deployment, effort: Effort) -> Section:
-    """Acks of others during each attack, after a run without an attack on the same new node."""
+    """Measure the acks of others during each attack, after a run without an attack on the same new node."""
     await _prepare(deployment.database)
     seconds = effort.paced_s / 2
     results: dict[str, list[tuple[Measured, Measured]]] = {name: [] for name in ATTACKS}
@@ -103,7 +103,7 @@ async def hostile(deployment: Deployment, effort: Effort) -> Section:
 async def _measure(
     loads: tuple[Load, Load], seconds: float, executor: Executor, attack: str | None, attacker: Attacker
 ) -> Measured:
-    """What the others see within `seconds`, during the attack of this name or without any."""
+    """Measure the others for `seconds`, during the attack of this name or without any."""
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(executor, _attack, None, attacker, 0)  # The attacker's process starts now, not later.
     for load, per_second in zip(loads, (PLAIN_PER_SECOND, MARKUP_PER_SECOND), strict=True):
@@ -119,7 +119,7 @@ async def _measure(
 
 
 async def _slowest_probe(port: int, seconds: float) -> float:
-    """Ask the node for `seconds` whether it lives, and return how long the slowest answer took."""
+    """Request `/health/live` for `seconds`, and return the time of the slowest response."""
     slowest_s, end = 0.0, perf_counter() + seconds
     timeout = aiohttp.ClientTimeout(PROBE_TIMEOUT_S)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), timeout=timeout) as http:
@@ -132,7 +132,7 @@ async def _slowest_probe(port: int, seconds: float) -> float:
 
 
 async def _prepare(database: Database) -> None:
-    """Add passwords, a room with long messages, and closed rooms in which everybody is muted."""
+    """Add passwords, a room with long messages, and closed rooms in which everyone is muted."""
     await database.execute("update auth_user set password = $1", make_password(PASSWORD))
     await database.execute(
         "update educa_chat.session s set password_digest = sha256(convert_to(u.password, 'utf8'))"
@@ -156,7 +156,7 @@ def _attacker(deployment: Deployment, student: int, port: int) -> Attacker:
     return Attacker(port, f"student{student}", deployment.cookies[student - 1], rooms, large_course(1) + small)
 
 
-# The attacker, in a process of its own.
+# The attacker, in a separate process.
 
 
 def _attack(name: str | None, attacker: Attacker, seconds: float) -> None:
@@ -188,7 +188,9 @@ async def _flood(attacker: Attacker, rooms: Sequence[int], payloads: Iterable[by
 
 @asynccontextmanager
 async def _open_socket(attacker: Attacker, room: int) -> AsyncIterator[tuple[asyncio.Task[None], asyncio.StreamWriter]]:
-    """The reading of a socket to its end, and its writer. Raises OSError or EOFError if the server refuses it."""
+    """Open a socket. Return a task that reads to its end, and its writer. Raises OSError or EOFError if the server
+    refuses it.
+    """
 
     async def read() -> None:
         with suppress(OSError):
@@ -225,7 +227,7 @@ async def _sign_in(attacker: Attacker) -> None:
         async with http.post(SIGN_IN_PATH, data=form, headers=headers, allow_redirects=False) as answer:
             await answer.read()
 
-    cookies = aiohttp.DummyCookieJar()  # Otherwise the first sign-in would change what the form's token goes with.
+    cookies = aiohttp.DummyCookieJar()  # Otherwise, the first sign-in would invalidate the form's token.
     async with aiohttp.ClientSession(f"http://127.0.0.1:{attacker.port}", cookie_jar=cookies) as http:
         async with http.get(SIGN_IN_PATH) as answer:
             [token] = re.findall(r'name="csrf_token" value="([^"]+)"', await answer.text())
@@ -236,14 +238,16 @@ async def _sign_in(attacker: Attacker) -> None:
 
 
 def _frame(payload: bytes, first: int = 0x81) -> bytes:
-    """A client's frame with a mask of zeros, which costs the attacker nothing and the server as much as any other."""
+    """Return a client's frame with a mask of zeros, which costs the attacker nothing and the server as much as any
+    other.
+    """
     length = len(payload)
     head = bytes((first, 0x80 | length)) if length < 126 else bytes((first, 0xFE)) + length.to_bytes(2, "big")
     return head + bytes(4) + payload
 
 
 def _messages(text: str, number: int = TURNS) -> Iterator[bytes]:
-    """`number` messages, six at a time."""
+    """Return `number` messages, six at a time."""
     commands = ({"type": "message", "id": f"hostile-{id}", "message": text} for id in range(number))
     frames = (_frame(json.dumps(command).encode()) for command in commands)
     while batch := b"".join(islice(frames, 6)):

@@ -13,31 +13,31 @@ from benchmarks.machine import BUILD
 from educa_chat.protocol import SUBPROTOCOL
 
 FRAME_TEXT_BYTES = 41
-"""With a text of so many bytes the frames of the peers and of the limit have 147."""
+"""With a text of this length, the frames of the peers and of the limit have 147 bytes."""
 HANDSHAKES_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What a client sends to a server. `c/load.c` replaces the names in braces with values."""
+    """The frames that a client sends to a server. `c/load.c` replaces the names in braces with values."""
 
     path: str
     message: str
-    """The frame of a message, whose text is `{mark}{fill}`."""
+    """The frame of a message with the text `{mark}{fill}`."""
     subprotocol: str = ""
     greetings: Sequence[tuple[str, str]] = ()
     """Frames that a client sends first, each with a text that the server's reply to it contains."""
 
 
 BASIC_FLAVOUR = Dialect("/ws/chat/room/{room}/", '{"message":"{mark}{fill}"}')
-"""The basic flavour of our protocol, which the peers that store nothing speak too."""
+"""The basic flavour of our protocol, which the peers that store nothing also speak."""
 FULL_FLAVOUR = Dialect(
     BASIC_FLAVOUR.path, '{"type":"message","id":"{mark}{nonce}","message":"{mark}{fill}"}', SUBPROTOCOL
 )
 
 
 class Client(NamedTuple):
-    """Who opens a socket, and to which room; the last, whether it ever says something."""
+    """A client: the user who opens a socket, the room, and whether the client sends messages."""
 
     course: int
     cookie: str
@@ -45,15 +45,15 @@ class Client(NamedTuple):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """What one run showed."""
+    """The results of one run."""
 
     seconds: float
     deliveries: int
     """Frames that carry a message (or acks, where those are counted), over all sockets."""
     bytes: int
-    """Of these frames, their headers included."""
+    """The bytes of these frames, including their headers."""
     messages: int
-    """Those that had reached every socket they are for."""
+    """The messages that reached all of their sockets."""
     p50_s: float
     p99_s: float
     max_s: float
@@ -61,16 +61,16 @@ class Run(msgspec.Struct, frozen=True):
     """The processor time of the server's processes."""
     generator_s: float
     lost: int
-    """Deliveries that never came."""
+    """Deliveries that never arrived."""
     late: int
-    """Deliveries that came when they were given up, or twice."""
+    """Deliveries that arrived twice, or after they counted as lost."""
     errors: int
     holes: int
-    """Events whose seq did not follow that of the one before, at one socket."""
+    """Events whose seq did not follow the previous one's on the same socket."""
     all_messages: int
-    """Including the warm-up and what arrived after the run."""
+    """Including the warm-up and everything that arrived after the run."""
     unequal: int
-    """The sockets to which not every message came once."""
+    """The sockets that did not receive every message exactly once."""
 
     @property
     def deliveries_per_s(self) -> float:
@@ -82,7 +82,7 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def deliveries_per_server_s(self) -> float:
-        """What the server delivers in a second of its own processor time."""
+        """Return the number of deliveries per second of the server's own processor time."""
         return self.deliveries / self.server_s
 
     @property
@@ -90,19 +90,19 @@ class Run(msgspec.Struct, frozen=True):
         return self.lost / (self.deliveries + self.lost)
 
     def check(self) -> "Run":
-        """Raise AssertionError where anything was lost, refused, out of order or came twice."""
+        """Raise AssertionError if anything was lost, refused, out of order or repeated."""
         assert self.lost == self.late == self.errors == self.holes == self.unequal == 0, self
         return self
 
 
 class Storm(msgspec.Struct, frozen=True):
-    """How sockets came back that had lost their node."""
+    """The reconnects of sockets that had lost their node."""
 
     live: int
     p50_s: float
     p99_s: float
     max_s: float
-    """From the loss of its connection until a socket has everything up to the head."""
+    """The time from the loss of a socket's connection until it has everything up to the head."""
     retries: int
     resets: int
     holes: int
@@ -110,12 +110,12 @@ class Storm(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Load:
-    """A running generator. One command at a time; while none is given it answers pings."""
+    """A running generator. It executes one command at a time, and answers pings in between."""
 
     process: subprocess.Popen[str]
 
     def open(self, port: int, clients: Iterable[Client]) -> float:
-        """Open a socket for each of `clients`; return how long it took, in seconds."""
+        """Open a socket for each of `clients`. Return the duration in seconds."""
         self._send(*(f"socket {port} {p.course} {int(p.speaks)} {p.cookie or '-'}" for p in clients))
         seconds: float = self._request(f"open {HANDSHAKES_AT_ONCE}")["seconds"]
         return seconds
@@ -128,7 +128,7 @@ class Load:
         return msgspec.convert(self._request(f"load {in_flight} {seconds} {done}"), Run)
 
     def paced(self, per_second: float, seconds: float) -> Run:
-        """Say so many messages a second; a latency counts from when the message was due to be said."""
+        """Send this many messages a second. Latency is measured from the time at which a message was due."""
         self.start_paced(per_second, seconds)
         return self.finish_paced()
 
@@ -139,7 +139,9 @@ class Load:
         return msgspec.convert(self._answer(), Run)
 
     def start_storm(self, port: int, seconds: float) -> None:
-        """Let each socket that is lost come back at once, to `port`, with what it has seen; return when it is ready."""
+        """Prepare a storm: each socket that is lost reconnects at once, to `port`, and resumes. Return when this is set
+        up.
+        """
         self._request(f"storm {port} {seconds}")
 
     def finish_storm(self) -> Storm:
@@ -174,7 +176,7 @@ def open_load(
     text_bytes: int = FRAME_TEXT_BYTES,
     fill: str = "x",
 ) -> Iterator[Load]:
-    """A generator that speaks `dialect` and has no sockets yet.
+    """Start a generator that speaks `dialect` and has no sockets yet.
 
     The time of `server_processes` counts as the server's. A message consists of its number and of `fill`, repeated.
     """

@@ -1,4 +1,4 @@
-"""The machine: which core does what, and how much time and memory a process takes."""
+"""The machine: the use of its cores, and the time and memory of processes."""
 
 import os
 import platform
@@ -14,15 +14,15 @@ import aiohttp
 BUILD = Path(__file__).parent.parent / "build" / "bench"
 """Where `make bench` puts the programs in C and the peers."""
 SERVER_CORE = 0
-"""The server under test runs here, alone."""
+"""Only the server under test runs on this core."""
 LOAD_CORE = 1
-"""The load generator and Postgres run here."""
+"""The load generator and Postgres run on this core."""
 
 
 def prepare() -> None:
-    """Move this process to the core of the load, with all that it starts; allow as many open files as may be had.
+    """Move this process to the core of the load, with its children, and raise the limit of open files.
 
-    Exits where the benchmarks can't run.
+    Exits if the benchmarks can't run.
     """
     if sys.platform != "linux" or (os.cpu_count() or 1) < 2:
         sys.exit("the benchmarks pin processes to cores and read /proc: they need Linux and two cores")
@@ -33,7 +33,7 @@ def prepare() -> None:
 
 @contextmanager
 def on_core(core: int | None) -> Iterator[None]:
-    """Run on `core` alone, or on any, while the context lasts; so does every process that is started within."""
+    """Run only on `core`, or on any core, while the context lasts. This also applies to processes started within it."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {SERVER_CORE, LOAD_CORE} if core is None else {core})
     try:
@@ -43,7 +43,7 @@ def on_core(core: int | None) -> Iterator[None]:
 
 
 def resident_kib(process_id: int) -> int:
-    """The resident memory of a process (`VmRSS`), in KiB."""
+    """Return the resident memory of a process (`VmRSS`) in KiB."""
     for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
@@ -51,7 +51,7 @@ def resident_kib(process_id: int) -> int:
 
 
 def processor_s(process_id: int) -> float:
-    """The processor time of a process and all its descendants, in seconds."""
+    """Return the processor time of a process and all its descendants, in seconds."""
     children: dict[int, list[int]] = {}
     seconds: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
@@ -74,7 +74,7 @@ def processor_s(process_id: int) -> float:
 
 
 def describe(postgres_version: str) -> str:
-    """One line on what the figures were measured with."""
+    """Return one line about the hardware and software of the measurement."""
     models = {
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -88,5 +88,5 @@ def describe(postgres_version: str) -> str:
 
 
 def load() -> str:
-    """How busy the machine was: above two, somebody else was at work too."""
+    """Return the load average: above two, something else was running too."""
     return f"load average {os.getloadavg()[0]:.1f}"

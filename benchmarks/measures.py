@@ -1,4 +1,4 @@
-"""What is measured. Each function returns a section of Markdown, and its plots."""
+"""The measurements. Each function returns a section of Markdown and its plots."""
 
 import asyncio
 import os
@@ -21,27 +21,27 @@ from benchmarks.servers import COMMANDS, FULL, JOINED, ON_DISK, OURS, PLAIN, TUT
 from tests.redis_server import RedisServer
 
 OUR_TEXT_BYTES = 30
-"""With it our frames of the basic flavour have 147 bytes, as those of the peers."""
+"""With this name, our frames of the basic flavour have 147 bytes, like those of the peers."""
 SETTLE_S = 1.0
 FIRST_SOCKETS = 100
-"""Opened before memory is looked at, so that what is made once is not counted."""
+"""The sockets that are opened before the first look at memory, so that one-time allocations aren't counted."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How often, how long each time, and how far."""
+    """The number of runs, their duration, and their size."""
 
     runs: int
     seconds: float
     paced_s: float
-    """For what is said at a steady, slow rate."""
+    """The duration of runs at a slow, steady rate."""
     most_sockets: int
     most_events: int
 
 
 @dataclass(frozen=True)
 class Section:
-    """What is said of a measure, and its plots by name."""
+    """The text about a measurement, and its plots by name."""
 
     text: str
     plots: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Section:
 
 
 class Shape(NamedTuple):
-    """So many messages under way at once, in all, in `rooms` rooms of `sockets` sockets."""
+    """The total number of messages in flight, in `rooms` rooms with `sockets` sockets each."""
 
     rooms: int
     sockets: int
@@ -71,7 +71,7 @@ STORM_S = 20.0
 
 @contextmanager
 def open_redis() -> Iterator[str]:
-    """A Redis of its own, on the core of the load, and its URL."""
+    """Run a separate Redis on the core of the load, and yield its URL."""
     redis = RedisServer()
     redis.start()
     try:
@@ -82,7 +82,7 @@ def open_redis() -> Iterator[str]:
 
 @contextmanager
 def open_all(deployment: Deployment, names: Sequence[str]) -> Iterator[dict[str, Server]]:
-    """The servers of these names, ours in both flavours being one."""
+    """Run the servers with these names. Our two flavours share one server."""
     with ExitStack() as stack:
         redis_url = stack.enter_context(open_redis())
         node = stack.enter_context(serve(deployment))
@@ -97,7 +97,7 @@ def open_all(deployment: Deployment, names: Sequence[str]) -> Iterator[dict[str,
 def in_turn(
     deployment: Deployment, servers: Mapping[str, Server], shape: Shape, runs: int, measure: Callable[[Load], Run]
 ) -> dict[str, list[Run]]:
-    """Measure one server after the other, `runs` times, so that what disturbs the machine disturbs all of them."""
+    """Measure one server after the other, `runs` times, so that disturbances of the machine affect all of them."""
     results: dict[str, list[Run]] = {name: [] for name in servers}
     with ExitStack() as stack:
         loads: dict[str, Load] = {}
@@ -105,7 +105,7 @@ def in_turn(
             text_bytes = OUR_TEXT_BYTES if name in (OURS, FULL) else FRAME_TEXT_BYTES
             load = open_load(server.process_ids, dialect=flavour(name), text_bytes=text_bytes)
             loads[name] = stack.enter_context(load)
-            # The other flavour of ours has other rooms: else each would hear both.
+            # Our other flavour uses other rooms. Otherwise, each would receive both.
             loads[name].open(server.port, deployment.clients(shape.rooms, shape.sockets, int(name == FULL)))
         for _ in range(runs):
             for name, load_ in loads.items():
@@ -123,7 +123,7 @@ def flavour(name: str) -> Dialect:
 
 
 def ratios(ours: Sequence[Run], theirs: Sequence[Run], of: Callable[[Run], float]) -> Iterator[float]:
-    """Of each run to the one that stood next to it."""
+    """Return the ratio of each run to the one next to it."""
     return (of(our) / of(their) for our, their in zip(ours, theirs, strict=True) if of(their))
 
 
@@ -136,7 +136,7 @@ def deliveries_per_server_s(run: Run) -> float:
 
 
 async def fan_out(deployment: Deployment, effort: Effort) -> Section:
-    """Deliveries per second, of ours, the limit and the peers in turn."""
+    """Measure deliveries per second of our server, the limit and the peers, in turn."""
     results: dict[Shape, dict[str, list[Run]]] = {}
     with open_all(deployment, [OURS, FULL, *COMMANDS]) as servers:
         for shape in FAN_OUT:
@@ -172,20 +172,20 @@ async def fan_out(deployment: Deployment, effort: Effort) -> Section:
                 ["server", *shapes],
                 by_server(lambda name, runs: spread(map(deliveries_per_s, runs[name]), rate)),
             ),
-            f"The same as a part of the limit ({JOINED}), run beside run:",
+            f"The same as a fraction of the limit ({JOINED}), run by run:",
             table(["server", *shapes], beside(JOINED, deliveries_per_s)),
-            f"The same as a part of the durable limit ({ON_DISK}):",
+            f"The same as a fraction of the durable limit ({ON_DISK}):",
             table(["server", *shapes], beside(ON_DISK, deliveries_per_s)),
-            f"The same to {PLAIN}:",
+            f"The same as a fraction of {PLAIN}:",
             table(["server", *shapes], beside(PLAIN, deliveries_per_s)),
-            f"Times as many as {TUTORIAL}:",
+            f"As a multiple of {TUTORIAL}:",
             table(["server", *shapes], beside(TUTORIAL, deliveries_per_s)),
             "Deliveries per second of the server's own processor time:",
             table(
                 ["server", *shapes],
                 by_server(lambda name, runs: spread(map(deliveries_per_server_s, runs[name]), rate)),
             ),
-            "The same as a part of the limit's:",
+            "The same as a fraction of the limit's:",
             table(["server", *shapes], beside(JOINED, deliveries_per_server_s)),
             "Latency, effort and loss under these loads:",
             table(
@@ -236,7 +236,9 @@ async def fan_out(deployment: Deployment, effort: Effort) -> Section:
 
 
 async def latency(deployment: Deployment, effort: Effort) -> Section:
-    """From the time a message is due to be said to the last receiver, in a large room where people write slowly."""
+    """Measure the latency from the time a message is due to its last receiver, in a large room with a slow, steady
+    rate.
+    """
     names = [OURS, FULL, "aiohttp, `send_str`", "Node `ws`", "Bun (uWebSockets)", PLAIN, JOINED]
     with open_all(deployment, names) as servers:
         results = in_turn(
@@ -261,7 +263,7 @@ async def latency(deployment: Deployment, effort: Effort) -> Section:
 
 
 async def durable(deployment: Deployment, effort: Effort) -> Section:
-    """Messages acked per second: one sender a room, who is alone in it."""
+    """Measure acks per second, with one sender per room and nobody else."""
     rows = []
     with serve(deployment) as node:
         for shape in DURABLE:
@@ -272,7 +274,7 @@ async def durable(deployment: Deployment, effort: Effort) -> Section:
 
 
 def _flow(runs: Sequence[Run]) -> list[str]:
-    """Messages per second, p50 and p99."""
+    """Return messages per second, p50 and p99."""
     return [
         spread((run.messages_per_s for run in runs), rate),
         spread((run.p50_s for run in runs), milliseconds),
@@ -281,7 +283,7 @@ def _flow(runs: Sequence[Run]) -> list[str]:
 
 
 async def two_nodes(deployment: Deployment, effort: Effort) -> Section:
-    """Messages said on one node and heard on the other."""
+    """Measure messages that are sent on one node and received on the other."""
     rows = []
     with (
         open_redis() as redis_url,
@@ -300,7 +302,7 @@ async def two_nodes(deployment: Deployment, effort: Effort) -> Section:
 
 
 async def memory(deployment: Deployment, effort: Effort) -> Section:
-    """What an idle socket adds to a server's resident memory."""
+    """Measure the resident memory of an idle socket."""
     counts = [count for count in (1_000, 10_000) if count <= effort.most_sockets]
     rows = []
     for name in [FULL, OURS, *(name for name in COMMANDS if name != TUTORIAL)]:
@@ -326,7 +328,7 @@ async def memory(deployment: Deployment, effort: Effort) -> Section:
 
 
 async def storm(deployment: Deployment, effort: Effort) -> Section:
-    """A node dies, its clients come back to another at once, and what the people there notice of it."""
+    """Measure a reconnect storm: a node dies, its clients reconnect to another at once, and its users are delayed."""
     rows = []
     for _ in range(effort.runs):
         with ExitStack() as stack:
@@ -378,8 +380,8 @@ async def storm(deployment: Deployment, effort: Effort) -> Section:
     )
     sockets = SMALL_COURSES * STORM_SOCKETS_A_ROOM
     return Section(
-        f"{sockets:,} sockets in {SMALL_COURSES} rooms lose their node, in which 100 messages a second are said"
-        f" meanwhile, and as many in other rooms. Each line is one storm:\n\n{text}"
+        f"{sockets:,} sockets in {SMALL_COURSES} rooms lose their node while 100 messages a second are sent in"
+        f" these rooms, and 100 in other rooms. Each line is one storm:\n\n{text}"
     )
 
 
@@ -389,6 +391,6 @@ def _kill(server: Server) -> None:
 
 
 def _log_reads(server: Server) -> float:
-    """How often the node has read the log for who came back, or to catch up."""
+    """Return how often the node has read the log for reconnecting clients, or to catch up."""
     with urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
         return sum(map(float, re.findall(r"(?m)^educa_chat_log_reads_total\{.*?\} (\S+)$", answer.read().decode())))

@@ -1,4 +1,4 @@
-"""Plots as SVG, of the two kinds that are needed: bars in groups, and lines. Both axes of figures are logarithmic."""
+"""SVG plots: grouped bars, and lines. Numeric axes are logarithmic."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ _WIDTH, _LABELS, _RIGHT, _ROW = 820, 210, 90, 18
 
 
 def bars(title: str, groups: Mapping[str, Mapping[str, float]]) -> str:
-    """A bar for each figure, on one scale."""
+    """Return a plot with a bar for each figure, on one scale."""
     figures = [figure for group in groups.values() for figure in group.values() if figure > 0]
     low = 10 ** math.floor(math.log10(min(figures)))
     scale = (_WIDTH - _LABELS - _RIGHT) / math.log10(max(figures) / low)
@@ -32,7 +32,7 @@ def bars(title: str, groups: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def lines(title: str, x_label: str, y_label: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """A line for each series, with its points."""
+    """Return a plot with a line and points for each series."""
     left, top, width, height = 70, 40, 560, 260
     points = [point for line in series.values() for point in line]
     x_low, x_high = _decades(x for x, _ in points)

@@ -1,4 +1,4 @@
-"""Tables: medians with the range that they were seen in, and where they are written."""
+"""Tables of medians with their range, and the file that they are written to."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from statistics import median
 
 
 def spread(values: Iterable[float], describe: Callable[[float], str]) -> str:
-    """The median, and the least and the greatest; a dash where there is nothing."""
+    """Return the median with the minimum and maximum, or a dash without values."""
     ordered = sorted(values)
     if not ordered:
         return "–"
@@ -14,7 +14,7 @@ def spread(values: Iterable[float], describe: Callable[[float], str]) -> str:
 
 
 def rate(value: float) -> str:
-    """To three digits, with separators: nothing here is known better."""
+    """Format with three significant digits and separators: the measurements aren't more precise."""
     digits = max(0, len(str(int(value))) - 3)
     return f"{round(value, -digits):,.0f}"
 
@@ -36,13 +36,13 @@ def kib(value: float) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose first column is text and whose others are figures."""
+    """Return a Markdown table with text in the first column and figures in the others."""
     alignment = ["---", *("---:" for _ in headings[1:])]
     return "\n".join(f"| {' | '.join(row)} |" for row in (headings, alignment, *rows))
 
 
 def write_between_marks(file: Path, name: str, text: str) -> None:
-    """Put `text` in place of what stands between the marks of `name` in `file`."""
+    """Replace the text between the marks of `name` in `file`."""
     start, end = f"<!-- measured: {name} -->", f"<!-- end of {name} -->"
     before, found_start, rest = file.read_text(encoding="utf-8").partition(start)
     _, found_end, after = rest.partition(end)

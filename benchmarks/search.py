@@ -1,4 +1,4 @@
-"""How long a search takes in a room of a million messages."""
+"""The duration of searches in a room with a million messages."""
 
 import time
 
@@ -53,7 +53,7 @@ QUERIES = {
 
 
 async def search_in_a_long_room(deployment: Deployment, effort: Effort) -> Section:
-    """A search in a room, from the question to the answer."""
+    """Measure searches in a room, from the query to the results."""
     course = large_course(1)
     size = min(MAX_MESSAGES, effort.most_events)
     await _fill(deployment.database, course, size)
@@ -76,9 +76,9 @@ async def search_in_a_long_room(deployment: Deployment, effort: Effort) -> Secti
 
 
 async def _fill(database: Database, course: int, size: int) -> None:
-    """Let the log of `course` have `size` messages, all of them in the index."""
+    """Fill the log of `course` with `size` messages, all of them indexed."""
     async with database.connection() as connection:
-        # One that is there already would take each entry by itself.
+        # An existing index would be updated for each entry separately.
         index = await connection.fetchval("select pg_get_indexdef('educa_chat.search_entry_words'::regclass)")
         await connection.execute("drop index educa_chat.search_entry_words")
         await connection.execute("select setseed(0.5)")

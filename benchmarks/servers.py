@@ -1,4 +1,4 @@
-"""The servers that stand beside ours: the limit in C, and the peers."""
+"""The servers to compare with: the limit in C, and the peers."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _PROGRAMS = Path(__file__).parent / "peers"
 _PYTHON = str(BUILD / "peers" / "bin" / "python")
 _MODULES = BUILD / "node_modules"
 
-# With {port}, {redis} and {folder} put in.
+# With {port}, {redis} and {folder} filled in.
 COMMANDS: Mapping[str, list[str]] = {
     TUTORIAL: [_PYTHON, str(_PROGRAMS / "tutorial.py"), "{port}", "{redis}"],
     "Starlette, uvicorn": [_PYTHON, str(_PROGRAMS / "starlette_loop.py"), "{port}"],

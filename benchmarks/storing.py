@@ -1,4 +1,4 @@
-"""Compares educa-chat with peers that store each message too, most of them in the same Postgres."""
+"""Compares educa-chat with peers that also store each message, most of them in the same Postgres."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ from benchmarks.report import ratio, share, spread, table
 from benchmarks.servers import FULL, ON_DISK, serve_beside
 
 LOADS = (*cost.LOADS, Shape(10, 2, 20))
-"""The last is small: the servers wait for the disk most of the time."""
+"""The last one is small: the servers wait for the disk most of the time."""
 LONGER = 2
-"""How many times as long a run is as elsewhere, because some of the peers deliver few messages a second."""
+"""The factor by which runs are longer than elsewhere, because some peers deliver few messages a second."""
 UNSTORED_S = 0.5
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server that is running, and what it stores messages in."""
+    """A running server, and the tables in which it stores messages."""
 
     server: Server
     dialect: Dialect
@@ -37,7 +37,7 @@ class Peer:
 
 
 async def peers_that_store(deployment: Deployment, effort: Effort) -> Section:
-    """Messages per second, latency and the cost of a message, of ours and the peers in turn."""
+    """Measure messages per second, latency and the cost of a message for our server and the peers, in turn."""
     versions = {name: xmpp.version(name) for name in xmpp.PACKAGES}
     missing = [name for name, version in versions.items() if not version]
     for name in missing:
@@ -48,7 +48,9 @@ async def peers_that_store(deployment: Deployment, effort: Effort) -> Section:
     assert unstored[FULL] == ["0", "0"], unstored
 
     def compare(of: Callable[[Measured], float]) -> Mapping[str, Mapping[Shape, float]]:
-        """Of ours to each peer, run beside run: the medians. A run in which the peer delivered nothing is left out."""
+        """Return the median ratio of our server to each peer, run by run, without runs in which the peer delivered
+        nothing.
+        """
         return {
             name: {
                 shape: median(
@@ -80,13 +82,13 @@ async def peers_that_store(deployment: Deployment, effort: Effort) -> Section:
         [
             f"{'; '.join(described)}.",
             table(["load", "server", *FIGURES, "lost"], rows),
-            "Processor time of the server and of Postgres for a message, as a part of the peer's:",
+            "Processor time of the server and of Postgres per message, as a fraction of the peer's:",
             table_of(compare(lambda one: one.s_per_message)),
-            "Processor time of Postgres alone:",
+            "Processor time of Postgres only:",
             table_of(
                 {name: of for name, of in compare(lambda one: one.postgres_s_per_message).items() if name != ON_DISK}
             ),
-            "While the table with the messages was renamed, so that none could be stored:",
+            "While the table with the messages was renamed, so no message could be stored:",
             table(
                 ["server", "messages delivered", "of these stored"], [[name, *row] for name, row in unstored.items()]
             ),
@@ -96,13 +98,13 @@ async def peers_that_store(deployment: Deployment, effort: Effort) -> Section:
     return Section(
         text,
         {"peers-that-store": plots.bars("How many times as many messages per second educa-chat delivers as", chart)},
-        "Messages per second of educa-chat to those of each peer, run beside run: the medians.\n\n" + table_of(rates),
+        "Messages per second of educa-chat as a multiple of each peer's (medians of runs).\n\n" + table_of(rates),
     )
 
 
 @contextmanager
 def _serve_all(deployment: Deployment, names: Sequence[str]) -> Iterator[dict[str, Peer]]:
-    """Ours, the XMPP servers of these names, and the durable limit."""
+    """Run our server, the XMPP servers with these names, and the durable limit."""
     postmaster, own_url = deployment.postgres.postmaster, deployment.database.url
     with ExitStack() as stack:
         node = stack.enter_context(serve(deployment))
@@ -120,7 +122,7 @@ def _serve_all(deployment: Deployment, names: Sequence[str]) -> Iterator[dict[st
 def _in_turn(
     deployment: Deployment, peers: Mapping[str, Peer], shape: Shape, effort: Effort
 ) -> dict[str, list[Measured]]:
-    """Measure one server after the other, so that what disturbs the machine disturbs all of them."""
+    """Measure one server after the other, so that disturbances of the machine affect all of them."""
     results: dict[str, list[Measured]] = {name: [] for name in peers}
     with ExitStack() as stack:
         loads = {name: stack.enter_context(peer.open_load()) for name, peer in peers.items()}
@@ -136,7 +138,7 @@ def _in_turn(
 
 
 def _say_unstored(deployment: Deployment, peer: Peer) -> list[str]:
-    """Send messages while the table for them has another name; return how many arrived, and how many were stored."""
+    """Send messages while their table is renamed. Return how many arrived, and how many were stored."""
     schema, _, name = peer.meter.tables[0].rpartition(".")
     own, away = sql.Identifier(schema or "public", name), sql.Identifier(schema or "public", "away")
     with peer.open_load() as load, psycopg.connect(peer.meter.database_url, autocommit=True) as connection:

@@ -39,7 +39,7 @@ DIALECT = Dialect(
         (
             "<presence xmlns='jabber:client' to='{room}@conference.localhost/student{socket}-{nonce}'>"
             "<x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='0'/></x></presence>",
-            # A room sends its subject last, and even where it has none.
+            # A room sends its subject last, even if it has none.
             "<subject",
         ),
     ],

@@ -1,7 +1,7 @@
 """A bot that answers `!ping` with `pong`: python examples/bot.py http://127.0.0.1:8000 ana educa-demo 1
 
 It signs in with a username and a password, enters the room of a course, and resumes after a lost connection without
-missing or repeating anything. It needs aiohttp only. docs/protocol.md explains every field.
+missing or repeating anything. It only needs aiohttp. docs/protocol.md explains every field.
 """
 
 import asyncio
@@ -40,10 +40,12 @@ async def run(site: str, username: str, password: str, course: str) -> None:
                             unacknowledged.pop(frame["id"], None)
                         elif frame["type"] == "error":
                             print(f"refused: {frame['code']}", flush=True)
-                            if frame["code"] == "unavailable":  # may not be stored: close, reconnect and send it again
+                            if (
+                                frame["code"] == "unavailable"
+                            ):  # It may not be stored: close, reconnect and send it again.
                                 break
                             unacknowledged.pop(frame.get("id"), None)
-                        elif "seq" in frame and "datetime" in frame:  # an event of the room
+                        elif "seq" in frame and "datetime" in frame:  # An event of the room.
                             if frame["type"] == "chat_message" and frame["message"] == "!ping":
                                 # The same id for the same event, so an answer that is sent twice is stored once.
                                 id = f"pong-{position['epoch']}-{frame['seq']}"[:64]
@@ -57,7 +59,7 @@ async def run(site: str, username: str, password: str, course: str) -> None:
                 if refusal.status in (400, 401, 403):
                     sys.exit(f"The server refused the connection with {refusal.status}.")
             except (aiohttp.ClientError, OSError):
-                pass  # the network or the node is down
+                pass  # The network or the node is down.
             await asyncio.sleep(1)
 
 

@@ -1,4 +1,4 @@
-"""A chat as it is often written with aiohttp: for each message a loop that awaits `send_str` for each socket."""
+"""A chat as it is often written with aiohttp: a loop that awaits `send_str` for each socket."""
 
 import sys
 from collections import defaultdict

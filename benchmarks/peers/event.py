@@ -1,11 +1,11 @@
-"""What the peers in Python send."""
+"""The event that the Python peers send."""
 
 import json
 from datetime import UTC, datetime
 
 
 def event(command: str | bytes) -> str:
-    """The answer to what a client said."""
+    """Return the event for a client's message."""
     return json.dumps(
         {
             "type": "chat_message",

@@ -1,4 +1,4 @@
-"""A chat as Starlette's and FastAPI's pages show it: for each message a loop of `send_text`."""
+"""A chat as in the documentation of Starlette and FastAPI: a loop of `send_text` for each message."""
 
 import sys
 from collections import defaultdict
