@@ -93,7 +93,7 @@ RIGHTS: list[Callable[[Database, str], Awaitable[None]]] = [
 
 
 @pytest.mark.parametrize("grant", RIGHTS)
-async def test_nobody_with_rights_of_their_own_gets_a_link_and_a_link_made_before_ends(
+async def test_people_with_rights_of_their_own_get_no_link_and_lose_an_earlier_one(
     server: Server,
     database: Database,
     classroom: Classroom,
@@ -110,7 +110,7 @@ async def test_nobody_with_rights_of_their_own_gets_a_link_and_a_link_made_befor
         assert (await choose(anyone, token)).status == 410
 
 
-async def test_a_link_ends_with_what_makes_the_teacher_a_teacher_of_the_student(
+async def test_a_link_ends_when_the_student_leaves_or_the_teacher_stops_teaching(
     server: Server, database: Database, classroom: Classroom
 ) -> None:
     second = await add_person(database)
@@ -124,7 +124,7 @@ async def test_a_link_ends_with_what_makes_the_teacher_a_teacher_of_the_student(
         assert (await make_link(teacher, classroom, classroom.luis))[0] == 403, "assistants make none"
 
 
-async def test_only_students_of_the_own_course_get_a_link(
+async def test_a_teacher_makes_links_only_for_students_of_their_own_active_course(
     database: Database, classroom: Classroom, teacher: Person
 ) -> None:
     strangers = [await add_person(database), (await add_classroom(database)).ana, classroom.teacher, "nobody"]
