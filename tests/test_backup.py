@@ -62,7 +62,7 @@ def server() -> Iterator[PostgresServer]:
 @pytest.mark.parametrize(
     ("role", "dump", "restore"),
     [
-        ("login", "Run these commands as the user `postgres`", "Then, as the user `postgres`:"),
+        ("login", "Run this command as the user `postgres`", "Then, as the user `postgres`:"),
         ("login superuser", "run in the service `postgres`. The backup:", "The restore:"),
     ],
     ids=["machine", "docker"],
