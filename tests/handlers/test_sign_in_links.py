@@ -116,7 +116,7 @@ async def test_an_unknown_link_shows_what_to_do(server: Server, token: str) -> N
 
 @pytest.mark.parametrize(
     ("password", "said"),
-    [("short", "too short"), ("password1", "most common"), ("aaaaaaaaaaaa", "repeats"), ("x" * 5000, "too long")],
+    [("short", "too short"), ("password1", "most common"), ("aaaaaaaaaaaa", "repetition"), ("x" * 5000, "too long")],
 )
 async def test_a_refused_password_does_not_use_up_the_link(
     server: Server, database: Database, newcomer: str, password: str, said: str
