@@ -1,10 +1,11 @@
 """Conversations and message actions between two users in two browsers."""
 
+import asyncio
 import re
 from typing import Any
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import MOMENT, TIMEOUT_MS, Desk, say
 from tests.serving import Person, Server
@@ -328,7 +329,17 @@ async def test_a_question_is_listed_as_unanswered_until_it_is_answered(desk: Des
         await expect(message(page, "why is it so?").locator(".mark")).to_have_text("Answered")
     await luis.get_by_role("button", name="Unanswered questions").click()
     await expect(luis.get_by_text("No unanswered questions")).to_be_visible()
+
+    # The button also works before the history has loaded.
+    history: asyncio.Queue[Route] = asyncio.Queue()
+    await luis.route("**/messages?limit=*", history.put)
     await luis.reload()
+    held = await history.get()
+    await luis.get_by_role("button", name="Unanswered questions").click()
+    await held.continue_()
+    await luis.unroute("**/messages?limit=*")
+    await expect(luis.get_by_text("No unanswered questions")).to_be_visible()
+    await luis.get_by_role("button", name="Unanswered questions").click()
     await expect(message(luis, "why is it so?").locator(".mark")).to_have_text("Answered")
     profe = await desk.sit_down("profe")
     await act(profe, "because of this", "Endorse")

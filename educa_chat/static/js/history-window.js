@@ -9,11 +9,12 @@ const AGAIN_AFTER = 2000;
 
 /**
  * The part of a room's history that the log shows: of all messages, or of the unanswered questions alone. It grows by
- pages at * its ends, and moves by jumps, of which the last one wins.
+ * pages at its ends, and moves by jumps, of which the last one wins.
  */
 export class HistoryWindow {
   /** The number of the last jump. Responses to earlier jumps are ignored. */
   #jump = 0;
+  #hasBegun = false;
   #ofQuestions = false;
   /** @type {ReadingPosition | null} where the reader was before they looked at the questions; null: at the newest */
   #back = null;
@@ -43,8 +44,11 @@ export class HistoryWindow {
 
   /** @param {Page} page  the newest messages, when nothing of the history is known yet */
   begin(page) {
+    const areQuestionsWanted = this.#button.ariaPressed === 'true';
+    this.#hasBegun = true;
     this.#jump += 1;
     this.#showNewest(page, false);
+    if (areQuestionsWanted) this.#switchQuestions();
   }
 
   /** @param {Frame} event  of the log */
@@ -197,6 +201,10 @@ export class HistoryWindow {
 
   async #switchQuestions() {
     const isOn = this.#button.ariaPressed !== 'true';
+    if (!this.#hasBegun) {
+      this.#button.ariaPressed = String(isOn);
+      return;
+    }
     if (isOn && !this.#ofQuestions) this.#back = this.#log.readingPosition;
     if (isOn || !this.#back) {
       const shown = this.toNewest(isOn);
