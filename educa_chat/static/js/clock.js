@@ -9,7 +9,7 @@ let known = null;
 let lagMs = 0;
 
 /**
- * @param {string} datetime  what it showed
+ * @param {string} datetime  the time that it showed
  * @param {number} agoMs  how long ago that was
  */
 export function synchronise(datetime, agoMs = 0) {
@@ -18,7 +18,7 @@ export function synchronise(datetime, agoMs = 0) {
   known = { server, elapsed: performance.now() };
 }
 
-/** @returns {number} what the server's clock shows, in milliseconds since 1970: the time by which mutes and edits end */
+/** @returns {number} the time of the server's clock, in milliseconds since 1970: the time by which mutes and edits end */
 export function serverNow() {
   return known ? known.server + performance.now() - known.elapsed : Date.now();
 }

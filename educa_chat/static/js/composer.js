@@ -96,13 +96,13 @@ export class Composer {
     this.#show();
   }
 
-  /** @param {boolean} isOpen  whether anything can be written; what was written can be copied in any case */
+  /** @param {boolean} isOpen  whether the user can write; their text can always be copied */
   open(isOpen) {
     this.#input.readOnly = !isOpen;
     for (const button of this.#form.querySelectorAll('button')) button.disabled = !isOpen;
   }
 
-  /** @param {string} reason  why the user may not write, '' if they may; their text is kept */
+  /** @param {string} reason  why the user can't write, '' if they can; their text is kept */
   close(reason) {
     if (this.#closed.textContent === reason) return;
     this.#closed.textContent = reason;
@@ -140,7 +140,7 @@ export class Composer {
 
   /**
    * @param {ShownMessage} message  one of the reader's own
-   * @param {string} [written]  the new text as far as it is written
+   * @param {string} [written]  the new text, as far as it has been written
    */
   edit(message, written = message.message) {
     const { seq, message: before, asOf = seq } = message;
@@ -244,7 +244,7 @@ export class Composer {
     return this.#edit !== null && this.#edit.message !== this.#edit.before;
   }
 
-  /** @param {() => void} next  what the user wanted to do instead of going on with their edit */
+  /** @param {() => void} next  the action that the user chose instead of continuing their edit */
   #leaveThen(next) {
     if (this.#edit) this.#leave();
     next();
@@ -308,7 +308,7 @@ export class Composer {
     return this.#anonymous.ariaPressed === 'true';
   }
 
-  /** @param {boolean} isAnonymous  which is stored, so that a reload names nobody by mistake */
+  /** @param {boolean} isAnonymous  which is stored, so that a reload never reveals the name by mistake */
   #beAnonymous(isAnonymous) {
     const key = `anonymous:${this.#storageKey}`;
     if (isAnonymous) storage.write(key, 'yes');
@@ -367,7 +367,7 @@ function lengthOf(message) {
 
 /**
  * @param {string} value
- * @returns {string} what the server keeps of it: in several lines of code, the first one stays indented
+ * @returns {string} the text in the form that the server stores: the first of several lines keeps its indentation
  */
 function trimmed(value) {
   const text = value.trim();

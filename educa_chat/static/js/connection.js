@@ -117,7 +117,7 @@ export class Connection {
     else this.#retry({ ask: true });
   }
 
-  /** @param {unknown} error  why the API gave no page */
+  /** @param {unknown} error  why the API returned no page */
   #refused(error) {
     if (!(error instanceof ApiRefusal)) this.#retry({ ask: true });
     else if (error.status === 401) this.stop('signed-out');

@@ -44,7 +44,7 @@ export class EventStream {
     this.#position = null;
   }
 
-  /** @returns {URLSearchParams} the query of a socket that goes on after the last event */
+  /** @returns {URLSearchParams} the query of a socket that resumes after the last event */
   query() {
     if (!this.#position) throw new Error('A socket is opened from a position');
     const { seq, epoch, datetime } = this.#position;
@@ -61,7 +61,7 @@ export class EventStream {
     return seq > this.#liveAfter;
   }
 
-  /** @param {number} seq  of the next event, which is by the reader or about them */
+  /** @param {number} seq  of the next event, which is by or about the reader */
   markOwn(seq) {
     this.#ownSeq = seq;
   }
@@ -72,8 +72,8 @@ export class EventStream {
   }
 
   /**
-   * @param {Frame} event  of any kind: unknown ones have a place in the log, too
-   * @returns {Frame | null} null if it has come already
+   * @param {Frame} event  of any kind: unknown ones have a place in the log too
+   * @returns {Frame | null} null if it has already arrived
    */
   next(event) {
     if (!this.#position || event.seq <= this.#position.seq) return null;

@@ -10,7 +10,7 @@ const BLOCKS = new Set(['blockquote', 'br', 'hr', 'li', 'ol', 'p', 'pre', 'table
 /**
  * @param {Node} node
  * @param {(tex: string) => string} [formula]  how a formula is written
- * @returns {string} its text; what stands below something else there, is below it here
+ * @returns {string} its text, with the same line breaks
  */
 export function plainText(node, formula = (tex) => tex) {
   if (node instanceof Text) return node.data;

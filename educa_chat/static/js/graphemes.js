@@ -3,7 +3,7 @@ const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
 /**
  * @param {string} words
  * @param {number} length  in characters as people count them
- * @returns {string} on one line, and with an ellipsis if it was longer
+ * @returns {string} on one line, with an ellipsis if it was longer
  */
 export function cut(words, length) {
   // A character can have several code units, but no legible one has more than this.

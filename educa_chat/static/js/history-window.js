@@ -42,7 +42,7 @@ export class HistoryWindow {
     this.#button.addEventListener('click', () => this.#switchQuestions());
   }
 
-  /** @param {Page} page  the newest messages, when nothing of the history is known yet */
+  /** @param {Page} page  the newest messages, if no history is known yet */
   begin(page) {
     const areQuestionsWanted = this.#button.ariaPressed === 'true';
     this.#hasBegun = true;

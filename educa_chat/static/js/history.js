@@ -42,7 +42,7 @@ export function loadMessages(room, { limit, before, after, only }) {
  * @param {number | string} room
  * @param {number[]} seqs
  * @returns {Promise<Page>}
- * @throws {ApiRefusal} and what `fetch` throws where nobody answers
+ * @throws {ApiRefusal} and what `fetch` throws without a connection
  */
 export function loadMessagesAt(room, seqs) {
   return loadPage(`/chat/api/rooms/${room}/messages?seqs=${seqs}`);

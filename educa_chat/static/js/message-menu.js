@@ -15,7 +15,7 @@ export class MessageMenu {
   #log = byId('chat');
   #menu = byId('message-menu');
   #tools = el('div', 'tools');
-  /** @type {HTMLElement | null} what had the focus before the menu */
+  /** @type {HTMLElement | null} the element that had the focus before the menu */
   #opener = null;
   /** @type {number | undefined} */
   #press;

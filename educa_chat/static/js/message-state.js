@@ -5,7 +5,7 @@ import { kindOf, kindOfCommand } from './events/registry.js';
 /**
  * @param {ShownMessage} message
  * @param {Frame} event  whose target is the message
- * @returns {ShownMessage} the message after the event; an event that the message takes into account already changes nothing
+ * @returns {ShownMessage} the message after the event; an event that the message already includes changes nothing
  */
 export function changed(message, event) {
   if (event.seq <= (message.asOf ?? message.seq)) return message;

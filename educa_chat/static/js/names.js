@@ -13,7 +13,7 @@ export class Names {
 
   #onNamed;
 
-  /** @param {() => void} onNamed  called when a user who was shown by their username gets a name */
+  /** @param {() => void} onNamed  called when the name of a user who was shown by their username becomes known */
   constructor(onNamed) {
     this.#onNamed = onNamed;
   }

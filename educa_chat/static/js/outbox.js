@@ -14,7 +14,7 @@ const MAX_WAIT_S = 8;
 export class Outbox {
   /** @type {Map<string, Entry>} */
   #entries = new Map();
-  /** @type {string | null} the id that waits for its ack */
+  /** @type {string | null} the id of the command that waits for its ack */
   #sent = null;
   /** @type {number | undefined} until the ack is overdue */
   #timer;
@@ -61,7 +61,7 @@ export class Outbox {
 
   /**
    * @param {number} seq
-   * @returns {Command[]} the pending ones about this message
+   * @returns {Command[]} the pending commands about this message
    */
   commandsOn(seq) {
     const waiting = [...this.#entries.values()].filter(({ failure }) => !failure);

@@ -69,7 +69,7 @@ export class Outgoing {
     else this.#outbox.disconnected();
   }
 
-  /** @param {ShownMessage[]} messages  are stored, whether or not they were written in this page */
+  /** @param {ShownMessage[]} messages  that are stored, whether or not they were written on this page */
   stored(messages) {
     for (const { own, id } of messages) if (own && id) this.#outbox.stored(id);
   }
@@ -84,7 +84,7 @@ export class Outgoing {
 
   /**
    * @param {Frame} ack
-   * @param {boolean} isShown  whether its event has come already; usually it comes next
+   * @param {boolean} isShown  whether its event has already arrived; usually it arrives next
    * @returns {boolean} whether it is about a message
    */
   acknowledged({ id, seq, datetime }, isShown) {

@@ -41,7 +41,7 @@ export class Part {
   /**
    * Loads the part if need be.
    *
-   * @returns {Promise<Opened | undefined>} none if it could not be loaded
+   * @returns {Promise<Opened | undefined>} undefined if it could not be loaded
    */
   async get() {
     this.#opening ??= this.#load().then(

@@ -24,7 +24,7 @@ export class RecentEvents {
 
   /**
    * @param {Page} page
-   * @returns {ShownMessage[]} its messages as they stand now
+   * @returns {ShownMessage[]} its messages in their current state
    */
   upToDate({ messages }) {
     return messages.map((message) => this.#changed(message));
@@ -40,7 +40,7 @@ export class RecentEvents {
 
   /**
    * @param {number} head
-   * @returns {ShownMessage[]} the messages after it, as they stand now
+   * @returns {ShownMessage[]} the messages after it, in their current state
    */
   messagesAfter(head) {
     const messages = this.#events.filter((event) => kindOf(event)?.isMessage && event.seq > head);
@@ -49,7 +49,7 @@ export class RecentEvents {
 
   /**
    * @param {number} head
-   * @returns {Frame[]} the events after it that the log shows as lines between the messages
+   * @returns {Frame[]} the events after it that the log shows as system messages
    */
   systemMessagesAfter(head) {
     return this.#events.filter((event) => kindOf(event)?.systemMessage && event.seq > head);

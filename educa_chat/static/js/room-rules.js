@@ -19,7 +19,7 @@ export class RoomRules {
   /** @type {string | null} */
   mutedUntil = null;
 
-  /** @type {number | undefined} until the reader may write again */
+  /** @type {number | undefined} until the reader's mute ends */
   #timer;
   #onChange;
 

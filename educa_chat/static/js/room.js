@@ -416,7 +416,7 @@ async function prepare(asksApi) {
   if (hasEnded) await new Promise(reload);
 }
 
-/** @param {Page} newest  the newest messages, when nothing of the history is known yet */
+/** @param {Page} newest  the newest messages, if no history is known yet */
 function begin(newest) {
   unread.startOver();
   recent.forget();
@@ -503,7 +503,7 @@ function socketUrl() {
   return `${scheme}://${location.host}/ws/chat/room/${room}/?${stream.query()}&unread=1`;
 }
 
-/** @returns {Promise<boolean>} whether the API knows of events that the socket has not brought */
+/** @returns {Promise<boolean>} whether the API knows of events that the socket has not delivered */
 async function isBehind() {
   const { head, epoch } = await loadMessages(room, { limit: 1 });
   if (String(epoch) !== stream.epoch) return true;

@@ -54,7 +54,7 @@ function unsentIn(key) {
 /**
  * @param {string} room
  * @param {string | null | undefined} text
- * @returns {Unsent[]} none for a text that could not be sent
+ * @returns {Unsent[]} empty for a text that could not be sent
  */
 function written(room, text) {
   return text?.trim() ? [{ room, text }] : [];

@@ -45,7 +45,7 @@ export class Status {
     else this.#tell('notice', state);
   }
 
-  /** @param {boolean} isHeldUp  whether what the user wrote waits for a server that can't store it */
+  /** @param {boolean} isHeldUp  whether the user's messages wait for a server that can't store them */
   holdUp(isHeldUp) {
     if (this.#isHeldUp === isHeldUp) return;
     this.#isHeldUp = isHeldUp;

@@ -8,7 +8,7 @@ const PREFIX = 'educa-chat:';
 /** Text by the user: the user has to be warned if it might be lost. */
 const WRITTEN = /^(?:draft|outbox):/;
 
-/** @type {Map<string, string>} what neither storage has taken */
+/** @type {Map<string, string>} the values that neither storage has accepted */
 const unstored = new Map();
 /** @type {Set<string>} the keys that only this window has */
 const atRisk = new Set();
@@ -27,7 +27,7 @@ export function read(key) {
 
 /**
  * @param {string} key
- * @returns {any} what was written as JSON; null if there is none, or it is no JSON
+ * @returns {any} the value that was stored as JSON; null if there is none, or it isn't JSON
  */
 export function readObject(key) {
   return attempt(() => JSON.parse(read(key) ?? 'null'));
@@ -62,7 +62,7 @@ export function isAtRisk() {
   return atRisk.size > 0;
 }
 
-/** @param {(isAtRisk: boolean) => void} listener  called on each change of what is stored */
+/** @param {(isAtRisk: boolean) => void} listener  called when the stored values change */
 export function watchRisk(listener) {
   onRisk = listener;
   for (const key of keys()) if (WRITTEN.test(key) && attempt(() => localStorage.getItem(PREFIX + key)) !== read(key)) atRisk.add(key);
@@ -71,7 +71,7 @@ export function watchRisk(listener) {
 
 /**
  * @param {string} start
- * @returns {string[]} the keys that begin so
+ * @returns {string[]} the keys with this prefix
  */
 export function keysOf(start) {
   return keys().filter((key) => key.startsWith(start));

@@ -10,7 +10,7 @@ const pluralRules = new Intl.PluralRules(language);
 const numbers = new Intl.NumberFormat(locale);
 const lists = new Intl.ListFormat(locale);
 
-/** @type {Record<string, string>} the addresses of strings that the page does not bring along, by the name of their part */
+/** @type {Record<string, string>} the addresses of strings that the page doesn't contain, by the name of their part */
 const addresses = pageData('part-strings');
 
 /**

@@ -1,13 +1,13 @@
 // The types that many scripts share: the words of the protocol, and messages as the page shows them. Browsers never load this.
 
-/** What somebody is in a course. */
+/** A user's role in a course. */
 type Role = 'student' | 'assistant' | 'instructor';
 
-/** A message as it stands now, from the API or the socket. */
+/** A message in its current state, from the API or the socket. */
 interface Message {
   /** its place in the room's log */
   seq: number;
-  /** made by the client that sent it; missing where the reader must not know who that is */
+  /** chosen by the client that sent it; missing if the reader must not know the author */
   id?: string;
   user: string;
   name: string;
@@ -20,9 +20,9 @@ interface Message {
   reply_to?: number | null;
   /** whether the reader wrote it */
   own: boolean;
-  /** to students, who see a pseudonym as `user` and `name` */
+  /** anonymous to students, who see a pseudonym as `user` and `name` */
   anonymous?: boolean;
-  /** for instructors: what students see */
+  /** for instructors: the name that students see */
   pseudonym?: string;
   edited?: boolean;
   deleted?: boolean;
@@ -30,15 +30,15 @@ interface Message {
   question?: boolean;
   /** marked as the answer to the message that it replies to */
   answered?: boolean;
-  /** how many replies are marked as the answer to it */
+  /** the number of replies that are marked as the answer to it */
   answers?: number;
-  /** by an instructor */
+  /** endorsed by an instructor */
   endorsed?: boolean;
   /** the usernames of the members whom it mentions */
   mentions?: string[];
   mentions_all?: boolean;
   reactions?: Reaction[];
-  /** the newest event that it takes into account; its own if there is none */
+  /** the newest event that it includes; its own if there is no other */
   asOf?: number;
 }
 
@@ -55,15 +55,15 @@ interface ShownMessage extends Message {
   note?: string;
 }
 
-/** Shows those whom a message mentions by their names, as soon as these are known. */
+/** Shows the names of mentioned users, as soon as they are known. */
 interface MentionNames {
   /** Highlights them. */
   mark: (body: HTMLElement, message: ShownMessage) => void;
-  /** Replaces them by plain text. */
+  /** Replaces them with plain text. */
   name: (content: Node, message: ShownMessage) => void;
 }
 
-/** What a message looks like depends on this as well. */
+/** Further data that the look of a message depends on. */
 interface MessageContext {
   reader: string;
   names: import('./names.js').Names;
@@ -75,7 +75,7 @@ interface MessageContext {
   isReported: boolean;
 }
 
-/** What the user asks for, without the id. */
+/** A command of the user, without the id. */
 type Command = { type: string; target?: number; message?: string } & Record<string, any>;
 
 /** An event or another frame of the server. */
@@ -84,7 +84,7 @@ type Frame = { type: string } & Record<string, any>;
 /** The fields of an event, or of the command that becomes it. */
 type Fields = Record<string, any>;
 
-/** An answer of the API with messages. */
+/** A response of the API with messages. */
 interface Page {
   /** the oldest first; in a search, the best */
   messages: Message[];
@@ -92,7 +92,7 @@ interface Page {
   epoch: string | number;
   /** whether there are more in the requested direction */
   more: boolean;
-  /** the events that the log shows as lines between these messages, in order */
+  /** the system messages between these messages, in order */
   lines: Frame[];
 }
 
@@ -110,7 +110,7 @@ interface Refusal {
   retry_after?: number;
 }
 
-/** What a message in the composer replies to. */
+/** The message that the text in the composer replies to. */
 interface Quoted {
   seq: number;
   name: string;
@@ -129,7 +129,7 @@ interface Edit {
   asOf: number;
 }
 
-/** What the user is writing. */
+/** The user's draft. */
 interface Written {
   draft?: string;
   reply?: Quoted | null;
@@ -159,7 +159,7 @@ interface Entry {
   command: Command;
   /** when the user gave it */
   datetime: string;
-  /** why it is not sent any more */
+  /** why it is no longer sent */
   failure?: Refusal;
   tries: number;
   /** when it is sent again, if that is later */
@@ -171,23 +171,23 @@ interface Entry {
 /** `connecting` becomes `connected` by itself. The other states wait for the user. */
 type ConnectionState = 'connecting' | 'connected' | 'signed-out' | 'not-member' | 'elsewhere' | 'other-user';
 
-// What some classes ask of the page that makes them.
+// The callbacks that some classes need from the page.
 
 interface LogCallbacks {
   /** the reader */
   user: string;
   names: import('./names.js').Names;
   mentions: MentionNames;
-  /** Returns the text of an event that is shown as a line between the messages. */
+  /** Returns the text of a system message. */
   textOf: (event: Frame) => string;
   isReported: (seq: number) => boolean;
   /** Returns the message as if all pending commands were accepted. */
   optimistic: (message: ShownMessage) => ShownMessage;
-  /** the messages that replies refer to, where the log doesn't show them */
+  /** the messages that replies refer to, if the log doesn't show them */
   originals: { of: (seq: number) => ShownMessage | undefined; learn: (message: ShownMessage) => void };
-  /** The reader nears the oldest message. */
+  /** The reader is near the oldest message. */
   onTop: () => void;
-  /** The reader nears the last message, and newer ones are missing. */
+  /** The reader is near the last message, and newer ones are missing. */
   onEnd: () => void;
   /** The reader wants the newest messages, which are missing. */
   onNewest: () => void;
@@ -210,7 +210,7 @@ interface HistoryCallbacks {
   originals: import('./part.js').Part<any, import('./originals/originals.js').Originals>;
   /** Returns which history is shown. */
   epoch: () => string | undefined;
-  /** Called before messages are shown, which are stored. */
+  /** Called before stored messages are shown. */
   onMessages: (messages: ShownMessage[]) => void;
   /** The log shows the newest messages, and none after them are missing. */
   onNewest: () => void;
@@ -220,16 +220,16 @@ interface HistoryCallbacks {
 
 interface ConnectionCallbacks {
   /**
-   * Loads what has to be there before a socket is opened. With `asksApi` it asks the API in any case, because a browser doesn't
+   * Loads the data that a socket needs before it is opened. With `asksApi`, it always asks the API, because a browser doesn't
    * say why a socket was refused.
    */
   prepare: (asksApi: boolean) => Promise<void>;
-  /** Returns the address of the socket, with the position from which to go on. */
+  /** Returns the address of the socket, with the position to resume from. */
   url: () => string;
   onFrame: (frame: Frame) => void;
   /** `failures` counts those since the connection was last stable. */
   onState: (state: ConnectionState, failures: number) => void;
-  /** Returns whether the API knows of events that the socket has not brought. */
+  /** Returns whether the API knows of events that the socket has not delivered. */
   isBehind: () => Promise<boolean>;
 }
 
@@ -241,7 +241,7 @@ interface OutboxCallbacks {
   /** An entry is new or has changed. */
   onChange: (entry: Entry) => void;
   onRemoved: (id: string) => void;
-  /** Called with whether anything waits for a server that can't store it. */
+  /** Called when commands begin or stop waiting for a server that can't store them. */
   onHeldUp: (isHeldUp: boolean) => void;
 }
 
@@ -258,9 +258,9 @@ interface OutgoingCallbacks {
   onHeldUp: OutboxCallbacks['onHeldUp'];
   /** `seq` is that of its event. */
   onAccepted: (command: Command, seq: number) => void;
-  /** A command was refused that is no message, so the page shows the former state again. */
+  /** A command other than a message was refused, so the page shows the former state again. */
   onFailed: () => void;
-  /** An edit was refused, because its message has changed in another window. Returns whether the user can go on with it. */
+  /** An edit was refused, because its message has changed in another window. Returns whether the user can continue it. */
   onStaleEdit: (target: number, message: string) => boolean;
 }
 
@@ -271,7 +271,7 @@ interface ComposerCallbacks {
   onMessage: (message: { message: string; reply_to?: number; question?: true; anonymous?: true }) => void;
   /** `asOf` is the newest event that the author's view of the message took into account. */
   onEdit: (target: number, message: string, asOf: number) => void;
-  /** Another edit is open, and its changes are not sent: the new one has not been begun. */
+  /** Another edit with unsent changes is open, so the new one was not started. */
   onEditOpen: (discard: () => void) => void;
   /** The user wants to edit their last message. */
   onEditLast: () => void;

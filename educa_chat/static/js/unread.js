@@ -6,7 +6,7 @@ const REPORT_EVERY_MS = 1000;
 export class Unread {
   /** The seq up to which the reader has read, here or in another window; null until the server has said so. */
   #marker = /** @type {number | null} */ (null);
-  /** @type {number[]} the seqs of the messages that came while the page was hidden */
+  /** @type {number[]} the seqs of the messages that arrived while the page was hidden */
   #missed = [];
   #title = document.title;
   #reportedAt = -Infinity;
@@ -36,7 +36,7 @@ export class Unread {
     this.#miss([]);
   }
 
-  /** @param {number} seq  how far the reader has read, as `welcome` says */
+  /** @param {number} seq  how far the reader has read, from `welcome` */
   welcomed(seq) {
     if (this.#marker === null) {
       this.#marker = seq;
@@ -73,7 +73,7 @@ export class Unread {
     }
   }
 
-  /** @param {number} seq  of a message that was deleted: nobody has to read it any more */
+  /** @param {number} seq  of a message that was deleted, and no longer counts as unread */
   removed(seq) {
     this.#miss(this.#missed.filter((missed) => missed !== seq));
   }

@@ -18,7 +18,7 @@ export class WindowDraft {
 
   /**
    * @param {string} storageKey  of the user and the room
-   * @param {() => void} onGone  another window has taken the text over, or has signed out
+   * @param {() => void} onGone  another window has taken over the text, or has signed out
    */
   constructor(storageKey, onGone) {
     this.#start = `draft:${storageKey}:`;
@@ -74,13 +74,13 @@ export class WindowDraft {
 
 /**
  * @param {(string | undefined)[]} texts
- * @returns {string} all of them, one below the other, each once
+ * @returns {string} all of them, one per line, without duplicates
  */
 function joined(...texts) {
   return [...new Set(texts.filter(Boolean))].join('\n');
 }
 
-/** @returns {string} which stays the same when this window is loaded again */
+/** @returns {string} which stays the same when this window is reloaded */
 function windowId() {
   try {
     const id = sessionStorage.getItem(ID) ?? newId();

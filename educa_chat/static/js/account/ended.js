@@ -29,7 +29,7 @@ export function showUnsent(log, { storageKey, label, signInUrl }) {
 
 /**
  * @param {string} storageKey
- * @returns {string[]} the oldest first, and at the end what the user was still writing
+ * @returns {string[]} the oldest first, and at the end the text that the user was still writing
  */
 function textsIn(storageKey) {
   /** @type {Entry[]} */

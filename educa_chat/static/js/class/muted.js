@@ -14,7 +14,7 @@ export class Muted {
   #section = byId('muted');
   #list = byId('muted-list');
   #asked = 0;
-  /** @type {number | undefined} until the next of them may write again */
+  /** @type {number | undefined} until the next mute ends */
   #timer;
 
   #room;
@@ -42,7 +42,7 @@ export class Muted {
     if (answer && asked === this.#asked) this.#show(answer.muted);
   }
 
-  /** @param {MutedStudent[]} muted  the first of them may write again first */
+  /** @param {MutedStudent[]} muted  the mute that ends first is at the front */
   #show(muted) {
     this.#onKnown(muted);
     const hadFocus = this.#list.contains(document.activeElement);

@@ -11,7 +11,7 @@ export class Reports {
   #label = this.#link.textContent;
   /** @type {Set<number>} */
   #seqs = new Set();
-  /** @type {Map<number, boolean>} what has changed since the list was requested, which may not include it */
+  /** @type {Map<number, boolean>} changes since the list was requested, which it may not include */
   #since = new Map();
   #asked = 0;
 
@@ -33,7 +33,7 @@ export class Reports {
     return this.#seqs.has(seq);
   }
 
-  /** @param {number} count  how many there are, as `welcome` says */
+  /** @param {number} count  their number, from `welcome` */
   async begin(count) {
     const asked = ++this.#asked;
     this.#since.clear();

@@ -16,7 +16,7 @@ export const ACTIONS = KINDS.flatMap(({ action }) => action ?? []);
 
 /**
  * @param {Fields} event
- * @returns {EventKind | undefined} none for a kind that only a newer version knows
+ * @returns {EventKind | undefined} undefined for a kind that only a newer version knows
  */
 export function kindOf({ type }) {
   return BY_NAME.get(type);

@@ -27,7 +27,7 @@ export class Announcer {
     this.#timer ??= setTimeout(() => this.#readOut(), DELAY_MS);
   }
 
-  /** @param {number} seq  of a message that was edited or deleted: its former text is not read any more */
+  /** @param {number} seq  of a message that was edited or deleted: its former text is no longer announced */
   forget(seq) {
     this.#unread = this.#unread.filter((message) => message.seq !== seq);
     this.#region.querySelector(`[data-seq="${seq}"]`)?.remove();

@@ -7,7 +7,7 @@ const GROUP_WITHIN_MS = 5 * 60_000;
 /**
  * @param {ShownMessage | undefined} previous  the message before, if there is one
  * @param {ShownMessage} message
- * @returns {boolean} whether the heading of a day stands above the message
+ * @returns {boolean} whether the message has a day heading above it
  */
 export function opensDay(previous, message) {
   return !previous || !isSameDay(previous.datetime, message.datetime);
@@ -16,7 +16,7 @@ export function opensDay(previous, message) {
 /**
  * @param {ShownMessage | undefined} previous  the message before, if there is one
  * @param {ShownMessage} message
- * @returns {boolean} whether the message goes on with what its author has just said, so that it needs no name of its own
+ * @returns {boolean} whether the message continues its author's previous one, so that it needs no name
  */
 export function isGrouped(previous, message) {
   if (!previous || opensDay(previous, message) || message.reply_to || message.question) return false;

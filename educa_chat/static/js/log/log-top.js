@@ -11,7 +11,7 @@ export class LogTop {
   /** The first element of the log. */
   element = /** @type {HTMLElement} */ (this.#log.querySelector('.log-top'));
 
-  /** @param {() => void} onNear  the reader nears the oldest message */
+  /** @param {() => void} onNear  the reader is near the oldest message */
   constructor(onNear) {
     this.#retry.addEventListener('click', () => this.watch());
     this.#observer = new IntersectionObserver(

@@ -211,7 +211,7 @@ export class LogView {
     this.#newestButton.show(this.#anchor.isAtBottom);
   }
 
-  /** @param {ShownMessage} message  belongs between those that are shown; left out where they don't reach so far */
+  /** @param {ShownMessage} message  belongs between the shown ones; omitted if it is outside their range */
   put(message) {
     const next = this.#order.stored.find((row) => row.message.seq > message.seq);
     if (next ? next === this.#order.stored[0] && !this.#top.isBeginning : this.#endsEarly) return;
@@ -245,7 +245,7 @@ export class LogView {
   }
 
   /**
-   * @param {number} seq  of a message whose text is another one from now on, or gone
+   * @param {number} seq  of a message whose text has changed or was deleted
    * @param {boolean} isDeleted
    */
   forgetText(seq, isDeleted) {
@@ -274,7 +274,7 @@ export class LogView {
     if (row) this.#anchor.keep(() => this.#remove(row));
   }
 
-  /** @param {number[]} seqs  of messages that have become known: their replies quote them */
+  /** @param {number[]} seqs  of messages that are now known: their replies quote them */
   renderRepliesTo(seqs) {
     this.#anchor.keep(() => this.#rows.renderWhere(({ reply_to: target }) => target && seqs.includes(target)));
   }
@@ -289,12 +289,12 @@ export class LogView {
 
   // Between the messages
 
-  /** @param {Frame} event  has just been stored, and is shown as a line between the messages */
+  /** @param {Frame} event  has just been stored, and is shown as a system message */
   appendSystemMessage(event) {
     if (!this.#endsEarly && !this.#ofQuestions) this.showSystemMessages([event]);
   }
 
-  /** @param {Frame[]} events  that are shown as lines between the messages, in order; those that are here stay */
+  /** @param {Frame[]} events  that are shown as system messages, in order; those that are already shown stay */
   showSystemMessages(events) {
     this.#anchor.keepNow(() => {
       this.#systemMessages.show(events);
@@ -343,7 +343,7 @@ export class LogView {
     if (row) this.#anchor.go(row.element.offsetTop - offset);
   }
 
-  /** @param {boolean} takesFocus  which the button has that leads here, and that is hidden now */
+  /** @param {boolean} takesFocus  if the button that was pressed has the focus, and is now hidden */
   #goDown(takesFocus = this.#newestButton.hasFocus) {
     this.#anchor.goDown();
     if (takesFocus) this.#order.last?.element.focus({ preventScroll: true });
@@ -453,7 +453,7 @@ export class LogView {
     this.#focus.reachIfRemoved(kept.element);
   }
 
-  /** @param {Row} row  the oldest from now on */
+  /** @param {Row} row  the oldest one from now on */
   #cutBefore(row) {
     this.#top.removeBelow(row.element);
     row.dayDivider = undefined;
@@ -462,7 +462,7 @@ export class LogView {
     this.#top.watch();
   }
 
-  /** @param {Row} row  the newest from now on */
+  /** @param {Row} row  the newest one from now on */
   #cutAfter(row) {
     while (row.element.nextElementSibling) row.element.nextElementSibling.remove();
     this.#endsEarly = true;
@@ -496,7 +496,7 @@ function isAnswer({ answered, deleted }) {
   return Boolean(answered && !deleted);
 }
 
-/** @param {HTMLElement} element  would take selected text away with it */
+/** @param {HTMLElement} element  that contains selected text */
 function isSelected(element) {
   const selection = getSelection();
   return selection !== null && !selection.isCollapsed && selection.containsNode(element, true);

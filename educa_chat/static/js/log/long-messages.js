@@ -19,7 +19,7 @@ export class LongMessages {
 
   /**
    * @param {object} callbacks
-   * @param {(change: () => void) => void} callbacks.onChange  does the change, which moves other messages
+   * @param {(change: () => void) => void} callbacks.onChange  makes the change, which moves other messages
    * @param {(element: HTMLElement) => void} callbacks.onToggled  the reader has expanded or collapsed a message
    */
   constructor({ onChange, onToggled }) {

@@ -46,7 +46,7 @@ export function messageElement(message, context) {
 
 /**
  * @param {HTMLElement} message
- * @param {0 | -1} tabIndex  of the message and of what in it takes the focus
+ * @param {0 | -1} tabIndex  of the message and of its focusable elements
  */
 export function setTabIndex(message, tabIndex) {
   message.tabIndex = tabIndex;

@@ -4,7 +4,7 @@ import { plural, text } from '../strings.js';
 /** The button that jumps to the newest message. It shows how many messages arrived since the reader scrolled away. */
 export class NewestButton {
   #button = byId('to-newest');
-  /** @type {Set<number>} the seqs of the messages that came since the reader left the newest one */
+  /** @type {Set<number>} the seqs of the messages that arrived since the reader left the newest one */
   #unseen = new Set();
 
   /** @param {() => void} onClick */
@@ -16,7 +16,7 @@ export class NewestButton {
     return this.#button === document.activeElement;
   }
 
-  /** @param {number} seq  of a message that has come, and that the reader does not see */
+  /** @param {number} seq  of a message that has arrived, and that the reader doesn't see */
   count(seq) {
     this.#unseen.add(seq);
   }

@@ -2,14 +2,14 @@ import { setTabIndex } from './message-element.js';
 
 /** Keyboard access to the log: Tab leads to one message, and arrow keys lead from there to the others. */
 export class RovingFocus {
-  /** @type {HTMLElement | undefined} the message that Tab leads to */
+  /** @type {HTMLElement | undefined} the message that Tab moves to */
   #reachable;
   #log;
   #onEndKey;
 
   /**
    * @param {HTMLElement} log
-   * @param {() => boolean} onEndKey  the reader wants the newest message; false where it is the last one here
+   * @param {() => boolean} onEndKey  the reader wants the newest message; false if it is the last one here
    */
   constructor(log, onEndKey) {
     this.#log = log;
@@ -18,7 +18,7 @@ export class RovingFocus {
     log.addEventListener('focusin', ({ target }) => this.reach(messageAround(target)));
   }
 
-  /** @param {HTMLElement | null | undefined} element  which Tab leads to from now on */
+  /** @param {HTMLElement | null | undefined} element  that Tab moves to from now on */
   reach(element) {
     if (!element) return;
     if (this.#reachable) setTabIndex(this.#reachable, -1);
@@ -26,12 +26,12 @@ export class RovingFocus {
     setTabIndex(element, 0);
   }
 
-  /** @param {HTMLElement | undefined} element  which Tab leads to, unless the reader is in the log */
+  /** @param {HTMLElement | undefined} element  that Tab moves to, unless the reader is in the log */
   reachUnlessFocused(element) {
     if (document.activeElement === this.#log || !this.#log.contains(document.activeElement)) this.reach(element);
   }
 
-  /** @param {HTMLElement | undefined} element  which Tab leads to if the former one was removed */
+  /** @param {HTMLElement | undefined} element  that Tab moves to if the former one was removed */
   reachIfRemoved(element) {
     if (!this.#reachable?.isConnected) this.reach(element);
   }

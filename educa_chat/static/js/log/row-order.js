@@ -50,7 +50,7 @@ export class RowOrder {
 
   /**
    * @param {number} seq
-   * @returns {Row | undefined} the row that an entry with this seq stands before
+   * @returns {Row | undefined} the row before which an entry with this seq belongs
    */
   firstAfter(seq) {
     return this.#stored[this.#indexAfter(seq)] ?? this.#pending[0];

@@ -58,7 +58,7 @@ export class Rows {
    * Inserts an element above a row.
    *
    * @param {HTMLElement} element
-   * @param {Row | undefined} row  the end when there is none
+   * @param {Row | undefined} row  undefined: at the end
    */
   insertBefore(element, row) {
     this.#log.insertBefore(element, row?.dayDivider ?? row?.element ?? null);
@@ -73,7 +73,7 @@ export class Rows {
     this.arrange(next);
   }
 
-  /** @param {Row} row  whose elements somebody else removes */
+  /** @param {Row} row  whose elements are removed elsewhere */
   forget(row) {
     this.#byElement.delete(row.element);
     this.#order.delete(row);
@@ -84,7 +84,7 @@ export class Rows {
     this.#order.clear();
   }
 
-  /** @param {Row} row  of which something has changed */
+  /** @param {Row} row  that has changed */
   render(row) {
     const { element: former, message } = row;
     const element = this.#elementOf(message);
@@ -134,7 +134,7 @@ export class Rows {
 /**
  * @param {HTMLElement} focused  in the former element of a row
  * @param {HTMLElement} element  the one that replaces it
- * @returns {HTMLElement} what gets the focus now
+ * @returns {HTMLElement} the element that gets the focus
  */
 function counterpart(focused, element) {
   if (element.contains(focused)) return focused;

@@ -25,8 +25,8 @@ export class ScrollAnchor {
   /**
    * @param {HTMLElement} log  with elements of the class `message`
    * @param {object} callbacks
-   * @param {() => boolean} callbacks.isWhole  whether the log goes on to its newest message; if not, its end is no bottom
-   * @param {(below: number) => void} callbacks.onLook  the reader may be elsewhere now: this many pixels above the end
+   * @param {() => boolean} callbacks.isWhole  whether the log includes its newest message; if not, its end isn't the bottom
+   * @param {(below: number) => void} callbacks.onLook  the reader's position may have changed: this many pixels above the end
    */
   constructor(log, { isWhole, onLook }) {
     this.#log = log;
@@ -109,7 +109,7 @@ export class ScrollAnchor {
     this.#kept = null;
   }
 
-  /** @param {number} top  the scroll position where the reader goes on */
+  /** @param {number} top  the scroll position at which the reader continues */
   go(top) {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;

@@ -22,7 +22,7 @@ export class SystemMessages {
     this.#textOf = textOf;
   }
 
-  /** @param {Frame[]} events  in order; those that are shown already stay */
+  /** @param {Frame[]} events  in order; those that are already shown stay */
   show(events) {
     for (const event of events) {
       if (this.#shown.has(event.seq)) continue;

@@ -21,7 +21,7 @@ export function isTopFarther({ isAtBottom, scrollTop, scrollHeight, clientHeight
 
 /**
  * @param {number} count  of the rows
- * @param {object} row  both counted from the end that is farther from the reader
+ * @param {object} row  counted from the end that is farther from the reader
  * @param {(index: number) => number} row.distanceOf  how many pixels it is from what the reader sees
  * @param {(index: number) => boolean} row.isSelected  whether removing it would remove selected text
  * @returns {number} how many rows to remove from that end

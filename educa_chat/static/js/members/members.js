@@ -17,7 +17,7 @@ export class Members {
   #list = el('ul');
   #more = buttonEl('quiet', text('members.more'));
   #page = 1;
-  /** @type {Map<string, HTMLElement>} the marks of those who are online, by username */
+  /** @type {Map<string, HTMLElement>} the marks of online users, by username */
   #marks = new Map();
   #asked = new AbortController();
   /** @type {number | undefined} */
@@ -61,7 +61,7 @@ export class Members {
     this.#search.focus();
   }
 
-  /** @param {Frame} presence  which names nobody in a large room, and to students where they are concealed */
+  /** @param {Frame} presence  without names in a large room, and for students while users are concealed */
   showPresence({ users }) {
     if (users) for (const [user, mark] of this.#marks) mark.hidden = !users.includes(user);
   }

@@ -21,7 +21,7 @@ export class Completion {
   #choices = [];
   /** The index of the member that Enter inserts; -1 for none. */
   #active = -1;
-  /** @type {{start: number, name: string} | null} what is being written, and where it begins */
+  /** @type {{start: number, name: string} | null} the name that is being typed, and where it begins */
   #written = null;
   /** The start of the name for which the user has closed the list. */
   #refusedAt = -1;
@@ -179,7 +179,7 @@ export class Completion {
 
 /**
  * @param {Member} member
- * @param {string} name  as far as it is written
+ * @param {string} name  as far as it has been typed
  */
 function isMeant({ user, name: fullName }, name) {
   const prefix = plain(name);

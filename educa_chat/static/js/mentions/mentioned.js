@@ -9,9 +9,9 @@ const MAX_AT_ONCE = 50;
 
 /** Shows those whom messages mention by their names, and loads the names that are not known. */
 export class Mentioned {
-  /** @type {Set<string>} the users whose names are loaded soon */
+  /** @type {Set<string>} the users whose names will be loaded soon */
   #wanted = new Set();
-  /** @type {Set<string>} the users whose names have been asked for */
+  /** @type {Set<string>} the users whose names have been requested */
   #asked = new Set();
 
   #room;

@@ -51,7 +51,7 @@ export class Notifications {
    * @param {string} how.user
    * @param {number} how.userId
    * @param {(seq: number) => Promise<boolean>} how.isOwn  whether a message is the reader's
-   * @param {(seq: number) => void} how.onChoice  leads to the message
+   * @param {(seq: number) => void} how.onChoice  opens the message
    */
   constructor({ room, user, userId, isOwn, onChoice }) {
     this.#key = `notifications:${userId}`;
@@ -82,7 +82,7 @@ export class Notifications {
 
   /**
    * @param {Message} message  has come
-   * @param {boolean} isLive  and not in a resume
+   * @param {boolean} isLive  and not part of a replay
    */
   arrived(message, isLive) {
     const { own, datetime, reply_to: target } = message;
@@ -119,7 +119,7 @@ export class Notifications {
     for (const news of this.#newsOf(this.#room)) if (news.seq <= seq) this.#forget(news);
   }
 
-  /** @param {Frame} event  has given a message another text, and perhaps no mention of the reader any more */
+  /** @param {Frame} event  has changed the text of a message, which may no longer mention the reader */
   edited({ target: seq, message, html, mentions, mentions_all: mentionsAll }) {
     const known = this.#news.get(tagOf(this.#room, seq))?.message;
     if (!known) return;
@@ -193,7 +193,7 @@ export class Notifications {
 
   /**
    * @param {News} news
-   * @returns {Promise<{message: Message, reason: string, title: string, body: string} | undefined>} none if it is not announced
+   * @returns {Promise<{message: Message, reason: string, title: string, body: string} | undefined>} undefined if it isn't announced
    * @throws {import('../history.js').ApiRefusal} and what `fetch` throws without a connection
    */
   async #find({ room, seq, message: known }) {

@@ -13,11 +13,11 @@ const AGAIN_AFTER = 10_000;
  * requested on demand, several in one request, and kept up to date.
  */
 export class Originals {
-  /** @type {Map<number, ShownMessage | null>} null where there is no such message; the oldest first */
+  /** @type {Map<number, ShownMessage | null>} null if there is no such message; the oldest first */
   #known = new Map();
   /** @type {Map<number, Promise<void>>} */
   #asked = new Map();
-  /** @type {{seqs: number[], answer: Promise<void>} | undefined} what is still being gathered */
+  /** @type {{seqs: number[], answer: Promise<void>} | undefined} the request that is still being collected */
   #question;
   #room;
   #recent;
@@ -27,7 +27,7 @@ export class Originals {
    * @param {object} how
    * @param {number | string} how.room
    * @param {RecentEvents} how.recent
-   * @param {(seqs: number[]) => void} how.onKnown  those that were asked for, or could not be: ask again
+   * @param {(seqs: number[]) => void} how.onKnown  the requested messages; those that failed can be requested again
    */
   constructor({ room, recent, onKnown }) {
     this.#room = room;
@@ -44,7 +44,7 @@ export class Originals {
 
   /**
    * @param {number} seq
-   * @returns {ShownMessage | undefined} what is known at once; what is not is asked for
+   * @returns {ShownMessage | undefined} the message if it is known; otherwise, it is requested
    */
   of(seq) {
     if (!this.#known.has(seq)) this.#ask(seq).catch(() => {});
@@ -53,7 +53,7 @@ export class Originals {
 
   /**
    * @param {number} seq
-   * @returns {Promise<ShownMessage | undefined>} none where there is no such message
+   * @returns {Promise<ShownMessage | undefined>} undefined if there is no such message
    * @throws {ApiRefusal} and what `fetch` throws without a connection
    */
   async find(seq) {
@@ -73,7 +73,7 @@ export class Originals {
     return this.find(seq);
   }
 
-  /** @param {ShownMessage} message  is known already */
+  /** @param {ShownMessage} message  that is already known */
   learn(message) {
     const known = this.#known.get(message.seq);
     if (known && (known.asOf ?? 0) > (message.asOf ?? 0)) return;

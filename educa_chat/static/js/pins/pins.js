@@ -7,7 +7,7 @@ export class Pins {
   #bar = byId('pins');
   /** @type {Set<number>} */
   #seqs = new Set();
-  /** @type {Map<number, ShownMessage>} what is known of them */
+  /** @type {Map<number, ShownMessage>} the pinned messages that are known */
   #messages = new Map();
 
   #find;

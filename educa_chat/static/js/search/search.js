@@ -17,7 +17,7 @@ export class Search {
   #input = /** @type {HTMLInputElement} */ (byId('search-input'));
   #told = byId('search-told');
   #results = byId('search-results');
-  /** @type {AbortController | undefined} the question that waits for its answer */
+  /** @type {AbortController | undefined} the current request */
   #asked;
   /** The search that starts when the user stops typing, or when the server accepts another one. @type {number | undefined} */
   #next;
@@ -37,7 +37,7 @@ export class Search {
    * @param {number | string} how.room
    * @param {RecentEvents} how.recent
    * @param {MentionNames} how.mentions
-   * @param {(seq: number) => void} how.onChoice  leads to the message
+   * @param {(seq: number) => void} how.onChoice  opens the message
    */
   constructor({ room, recent, mentions, onChoice }) {
     this.#room = room;
