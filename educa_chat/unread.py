@@ -11,7 +11,7 @@ from educa_chat.markers import Markers
 from educa_chat.presence import SIGNAL_BUFFER_BYTES, Person
 from educa_chat.protocol import Addressed, UnreadRoom, UnreadSignal, encode, json_id, text_frame
 from educa_chat.storage.courses import Membership
-from educa_chat.storage.markers import Unread, read_heads, read_named_courses
+from educa_chat.storage.markers import Unread, mark_first_seen, read_heads, read_named_courses
 from educa_chat.storage.messages import Addressing, find_addressing
 from educa_chat.storage.pool import Database
 from educa_chat.tasks import supervised
@@ -129,6 +129,8 @@ class UnreadFeed:
             self._courses_read_at, missing = now, users
         else:
             missing = users - self._courses.keys()
+        if missing:
+            await mark_first_seen(self._database, missing)
         known = {user_id: courses for user_id, courses in self._courses.items() if user_id in users}
         self._courses = known | (await read_named_courses(self._database, missing) if missing else {})
 

@@ -13,7 +13,7 @@ from educa_chat.handlers.keys import DATABASE, HUB, MARKERS, MEMBER_LOOKUPS, REA
 from educa_chat.handlers.static import accepts_gzip
 from educa_chat.protocol import MAX_SEQ, json_id
 from educa_chat.storage.courses import courses_of, find_members, find_members_named, search_roster
-from educa_chat.storage.markers import Unread
+from educa_chat.storage.markers import Unread, mark_first_seen
 from educa_chat.storage.messages import Message, Page, Reader, count_unanswered, read_messages, read_page
 from educa_chat.storage.mutes import MutedStudent, read_muted
 from educa_chat.storage.reports import reported_messages
@@ -108,6 +108,7 @@ class RoomsAnswer(msgspec.Struct):
 async def rooms(request: web.Request) -> web.Response:
     visitor = await api_visitor(request)
     courses = [one for one in await courses_of(request.app[DATABASE], visitor.user_id) if not one.is_archived]
+    await mark_first_seen(request.app[DATABASE], [visitor.user_id])
     found = await request.app[MARKERS].unread([(visitor.user_id, course.id) for course in courses])
     unread = {course.id: found.get((visitor.user_id, course.id), Unread(0, 0)) for course in courses}
     return _answer(

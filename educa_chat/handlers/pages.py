@@ -13,6 +13,7 @@ from educa_chat.protocol import Role, json_id
 from educa_chat.storage.administration import is_administrator
 from educa_chat.storage.courses import course_page, courses_of
 from educa_chat.storage.lti_courses import find_roster
+from educa_chat.storage.markers import mark_first_seen
 from educa_chat.storage.messages import count_unanswered
 
 
@@ -32,6 +33,7 @@ async def home(request: web.Request) -> web.Response:
 async def my_courses(request: web.Request) -> web.Response:
     visitor = await page_visitor(request)
     courses = await courses_of(request.app[DATABASE], visitor.user_id)
+    await mark_first_seen(request.app[DATABASE], [visitor.user_id])
     unread = await request.app[MARKERS].unread_counts(visitor.user_id, [course.id for course in courses])
     # The platform's list links to the platform's pages, and the chat's own list to ours.
     parent = request.path.removesuffix("courses/")

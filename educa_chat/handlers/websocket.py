@@ -28,6 +28,7 @@ from educa_chat.metrics import ResetReason
 from educa_chat.protocol import SUBPROTOCOL, Limits, Me, State, Welcome, json_id
 from educa_chat.protocol import Room as WelcomeRoom
 from educa_chat.room import Room
+from educa_chat.storage.markers import mark_first_seen
 from educa_chat.storage.reports import reported_messages
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,9 @@ async def room_socket(request: web.Request) -> web.StreamResponse:
         membership, marker = await asyncio.gather(
             membership_of(request, visitor, course), request.app[MARKERS].find(visitor.user_id, course)
         )
+        if not marker:
+            await mark_first_seen(request.app[DATABASE], [visitor.user_id])
+            marker = await request.app[MARKERS].find(visitor.user_id, course)
         if request.app[SOCKETS].draining:
             raise web.HTTPServiceUnavailable
         after = query_number(request, "after")

@@ -16,6 +16,7 @@ from educa_chat.storage.accounts import (
 )
 from educa_chat.storage.admin_log import record
 from educa_chat.storage.courses import MAX_COURSE_ID, Member, word_pattern
+from educa_chat.storage.markers import mark_joined
 from educa_chat.storage.names import require_email, require_name, require_title
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import end_sessions
@@ -143,6 +144,7 @@ async def change_owner(database: Database, course: int, username: str, *, by: in
             raise RecordMissing(f"there is no course {course}")
         if former == user_id:
             return
+        await mark_joined(connection, [(user_id, course)])
         await connection.execute("update courses_course set owner_id = $2 where id = $1", course, user_id)
         await connection.execute("delete from educa_chat.staff where course = $1 and user_id = $2", course, user_id)
         await connection.execute(

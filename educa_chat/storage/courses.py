@@ -14,6 +14,7 @@ from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import DISPLAY_NAME, find_user_id, is_platform_owned, refuse_platform
 from educa_chat.storage.admin_log import record
+from educa_chat.storage.markers import mark_joined
 from educa_chat.storage.names import require_title
 from educa_chat.storage.pool import Database, Queries
 
@@ -276,6 +277,9 @@ async def add_course(
                 subject_id,
             )
             if course is not None:
+                await connection.execute(
+                    "insert into educa_chat.marker (course, user_id, seq) values ($1, $2, 0)", course, owner_id
+                )
                 await record(connection, by, "course.added", course=course)
                 return course
     raise AssertionError
@@ -322,21 +326,13 @@ async def enrol(
             article = "a student" if role is Role.STUDENT else f"an {role}"
             raise RecordExists(f"{username} is already {article} of the course {course}")
         await set_role(connection, course, user_id, role, is_site=is_site)
-        if not is_student and staff_role is None:
-            # Messages from before are not unread for them.
-            await connection.execute(
-                "insert into educa_chat.marker (course, user_id, seq)"
-                " select course, $2, head from educa_chat.room where course = $1 and head > 0"
-                " on conflict (course, user_id) do update set seq = excluded.seq",
-                course,
-                user_id,
-            )
         await record(connection, by, "course.enrolled", course=course, user_id=user_id, role=role)
         await notify(connection, "user", str(user_id))
 
 
 async def set_role(connection: Queries, course: int, user_id: int, role: Role, *, is_site: bool = False) -> None:
     """Give the user `role` in `course`, and no other. A site's own student enrolments are not changed."""
+    await mark_joined(connection, [(user_id, course)])
     if role is Role.STUDENT:
         await connection.execute("delete from educa_chat.staff where course = $1 and user_id = $2", course, user_id)
         await connection.execute(

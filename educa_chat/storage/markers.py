@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from educa_chat.storage.pool import Database
+from educa_chat.storage.pool import Database, Queries
 
 
 async def write_markers(database: Database, seqs: Mapping[tuple[int, int], int]) -> None:
@@ -35,6 +35,50 @@ async def find_markers(database: Database, membership_keys: Collection[tuple[int
         courses,
     )
     return {(user_id, course): seq for user_id, course, seq in rows}
+
+
+async def mark_joined(connection: Queries, membership_keys: Collection[tuple[int, int]]) -> None:
+    """Move the markers of users who join a course to its head: what was written before is not unread for them.
+
+    Called before they become members, by (user, course). Those who are members already keep their markers.
+    """
+    users, courses = zip(*membership_keys, strict=True) if membership_keys else ((), ())
+    await connection.execute(
+        "insert into educa_chat.marker as k (course, user_id, seq)"
+        " select joined.course, joined.user_id, coalesce(r.head, 0)"
+        " from (select distinct * from unnest($1::integer[], $2::bigint[]) n (user_id, course)) joined"
+        " left join educa_chat.room r using (course)"
+        " where not exists (select from educa_chat.membership() m"
+        "  where m.course = joined.course and m.user_id = joined.user_id and m.is_named)"
+        " order by joined.course, joined.user_id"
+        " on conflict (course, user_id) do update set seq = excluded.seq where k.seq < excluded.seq",
+        users,
+        courses,
+    )
+
+
+async def mark_first_seen(database: Database, users: Collection[int]) -> None:
+    """Give the users a marker in each of their courses: the head where they have none.
+
+    A site beside us enrols people without telling us, so they are new when they are first seen.
+    """
+    rows = await database.fetch(
+        # Each is an index lookup. As joins, the planner may read all courses and markers instead.
+        "select distinct known.user_id, c.course from unnest($1::integer[]) known (user_id)"
+        " cross join lateral unnest(array("
+        "  select m.course from educa_chat.membership() m where m.user_id = known.user_id and m.is_named)) c (course)"
+        " where (select seq from educa_chat.marker where course = c.course and user_id = known.user_id) is null",
+        list(users),
+    )
+    if not rows:
+        return
+    await database.execute(
+        "insert into educa_chat.marker (course, user_id, seq) select joined.course, joined.user_id, coalesce(r.head, 0)"
+        " from unnest($1::integer[], $2::bigint[]) joined (user_id, course) left join educa_chat.room r using (course)"
+        " order by joined.course, joined.user_id on conflict do nothing",
+        [row["user_id"] for row in rows],
+        [row["course"] for row in rows],
+    )
 
 
 class Unread(NamedTuple):

@@ -14,6 +14,7 @@ from educa_chat.storage.access_changes import notify
 from educa_chat.storage.accounts import make_unusable_password, normalise_username, refuse_platform
 from educa_chat.storage.admin_log import record
 from educa_chat.storage.mail_queue import queue_invitations
+from educa_chat.storage.markers import mark_joined
 from educa_chat.storage.names import require_email, require_name, require_username
 from educa_chat.storage.pool import Connection, Database
 from educa_chat.storage.sign_in_links import NewLink, make_links
@@ -455,6 +456,7 @@ async def _apply(connection: Connection, plan: _Plan, terms: Terms) -> None:
         courses = [course for _, course, _ in enrolments]
         users = [person.id for person, _, _ in enrolments]
         roles = [role.value for _, _, role in enrolments]
+        await mark_joined(connection, list(zip(users, courses, strict=True)))
         await connection.execute(
             "with n as (select * from unnest($1::bigint[], $2::integer[], $3::text[]) n (course, user_id, role)),"
             " left_staff as (delete from educa_chat.staff s using n"

@@ -12,7 +12,7 @@ import pytest_asyncio
 from educa_chat.storage.audit import read_audit_entries
 from educa_chat.storage.courses import courses_of, find_members, find_memberships
 from educa_chat.storage.log import Log
-from educa_chat.storage.markers import find_markers, unread_counts
+from educa_chat.storage.markers import find_markers, mark_first_seen, unread_counts
 from educa_chat.storage.messages import Page, read_messages, read_page
 from educa_chat.storage.mutes import read_muted
 from educa_chat.storage.pool import Database, open_database
@@ -152,6 +152,7 @@ QUESTIONS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "the unread counts of a hundred courses": lambda database: unread_counts(
         database, USERS, dict.fromkeys(range(1, 101), 0)
     ),
+    "courses in which users are new": lambda database: mark_first_seen(database, list(range(7, 20))),
     "one visitor": lambda database: find_visitors(database, SESSIONS[:1]),
     "many visitors": lambda database: find_visitors(database, SESSIONS),
     "one membership": lambda database: find_memberships(database, [(7, 63)]),
