@@ -161,6 +161,7 @@ async def test_password_reset_is_not_offered_without_a_mail_server(url: str) -> 
     async with open_server(settings_for(url)) as server, Person(server.url) as person:
         assert PATH not in (await person.get("/chat/sign-in/"))[1]
         assert (await person.get(PATH))[0] == 404
+        assert "ask your teacher" in (await person.sign_in("ana", "forgotten"))[1]
 
 
 async def test_an_import_mails_links_to_users_with_an_address(
