@@ -242,7 +242,7 @@ def test_every_link_keeps_its_url_through_the_sanitiser(host: str, rest: str) ->
 @pytest.mark.parametrize(
     "host", ["a.1", "1.2.3", "1.2.3.4.5", "256.1.1.1", "01.2.3.4", "0x7f.1", "2130706433", "1.2.3.4."]
 )
-def test_a_url_with_a_number_that_is_no_canonical_address_for_a_host_is_text(host: str) -> None:
+def test_a_url_whose_host_is_a_number_but_not_an_ipv4_address_is_text(host: str) -> None:
     text = f"$a$ http://{host}/x"
     assert not links(render(text))
     assert text.partition(" ")[2] in render(text)

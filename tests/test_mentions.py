@@ -177,7 +177,7 @@ async def test_usernames_are_matched_as_people_type_them(room: Class) -> None:
         assert shown(room.events[-1]).get("mentions_all", False) == case.get("all", False), case
 
 
-async def test_a_students_all_mentions_nobody_whatever_follows(room: Class) -> None:
+async def test_a_students_at_all_mentions_nobody_whatever_follows(room: Class) -> None:
     for text in ("@all", "@all.Thanks", "@allさん", "@all's"):
         assert await mentions_of(room, ASKER, text) == []
         assert "mentions_all" not in shown(room.events[-1])

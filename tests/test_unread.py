@@ -87,7 +87,7 @@ async def test_unread_counts_are_sent_only_to_clients_that_request_them(servers:
         assert (await basic.receive_any())["type"] == "chat_message"
 
 
-async def test_a_page_learns_of_messages_in_other_rooms_that_address_its_user(servers: tuple[Server, Server]) -> None:
+async def test_a_page_learns_of_mentions_and_replies_in_other_rooms(servers: tuple[Server, Server]) -> None:
     here, there = servers
     database = here.app[DATABASE]
     shown, (ana, marta) = await add_room(database)

@@ -144,7 +144,7 @@ async def test_clicking_a_notification_shows_its_message_however_old(desk: Desk)
     assert not (await made(ana))[0]["isOpen"]
 
 
-async def test_mentions_and_replies_in_another_room_notify_and_lead_there(desk: Desk) -> None:
+async def test_mentions_and_replies_in_another_room_notify_and_link_to_it(desk: Desk) -> None:
     database = desk.server.app[DATABASE]
     other = await add_course(database, "Álgebra", "profe")
     for username in ("ana", "luis"):

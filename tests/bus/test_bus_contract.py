@@ -67,7 +67,7 @@ class TestMessageBus:
         with pytest.raises(SubscriptionLost):
             await received(left, 1)
 
-    async def test_coming_again_hears_nothing_from_before(self, bus: MessageBus) -> None:
+    async def test_a_new_subscription_receives_no_earlier_payloads(self, bus: MessageBus) -> None:
         async with bus.subscribe("room"):
             pass
         await bus.publish("room", b"between")

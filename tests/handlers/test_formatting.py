@@ -31,7 +31,7 @@ def examples_of(guide: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("language", "guide"), [("en", "writing.md"), ("es", "escribir.md")])
-async def test_anybody_reads_the_examples_of_the_guide_and_what_the_room_makes_of_them(
+async def test_the_help_page_shows_the_guides_examples_and_their_results_without_signing_in(
     server: Server, language: str, guide: str
 ) -> None:
     async with aiohttp.ClientSession() as http:
@@ -48,7 +48,7 @@ async def test_anybody_reads_the_examples_of_the_guide_and_what_the_room_makes_o
     assert '<span class="k">for</span>' in page
 
 
-async def test_the_composer_leads_to_it(server: Server) -> None:
+async def test_the_composer_links_to_the_help_page(server: Server) -> None:
     async with Person(server.url, "ana") as ana:
         for language, label in (("en", "Formatting help"), ("es", "Ayuda de formato")):
             _, room, _ = await ana.get("/chat/room/1/", **{"Accept-Language": language})

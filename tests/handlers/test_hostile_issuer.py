@@ -240,7 +240,7 @@ async def test_an_unusable_answer_is_reported_as_the_issuers_fault(liar: Liar, p
     assert not await has_session(person)
 
 
-async def test_an_issuer_that_never_finishes_its_answer_keeps_nobody_else_waiting(
+async def test_an_issuer_that_never_finishes_its_response_does_not_delay_others(
     url: str, liar: Liar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbound, "TIMEOUT_S", 1.0)

@@ -71,7 +71,7 @@ async def test_an_administrator_previews_and_confirms_an_import_and_gets_links(
         assert "imported a file with people: 1 added" in (await person.get("/admin/log/"))[1]
 
 
-async def test_links_lead_to_the_address_of_the_request_if_the_settings_name_none(url: str) -> None:
+async def test_links_use_the_address_of_the_request_if_the_settings_have_none(url: str) -> None:
     production = {
         "server_mode": "production",
         "session_key": Fernet.generate_key().decode(),

@@ -179,7 +179,7 @@ async def test_an_import_mails_links_to_users_with_an_address(
         assert "Inés" in (await person.get(link_in(mail)))[1]
 
 
-async def test_a_person_who_is_added_with_an_address_is_mailed_a_link_if_wanted(
+async def test_an_added_user_with_an_address_can_be_sent_a_link_by_email(
     server: Server, database: Database, mail_server: MailServer
 ) -> None:
     async with Person(server.url, await add_person(database, is_superuser=True)) as admin:
@@ -227,7 +227,7 @@ async def until_attempted(database: Database, address: str) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_mail_that_is_refused_for_good_is_given_up_and_does_not_stop_the_others(
+async def test_a_permanently_refused_email_is_not_retried_and_does_not_delay_others(
     server: Server, database: Database, mail_server: MailServer
 ) -> None:
     for name in ("gone", "here"):
@@ -238,7 +238,7 @@ async def test_a_mail_that_is_refused_for_good_is_given_up_and_does_not_stop_the
     assert mail_server.refused == ["gone@x.example"]
 
 
-async def test_a_mail_to_a_busy_server_is_sent_later(
+async def test_an_email_to_a_busy_server_is_sent_later(
     server: Server, database: Database, mail_server: MailServer
 ) -> None:
     await person_with(database, "later@x.example")
@@ -251,7 +251,7 @@ async def test_a_mail_to_a_busy_server_is_sent_later(
     await until_waiting(database)
 
 
-async def test_mails_outlive_a_missing_mail_server_and_a_restart_of_the_chat(quiet_url: str) -> None:
+async def test_emails_survive_an_unreachable_mail_server_and_a_restart(quiet_url: str) -> None:
     port = free_port()
     async with open_server(settings_for(quiet_url, **mail_settings(port))) as first:
         username = await person_with(first.app[DATABASE], "patient@x.example")
@@ -268,7 +268,7 @@ async def test_mails_outlive_a_missing_mail_server_and_a_restart_of_the_chat(qui
             await until_waiting(second.app[DATABASE])
 
 
-async def test_no_link_is_stored_while_a_mail_waits(
+async def test_no_link_is_stored_while_an_email_is_waiting(
     database: Database, server: Server, mail_server: MailServer
 ) -> None:
     mail_server.is_busy = True
@@ -280,7 +280,7 @@ async def test_no_link_is_stored_while_a_mail_waits(
     await database.execute("delete from educa_chat.mail")
 
 
-async def test_a_mail_is_given_up_after_a_day(server: Server, database: Database, mail_server: MailServer) -> None:
+async def test_an_email_is_abandoned_after_a_day(server: Server, database: Database, mail_server: MailServer) -> None:
     mail_server.is_busy = True
     await person_with(database, "late@x.example")
     await ask(server, "late@x.example")
@@ -289,7 +289,7 @@ async def test_a_mail_is_given_up_after_a_day(server: Server, database: Database
     await until_waiting(database)
 
 
-async def test_each_mail_is_claimed_once_requested_ones_first_and_again_after_growing_pauses(quiet_url: str) -> None:
+async def test_each_email_is_claimed_once_and_retried_after_growing_pauses(quiet_url: str) -> None:
     async with open_server(settings_for(quiet_url)) as idle:
         database = idle.app[DATABASE]
         usernames = [await person_with(database, f"claim{number}@x.example") for number in range(6)]
@@ -312,7 +312,7 @@ async def test_each_mail_is_claimed_once_requested_ones_first_and_again_after_gr
         await database.execute("delete from educa_chat.mail")
 
 
-async def test_people_who_have_chosen_a_password_meanwhile_get_no_invitation(quiet_url: str) -> None:
+async def test_users_who_have_already_chosen_a_password_get_no_invitation(quiet_url: str) -> None:
     async with open_server(settings_for(quiet_url)) as idle:
         await person_with(idle.app[DATABASE], "quick@x.example")
         await queue_invitations(idle.app[DATABASE], ["quick@x.example"], "en")
@@ -320,7 +320,7 @@ async def test_people_who_have_chosen_a_password_meanwhile_get_no_invitation(qui
         assert await waiting(idle.app[DATABASE]) == []
 
 
-async def test_so_many_requests_wait_and_no_more(quiet_url: str) -> None:
+async def test_the_number_of_waiting_requests_is_limited(quiet_url: str) -> None:
     async with open_server(settings_for(quiet_url)) as idle:
         database = idle.app[DATABASE]
         await database.execute(
@@ -333,7 +333,7 @@ async def test_so_many_requests_wait_and_no_more(quiet_url: str) -> None:
         await database.execute("truncate educa_chat.mail")
 
 
-async def test_an_import_of_many_people_only_queues_their_mails(quiet_url: str) -> None:
+async def test_an_import_of_many_people_only_queues_their_emails(quiet_url: str) -> None:
     """The page waits for no mail server: there is none."""
     async with open_server(settings_for(quiet_url, **mail_settings(free_port()))) as server:
         database = server.app[DATABASE]

@@ -49,7 +49,7 @@ async def set_email(database: Database, username: str, email: str) -> None:
     await database.execute("update auth_user set email = $2 where username = $1", username, email)
 
 
-async def test_a_teacher_makes_a_link_for_a_student_who_sees_who_made_it(
+async def test_a_teacher_can_make_a_link_for_a_student_who_sees_its_author(
     server: Server, database: Database, classroom: Classroom, teacher: Person
 ) -> None:
     assert (await shown(teacher, path_of(classroom))).count('value="link"') == 2, "for both students"
@@ -93,7 +93,7 @@ RIGHTS: list[Callable[[Database, str], Awaitable[None]]] = [
 
 
 @pytest.mark.parametrize("grant", RIGHTS)
-async def test_people_with_rights_of_their_own_get_no_link_and_lose_an_earlier_one(
+async def test_users_with_other_roles_get_no_link_and_lose_an_earlier_one(
     server: Server,
     database: Database,
     classroom: Classroom,
@@ -124,7 +124,7 @@ async def test_a_link_ends_when_the_student_leaves_or_the_teacher_stops_teaching
         assert (await make_link(teacher, classroom, classroom.luis))[0] == 403, "assistants make none"
 
 
-async def test_a_teacher_makes_links_only_for_students_of_their_own_active_course(
+async def test_a_teacher_can_make_links_only_for_students_of_their_own_active_course(
     database: Database, classroom: Classroom, teacher: Person
 ) -> None:
     strangers = [await add_person(database), (await add_classroom(database)).ana, classroom.teacher, "nobody"]
@@ -134,7 +134,7 @@ async def test_a_teacher_makes_links_only_for_students_of_their_own_active_cours
     assert 'value="link"' not in await shown(teacher, path_of(classroom))
 
 
-async def test_a_link_needs_a_teacher_who_has_just_signed_in(
+async def test_making_a_link_requires_a_recent_sign_in(
     database: Database, classroom: Classroom, teacher: Person
 ) -> None:
     await age_session(database, classroom.teacher)
@@ -144,7 +144,7 @@ async def test_a_link_needs_a_teacher_who_has_just_signed_in(
     assert await database.fetchval(count, await find_user_id(database, classroom.ana)) == 0
 
 
-async def test_where_the_site_sends_mails_only_students_without_an_address_get_a_link(url: str) -> None:
+async def test_with_a_mail_server_only_students_without_an_address_get_a_link(url: str) -> None:
     mail = {"email_host": "127.0.0.1", "email_port": 1, "email_tls": "none", "email_sender": "chat@school.example"}
     async with open_server(settings_for(url, **mail)) as server:
         classroom = await add_classroom(server.app[DATABASE])
@@ -155,7 +155,7 @@ async def test_where_the_site_sends_mails_only_students_without_an_address_get_a
             assert (await make_link(teacher, classroom, classroom.luis))[0] == 200
 
 
-async def test_links_of_administrators_are_shown_to_their_users_too(
+async def test_users_also_see_links_made_by_administrators(
     server: Server, database: Database, classroom: Classroom
 ) -> None:
     async with Person(server.url, await add_person(database, is_superuser=True)) as admin:

@@ -236,7 +236,7 @@ async def test_withheld_names_leave_names_unchanged(
     assert len(names) == 2 and "Ana Morales" in names
 
 
-async def test_names_that_the_roster_escapes_are_those_of_the_launch(
+async def test_escaped_names_in_the_roster_match_those_of_the_launch(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
 ) -> None:
     """Moodle escapes names in its rosters, but not in its launches."""
@@ -247,7 +247,7 @@ async def test_names_that_the_roster_escapes_are_those_of_the_launch(
     assert await members(database, course) == {"Ana P&G 'Mo": "student"}
 
 
-async def test_an_administrator_who_only_visits_the_course_is_not_thrown_out(
+async def test_an_administrator_who_only_visits_the_course_keeps_access(
     server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
 ) -> None:
     """A platform's administrators and managers may launch every course, and are in no roster."""
