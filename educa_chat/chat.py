@@ -28,7 +28,7 @@ TYPING_EVERY_S = 2.0
 
 
 class Typists(Protocol):
-    """Who is typing in which room."""
+    """The users who are typing, by room."""
 
     def signal_typing(self, course: int, person: Person, *, is_student: bool) -> None:
         """Tell the others in the room that `person` is typing."""

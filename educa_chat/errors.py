@@ -155,4 +155,4 @@ class RosterFileRefused(EducaChatError, ValueError):
 
 
 class MailRefused(EducaChatError):
-    """A mail can't be made or sent. The message says why, without the address."""
+    """An e-mail can't be made or sent. The message says why, without the address."""

@@ -105,8 +105,8 @@ class PayloadCodec:
     def encode_events(self, events: Sequence[Event]) -> list[bytes]:
         """Encode `events`, in order of seq, in as few payloads as possible.
 
-        A payload ends where a seq is missing or where it would grow too large. For an event that fits into none,
-        only the seq is sent, and rooms read the log.
+        A payload ends before a missing seq, or before it would grow too large. For an event that fits into none, only
+        the seq is sent, and rooms read the log.
         """
         payloads: list[bytes] = []
         run: list[Event] = []

@@ -128,19 +128,19 @@ class Server(_Section, frozen=True):
 
 class Email(_Section, frozen=True):
     host: str = ""
-    """The mail server. Empty: no mails are sent."""
+    """The mail server. Empty: no e-mails are sent."""
     port: int = 587
     tls: Literal["starttls", "tls", "none"] = "starttls"
     """Whether the connection is encrypted after a greeting, from the beginning, or not at all."""
     username: str = ""
-    """For signing in to the mail server. Empty: without signing in."""
+    """The account at the mail server. Empty: none is needed."""
     password: str = ""
     sender: str = ""
-    """The address that the mails come from, such as `Example School <chat@school.example>`."""
+    """The sender's address of e-mails, such as `Example School <chat@school.example>`."""
 
     @property
     def is_set_up(self) -> bool:
-        """Whether there is a mail server. If not, no mails may be offered."""
+        """Whether there is a mail server. If not, no e-mails may be offered."""
         return bool(self.host)
 
 

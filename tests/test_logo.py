@@ -1,4 +1,4 @@
-"""Which files may be the logo of a site."""
+"""The files that are accepted as the logo of a site."""
 
 from pathlib import Path
 

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class Address(NamedTuple):
-    """Where a node of the cluster listens."""
+    """The address of a node of the cluster."""
 
     host: str
     port: int

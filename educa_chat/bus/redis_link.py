@@ -129,7 +129,7 @@ class _Publish:
     channel: bytes
     payload: bytes
     deadline: float
-    """When its publisher gives up, by the clock of the event loop."""
+    """The time at which its publisher gives up, by the clock of the event loop."""
     outcome: asyncio.Future[str | None]
     """None if Redis has accepted it, otherwise the reason why not."""
 

@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 class Change(NamedTuple):
-    """What an edit changed: both texts begin with `start` and end with `end`."""
+    """The change of an edit: both texts begin with `start` and end with `end`."""
 
     start: str
     removed: str

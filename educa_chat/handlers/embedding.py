@@ -38,7 +38,7 @@ class EmbeddedSession(NamedTuple):
 
     @property
     def credential(self) -> str:
-        """What the cookie or the page contains."""
+        """The value in the cookie or the page."""
         return f"{self.session_id}.{self.language}"
 
 

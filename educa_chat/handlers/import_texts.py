@@ -1,4 +1,4 @@
-"""What a page and the command line say about the rows of an import."""
+"""The texts of pages and of the command line about the rows of an import."""
 
 from collections.abc import Callable
 

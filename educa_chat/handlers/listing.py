@@ -13,7 +13,7 @@ _MAX_PAGE = 10**6
 
 
 class Listing(NamedTuple):
-    """Which part of a list a page shows."""
+    """The part of a list that a page shows."""
 
     words: str
     """The search text; empty: the whole list."""

@@ -27,7 +27,7 @@ _TYPES = {
     ".jpg": "image/jpeg",
     ".webp": "image/webp",
 }
-"""By suffix. Files with other suffixes aren't served."""
+"""Media types by suffix. Files with other suffixes aren't served."""
 _IMPORTED = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '([^']+)';|^import '([^']+)';", re.MULTILINE)
 _A_YEAR_S = 365 * 86400
 
@@ -36,7 +36,7 @@ class _File(NamedTuple):
     type: str
     plain: bytes
     compressed: Mapping[str, bytes]
-    """By content coding, the best first."""
+    """The compressed content by content coding, the best first."""
 
 
 class StaticFiles:
@@ -159,6 +159,8 @@ def _read(folder: Traversable, parent: str) -> Iterator[tuple[str, str, bytes]]:
 
 @cache
 def _without_comments(script: bytes) -> bytes:
-    """Return the script without comments, a fifth of what a room page would load. Line numbers don't change."""
+    """Return the script without comments, which are a fifth of the bytes that a room page would load. Line numbers
+    don't change.
+    """
     tokens = JavascriptLexer().get_tokens_unprocessed(script.decode())
     return "".join("\n" * text.count("\n") if Comment in token.split() else text for _, token, text in tokens).encode()

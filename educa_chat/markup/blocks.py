@@ -295,7 +295,7 @@ def _table(state: StateBlock, start_line: int, end_line: int, silent: bool) -> b
 
 class _Code(NamedTuple):
     start: int
-    """Where the text before it ends."""
+    """The end of the text before it."""
     info: str
     lines: Sequence[str]
     line: int

@@ -177,7 +177,7 @@ def _shown_link(link: Sequence[Token], seen: str) -> Sequence[Token]:
         token.content = without_direction(token.content)
     if opening.markup == AUTOLINK:
         seen = content[0].content
-        # A URL with the host as it was typed may mislead all by itself. An address of mail is ASCII.
+        # A URL with the host as it was typed may mislead all by itself. An e-mail address is ASCII.
         url = seen if is_good(seen) else url
     # Nobody can tell what a rendered formula looks like.
     if any(token.type == "formula" for token in content) or is_misleading(seen, url):

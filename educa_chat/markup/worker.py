@@ -65,8 +65,8 @@ def packed(text: str) -> bytes:
 
 
 def main() -> None:
-    # Ctrl-C and systemd reach the server's whole group of processes. This one ends with the server: its standard input
-    # ends then, and until then messages are still rendered.
+    # Ctrl-C and systemd reach the server's whole group of processes. This process ends when the server closes its
+    # standard input. Until then, messages are still rendered.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     prepare()

@@ -31,7 +31,7 @@ class Source(NamedTuple):
     name: str
     """The name that users know it by."""
     retry_path: str
-    """Where a user can try again; empty if only the source itself can start a sign-in."""
+    """The page on which a user can try again; empty if only the source itself can start a sign-in."""
     email_domains: Collection[str]
     rules: Collection[CourseRule]
 

@@ -1,4 +1,4 @@
-"""The page for users who have forgotten their password, if mails can be sent."""
+"""The page for users who have forgotten their password, if e-mails can be sent."""
 
 import math
 
@@ -14,7 +14,7 @@ from educa_chat.storage.names import EMAIL_CHARACTERS
 
 PATH = "/chat/sign-in/forgotten/"
 MAILS_PER_HOUR = 3
-"""The number of mails to one address."""
+"""The limit on e-mails to one address."""
 
 
 class ForgottenPage:

@@ -1,4 +1,4 @@
-"""Sends the mails that wait in the database, in the background."""
+"""Sends the e-mails that wait in the database, in the background."""
 
 import asyncio
 import logging
@@ -20,18 +20,18 @@ from educa_chat.translations import load_translations
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 20
-"""How many mails a process takes at a time, and sends over one connection."""
+"""How many e-mails a process claims at a time and sends over one connection."""
 PAUSE_S = 0.5
-"""Between two looks for mails."""
+"""The pause between two checks for e-mails."""
 TIMEOUT_S = 20.0
-"""For each answer of the mail server."""
+"""The timeout for each answer of the mail server."""
 BATCH_TIMEOUT_S = FIRST_PAUSE_S - 30.0
-"""Afterwards, another process may take the mails that are left."""
+"""After this time, another process may claim the remaining e-mails."""
 
 
 @asynccontextmanager
 async def open_mailer(settings: Settings, database: Database) -> AsyncIterator[None]:
-    """Send mails while the context lasts, if there is a mail server."""
+    """Send e-mails while the context lasts, if there is a mail server."""
     if not settings.email.is_set_up:
         yield
         return
@@ -76,9 +76,9 @@ class _Sender:
         self._database = database
 
     async def send_due(self) -> int:
-        """Send some mails over one connection, remove those that are done, and return how many there were.
+        """Send some e-mails over one connection, remove those that are done, and return their number.
 
-        Raises MailRefused, DatabaseUnavailable, and TimeoutError; the mails that are left are sent later.
+        Raises MailRefused, DatabaseUnavailable, and TimeoutError; the remaining e-mails are sent later.
         """
         mails = await claim_mails(self._database, AT_ONCE)
         if mails:
@@ -89,7 +89,7 @@ class _Sender:
         return len(mails)
 
     async def _is_done(self, server: aiosmtplib.SMTP, mail: DueMail) -> bool:
-        """Send a mail, and return whether it needs no further attempt: it was accepted, or refused for good.
+        """Send an e-mail. Return whether it needs no further attempt: it was accepted, or permanently refused.
 
         The link is made only now, when there is a connection. It ends an earlier one, which somebody may be using.
         """
@@ -99,7 +99,7 @@ class _Sender:
         try:
             await server.send_message(link_mail(self._settings, self._translations[mail.language], mail, token))
         except aiosmtplib.SMTPSenderRefused:
-            # The settings are wrong. This concerns all mails.
+            # The settings are wrong, which affects all e-mails.
             raise
         except (aiosmtplib.SMTPRecipientsRefused, aiosmtplib.SMTPResponseException) as error:
             with suppress(aiosmtplib.SMTPException):

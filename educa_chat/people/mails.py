@@ -1,4 +1,4 @@
-"""The mails with sign-in links, in the language of their reader."""
+"""The e-mails with sign-in links, in the language of their reader."""
 
 from email.errors import MessageError
 from email.message import EmailMessage
@@ -12,7 +12,7 @@ from educa_chat.storage.sign_in_links import link_url
 
 
 def link_mail(settings: Settings, translations: NullTranslations, mail: DueMail, token: str) -> EmailMessage:
-    """Return the mail with the sign-in link that has `token`. Raises MailRefused."""
+    """Return the e-mail with the sign-in link that has `token`. Raises MailRefused."""
     _ = translations.gettext
     if mail.kind is MailKind.INVITATION:
         subject = _("Your account at {site}")
@@ -39,7 +39,7 @@ def link_mail(settings: Settings, translations: NullTranslations, mail: DueMail,
 
 
 def compose(settings: Email, address: str, subject: str, text: str) -> EmailMessage:
-    """Return a mail of plain text. Raises MailRefused for an address that can't be in a header."""
+    """Return a plain-text e-mail. Raises MailRefused for an address that can't be in a header."""
     mail = EmailMessage()
     try:
         mail["From"] = settings.sender
@@ -49,7 +49,7 @@ def compose(settings: Email, address: str, subject: str, text: str) -> EmailMess
         raise MailRefused("the address can't be used in a mail") from error
     mail["Date"] = formatdate(localtime=False)
     mail["Message-ID"] = make_msgid(domain=settings.sender.rpartition("@")[2].strip("> ") or None)
-    # Programs that answer mails automatically leave such mails alone (RFC 3834).
+    # Auto-responders don't answer such e-mails (RFC 3834).
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(text)
     return mail

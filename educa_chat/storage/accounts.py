@@ -179,7 +179,7 @@ class Profile(NamedTuple):
     last_name: str
     email: str
     language: str
-    """Of the pages; empty: the browser chooses."""
+    """The language of the pages; empty: the browser chooses."""
     has_password: bool
     """Whether the user has a password. Users who sign in elsewhere, or who have never used their link, don't."""
 

@@ -1,4 +1,4 @@
-"""Which of our sessions an OpenID provider has started."""
+"""Our sessions that an OpenID provider has started."""
 
 from typing import NamedTuple
 

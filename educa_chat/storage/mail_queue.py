@@ -1,6 +1,7 @@
-"""The mails with sign-in links that wait to be sent: one for each address at most, for LIFE_HOURS.
+"""The e-mails with sign-in links that are waiting to be sent: one for each address at most, for LIFE_HOURS.
 
-They survive a restart, and each is sent by one process. The link of a mail is made when it is sent and is never stored.
+They survive a restart, and each is sent by one process. The link of an e-mail is made when the e-mail is sent, and is
+never stored.
 """
 
 import logging
@@ -16,14 +17,14 @@ logger = logging.getLogger(__name__)
 
 LIFE_HOURS = 24
 FIRST_PAUSE_S = 120
-"""How long after the first attempt a mail is sent again. Each further pause is twice as long, up to LAST_PAUSE_S."""
+"""How long after the first attempt an e-mail is sent again. Each further pause is twice as long, up to LAST_PAUSE_S."""
 LAST_PAUSE_S = 3600
 MAX_REQUESTED = 20_000
-"""While so many mails wait, requests for more are ignored, because anybody can request some."""
+"""While this many e-mails are waiting, further requests are ignored, because anyone can make them."""
 
 
 class MailKind(StrEnum):
-    """Why somebody gets a mail with a sign-in link."""
+    """The reason for an e-mail with a sign-in link."""
 
     INVITATION = "invitation"
     """They are new, and choose their first password."""
@@ -32,10 +33,10 @@ class MailKind(StrEnum):
 
 
 class DueMail(NamedTuple):
-    """A mail that has to be sent now."""
+    """An e-mail that has to be sent now."""
 
     queued_address: str
-    """By which the queue knows it."""
+    """The key of the e-mail in the queue."""
     address: str
     """As the user's account has it."""
     kind: MailKind
@@ -46,7 +47,7 @@ class DueMail(NamedTuple):
 
 
 async def queue_invitations(database: Queries, addresses: Collection[str], language: str) -> None:
-    """Have a mail sent to each of `addresses`, if its user has no password yet."""
+    """Queue an e-mail to each of `addresses`, if its user has no password yet."""
     await database.execute(
         "insert into educa_chat.mail (address, kind, language, expires_at)"
         " select distinct lower(a), $2, $3, now() + make_interval(hours => $4) from unnest($1::text[]) a"
@@ -59,7 +60,7 @@ async def queue_invitations(database: Queries, addresses: Collection[str], langu
 
 
 async def request_mail(database: Database, address: str, language: str) -> None:
-    """Have a mail sent to `address` if a user has it. Does the same work if nobody has."""
+    """Queue an e-mail to `address` if a user has it. Does the same work if nobody does."""
     await database.execute(
         "insert into educa_chat.mail (address, kind, language, expires_at)"
         " select lower($1), $2, $3, now() + make_interval(hours => $4)"
@@ -75,16 +76,16 @@ async def request_mail(database: Database, address: str, language: str) -> None:
 
 
 async def count_waiting(database: Database) -> int:
-    """Return how many mails wait."""
+    """Return the number of waiting e-mails."""
     count: int = await database.fetchval("select count(*) from educa_chat.mail")
     return count
 
 
 async def claim_mails(database: Database, count: int) -> list[DueMail]:
-    """Return at most `count` mails that no other process is sending, requested ones first.
+    """Return at most `count` e-mails that no other process is sending, requested ones first.
 
-    Each is due again after a pause, for the case that this attempt fails or the process ends. Call `remove_mail` when
-    it is done. Mails that nobody can get are removed here, and so are those that have waited for LIFE_HOURS.
+    Each is due again after a pause, in case this attempt fails or the process ends. Call `remove_mail` when it is done.
+    E-mails that can't be delivered to anyone are removed here, and so are those that have waited for LIFE_HOURS.
     """
     async with database.connection() as connection, connection.transaction():
         # Skips what an import has locked: nothing here waits for another transaction.
@@ -130,5 +131,5 @@ async def make_mailed_link(database: Database, mail: DueMail) -> str | None:
 
 
 async def remove_mail(database: Database, mail: DueMail) -> None:
-    """Remove a mail that was sent, or that can't be sent."""
+    """Remove an e-mail that was sent, or that can't be sent."""
     await database.execute("delete from educa_chat.mail where address = $1", mail.queued_address)

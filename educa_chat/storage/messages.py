@@ -218,7 +218,7 @@ def message_of(
 
 
 class Addressing(NamedTuple):
-    """Whom a message addresses: those whom it mentions, and the author of the one that it replies to."""
+    """The users that a message addresses: those it mentions, and the author of the message that it replies to."""
 
     course: int
     seq: int

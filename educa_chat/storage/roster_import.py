@@ -56,7 +56,7 @@ class Refusal(StrEnum):
 
 
 class Change(StrEnum):
-    """What the import does about a person."""
+    """A change that the import makes to a person."""
 
     ADDED = "added"
     CHANGED = "changed"

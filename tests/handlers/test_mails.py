@@ -209,7 +209,7 @@ async def waiting(database: Database) -> list[str]:
 
 
 async def until_waiting(database: Database, *addresses: str) -> None:
-    """Wait until mails to exactly these addresses wait."""
+    """Wait until e-mails to exactly these addresses are queued."""
     async with asyncio.timeout(TIMEOUT_S):
         while await waiting(database) != list(addresses):
             await asyncio.sleep(0.01)

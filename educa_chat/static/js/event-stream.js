@@ -28,7 +28,7 @@ export class EventStream {
     return this.#position?.seq ?? 0;
   }
 
-  /** Which history is shown. */
+  /** The history that is shown. */
   get epoch() {
     return this.#position?.epoch;
   }

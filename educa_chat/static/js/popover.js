@@ -3,7 +3,7 @@ import { byId } from './dom.js';
 const GAP_PX = 6;
 
 /**
- * Opens a panel beside what it belongs to. On a small screen, the style sheet lays it along the lower edge.
+ * Opens a panel next to its anchor. On a small screen, the style sheet puts it at the bottom.
  *
  * @param {HTMLElement} panel
  * @param {Element} anchor

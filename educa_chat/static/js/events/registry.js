@@ -11,7 +11,7 @@ const KINDS = [message, reaction, marks, roomRules, report].flatMap((module) => 
 const BY_NAME = new Map(KINDS.map((kind) => [kind.name, kind]));
 const BY_COMMAND_NAME = new Map(KINDS.map((kind) => [kind.commandName, kind]));
 
-/** What the menu of a message can offer, in any order. */
+/** The actions that a message's menu can offer, in any order. */
 export const ACTIONS = KINDS.flatMap(({ action }) => action ?? []);
 
 /**

@@ -58,7 +58,7 @@ export class Pins {
     this.show();
   }
 
-  /** Shows them, and names that have become known. */
+  /** Shows the pinned messages, with the names that are known now. */
   show() {
     const known = [...this.#seqs].sort((one, other) => other - one).flatMap((seq) => this.#messages.get(seq) ?? []);
     const pins = known.filter(({ deleted }) => !deleted).map((message) => {
