@@ -1,4 +1,7 @@
-"""Screenshots for the README and the guides: `make pictures` takes them again."""
+"""Screenshots for the README and the guides: `make pictures` takes them again.
+
+Those of Moodle in `docs/lti.md` are taken by hand.
+"""
 
 import asyncio
 import tempfile
