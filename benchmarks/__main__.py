@@ -12,6 +12,7 @@ from benchmarks.deployment import open_deployment
 from benchmarks.earlier import compare_with_earlier
 from benchmarks.growth import growth_of_log, growth_of_rooms
 from benchmarks.hostile import hostile
+from benchmarks.launches import launches
 from benchmarks.measures import Effort, Section, durable, fan_out, latency, memory, storm, two_nodes
 from benchmarks.search import search_in_a_long_room
 from benchmarks.storing import peers_that_store
@@ -25,6 +26,7 @@ MEASURES = {
     "memory": memory,
     "storm": storm,
     "hostile": hostile,
+    "launches": launches,
     "peers-that-store": peers_that_store,
     "earlier": compare_with_earlier,
     "search": search_in_a_long_room,

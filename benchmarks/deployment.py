@@ -207,6 +207,9 @@ async def _add_people(database: Database, session_ids: Sequence[str]) -> None:
         " from unnest($1::text[]) with ordinality s (id, n) join auth_user u on u.id = s.n",
         list(session_ids),
     )
+    for owned in ("auth_user", "courses_course", "courses_subject"):
+        # Whoever is added later must not get an id that was given here.
+        await database.execute(f"select setval(pg_get_serial_sequence('{owned}', 'id'), max(id)) from {owned}")
     await database.execute("analyze")
 
 

@@ -127,9 +127,9 @@ class Load:
         """
         return msgspec.convert(self._request(f"load {in_flight} {seconds} {done}"), Run)
 
-    def paced(self, per_second: float, seconds: float) -> Run:
+    def paced(self, per_second: float, seconds: float, done: Literal["events", "acks"] = "events") -> Run:
         """Send this many messages a second. Latency is measured from the time at which a message was due."""
-        self.start_paced(per_second, seconds)
+        self.start_paced(per_second, seconds, done)
         return self.finish_paced()
 
     def start_paced(self, per_second: float, seconds: float, done: Literal["events", "acks"] = "events") -> None:

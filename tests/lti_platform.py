@@ -1,5 +1,7 @@
 """A learning platform for tests: its keys, its rosters, and the forms that it posts."""
 
+import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from html import escape
@@ -179,7 +181,30 @@ class LtiUser(Person):
 
     async def begin(self, platform: FakePlatform, **changes: str | None) -> dict[str, str]:
         """Start the login. Return the parameters with which the tool redirects the browser to the platform."""
-        parameters = {
+        query = self.login_form(platform, **changes)
+        async with self.http.get(f"{self.url}/lti/login", params=query, allow_redirects=False) as response:
+            text = await response.text()
+            assert response.status == 302, (response.status, text)
+            address = urlsplit(response.headers["Location"])
+        # The test's client drops a Secure cookie of an address with http, which browsers keep for localhost.
+        self.keep_cookies(response.headers.getall("Set-Cookie", []))
+        return dict(parse_qsl(address.query))
+
+    async def begin_embedded(self, platform: FakePlatform) -> dict[str, str]:
+        """Start the login in an iframe, as Moodle does, with a browser that keeps the cookie."""
+        form, framed = self.login_form(platform), {"Sec-Fetch-Dest": "iframe"}
+        async with self.http.post(f"{self.url}/lti/login", data=form, headers=framed) as response:
+            found = re.search(r'id="lti-login">(.*?)</script>', await response.text())
+        assert found
+        self.keep_cookies(response.headers.getall("Set-Cookie", []))
+        data = json.loads(found[1])
+        async with self.http.get(f"{self.url}{data['cookie_url']}") as response:
+            assert await response.json() == {"cookie": True}
+        return dict(parse_qsl(urlsplit(data["url"]).query))
+
+    def login_form(self, platform: FakePlatform, **changes: str | None) -> dict[str, str]:
+        """What a platform sends to the login."""
+        form = {
             "iss": platform.issuer,
             "login_hint": "17",
             "target_link_uri": f"{self.url}/lti/launch",
@@ -188,14 +213,7 @@ class LtiUser(Person):
             "lti_deployment_id": DEPLOYMENT,
             **changes,
         }
-        query = {name: value for name, value in parameters.items() if value is not None}
-        async with self.http.get(f"{self.url}/lti/login", params=query, allow_redirects=False) as response:
-            text = await response.text()
-            assert response.status == 302, (response.status, text)
-            address = urlsplit(response.headers["Location"])
-        # The test's client drops a Secure cookie of an address with http, which browsers keep for localhost.
-        self.keep_cookies(response.headers.getall("Set-Cookie", []))
-        return dict(parse_qsl(address.query))
+        return {name: value for name, value in form.items() if value is not None}
 
     def keep_cookies(self, headers: list[str]) -> None:
         for header in headers:

@@ -6,6 +6,7 @@ of the login page keeps the secret of the login, and one of the launch page send
 page too.
 """
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
@@ -37,6 +38,10 @@ from educa_chat.translations import negotiate_language
 logger = logging.getLogger(__name__)
 
 MAX_PARAMETER = 4096
+LAUNCHES_AT_ONCE = 4
+"""How many logins and launches use the database at a time. The others wait, so a class that clicks at once can't keep
+the connections from everyone else.
+"""
 MAX_SUBJECT = 255
 """The longest `sub` that the specification allows."""
 
@@ -47,6 +52,7 @@ class Launches:
     def __init__(self, tool: Tool, on_instructor: Callable[[], None]) -> None:
         self._tool = tool
         self._on_instructor = on_instructor
+        self._turns = asyncio.Semaphore(LAUNCHES_AT_ONCE)
 
     def set_up(self, app: web.Application) -> None:
         """Add the routes."""
@@ -106,7 +112,8 @@ class Launches:
         issuer = form.get("iss", "")
         if not is_own_url(request, form.get("target_link_uri", "")):
             raise LaunchRefused(f"the target_link_uri of {location(issuer)} leads elsewhere", "platform")
-        platforms = await find_platforms(self._tool.database, issuer, form.get("client_id"))
+        async with self._turns:
+            platforms = await find_platforms(self._tool.database, issuer, form.get("client_id"))
         deployment = form.get("lti_deployment_id")
         if deployment is not None and len(platforms) > 1:
             platforms = [one for one in platforms if deployment in one.deployments]
@@ -155,6 +162,15 @@ class Launches:
         if not has_cookie and not is_secret_of(form.get("secret", ""), login):
             raise LaunchRefused("the login began in another browser, or the browser drops our cookie", "blocked")
         platform, launch = await self._verify(request, login, form.get("id_token", ""))
+        # Not before the token is verified, which may take as long as the platform takes to answer.
+        async with self._turns:
+            return await self._enter_course(request, login, platform, launch, has_cookie=has_cookie)
+
+    async def _enter_course(
+        self, request: web.Request, login: Login, platform: Platform, launch: Launch, *, has_cookie: bool
+    ) -> web.Response:
+        """End the login of a valid `launch`, and lead to the room or, for deep linking, back to the platform."""
+        tool = self._tool
         await end_login(tool.database, login, launch.nonce)
         role = claims.role_of(launch.roles or ())
         if launch.message_type == claims.DEEP_LINK:
@@ -179,7 +195,8 @@ class Launches:
 
     async def _verify(self, request: web.Request, login: Login, token: str) -> tuple[Platform, Launch]:
         """Return the platform of `login` and the claims of its `token`."""
-        platform = await find_platform(self._tool.database, int(login.data["platform"]))
+        async with self._turns:
+            platform = await find_platform(self._tool.database, int(login.data["platform"]))
         self._tool.require_active(platform)
         launch = await verify_token(
             token,

@@ -1,5 +1,6 @@
 """Shared parts of LTI: the platforms, their keys and ours, and the error pages."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -64,6 +65,7 @@ class Tool:
         self.session_days = settings.session.days
         self._encryption_keys = settings.session.derived_keys("signing-key")
         self._origins: list[str] = []
+        self._reading_origins = asyncio.Lock()
         self._origins_read_at = float("-inf")
 
     @asynccontextmanager
@@ -87,9 +89,11 @@ class Tool:
 
     async def frame_ancestors(self) -> str:
         """Return the sites that may embed our pages, for a Content-Security-Policy. Raises DatabaseUnavailable."""
-        if time.monotonic() - self._origins_read_at > ORIGINS_LIFE_S:
-            self._origins = await embedding_origins(self.database)
-            self._origins_read_at = time.monotonic()
+        # One request reads them for all that wait.
+        async with self._reading_origins:
+            if time.monotonic() - self._origins_read_at > ORIGINS_LIFE_S:
+                self._origins = await embedding_origins(self.database)
+                self._origins_read_at = time.monotonic()
         return " ".join(self._origins) or "'none'"
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from joserfc import jwk
 
+from educa_chat.handlers.keys import DATABASE
+from educa_chat.people.lti.launches import LAUNCHES_AT_ONCE
 from educa_chat.storage.lti_platforms import activate_platform
 from educa_chat.storage.pool import Database
 from tests.lti_platform import CLIENT_ID, DEPLOYMENT, LTI, MEMBERSHIP, FakePlatform, LtiUser, kind_of, open_platform
@@ -281,6 +283,28 @@ async def test_a_flood_of_logins_stores_nothing(server: Server, platform: FakePl
     assert await count_rows(database) == before
     # However many logins begin in one browser, its requests stay small.
     assert len({cookie.key for cookie in user.http.cookie_jar}) <= 16
+
+
+async def test_a_class_that_launches_at_once_leaves_connections_to_others(
+    server: Server, platform: FakePlatform
+) -> None:
+    busiest = 0
+
+    async def watch() -> None:
+        nonlocal busiest
+        while True:
+            busiest = max(busiest, server.app[DATABASE].busy_connections)
+            await asyncio.sleep(0)
+
+    async def launch(id: int) -> int:
+        async with LtiUser(server.url) as user:
+            return (await user.launch(platform, sub=str(id)))[0]
+
+    watching = asyncio.create_task(watch())
+    assert set(await asyncio.gather(*map(launch, range(40)))) == {303}
+    watching.cancel()
+    # Two more: for the sites that may embed the pages, and for what runs in the background.
+    assert busiest <= LAUNCHES_AT_ONCE + 2
 
 
 async def test_a_deactivated_user_cannot_launch(server: Server, platform: FakePlatform, database: Database) -> None:
