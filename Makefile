@@ -35,7 +35,7 @@ run: install
 # All tests run in WORKERS processes. `make test TESTS=tests/test_room.py` runs those tests alone, in one process.
 TESTS ?=
 WORKERS ?= $(if $(TESTS),0,4)
-# Without bytecode, each process would compile all modules again, also where the environment forbids to write it.
+# Without bytecode, each process would compile all modules again, even where the environment disables writing it.
 test: $(VENV)/installed-for-tests build/axe.min.js build/openid/installed build/open-edx/installed
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
@@ -46,14 +46,14 @@ build/axe.min.js:
 	&& tar -xzf $(@D)/axe-core-*.tgz -C $(@D) --strip-components 1 package/axe.min.js; \
 	else echo "SKIPPED: the accessibility checks, because npm is not installed"; fi
 
-# A platform of the tests runs Open edX's code, whose requirements are not ours.
+# A test platform runs Open edX's code, which has other requirements than we do.
 build/open-edx/installed: tests/open_edx/requirements.txt
 	mkdir -p $(@D)
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-# A real OpenID provider, which the chat signs users in with.
+# A real OpenID provider, with which users sign in to the chat.
 build/openid/installed: tests/openid/package.json
 	mkdir -p $(@D)
 	@if command -v npm >/dev/null; then cp $< $(@D) && npm install --prefix $(@D) --silent --no-fund --no-audit && touch $@; \
@@ -82,7 +82,7 @@ SEED ?=
 chaos: $(VENV)/installed-for-tests
 	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-# `make bench BENCH="fan-out --quick"`: what to measure, and how thoroughly.
+# `make bench BENCH="fan-out --quick"` selects the measurements and their thoroughness.
 bench: $(VENV)/installed-for-tests build/bench/load build/bench/limit build/bench/peers-installed build/bench/node-installed
 	$(BIN)/python -m benchmarks $(BENCH)
 
@@ -101,7 +101,7 @@ build/bench/node-installed: benchmarks/peers/package.json
 	npm install --prefix $(@D) --silent --no-fund --no-audit
 	touch $@
 
-# Take the pictures of the README and of the guides for teachers again.
+# Take the pictures of the README and the guides again.
 pictures: $(VENV)/installed-for-tests
 	$(BIN)/python -m tests.browser.pictures
 
