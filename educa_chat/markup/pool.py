@@ -15,8 +15,9 @@ from educa_chat.tasks import running
 logger = logging.getLogger(__name__)
 
 WORKERS = 2
-PATIENCE_S = 1.0
-"""How long a text may wait for its turn. After that, it is shown as it was typed, so that conversations never stall."""
+PATIENCE_S = 3.0
+"""How long a text may wait for its turn. After that, it is shown as it was typed, for good, so that conversations never
+stall."""
 ANSWER_TIMEOUT_S = 5.0
 """How long a worker may take to answer before it is killed. Far above its own limit, which counts processor time: on a
 busy machine it may not get any for a while."""
