@@ -32,9 +32,10 @@ from educa_chat.handlers.rendering import PLATFORM_SIGN_OUT_PATH, SIGN_OUT_PATH,
 from educa_chat.hub import Hub
 from educa_chat.limits import RateLimit, Turns
 from educa_chat.logo import Logo, read_logo
-from educa_chat.markers import Markers
+from educa_chat.markers import MarkerExchange, Markers
 from educa_chat.markup.pool import open_render_pool
 from educa_chat.metrics import Metrics
+from educa_chat.payload import Marker
 from educa_chat.people.identity import Identity, open_identity
 from educa_chat.people.openid_pages import issuer_logo
 from educa_chat.people.sign_out import sign_out_with
@@ -196,10 +197,12 @@ async def _resources(identity: Identity, app: web.Application) -> AsyncIterator[
 
         def publish_read(course: int, seqs: Mapping[int, int]) -> None:
             hub.signal_read(course, seqs)
-            unread_feed.note_read(course, seqs)
+            unread_feed.note_read([Marker(course, user_id, seq) for user_id, seq in seqs.items()])
+            exchange.publish(course, seqs)
 
         app[keys.MARKERS] = markers = Markers(database, publish_read)
         app[keys.UNREAD_FEED] = unread_feed = UnreadFeed(database, markers)
+        exchange = MarkerExchange(bus, app[keys.BUS_KEYS], lambda: hub.epoch, metrics, unread_feed.note_read)
         app[keys.METRICS] = metrics
         app[keys.SOCKET_SERVICES] = socket_services = SocketServices(
             chat, log, markers, metrics, sockets, settings.limits
@@ -220,6 +223,7 @@ async def _resources(identity: Identity, app: web.Application) -> AsyncIterator[
         await stack.enter_async_context(hub.open())
         await stack.enter_async_context(markers.open())
         await stack.enter_async_context(unread_feed.open())
+        await stack.enter_async_context(exchange.open())
         await stack.enter_async_context(running(appender.run(), "appender"))
         await stack.enter_async_context(sockets.open())
         await stack.enter_async_context(supervised(partial(keep_index, database), "index of the search"))

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from educa_chat.batch_loader import BatchLoader
-from educa_chat.errors import DatabaseUnavailable
+from educa_chat.bus.protocol import MessageBus
+from educa_chat.errors import BusUnavailable, DatabaseUnavailable, SubscriptionLost
+from educa_chat.metrics import Metrics
+from educa_chat.payload import Dropped, Marker, MovedMarkers, PayloadCodec
 from educa_chat.storage.markers import (
     Unread,
     find_markers,
@@ -25,6 +28,8 @@ logger = logging.getLogger(__name__)
 PUBLISH_EVERY_S = 0.5
 WRITE_EVERY_S = 2.0
 LAST_WRITE_TIMEOUT_S = 1.0
+EXCHANGE_TOPIC = "markers"
+RESUBSCRIBE_PAUSE_S = 0.5
 
 
 class Markers:
@@ -62,9 +67,16 @@ class Markers:
         here = {course: self._unwritten.get((user_id, course), 0) for course in courses}
         return await unread_counts(self._database, user_id, here)
 
-    async def unread(self, membership_keys: Collection[tuple[int, int]]) -> dict[tuple[int, int], Unread]:
-        """Return the unread counts for each membership key (user, course). Raises DatabaseUnavailable."""
-        return await find_unread(self._database, {key: self._unwritten.get(key, 0) for key in membership_keys})
+    async def unread(
+        self, membership_keys: Collection[tuple[int, int]], known: Mapping[tuple[int, int], int] | None = None
+    ) -> dict[tuple[int, int], Unread]:
+        """Return what is unread for each membership key (user, course). Raises DatabaseUnavailable.
+
+        `known` has markers of other nodes, which may not be in the database yet.
+        """
+        known = known or {}
+        seqs = {key: max(self._unwritten.get(key, 0), known.get(key, 0)) for key in membership_keys}
+        return await find_unread(self._database, seqs)
 
     async def move_to_heads(self, user_id: int) -> None:
         """Remember that the user has read everything in all of their rooms. Raises DatabaseUnavailable."""
@@ -118,3 +130,72 @@ class Markers:
             await self.write()
         except DatabaseUnavailable as error:
             logger.warning("%d markers can't be written yet: %s", len(self._unwritten), error)
+
+
+class MarkerExchange:
+    """Tells the other nodes at once which markers have moved, on one topic for all rooms.
+
+    The topics of rooms don't suffice, because a node doesn't subscribe to a room that nobody has open there. A marker
+    that is lost shows when a page asks again, like everything on the bus. `epoch` returns which history the seqs belong
+    to, and `on_moved` receives the markers of the other nodes.
+    """
+
+    def __init__(
+        self,
+        bus: MessageBus,
+        keys: Sequence[bytes],
+        epoch: Callable[[], str],
+        metrics: Metrics,
+        on_moved: Callable[[Collection[Marker]], None],
+    ) -> None:
+        self._bus = bus
+        self._codec = PayloadCodec(EXCHANGE_TOPIC, keys)
+        self._epoch = epoch
+        self._metrics = metrics
+        self._on_moved = on_moved
+        self._outbox: dict[tuple[int, int], int] = {}
+        self._outbox_filled = asyncio.Event()
+
+    def publish(self, course: int, seqs: Mapping[int, int]) -> None:
+        """Tell the other nodes how far users have read in `course`. `seqs` maps user ids to seqs."""
+        if self._bus.reaches_others:
+            self._outbox |= {(course, user_id): seq for user_id, seq in seqs.items()}
+            self._outbox_filled.set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Publish and receive while the context lasts."""
+        if not self._bus.reaches_others:
+            yield
+            return
+        async with (
+            supervised(self._publish, "publisher of markers to other nodes"),
+            supervised(self._receive, "receiver of markers"),
+        ):
+            yield
+
+    async def _publish(self) -> None:
+        while True:
+            await self._outbox_filled.wait()
+            self._outbox_filled.clear()
+            outbox, self._outbox = self._outbox, {}
+            markers = [Marker(course, user_id, seq) for (course, user_id), seq in outbox.items()]
+            try:
+                for payload in self._codec.encode_markers(self._epoch(), markers):
+                    await self._bus.publish(EXCHANGE_TOPIC, payload)
+            except BusUnavailable as error:
+                logger.debug("markers are not published: %s", error)
+
+    async def _receive(self) -> None:
+        while True:
+            try:
+                async with self._bus.subscribe(EXCHANGE_TOPIC) as payloads:
+                    async for payload in payloads:
+                        match self._codec.decode(payload):
+                            case MovedMarkers(epoch, markers) if epoch == self._epoch():
+                                self._on_moved(markers)
+                            case Dropped(fault):
+                                self._metrics.count_dropped_payload(fault)
+            except (BusUnavailable, SubscriptionLost) as error:
+                logger.debug("markers are not received: %s", error)
+            await asyncio.sleep(RESUBSCRIBE_PAUSE_S)

@@ -2,13 +2,14 @@
 
     byte      format version (4)
     16 bytes  signature: the first half of an HMAC-SHA256 of the version, the topic, and all that follows
-    byte      kind: 1 events, 2 head, 3 typing, 4 roster, 5 read
+    byte      kind: 1 events, 2 head, 3 typing, 4 roster, 5 read, 6 markers
     8 bytes   seq of the first event, or the head; for a signal, when it was sent: milliseconds since 1970
     2 bytes   count of events
     then for each event the lengths of its student, instructor and basic variants (4 bytes each, 0: none), its
     concealed user (4 bytes, 0: none), the count of the events that it redacts (4 bytes), and the variants; then each
     of these with its seq (8 bytes) in the same format;
-    for typing MessagePack of a Typist, for a roster of a Roster, for read of the seqs by user id
+    for typing MessagePack of a Typist, for a roster of a Roster, for read of the seqs by user id, for markers of
+    MovedMarkers
 
 All numbers are big-endian. The seqs of the events in a payload are consecutive.
 
@@ -37,9 +38,11 @@ from educa_chat.presence import MAX_USER_ID, Person, Roster, UserId
 from educa_chat.protocol import MAX_SEQ, Event
 
 VERSION = 4
-_EVENTS, _HEAD, _TYPING, _ROSTER, _READ = 1, 2, 3, 4, 5
+_EVENTS, _HEAD, _TYPING, _ROSTER, _READ, _MARKERS = 1, 2, 3, 4, 5, 6
 READERS_PER_PAYLOAD = 4000
 """This many always fit into a payload, whatever their ids and seqs."""
+MARKERS_PER_PAYLOAD = 2000
+"""The same for markers of several rooms."""
 MAX_REDACTED_BYTES = 8192
 """A redacted event has only names, an id and flags left. Rooms keep some of these until the event arrives."""
 SIGNAL_LIFE_S = 60.0
@@ -83,10 +86,32 @@ class Readers(NamedTuple):
     seqs: dict[int, int]
 
 
+class Marker(NamedTuple):
+    """How far a user has read in a room."""
+
+    course: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    user_id: UserId
+    seq: Seq
+
+
+class MovedMarkers(NamedTuple):
+    """Markers of several rooms that have moved, in the history that `epoch` identifies."""
+
+    epoch: Annotated[str, msgspec.Meta(max_length=64)]
+    markers: Annotated[list[Marker], msgspec.Meta(max_length=MARKERS_PER_PAYLOAD)]
+
+
+_MOVED_MARKERS = msgspec.msgpack.Decoder(MovedMarkers)
+
+
 class Dropped(NamedTuple):
     """A payload that must be ignored."""
 
     fault: PayloadFault
+
+
+Content = LogUpdate | Typist | Roster | Readers | MovedMarkers | Dropped
+"""What a payload says."""
 
 
 class PayloadCodec:
@@ -143,7 +168,13 @@ class PayloadCodec:
         while part := dict(islice(remaining, READERS_PER_PAYLOAD)):
             yield self._encode_signal(_READ, part)
 
-    def decode(self, payload: bytes, known: int = 0) -> LogUpdate | Typist | Roster | Readers | Dropped:
+    def encode_markers(self, epoch: str, markers: Sequence[Marker]) -> Iterator[bytes]:
+        """Encode markers of several rooms, in as many payloads as necessary."""
+        for start in range(0, len(markers), MARKERS_PER_PAYLOAD):
+            moved = MovedMarkers(epoch, list(markers[start : start + MARKERS_PER_PAYLOAD]))
+            yield self._encode_signal(_MARKERS, moved)
+
+    def decode(self, payload: bytes, known: int = 0) -> Content:
         """Decode a payload. Never raises, whatever the bytes are.
 
         If a payload contains nothing after the seq `known`, its events are omitted and it isn't verified: a process
@@ -207,9 +238,7 @@ def _length(event: Event) -> int:
     return event.size + _EVENT.size + len(event.redacts) * (_SEQ.size + _EVENT.size)
 
 
-def _decode_content(
-    payload: bytes, kind: int, number: int, count: int
-) -> LogUpdate | Typist | Roster | Readers | Dropped:
+def _decode_content(payload: bytes, kind: int, number: int, count: int) -> Content:
     """Decode what follows the header. Raises struct.error, ValueError, RecursionError."""
     if kind in (_EVENTS, _HEAD):
         events = []
@@ -232,6 +261,8 @@ def _decode_content(
         return _ROSTER_DECODER.decode(content)
     if kind == _READ:
         return Readers(_READERS.decode(content))
+    if kind == _MARKERS:
+        return _MOVED_MARKERS.decode(content)
     raise ValueError
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.markers import Markers
+from educa_chat.payload import Marker
 from educa_chat.presence import SIGNAL_BUFFER_BYTES, Person
 from educa_chat.protocol import Addressed, UnreadRoom, UnreadSignal, encode, json_id, text_frame
 from educa_chat.storage.courses import Membership
@@ -62,7 +63,9 @@ class UnreadFeed:
         """The courses of each user."""
         self._heads: dict[int, int] = {}
         self._read: set[tuple[int, int]] = set()
-        """The markers that have moved, by user and course."""
+        """The users and courses whose markers have moved since the last look."""
+        self._read_to: dict[tuple[int, int], int] = {}
+        """The newest known markers of users with a socket here: those of other nodes are written later."""
         self._courses_read_at = 0.0
 
     def add(self, socket: Socket) -> None:
@@ -70,9 +73,13 @@ class UnreadFeed:
         self._sent[socket] = {}
         self._new.add(socket)
 
-    def note_read(self, course: int, user_ids: Collection[int]) -> None:
-        """Recount for users who have read further in `course`."""
-        self._read.update((user_id, course) for user_id in user_ids)
+    def note_read(self, markers: Collection[Marker]) -> None:
+        """Recount for users who have read further, on whichever node."""
+        users = {socket.person.id for socket in self._sent}
+        for course, user_id, seq in markers:
+            if user_id in users and seq > self._read_to.get((user_id, course), 0):
+                self._read_to[user_id, course] = seq
+                self._read.add((user_id, course))
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -97,6 +104,7 @@ class UnreadFeed:
             self._courses.clear()
             self._heads.clear()
             self._read.clear()
+            self._read_to.clear()
             return
         await self._read_courses()
         new, self._new = self._new, set()
@@ -108,7 +116,7 @@ class UnreadFeed:
             changed = {course for course, head in heads.items() if self._heads.get(course, 0) != head}
             wanted = {socket: self._wanted(socket, changed, read, is_new=socket in new) for socket in self._sent}
             keys = {(socket.person.id, course) for socket, courses in wanted.items() for course in courses}
-            counts = await self._markers.unread(keys) if keys else {}
+            counts = await self._markers.unread(keys, self._read_to) if keys else {}
             addressed = await self._find_addressed(wanted, new, heads)
         except DatabaseUnavailable:
             self._new |= new & set(self._sent)
@@ -132,6 +140,7 @@ class UnreadFeed:
         if missing:
             await mark_first_seen(self._database, missing)
         known = {user_id: courses for user_id, courses in self._courses.items() if user_id in users}
+        self._read_to = {key: seq for key, seq in self._read_to.items() if key[0] in users}
         self._courses = known | (await read_named_courses(self._database, missing) if missing else {})
 
     def _wanted(

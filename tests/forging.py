@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from educa_chat.protocol import MAX_SEQ
 from tests.serving import BUS_KEYS
 
-EVENTS, HEAD, TYPING, ROSTER, READ = 1, 2, 3, 4, 5
+EVENTS, HEAD, TYPING, ROSTER, READ, MARKERS = 1, 2, 3, 4, 5, 6
 AT = "2026-11-22T14:53:22.962631+00:00"
 
 

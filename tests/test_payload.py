@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.events.registry import EVENT_TYPES
 from educa_chat.payload import (
+    MARKERS_PER_PAYLOAD,
     MAX_REDACTED_BYTES,
     READERS_PER_PAYLOAD,
     SIGNAL_LIFE_S,
     Dropped,
     LogUpdate,
+    Marker,
+    MovedMarkers,
     PayloadCodec,
     Readers,
     Typist,
@@ -30,6 +33,7 @@ from tests.forging import (
     AT,
     EVENTS,
     HEAD,
+    MARKERS,
     READ,
     ROSTER,
     TYPING,
@@ -113,6 +117,23 @@ def test_typing_survives_encoding(person: Person, is_student: bool) -> None:
 def test_a_roster_survives_encoding(people: list[Person], is_request: bool, is_named: bool) -> None:
     roster = Roster(b"process1", is_request, [person.id for person in people], 0, people if is_named else [])
     assert CODEC.decode(CODEC.encode_roster(roster)) == roster
+
+
+MARKER = st.builds(Marker, st.integers(1, 2**63 - 1), st.integers(1, MAX_USER_ID), st.integers(1, MAX_SEQ))
+
+
+@given(st.lists(MARKER))
+def test_markers_of_several_rooms_survive_encoding(markers: list[Marker]) -> None:
+    decoded = [CODEC.decode(payload) for payload in CODEC.encode_markers("epoch", markers)]
+    assert decoded == ([MovedMarkers("epoch", markers)] if markers else [])
+
+
+def test_the_largest_markers_fit_into_payloads() -> None:
+    markers = [Marker(2**63 - 1, MAX_USER_ID, MAX_SEQ)] * (MARKERS_PER_PAYLOAD + 1)
+    payloads = list(CODEC.encode_markers("e" * 64, markers))
+    assert all(len(payload) <= MAX_PAYLOAD_BYTES for payload in payloads)
+    decoded = [CODEC.decode(payload) for payload in payloads]
+    assert [len(one.markers) for one in decoded if isinstance(one, MovedMarkers)] == [MARKERS_PER_PAYLOAD, 1]
 
 
 def test_the_largest_roster_fits_into_a_payload() -> None:
@@ -371,6 +392,9 @@ SIGNALS = [
     *each(ROSTER, [b"process1", False, ALL_PEOPLE[:101], 0, [[id, "u", "U"] for id in ALL_PEOPLE[:101]]]),
     *each(READ, [], {"1": 1}, {1: 0}, {1: -1}, {1: MAX_SEQ + 1}, {0: 1}, {1: None}, {1: 1.0}),
     *each(READ, {-1: 1}, {MAX_USER_ID + 1: 1}, dict.fromkeys(range(1, READERS_PER_PAYLOAD + 2), 1)),
+    *each(MARKERS, {}, [], ["e"], ["e", [], 1], [1, []], ["e" * 65, []], ["e", [[1, 1]]], ["e", {1: 1}]),
+    *each(MARKERS, *(["e", [[*marker]]] for marker in ((0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 1, MAX_SEQ + 1)))),
+    *each(MARKERS, ["e", [[1, 1, 1]] * (MARKERS_PER_PAYLOAD + 1)]),
 ]
 
 

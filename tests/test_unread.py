@@ -87,6 +87,32 @@ async def test_unread_counts_are_sent_only_to_clients_that_request_them(servers:
         assert (await basic.receive_any())["type"] == "chat_message"
 
 
+@pytest.mark.parametrize("broker", ["redis_server", "redis_cluster"])
+async def test_reading_on_another_node_reaches_a_page_in_another_room(
+    postgres: Postgres, request: pytest.FixtureRequest, broker: str
+) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    bus = request.getfixturevalue(broker).url
+    settings = settings_for(url, bus_url=bus, bus_prefix=f"{broker}-unread:")
+    async with open_server(settings) as here, open_server(settings) as there:
+        database = here.app[DATABASE]
+        shown, (ana,) = await add_room(database, 1)
+        other, (luis,) = await add_room(database, 1)
+        await enrol(database, ana, other)
+        async with Person(here.url, ana) as reader, Person(there.url, ana) as phone, Person(there.url, luis) as author:
+            page = await reader.enter(shown, query="?unread=1")
+            socket = await author.enter(other)
+            for number in range(3):
+                last = await give(socket, type="message", message=f"number {number}")
+                await receive_counts(page, other, number + 1, 0)
+            # Nobody has this room open on the page's node, and nothing happens in it afterwards.
+            window = await phone.enter(other)
+            await window.send({"type": "read", "seq": last - 1})
+            await receive_counts(page, other, 1, 0)
+            await window.send({"type": "read_all"})
+            await receive_counts(page, other, 0, 0)
+
+
 async def test_a_page_learns_of_mentions_and_replies_in_other_rooms(servers: tuple[Server, Server]) -> None:
     here, there = servers
     database = here.app[DATABASE]

@@ -103,10 +103,10 @@ async def find_unread(database: Database, seqs: Mapping[tuple[int, int], int]) -
         "  where course = known.course and seq > after.seq and mentions is not null and author <> known.user_id"
         "  and mentions && array['*', (select username from auth_user where id = known.user_id)]::text[])"
         " from unnest($1::integer[], $2::bigint[], $3::bigint[]) known (user_id, course, seq)"
-        " cross join lateral (select said from educa_chat.room where course = known.course limit 1) r"
-        " cross join lateral (select greatest(known.seq, ("
+        " cross join lateral (select head, said from educa_chat.room where course = known.course limit 1) r"
+        " cross join lateral (select least(r.head, greatest(known.seq, ("
         "  select m.seq from educa_chat.marker m where m.course = known.course and m.user_id = known.user_id"
-        " )) as seq) after",
+        " ))) as seq) after",
         users,
         courses,
         list(seqs.values()),
