@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import random
 import socket
 import tempfile
 from contextlib import suppress
@@ -20,7 +21,8 @@ def free_port() -> int:
     with path.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        port = int(file.read() or LAST)
+        # Each run of the tests has a folder of its own. Two that began with the same port would take it at once.
+        port = int(file.read() or random.randint(FIRST, LAST))
         while True:
             port = port + 1 if port < LAST else FIRST
             with suppress(OSError), socket.create_server(("127.0.0.1", port)):
