@@ -157,6 +157,28 @@ async def test_courses_can_be_given_by_id_title_or_slug_and_slugs_are_unique(
     assert "marta\tMarta Vidal\tTrue\tFalse\n" in (await run(url, "user", "list"))[1]
 
 
+async def test_learning_platforms_are_managed_on_the_command_line(postgres: Postgres) -> None:
+    url = await postgres.create_chat_database()
+    code, output = await run(
+        url, "lti", "invite", environment={"EDUCA_CHAT_SERVER_PUBLIC_URL": "https://chat.example/"}
+    )
+    assert code == 0 and output.startswith("https://chat.example/lti/register?invitation=")
+    addresses = ("--authorization-url", "https://a.example/x", "--token-url", "https://t.example/", "--jwks-url")
+    add = ("lti", "add", "--issuer", "https://lms.example", "--client-id", "1", *addresses)
+    assert "only https is allowed" in (await run(url, *add, "http://k.example/"))[1]
+    assert "must not be empty" in (await run(url, *add, "https://k.example/", "--deployment", " "))[1]
+    assert (await run(url, *add, "https://k.example/", "--deployment", "1"))[0] == 0
+    assert "already" in (await run(url, *add, "https://k.example/"))[1]
+    assert (await run(url, "lti", "deactivate", "1"))[0] == 0
+    assert not json.loads((await run(url, "lti", "list", "--json"))[1])[0]["is_active"]
+    assert (await run(url, "lti", "activate", "1", "--deployment", "2", "--origin", "https://b.example/y"))[0] == 0
+    (platform,) = json.loads((await run(url, "lti", "list", "--json"))[1])
+    assert platform["is_active"] and platform["deployments"] == ["1", "2"]
+    assert set(platform["origins"]) == {"https://lms.example", "https://a.example", "https://b.example"}
+    assert (await run(url, "lti", "remove", "1"))[0] == 0
+    assert await run(url, "lti", "remove", "1") == (1, "educa-chat: there is no platform 1\n")
+
+
 async def test_a_printed_link_lets_a_user_choose_a_password(postgres: Postgres) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with open_node(url) as node, Person(node.url) as ana:
