@@ -6,7 +6,7 @@ import { askPlatform, keep } from './keeping.js';
 /** @type {{url: string, id: string, secret: string, cookie_url: string, storage_target: string}} */
 const login = pageData('lti-login');
 
-if ((await hasCookie()) || keep(login.id, login.secret) || (await isKeptByPlatform())) {
+if ((await hasCookie()) || (await isKept())) {
   location.replace(login.url);
 } else {
   byId('lti-opening').hidden = true;
@@ -20,6 +20,12 @@ async function hasCookie() {
   } catch {
     return false;
   }
+}
+
+async function isKept() {
+  // In both places: now and then, Firefox loses what a frame has stored just before it leaves.
+  const isWithPlatform = isKeptByPlatform();
+  return keep(login.id, login.secret) || isWithPlatform;
 }
 
 async function isKeptByPlatform() {
