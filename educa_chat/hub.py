@@ -86,7 +86,7 @@ class Hub:
         self._outbox_signals: deque[tuple[int, bytes]] = deque(maxlen=OUTBOX_SIGNALS)
         self._outbox_filled = asyncio.Event()
         self._typists: dict[tuple[int, int], Typist] = {}
-        """Users who have begun to type, by course and user id. Published soon."""
+        """Users who have started typing, by course and user id. Published soon."""
         self._typist_added = asyncio.Event()
         self._publish_failed_at = -math.inf
         self._dropped: Counter[str] = Counter()

@@ -163,7 +163,7 @@ class Limits(_Section, frozen=True):
 
 
 class CourseRule(_Section, frozen=True):
-    """Gives `role` in `course` to everybody whose `claim` is `value`, or is a list that contains it."""
+    """Gives `role` in `course` to everyone whose `claim` is `value`, or is a list that contains it."""
 
     claim: str
     value: str

@@ -39,7 +39,7 @@ def make_certificate(folder: Path) -> ssl.SSLContext:
 
 
 def server_context(folder: Path) -> ssl.SSLContext:
-    """What a server serves https with: the certificate that `make_certificate` has written into `folder`."""
+    """Return the TLS context of a server with the certificate that `make_certificate` wrote into `folder`."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
     return context

@@ -19,9 +19,9 @@ class PageModel:
         self.messages: dict[int, dict[str, Any]] = {}
         self.room: dict[str, Any] = {"slow_seconds": 0, "closed": False, "anonymity": False}
         self.lines: list[dict[str, Any]] = []
-        """What stands between the messages."""
+        """The system messages."""
         self.reported: set[int] = set()
-        """The messages with open reports, as far as the reader is told."""
+        """The messages with open reports, as far as the reader knows."""
         self._reader = reader
         self._user = f"user{reader.user_id}"
 

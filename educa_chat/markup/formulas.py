@@ -42,7 +42,7 @@ def to_mathml(latex: str, *, display: bool) -> str | None:
                 # References stand for the converter's own characters. Everything else is text, whatever it looks like.
                 # The converter's own serialisation wouldn't escape it.
                 element.text = _REFERENCE.sub(lambda found: chr(int(found[1], 16)), element.text)
-        # For those who listen, who copy, and for excerpts.
+        # For screen readers, for copying, and for excerpts.
         math.set("alttext", latex)
         return tostring(math, encoding="unicode")
     except _MISTAKES:

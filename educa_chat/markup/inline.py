@@ -32,7 +32,7 @@ _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
     "\uf900-\ufaff\U00020000-\U0003ffff]"
 )
-# What doesn't stand before or after emphasis, but does in formulas, paths, patterns and code.
+# Characters that don't occur next to emphasis, but in formulas, paths, patterns and code.
 _NOT_BEFORE = frozenset(r"/\=+^%$#&@<>.")
 _NOT_AFTER = frozenset(r"/\=+^%$#&@")
 _ENDS_A_SENTENCE = frozenset(".,:;!?…\"'»”’。，：；！？、")
@@ -296,7 +296,7 @@ def _is_prose(latex: str) -> bool:
 
 
 def _bare_link(state: StateInline, silent: bool) -> bool:
-    """A URL that stands by itself."""
+    """A bare URL."""
     if state.linkLevel > 0 or not state.src.startswith("://", state.pos):
         return False
     scheme = _URL_SCHEME.search(state.pending)

@@ -110,7 +110,7 @@ class _Sender:
                 "the mail server refused a mail to the user %d with %d: %s",
                 mail.user_id,
                 refusal.code,
-                "it is given up" if is_permanent else "it is sent again later",
+                "it is not sent again" if is_permanent else "it is sent again later",
             )
             return is_permanent
         except (MailRefused, aiosmtplib.SMTPNotSupported, ValueError) as error:

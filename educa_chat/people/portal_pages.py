@@ -113,7 +113,7 @@ class PortalPages:
         return await explain_failure(self._accounts, request, portal.source, open_link)
 
     async def _confirm(self, portal: SigningPortal, request: web.Request) -> web.Response:
-        """Sign in the user of a link instead of the one who is signed in, and who agrees."""
+        """Sign in the link's user instead of the current one, who has confirmed this."""
 
         async def confirm() -> web.Response:
             form = await posted_form(request)

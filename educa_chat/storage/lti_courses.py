@@ -16,7 +16,7 @@ ROSTER_EVERY_S = 3600
 ROSTER_LEASE_S = 300
 """How long a process may take to fetch a roster before another one tries."""
 VISIT_HOURS = 24
-"""How long instructors may stay whom the roster doesn't name, such as administrators who look at a course."""
+"""How long instructors who aren't in the roster keep access, such as administrators who visit a course."""
 LAUNCH_DAYS = 7
 """How long the roster can't lower a role that a launch has set."""
 

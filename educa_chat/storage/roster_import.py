@@ -137,7 +137,7 @@ async def import_roster(
     """Add, change and enrol the people in `rows`, or with `dry_run` only return what that would do.
 
     Rows that are refused change nothing, and the others are imported together. People who aren't in the file are
-    removed only if no row is refused, and only if they are students. With `with_links`, everybody in the file who has
+    removed only if no row is refused, and only if they are students. With `with_links`, everyone in the file who has
     never had a password gets a link; if a teacher imports, only people who are new. With `mail_language`, those of them
     who have an address are mailed their link instead, in this language. Raises PlatformOwned beside a Django site.
     """

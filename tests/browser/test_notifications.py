@@ -174,7 +174,7 @@ async def test_mentions_and_replies_in_another_room_notify_and_link_to_it(desk: 
         await until_made(ana, *titles, "Clara Benítez mentioned everyone · Álgebra")
         first, *_ = await made(ana)
         assert first["body"] == "@Ana Morales look, @Clara Benítez"
-        # What is deleted later, disappears.
+        # A notification disappears when its message is deleted.
         await give(luis, type="delete", target=said)
 
         async def is_closed() -> bool:
@@ -188,7 +188,7 @@ async def test_mentions_and_replies_in_another_room_notify_and_link_to_it(desk: 
         await answer(luis, message="@ana, you are here")
         await expect(message(window, "@Ana Morales, you are here")).to_be_visible()
         await window.close()
-        # What is paused or has been read elsewhere is not announced.
+        # Nothing is shown while notifications are paused, or for messages that were read elsewhere.
         await ana.get_by_role("switch", name="Pause notifications").check()
         await answer(luis, message="@ana in quiet")
         await expect(ana.locator(f"[data-room='{other}'] .mentions")).to_be_visible()

@@ -13,7 +13,7 @@ from tests.redis_server import RedisServer
 
 @pytest.fixture
 def own_postgres(prepared: Path) -> Iterator[PostgresServer]:
-    """A server of the test's own, with the schema and the demo data."""
+    """A server for one test, with the schema and the demo data."""
     with PostgresServer(prepared) as postgres:
         yield postgres
 

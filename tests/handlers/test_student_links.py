@@ -1,4 +1,4 @@
-"""Sign-in links that teachers make for their students: for whom, by whom, until when, and that the students see it."""
+"""Sign-in links that teachers make for their students: permissions, expiry, and the student's account page."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -163,7 +163,7 @@ class Rosters:
         return answer.access_token
 
     async def _let_in(self, platform: Platform, course: int, members: Mapping[str, _Member]) -> None:
-        """Add the `members` who are new, and change those who have another role or name now."""
+        """Add new `members`, and update those whose role or name has changed."""
         database = self._tool.database
         known = {one.subject: one for one in await known_members(database, course, platform.people_issuer)}
         for subject, member in members.items():

@@ -327,7 +327,7 @@ const signals = {
   typing: (signal) => signal.user !== user && typing.show(signal),
   unread: ({ rooms: changed, addressed = [] }) => {
     rooms.whenOpened((opened) => opened.change(changed));
-    // What was said before this page was opened is no news.
+    // Messages from before this page was opened aren't news.
     const fresh = knowsUnread ? addressed : [];
     knowsUnread = true;
     notifications.whenOpened((opened) => opened.elsewhere(changed, fresh));

@@ -37,7 +37,7 @@ async def server(settings: Settings) -> AsyncIterator[Server]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def platform(database: Database) -> AsyncIterator[FakePlatform]:
-    """An active platform of the test's own."""
+    """A new active platform for each test."""
     async with open_platform() as opened:
         await opened.register(database)
         yield opened

@@ -28,13 +28,13 @@ async def admin(server: Server, database: Database) -> AsyncIterator[Person]:
 
 
 async def last_entries(database: Database, count: int) -> list[tuple[str, str, str | None]]:
-    """The last entries of the audit log: what was done, by whom, and to which platform."""
+    """Return the last entries of the audit log: the action, its author and the platform."""
     entries = await read_admin_log(database, before=None, limit=count)
     return [(one.action, one.actor_name, one.details.get("platform")) for one in reversed(entries)]
 
 
 def form_of(platform: FakePlatform, **changes: str) -> dict[str, str]:
-    """What an administrator copies from the platform into the form."""
+    """Return the values that an administrator copies from the platform into the form."""
     return {
         "name": "Open edX",
         "issuer": platform.issuer,

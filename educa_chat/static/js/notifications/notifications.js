@@ -101,7 +101,7 @@ export class Notifications {
     for (const { id, unread } of rooms) {
       for (const news of this.#newsOf(id)) {
         if (!unread) this.#forget(news);
-        // What was announced may have been deleted.
+        // The announced message may have been deleted.
         else if (news.shown) this.#find(news).then((found) => found || this.#forget(news), () => {});
       }
     }
