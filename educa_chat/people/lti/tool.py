@@ -89,7 +89,7 @@ class Tool:
 
     async def frame_ancestors(self) -> str:
         """Return the sites that may embed our pages, for a Content-Security-Policy. Raises DatabaseUnavailable."""
-        # One request reads them for all that wait.
+        # One request reads them for all waiting requests.
         async with self._reading_origins:
             if time.monotonic() - self._origins_read_at > ORIGINS_LIFE_S:
                 self._origins = await embedding_origins(self.database)
