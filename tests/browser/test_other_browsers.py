@@ -5,9 +5,9 @@ import json
 import pytest
 
 from educa_chat.demo import PASSWORD
-from tests.browser.webdriver import ENTER, UP, Window, missing_for, open_window
+from tests.browser.webdriver import ENTER, TAB, UP, Window, missing_for, open_window
 from tests.conftest import skip_without
-from tests.serving import Person, Server
+from tests.serving import Chatter, Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -70,3 +70,36 @@ async def test_the_main_path_works_in_firefox_and_webkit(server: Server, browser
         await window.sees(CONNECTED)
         await window.sees(shows("hello to you"))
         await window.sees(f"document.querySelector('{FIELD}').value === ''")
+        if browser == "firefox":
+            await tab_through(window, socket)
+        else:
+            await come_back(window, server, socket)
+
+
+async def tab_through(window: Window, socket: Chatter) -> None:
+    """After Send, Tab leads to the newest message. Of all that scrolls, only its code takes the focus."""
+    for number in range(2):
+        await socket.say(f"code {number}:\n```\n{'long ' * 200}\n```", id=f"code {number}")
+        await window.sees(shows(f"code {number}"))
+    await window.type("#chat-message-submit", TAB)
+    await window.sees("document.activeElement === [...document.querySelectorAll('#chat .message')].at(-1)")
+    await window.run("void (window.scrolled = [])")
+    for _ in range(6):
+        await window.press(TAB)
+        await window.run(
+            "void (document.activeElement.closest('#chat') && document.activeElement.matches('#chat, pre, .body')"
+            " && scrolled.push(document.activeElement))"
+        )
+    assert await window.run("scrolled.length") == 1
+    assert await window.run("scrolled[0] === [...document.querySelectorAll('#chat pre')].at(-1)")
+
+
+async def come_back(window: Window, server: Server, socket: Chatter) -> None:
+    """A page to which the reader goes back is connected again, and has what they had written."""
+    await window.type(FIELD, "half a thought")
+    await window.open(f"{server.url}/chat/courses/")
+    await window.run("history.back()")
+    await window.sees(CONNECTED)
+    await socket.say("after the return", id="return")
+    await window.sees(shows("after the return"))
+    await window.sees(f"document.querySelector('{FIELD}').value === 'half a thought'")

@@ -16,7 +16,7 @@ from tests.ports import free_port
 
 TIMEOUT_S = 30.0
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-ENTER, ESCAPE, UP = "\ue007", "\ue00c", "\ue013"
+TAB, ENTER, ESCAPE, UP = "\ue004", "\ue007", "\ue00c", "\ue013"
 """Keys in the notation of WebDriver."""
 
 
