@@ -106,7 +106,7 @@ async def _launch(user: LtiUser, platform: FakePlatform, id: int, course: str, f
         await user.begin_embedded(platform),
         sub=str(id),
         given_name="Student",
-        family_name=f"Number {id}",
+        family_name=f"Number {id} of {course}",
         **{
             LTI + "context": {"id": course, "title": course},
             LTI + "roles": [MEMBERSHIP + ("Learner" if id else "Instructor")],

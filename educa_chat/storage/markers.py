@@ -48,8 +48,9 @@ async def mark_joined(connection: Queries, membership_keys: Collection[tuple[int
         " select joined.course, joined.user_id, coalesce(r.head, 0)"
         " from (select distinct * from unnest($1::integer[], $2::bigint[]) n (user_id, course)) joined"
         " left join educa_chat.room r using (course)"
-        " where not exists (select from educa_chat.membership() m"
-        "  where m.course = joined.course and m.user_id = joined.user_id and m.is_named)"
+        # Each is an index lookup. With `not exists`, the planner may read all memberships instead.
+        " where (select max(m.role) from educa_chat.membership() m"
+        "  where m.course = joined.course and m.user_id = joined.user_id and m.is_named) is null"
         " order by joined.course, joined.user_id"
         " on conflict (course, user_id) do update set seq = excluded.seq where k.seq < excluded.seq",
         users,
