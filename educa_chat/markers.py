@@ -15,6 +15,7 @@ from educa_chat.storage.markers import (
     Unread,
     find_markers,
     find_unread,
+    mark_new_members,
     read_heads,
     read_named_courses,
     unread_counts,
@@ -30,6 +31,8 @@ WRITE_EVERY_S = 2.0
 LAST_WRITE_TIMEOUT_S = 1.0
 EXCHANGE_TOPIC = "markers"
 RESUBSCRIBE_PAUSE_S = 0.5
+NEW_MEMBERS_EVERY_S = 30.0
+"""How often the server looks for members whom a site has enrolled."""
 
 
 class Markers:
@@ -107,6 +110,7 @@ class Markers:
             async with (
                 supervised(self._publish_periodically, "publisher of markers"),
                 supervised(self._write_periodically, "writer of markers"),
+                supervised(self._mark_new_members_periodically, "markers of new members"),
             ):
                 yield
         finally:
@@ -124,6 +128,14 @@ class Markers:
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             await self._try_to_write()
+
+    async def _mark_new_members_periodically(self) -> None:
+        while True:
+            try:
+                await mark_new_members(self._database)
+            except DatabaseUnavailable as error:
+                logger.warning("new members can't be looked for: %s", error)
+            await asyncio.sleep(NEW_MEMBERS_EVERY_S)
 
     async def _try_to_write(self) -> None:
         try:

@@ -61,7 +61,7 @@ async def mark_joined(connection: Queries, membership_keys: Collection[tuple[int
 async def mark_first_seen(database: Database, users: Collection[int]) -> None:
     """Give the users a marker in each of their courses: the head where they have none.
 
-    A site beside us enrols people without telling us, so they are new when they are first seen.
+    A site beside us may enrol people without telling us. They are new when they or `mark_new_members` come first.
     """
     rows = await database.fetch(
         # Each is an index lookup. As joins, the planner may read all courses and markers instead.
@@ -79,6 +79,18 @@ async def mark_first_seen(database: Database, users: Collection[int]) -> None:
         " order by joined.course, joined.user_id on conflict do nothing",
         [row["user_id"] for row in rows],
         [row["course"] for row in rows],
+    )
+
+
+async def mark_new_members(database: Database) -> None:
+    """Give all members a marker: the head of the room where they have none."""
+    await database.execute(
+        "insert into educa_chat.marker (course, user_id, seq)"
+        " select distinct m.course, m.user_id, coalesce(r.head, 0)"
+        " from educa_chat.membership() m left join educa_chat.room r using (course)"
+        " where m.is_named and not exists ("
+        "  select from educa_chat.marker k where k.course = m.course and k.user_id = m.user_id)"
+        " order by 1, 2 on conflict do nothing"
     )
 
 

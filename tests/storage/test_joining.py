@@ -11,7 +11,7 @@ from educa_chat.storage.administration import change_owner
 from educa_chat.storage.courses import add_course, enrol, unenrol
 from educa_chat.storage.lti_courses import note_launch, note_listed
 from educa_chat.storage.mapped_roles import apply_mapped_roles
-from educa_chat.storage.markers import find_markers, mark_first_seen, write_markers
+from educa_chat.storage.markers import find_markers, mark_first_seen, mark_new_members, write_markers
 from educa_chat.storage.pool import Database
 from educa_chat.storage.roster_import import Terms, import_roster
 from tests.serving import add_person
@@ -119,3 +119,23 @@ async def test_what_is_written_in_a_new_course_is_unread_for_its_first_members(d
     student = await add_person(database, course)
     await database.execute("insert into educa_chat.room (course, head) values ($1, $2)", course, HEAD)
     assert [await marker_of(database, course, username) for username in (teacher, student)] == [0, 0]
+
+
+@pytest.mark.parametrize("is_watched", [True, False])
+async def test_what_is_written_after_a_site_has_enrolled_somebody_is_unread(
+    database: Database, is_watched: bool
+) -> None:
+    course, username = await course_with(database, 0), await add_person(database)
+    user_id = await find_user_id(database, username)
+    await database.execute("update educa_chat.room set head = $2 where course = $1", course, HEAD)
+    if is_watched:
+        await enrol_beside_us(database, course, username)
+    else:
+        await database.execute("alter table courses_course_students disable trigger educa_chat_added")
+        await enrol_beside_us(database, course, username)
+        await database.execute("alter table courses_course_students enable trigger educa_chat_added")
+        assert await find_markers(database, [(user_id, course)]) == {}
+        await mark_new_members(database)
+    await database.execute("update educa_chat.room set head = $2 where course = $1", course, HEAD + 5)
+    await mark_new_members(database)
+    assert await marker_of(database, course, username) == HEAD

@@ -80,7 +80,8 @@ FILL = f"""
     insert into educa_chat.revision (course, seq, changed_by, body, html)
     select 1, n, n, '', '' from generate_series(1, {USERS}) n;
     insert into educa_chat.marker (course, user_id, seq)
-    select course_id, user_id, 1 + user_id % 5 from courses_course_students;
+    select course_id, user_id, 1 + user_id % 5 from courses_course_students
+    on conflict (course, user_id) do update set seq = excluded.seq;
     insert into educa_chat.session (digest, user_id, password_digest, expires_at)
     select sha256(convert_to('session' || n, 'utf8')), n, sha256('!'), now() + interval '1 day'
     from generate_series(1, {USERS}) n

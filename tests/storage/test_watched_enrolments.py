@@ -145,7 +145,7 @@ async def test_a_standalone_chat_watches_its_own_tables_and_no_others(
 
 async def test_a_recreated_table_can_be_watched_again(watched: Database) -> None:
     before = await triggers(watched)
-    assert len(before) == 3 * 3 + 2
+    assert len(before) == 3 * 3 + 2 + 1
     await watch_enrolments(watched)
     assert await triggers(watched) == before
     await watched.execute("create table anew (like courses_course_students including all)")
@@ -192,7 +192,7 @@ async def sites_database(postgres: Postgres) -> AsyncIterator[Database]:
     """A site's tables, and the schema of a chat that watches nothing yet."""
     async with open_database(await postgres.create_chat_database(), 2) as database:
         await database.execute(SESSIONS)
-        await database.execute("drop function educa_chat.notify_of_change() cascade")
+        await database.execute("drop function educa_chat.notify_of_change, educa_chat.begin_at_head cascade")
         await add_class(database)
         yield database
 

@@ -53,6 +53,23 @@ exception when others then
     return null;
 end $$;
 
+-- Whoever joins a course has read what was written before. With the rights of our role, because the site's has none in our
+-- schema. Those who come back keep their markers.
+create or replace function educa_chat.begin_at_head() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+    insert into educa_chat.marker (course, user_id, seq)
+    select n.course_id, n.user_id, coalesce(r.head, 0)
+    from new_rows n left join educa_chat.room r on r.course = n.course_id
+    order by n.course_id, n.user_id
+    on conflict do nothing;
+    return null;
+exception when others then
+    -- The nodes look for new members every 30 seconds anyway.
+    raise log 'educa_chat.begin_at_head(): %', sqlerrm;
+    return null;
+end $$;
+
 -- One trigger a statement and not one a row: who empties a course sends a handful of notices.
 do $$
 declare
@@ -73,4 +90,6 @@ begin
                 referencing old table as old_rows new table as new_rows
                 for each statement execute function educa_chat.notify_of_change()', name);
     end loop;
+    create or replace trigger educa_chat_added after insert on courses_course_students
+        referencing new table as new_rows for each statement execute function educa_chat.begin_at_head();
 end $$;
