@@ -22,7 +22,7 @@ _HEADING = re.compile(r"#{1,6}[ \t]++")
 _DIVIDER = re.compile(r"-{3,}[ \t]*$")
 _MARKER = re.compile(r"(?:(?P<bullet>[-*])|(?P<number>0|[1-9]\d{0,8})\.)[ \t]+(?=[^ \t])", re.ASCII)
 # A number, or a term like `x²` or `2x + 1`. After a `-` on a single line, it is negative.
-_TERM = re.compile(r"[-+±(√]*[$€£¥]?[.,]?(?:\d|[^\W\d_]?[²³]|[^\W\d_][ \t]?[-+*/=^·×<>≤≥])")
+_TERM = re.compile(r"[-+±(√]*[$€£¥]?[.,]?(?:[\d¼-¾⅐-⅞∞]|[^\W\d_]?[²³]|[^\W\d_][ \t]?[-+*/=^·×<>≤≥])")
 
 WORTH_READING = re.compile(r"[^\s!-/:-@\[-`{-~]")
 """A letter, a digit, an emoji: anything but white space and ASCII's punctuation."""
@@ -322,7 +322,7 @@ def _code_after_text(state: StateBlock, line: int, end_line: int) -> _Code | Non
     """Code whose opening fence is at the end of `line`, after some text."""
     text = _text_of(state, line)
     before, fence, _ = text.partition("```")
-    if not fence or "`" in before or not before.strip():
+    if not fence or "`" in before or not before.strip() or before.endswith("\\"):
         return None
     found = _FENCE_AFTER_TEXT.match(text, len(before))
     return _read_code(state, line, end_line, found, len(before.rstrip())) if found else None

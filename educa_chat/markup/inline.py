@@ -41,19 +41,28 @@ _BEFORE_A_WORD = frozenset("-+@#")
 _QUOTATION_MARKS = "\"'"
 _BEFORE_A_QUOTE = " \t\n=([{,:*"
 _EXTENSION = re.compile(r"\.[a-z0-9]")
+_STRONG = 0x110000
+"""Added to the marker of `**`, so that the library doesn't pair it with a single `*`, as in `**int *p**`."""
 _SMILEY = re.compile(r"(?:^|\s)[:;=8]-?$")
 
 _CODE_RUN = re.compile(r"`+")
 
 # LaTeX between dollars: no line break and no space at the ends of what one dollar encloses.
 _FORMULA = re.compile(
-    r"\$\$(?P<display>(?:[^$\\]|\\.)+)\$\$(?!\$)|\$(?!\s)(?P<text>(?:[^$\\\n]|\\.)+)(?<!\s)\$(?![\w$({])", re.DOTALL
+    r"\$\$(?P<display>(?:[^$\\]|\\.)+)\$\$(?!\$)|\$(?!\s)(?P<text>(?:[^$\\\n]|\\.)+)(?<!\s)\$(?![$({]|_\w)", re.DOTALL
 )
 _LATEX_TEXT = re.compile(r"\\[a-zA-Z]+\*?(?:\{[^{}]*\})*")
 _PROSE = re.compile(r"(?<![^\W\d_])[^\W\d_]{2,}+[\s,;:.]++[^\W\d_]{2,}")
-_AMOUNT = re.compile(r"\d[\d.,]*[kKM]?(?![\w.,])")
+_AMOUNT = re.compile(r"\d[\d.,]*+[kKM]?+(?!\w)")
+_AFTER_AN_AMOUNT = re.compile(r"[\s\u3000-\u3020\uff01-\uff65]")
 _OPERATOR = re.compile(r"[\\^_=+*/<>|{}-]")
-_LATIN_WORD = re.compile(r"[^\W\d_]{2,}")
+# After an amount, a word, a conjunction before another number (y, o, a, e) and a currency are prose.
+_IN_PROSE = re.compile(r"[^\W\d_]{2}|\s[yoaeYOAE]\s+\d|[€£¥₹₽¢]")
+_PER_UNIT = re.compile(r"/[^\W\d_]")
+_ONLY_A_NUMBER = re.compile(r"[\d\s.,:–-]+")
+# A formula doesn't directly follow a bracket or an escape, nor `*` or `+`, which precede a `$` in patterns. But it may
+# follow the beginning of emphasis, and a sign after another formula.
+_BEFORE_A_FORMULA = re.compile(r"(?:^|[^)\]}$\\+*]|\$[+*]|(?:^|[\s(¿¡\"'«“])\*{1,3})\Z")
 
 _URL_SCHEME = re.compile(r"[hH][tT][tT][pP][sS]?$")
 
@@ -79,7 +88,9 @@ def add_inline_rules(parser: MarkdownIt) -> None:
     rules.after("chat_escape", "chat_code", _code)
     rules.after("chat_code", "chat_emphasis", _emphasis)
     rules.after("chat_emphasis", "chat_link", _link)
-    parser.inline.ruler2.enableOnly(["balance_pairs", "strikethrough", "emphasis", "fragments_join"])
+    pairs = parser.inline.ruler2
+    pairs.enableOnly(["balance_pairs", "strikethrough", "emphasis", "fragments_join"])
+    pairs.after("balance_pairs", "chat_strong", _strong)
 
 
 def _newline(state: StateInline, silent: bool) -> bool:
@@ -210,10 +221,23 @@ def _emphasis(state: StateInline, silent: bool) -> bool:
         # The library's rule for strikethrough has no lengths.
         length = len(run) if step == 1 else 0
         delimiter = Delimiter(
-            marker=ord(run[0]), length=length, token=len(state.tokens) - 1, end=-1, open=opens, close=closes
+            marker=ord(run[0]) + (_STRONG if run == "**" and "***" not in state.src else 0),
+            length=length,
+            token=len(state.tokens) - 1,
+            end=-1,
+            open=opens,
+            close=closes,
         )
         state.delimiters.append(delimiter)
     return True
+
+
+def _strong(state: StateInline) -> None:
+    """Give `**`, which is now paired, the marker that the library's rule for emphasis knows."""
+    inner = (meta["delimiters"] for meta in state.tokens_meta if meta and "delimiters" in meta)
+    for delimiters in (state.delimiters, *inner):
+        for delimiter in delimiters:
+            delimiter.marker %= _STRONG
 
 
 def _code(state: StateInline, silent: bool) -> bool:
@@ -277,22 +301,27 @@ def _formula_at(text: str, start: int, end: int) -> re.Match[str] | None:
     """Find the formula that begins at `start`. Prices, shell variables and `5$` aren't formulas."""
     if text[start] != "$":
         return None
-    before = text[start - 1] if start else " "
-    if _is_word(before) or before in r")]}$\+*":
+    before, last = text[max(start - _NEAR, 0) : start], text[start - 1 : start]
+    found = _FORMULA.match(text, start, end) if _BEFORE_A_FORMULA.search(before) else None
+    if not found:
         return None
-    found = _FORMULA.match(text, start, end)
-    return None if not found or _is_prose(found["display"] or found["text"]) else found
+    latex = found["display"] or found["text"]
+    after = text[found.end() : found.end() + _NEAR]
+    letters = [letter for letter in (last, after[:1] if found["text"] else "") if _is_word(letter)]
+    if letters and (_ONLY_A_NUMBER.fullmatch(latex) or not all(map(_UNSPACED.match, letters))):
+        return None
+    is_price = bool(_RUN.match(last) or _PER_UNIT.match(after))
+    return None if _is_prose(latex, begins_with_price=is_price) else found
 
 
-def _is_prose(latex: str) -> bool:
-    """Return whether `latex` looks like the text between two prices."""
+def _is_prose(latex: str, *, begins_with_price: bool) -> bool:
+    """Return whether `latex` looks like the text between two prices. An amount in it may be certain to be the first."""
     bare = _LATEX_TEXT.sub(" \\\\ ", latex)
     if _PROSE.search(bare) or _UNSPACED.search(bare):
         return True
-    amount = _AMOUNT.match(bare)
-    if not amount or not re.search(r"\s", bare):
+    if not _AMOUNT.match(bare) or not _AFTER_AN_AMOUNT.search(bare):
         return False
-    return not _OPERATOR.search(bare) or bool(_LATIN_WORD.search(bare))
+    return begins_with_price or not _OPERATOR.search(bare) or bool(_IN_PROSE.search(bare))
 
 
 def _bare_link(state: StateInline, silent: bool) -> bool:

@@ -19,23 +19,27 @@ LABEL_LENGTH = 63
 FOREIGN_LENGTH = 100
 """The most characters that all non-ASCII hosts of a text may have. Converting them takes up to 20 µs each."""
 
-# A URL ends at white space, at a character that no URL contains, at Chinese and Japanese punctuation, and at a
-# character that changes the direction of the text, which would only be there to deceive.
+# A URL ends at white space, at a character that no URL contains, at a quotation mark, an em dash or an ellipsis, at the
+# punctuation of other scripts, and at a character that changes the direction of the text, which would only be there to
+# deceive. Another URL after a comma or a semicolon is a second link.
 _BARE = re.compile(
-    r"[hH](?<![a-zA-Z0-9+.-].)[tT][tT][pP][sS]?://[^\s<>\"`\\\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-    r"\u3000-\u3004\u3008-\u3020\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65]+"
+    r"[hH](?<![a-zA-Z0-9+.-].)[tT][tT][pP][sS]?://(?:(?![,;|]https?://)[^\s<>\"`\\\u200b\ufeff"
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    r"\u00ab\u00bb\u2014\u2015\u201c-\u201f\u2026\u2039\u203a\u0589\u05c3\u060c\u061b\u061f\u06d4\u0964\u0965\u104a\u104b"
+    r"\u1362\u17d4\u17d5\u3000-\u3004\u3008-\u3020\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65])+"
 )
 # Characters at the end that belong to the sentence. A closing bracket does if the URL doesn't open it (GFM).
-_AT_THE_END = frozenset(
-    "()[]{}.,;:!?*_~$|^'\u00b7\u2013\u2014\u2019\u201d\u00bb\u2018\u201c\u2026\u060c\u061b\u061f\u0964"
-)
-_QUOTATION_MARKS = {"'": "'", "\u2018": "\u2019", "\u201c": "\u201d", "\u00ab": "\u00bb"}
+_AT_THE_END = frozenset("()[]{}.,;:!?*_~$|^'\u00b7\u2013\u2019\u2018")
+# The end of a quotation that contains only the URL, but not an apostrophe, as in `'https://example.org/Newton's_method'`.
+_END_OF_QUOTATION = {"'": re.compile(r"'(?!\w)"), "\u2018": re.compile(r"\u2019(?!\w)")}
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 # Text that follows a host without a space, as in `example.org谢谢`. No top-level domain mixes both kinds of letters.
 _AFTER_HOST = re.compile(
     r"([^:]+://(?:[a-zA-Z0-9-]+\.)+[a-zA-Z]{2,}+)"
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u9fff\uac00-\ud7af]"
 )
+# Something after a host that can't belong to it, as in `example.org's`. But an `@` hides where a URL leads.
+_BEFORE_NO_HOST = re.compile(r"([^:]+://(?:[\w-]+\.)+[\w-]+(?::\d+)?)(?![\w.:@/?#-])(?![^/?#]*@)")
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+")
 # Browsers take a host whose last label is a number for an IPv4 address (WHATWG URL §3.5).
 _NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)\.?")
@@ -183,9 +187,9 @@ def without_links(text: str) -> str:
 
 def _good(found: re.Match[str]) -> str | None:
     url = found[0]
-    if quotation_mark := _QUOTATION_MARKS.get(found.string[found.start() - 1 : found.start()]):
-        url = url.partition(quotation_mark)[0]
-    if not url.isascii() and (host := _AFTER_HOST.match(url)):
+    if end_of_quotation := _END_OF_QUOTATION.get(found.string[found.start() - 1 : found.start()]):
+        url = end_of_quotation.split(url, maxsplit=1)[0]
+    if (not url.isascii() and (host := _AFTER_HOST.match(url))) or (host := _BEFORE_NO_HOST.match(url)):
         url = host[1]
     url = _without_punctuation(url)
     return url if is_good(url) else None

@@ -64,7 +64,7 @@ async def search(database: Database, course: int, reader: Reader, words: str, zo
         # Materialized, because the queries would otherwise be built again for each entry.
         "with r as materialized (select coalesce(head, 0) as head, asked, asked && $8::tsquery as text,"
         "  asked && filters as query, educa_chat.search_candidates(asked) && filters as candidates,"
-        "  begun && $8::tsquery as unfinished, begun && filters as unfinished_query,"
+        "  begun, begun && $8::tsquery as unfinished, begun && filters as unfinished_query,"
         "  $11::bigint as since, coalesce($12, head + 1) as until,"
         "  educa_chat.search_slice(coalesce($12, head + 1) - 1) - educa_chat.search_slice($11) as slices,"
         "  numnode(asked && filters) as nodes, statement_timestamp() + $6 as deadline"
@@ -103,7 +103,8 @@ async def search(database: Database, course: int, reader: Reader, words: str, zo
         "   from (select seq, words from educa_chat.search_entry"
         "    where course = $1 and seq >= r.since and seq < r.until and r.unfinished is not null"
         "    order by seq desc limit $13) recent"
-        "   where recent.words @@ r.unfinished_query and not recent.words @@ r.query"
+        "   where case when recent.words @@ r.unfinished_query and not recent.words @@ r.query"
+        "    then educa_chat.search_said(recent.words) @@ r.begun end"
         "   order by rank desc, seq desc"
         "  ) best"
         # Check them one by one, in order. Unedited messages say what the index says, so they need no check: splitting a

@@ -225,10 +225,12 @@ async def test_excerpts_show_the_names_of_members_like_messages_do(desk: Desk) -
         await expect(ana.locator(".found-body")).to_have_text(shown)
         await expect(ana.locator(".found-body mark")).to_have_text("quadratic")
         await ana.keyboard.press("Escape")
-        await give(socket, type="message", message="@profe, read this out")
-        await expect(ana.locator("#announcer")).to_have_text("Luis Ortega says: @Clara Benítez, read this out")
-        await act(ana, "read this out", "Reply")
-        await expect(ana.locator("#composer-about")).to_contain_text("@Clara Benítez, read this out")
+        await give(socket, type="message", message="2. @profe, read this out\n3. and this")
+        await expect(ana.locator("#announcer")).to_have_text(
+            "Luis Ortega says: 2. @Clara Benítez, read this out 3. and this"
+        )
+        await act(ana, "and this", "Reply")
+        await expect(ana.locator("#composer-about")).to_contain_text("2. @Clara Benítez, read this out 3. and this")
 
 
 async def test_ones_own_mention_differs_by_more_than_colour(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 AS_TYPED = {
     "multiplication and powers": [
+        "√x*√y*√z", "x₁*x₂*x₃", "2⁴*3⁵*7", "א*ב*ג", "5!*4!*3!", "10€*3*2€", "n*(n+1)*(2*n+1)/6", "a *b *c",
         "(x+1)*(x+2)*(x+3)", "2π*r² + 2π*r*h", "x²*y²*z²", "α*β*γ", "2*3*4", "2 * 3 * 4", "3*4*5 = 60, f(3)*4",
         "x**2 + y**2", "(a+b)**2 - (c+d)**2", "2**n**m", "a[0]*b[1]*c[2]", "n!*k!*(n-k)!", "f'*g + f*g'", "½*m*v²",
         "价格*数量*折扣", "ширина*высота*глубина", "{a}*{b}*{c}", "5*, 6*", "|a|*|b|*|c|", "x*y*z\nu*v*w",
@@ -23,6 +24,7 @@ AS_TYPED = {
         "файл_имя_версия", "变量_名称_一", "@ana_maria_lopez", "https_proxy_url", "_(", "file_(1)_(2).txt",
     ],
     "backslashes": [
+        "\\\\server\\_share\\_x", "E:\\[x]\\(y)", "%APPDATA%\\_x", "..\\_x", "s/\\*/\\_/g", "(\\*_\\*)",
         "C:\\Users\\_temp", "C:\\_a_\\*b*", 're.sub(r"\\*(.*?)\\*", "", r"\\[(.*)\\]\\((.*)\\)")',
         "C:\\new\\table", "C:\\_temp and D:\\_old", "\\\\server\\share", "¯\\_(ツ)_/¯", "\\",
         "C:\\Users\\*\\x", "D:\\*.txt", "\\n and \\t", "\\( x \\)", "\\[ x \\]", "\\frac{1}{2}", "a\\", "a\\\nb",
@@ -32,6 +34,9 @@ AS_TYPED = {
         "2 \\* 3", "C:\\Program Files\\(x86)\\~tmp", "\\&amp; \\\" \\@ana",
     ],
     "prices and dollars": [
+        "$5=5€, 6$=6€", "$5k, 6k$", "$5（6$）", "$5、6$", "$5/h, 6$/h", "$5*2 o 10$",
+        "我有5$和6$", "共$5$个", "$5-6$元",
+        "^.*$|^.+$", "f(x)+$b$", "a*$b$",
         "It costs $5, or 5$.", "Cuesta $5 o 5$", "$5 and $10", "$5-$10", "it costs 5$, not 6$", "$HOME/$USER",
         "${A}-${B}",
         "US$5 o US$10", "$5 (o 5$)", "$3, 4, 5$", "$1.50 por 2 cafés, 3$ por uno", "$PATH:$HOME", "$(ls) $(pwd)",
@@ -44,8 +49,12 @@ AS_TYPED = {
         "*_*", ":$", "\\o/", "o_O O_o", ":> :-> =>", "~_~", ":'(", "(*_*) (>_<)", "¬_¬", "=^_^= ;_;", "xD :3 8)",
         "~~ bye ~~",
     ],
-    "quote signs": [">", ">x", "> ", ">>> print(1)\n1", "a > b", "  > x", "x\n>y", "=> a\n-> b", ">= 5", "\u00a0> x"],
+    "quote signs": [
+        ">w< >///<", ">:[ no", ">> a\n>> b", ">　你好",
+        ">", ">x", "> ", ">>> print(1)\n1", "a > b", "  > x", "x\n>y", "=> a\n-> b", ">= 5", "\u00a0> x",
+    ],
     "list signs": [
+        "- ½", "- ∞", "- ¾ kg", "1.- uno\n2.- dos", "a) x\nb) y", "- a - b",
         "- 3", "+ 5 puntos", "+ a\n+ b", "- 3 + 5i", "- x² + 3", "-3\n-4", "1) uno\n2) dos", "007. Bond", "1.",
         "-", "*",
         "2024. Fue un buen año", "el día\n15. Nos vemos", "- $5", "* 3", "3.14", "1.uno", "-a\n-b", "- - -", "- :(",
@@ -90,6 +99,11 @@ AS_TYPED = {
 
 RENDERED = {
     "emphasis": [
+        ("**int *p**", "<strong>int *p</strong>"),
+        ("*usa ** aquí*", "<em>usa ** aquí</em>"),
+        ("**a *b** c*", "<strong>a *b</strong> c*"),
+        ("*a **b** c* **d *e* f**", "<em>a <strong>b</strong> c</em> <strong>d <em>e</em> f</strong>"),
+        ("[**int *p**](https://a.example)", "<a><strong>int *p</strong></a>"),
         ("**a b**", "<strong>a b</strong>"),
         ("*a b*", "<em>a b</em>"),
         ("_a b_", "<em>a b</em>"),
@@ -127,6 +141,9 @@ RENDERED = {
         ("~~*a*~~", "<s><em>a</em></s>"),
         ("a~~b~~c", "a<s>b</s>c"),
         ("*a*.Nos vemos", "<em>a</em>.Nos vemos"),
+        ("**$x$** _$y$_", "<strong><math>x</math></strong> <em><math>y</math></em>"),
+        ("$a$+$b$", "<math>a</math>+<math>b</math>"),
+        ("**$5** o **6$**", "<strong>$5</strong> o <strong>6$</strong>"),
     ],
     "escapes": [
         ("\\*a\\*", "*a*"),
@@ -141,6 +158,7 @@ RENDERED = {
         ("\\# a", "# a"),
         ("\\- a", "- a"),
         ("1\\. a", "1. a"),
+        ("\\```\na\n\\```", "```<br>a<br>```"),
         ("*a \\*b*", "<em>a *b</em>"),
         ("`\\*a\\*`", "<code>\\*a\\*</code>"),
         ("*a* C:\\_b", "<em>a</em> C:\\_b"),
@@ -223,12 +241,28 @@ RENDERED = {
         for before, latex, after in [
             ("", "x", ""), ("", "a^2", ""), ("", "5", ""), ("", "2x+1", "."), ("(", "x", ")"), ("", "10^{-3}", ""),
             ("es ", "3 + 4 = 7", ", ¿no?"), ("", "5 \\cdot 3", ""), ("", "1, 2, \\dots, n", ""), ("el ", "n", "-ésimo"),
+            ("当", "x=1", "时"), ("", "x", "的值"),
+            ("", "2 \\cdot 3 = 6", ""), ("", "1/2, 1/3", ""), ("", "3 a + 2 b", ""), ("", "10\\%", ""),
             ("", "f(x) = \\text{si no}", ""), ("cuesta $5, y ", "y", ""), ("", "\\alpha", ":"), ("", "x_1", ", $y y"),
         ]
     ],
     "links": [
         (text, f"<a>{url}</a>".join(text.split(url)))
         for text, url in [
+            ("'https://en.wikipedia.org/wiki/Newton's_method'", "https://en.wikipedia.org/wiki/Newton's_method"),
+            ("‘https://en.wikipedia.org/wiki/Newton’s_method’", "https://en.wikipedia.org/wiki/Newton’s_method"),
+            ("“看https://a.example/b”谢谢", "https://a.example/b"),
+            ("‹https://a.example/b› „https://a.example/b“", "https://a.example/b"),
+            ("https://a.example/b——好 https://a.example/b……好", "https://a.example/b"),
+            ("https://a.example/b—see https://a.example/b।और", "https://a.example/b"),
+            ("https://a.example/b،شكرا", "https://a.example/b"),
+            ("https://a.example/b\u200bc", "https://a.example/b"),
+            ("https://a.example😀 https://a.example's", "https://a.example"),
+            ("https://a.example)b https://a.example|b https://a.example;b", "https://a.example"),
+            ("https://a.example:8000's", "https://a.example:8000"),
+            ("https://a.example,https://a.example", "https://a.example"),
+            ("https://a.example/b,https://a.example/b", "https://a.example/b"),
+            ("https://a.example/web/https://b.example/c", "https://a.example/web/https://b.example/c"),
             ("https://en.wikipedia.org/wiki/Terminator_(franchise)", "https://en.wikipedia.org/wiki/Terminator_(franchise)"),
             ("(https://a.example/b_(c))", "https://a.example/b_(c)"),
             ("(https://a.example/b)", "https://a.example/b"),
@@ -270,6 +304,7 @@ RENDERED = {
         ("[a b](https://a.example/b_(c))", "<a>a b</a>"),
         ("<https://a.example>", "<a>https://a.example</a>"),
         ("np.linalg, www.example.org and ana@example.org", "np.linalg, www.example.org and ana@example.org"),
+        ("https://a.example@b.example https://a.example'@b.example", "https://a.example@b.example https://a.example'@b.example"),
         ("ftp://a.example javascript:alert(1)", "ftp://a.example javascript:alert(1)"),
     ],
 }  # fmt: skip

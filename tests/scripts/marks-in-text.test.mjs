@@ -52,6 +52,7 @@ test('`@all` is highlighted only if the server says so', () => {
 test('search words are highlighted regardless of accents, case and endings', () => {
   assert.equal(marked('The Integrál and two integrals', 'integral'), 'The [Integrál] and two [integrals]');
   assert.equal(marked('interval', 'integral'), 'interval');
+  assert.equal(marked('Łódź, Straße, ışık', 'lodz STRASSE isik'), '[Łódź], [Straße], [ışık]');
 });
 
 test('excluded words and operators are not highlighted', () => {

@@ -124,6 +124,11 @@ WORDS = [
     ("https://docs.example.org:8080/a-b/c?page=12&sort=name#results", "page=12"),
     ("(https://example.org/ma%C3%B1ana)", "example"),
     ("请看https://example.org/a。谢谢", "example.org"),
+    ("https://es.wikipedia.org/wiki/M%C3%A9todo_de_Newton", "método"),
+    ("https://es.wikipedia.org/wiki/M%C3%A9todo_de_Newton", "https://es.wikipedia.org/wiki/M%C3%A9todo_de_Newton"),
+    ("https://zh.wikipedia.org/wiki/%E6%95%B0%E5%AD%A6", "数学"),
+    ("https://example.org/a%2Fbcd", "bcd"),
+    ("https://example.org/%C0%80%ED%A0%80%F4%90%80%80%FF", "example"),
     # File names and paths
     ("mira tarea_3_final.pdf", "tarea"),
     ("mira tarea_3_final.pdf", "final.pdf"),
@@ -177,6 +182,11 @@ WORDS = [
     ("el 50% y 20km", "50%"),
     ("x² + y²", "x2"),
     ("sheet 1e5 2e-3", "1e5"),
+    ("son 1,234,567 personas", "1234567"),
+    ("son 1.234.567 personas", "1234567"),
+    ("son 1_000_000 personas", "1000000"),
+    ("el ١٢٣ y el १२३", "123"),
+    ("pregunta 3", "٣"),
     # Words that touch
     ("Terminé.Gracias por todo", "gracias"),
     ("Terminé.Gracias por todo", "termine"),
@@ -298,6 +308,16 @@ async def test_an_excluded_word_is_not_treated_as_a_prefix(database: Database, a
     course = await new_room(database, "limits and integral")
     await index(database)
     assert await found(database, course, asked) == ["limits and integral"]
+
+
+async def test_beginnings_of_words_find_only_what_was_said(database: Database) -> None:
+    await database.execute("select setval(pg_get_serial_sequence('courses_course', 'id'), 1234567)")
+    course = await new_room(database, "https://example.org")
+    await database.execute("update educa_chat.message set question = true, pseudonym = '~1' where course = $1", course)
+    await index(database)
+    for begun in ("from", "anonymous", "anonym", "has", str(course), str(course)[:4]):
+        assert await found(database, course, begun) == [], begun
+    assert await found(database, course, "exam is:question has:link") == ["https://example.org"]
 
 
 async def test_exact_words_rank_before_longer_ones(database: Database) -> None:

@@ -16,7 +16,9 @@ export function plainText(node, formula = (tex) => tex) {
   if (node instanceof Text) return node.data;
   if (node instanceof Element && node.hasAttribute('alttext')) return formula(node.getAttribute('alttext') ?? '');
   const inner = [...node.childNodes].map((child) => plainText(child, formula)).join('');
-  return node instanceof Element && BLOCKS.has(node.localName) ? `${inner.replace(/\n$/, '')}\n` : inner;
+  if (!(node instanceof Element && BLOCKS.has(node.localName))) return inner;
+  const number = node instanceof HTMLLIElement && node.hasAttribute('value') ? `${node.value}. ` : '';
+  return `${number}${inner.replace(/\n$/, '')}\n`;
 }
 
 /**

@@ -6,6 +6,24 @@ language sql immutable parallel safe
         '\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3041-\u309F\u30A1-\u30FA\u30FC-\u318F\u31A0-\u31BF\u31F0-\u31FF'
         '\u3400-\u4DBF\u4E00-\u9FFF\uAC00-\uD7FF\uF900-\uFAFF\U00020000-\U0003FFFF';
 
+-- Returns the text with the percent-encoded characters in its URLs decoded: a browser copies `Método` as `M%C3%A9todo`.
+create or replace function educa_chat.search_decoded(written text) returns text
+language plpgsql immutable strict parallel safe as $$
+declare
+    -- Only valid UTF-8, because an error would need a subtransaction.
+    character constant text := '(?:%[CD][0-9A-F]|%E[0-9A-F]%[89AB][0-9A-F]|%F[0-4]%[89AB][0-9A-F]%[89AB][0-9A-F])%[89AB][0-9A-F]';
+    invalid constant text := '^%(?:C[01]|E0%[89]|ED%[AB]|F0%8|F4%[9AB])';
+    plain text := regexp_replace(written, '%(?:2[0-9A-F]|3[A-F]|5[B-F]|7[B-E])', '_', 'gi');
+    encoded text;
+begin
+    for encoded in select distinct part[1] from regexp_matches(plain, '(' || character || ')', 'gi') part loop
+        if encoded !~* invalid then
+            plain := replace(plain, encoded, convert_from(decode(replace(encoded, '%', ''), 'hex'), 'utf8'));
+        end if;
+    end loop;
+    return plain;
+end $$;
+
 -- Normalizes a text for the index and for queries, whatever the locale of the database: accents are dropped, and
 -- everything except letters, digits and spaces becomes `_`. Only `"` and `-` stay, because they have a meaning in a
 -- query.
@@ -29,24 +47,26 @@ declare
         '\u17D8-\u17DB\u1800-\u180E\u1FBD-\u1FC1\u2000-\u2BFF\u2E00-\u2E7F\u2FF0-\u3004\u3008-\u3020\u3030\u3036\u3037'
         '\u303D-\u303F\u309B\u309C\u30A0\u30FB\u3190-\u319F\u31C0-\u31EF\u4DC0-\u4DFF\uE000-\uF8FF\uFD3E-\uFD4F'
         '\uFE10-\uFE6F\uFF00-\uFF65\uFFE0-\uFFFF\U0001CF00-\U0001D3FF\U0001F000-\U0001FFFF\U000F0000-\U0010FFFF]+';
-    plain text := written;
+    plain text := case when written ~ '://\S*%|%[C-F][0-9A-F]%[89AB]' then educa_chat.search_decoded(written) else written end;
 begin
     -- For ASCII, most messages, all of this would change nothing.
-    if octet_length(written) > char_length(written) then
+    if octet_length(plain) > char_length(plain) then
         -- Compose again, because NFKD also decomposes hangul and kana.
-        plain := normalize(regexp_replace(normalize(written, nfkd), added, '', 'g'), nfc);
+        plain := normalize(regexp_replace(normalize(plain, nfkd), added, '', 'g'), nfc);
         -- With frequent punctuation gone, most messages in European languages are ASCII, and need no long tables.
         plain := translate(plain, '¡¿«»“”‘’–—', '__________');
     end if;
     if octet_length(plain) > char_length(plain) then
-        -- Letters that don't decompose, and capitals that only some locales know.
+        -- Letters that don't decompose, capitals that only some locales know, and digits of other scripts.
         plain := translate(plain,
             'łŁøØđĐðÐħĦıŧŦŋŊĸƀɓɖɗɛƒɠɣɨƙƚɫɲɔɵƥʈʉʋƴƶґҐς'
             'ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩЂЄЅІЈЉЊЋЏАБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯ'
-            'ԱԲԳԴԵԶԷԸԹԺԻԼԽԾԿՀՁՂՃՄՅՆՇՈՉՊՋՌՍՎՏՐՑՒՓՔՕՖ',
+            'ԱԲԳԴԵԶԷԸԹԺԻԼԽԾԿՀՁՂՃՄՅՆՇՈՉՊՋՌՍՎՏՐՑՒՓՔՕՖ'
+            '٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹०१२३४५६७८९০১২৩৪৫৬৭৮৯๐๑๒๓๔๕๖๗๘๙',
             'lLoOdDdDhHitTnNkbbddefggikllnooptuvyzггσ'
             'αβγδεζηθικλμνξοπρστυφχψωђєѕіјљњћџабвгдежзиклмнопрстуфхцчшщъыьэюя'
-            'աբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ');
+            'աբգդեզէըթժիլխծկհձղճմյնշոչպջռսվտրցւփքօֆ'
+            '01234567890123456789012345678901234567890123456789');
         if plain ~ '[ßẞæÆœŒþÞ]' then
             plain := replace(replace(replace(replace(plain, 'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th');
             plain := replace(replace(replace(replace(plain, 'ẞ', 'SS'), 'Æ', 'AE'), 'Œ', 'OE'), 'Þ', 'TH');
@@ -81,6 +101,14 @@ begin
     return regexp_replace(plain, separators, '_', 'g');
 end $$;
 
+-- Returns the numbers in a text without their thousands separators, or null if it has no such number.
+create or replace function educa_chat.search_numbers(written text) returns text
+language sql immutable strict parallel safe
+    return (
+        select string_agg(regexp_replace(number[1], '\D', '', 'g'), ' ')
+        from regexp_matches(written, '(?<![0-9.,])([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,3}(?:[.''’_\u00A0\u202F][0-9]{3})+)(?![0-9])', 'g') number
+    );
+
 -- Returns the words of a message as they were written, which have the highest weight, and their stems in the site's
 -- languages. Then the parts of words such as `v2` and `firstName`, single characters of text without spaces, and a word
 -- for messages with a link.
@@ -106,6 +134,9 @@ begin
     end if;
     if octet_length(written) > char_length(written) and written ~ unspaced then
         words := words || array_to_tsvector(array(select distinct unnest(regexp_matches(written, unspaced, 'g'))));
+    end if;
+    if body ~ '[0-9][,.''’_\u00A0\u202F][0-9]{3}' then
+        words := words || gap || to_tsvector('simple', coalesce(educa_chat.search_numbers(body), ''));
     end if;
     if strpos(body, '://') > 0 and body ~* 'https?://\S' then
         words := words || $l$'has link'$l$;
@@ -193,6 +224,11 @@ create or replace function educa_chat.search_words_in_slice(course bigint, seq b
 language sql immutable strict parallel safe
     return educa_chat.search_words(body)
         || array_to_tsvector(array[educa_chat.search_slice_word(course, educa_chat.search_slice(seq))]);
+
+-- Returns the words of a message without those that contain a space: the beginning `from` must not find `from 7`.
+create or replace function educa_chat.search_said(words tsvector) returns tsvector
+language sql immutable strict parallel safe
+    return ts_delete(words, array(select lexeme from unnest(words) where lexeme like '% %'));
 
 -- Words for the author of a message: the one that students see, and for instructors the user behind a pseudonym.
 create or replace function educa_chat.search_author_words(author integer, pseudonym text) returns tsvector
@@ -285,7 +321,7 @@ end $$;
 -- Changing this number indexes all messages again, new ones first. Until then, the existing entries stay in use.
 do $$
 declare
-    version constant text := '2';
+    version constant text := '3';
 begin
     if obj_description('educa_chat.search_words(text)'::regprocedure, 'pg_proc') is distinct from version then
         insert into educa_chat.search_change select course, seq from educa_chat.search_entry;
