@@ -2,10 +2,12 @@
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from tests.browser.conftest import MOMENT, TIMEOUT_MS, Desk, say
 from tests.serving import Person, Server
@@ -24,12 +26,19 @@ def message(page: Page, text: str) -> Locator:
 async def act(page: Page, text: str, action: str) -> None:
     """Take an action on a message with the pointer: in its toolbar, or in the menu."""
     target = message(page, text)
-    await target.locator(".body").hover()
-    tool = target.get_by_role("toolbar").get_by_role("button", name=action, exact=True)
-    if await tool.count():
-        await tool.click()
-    else:
-        await target.get_by_role("toolbar").get_by_role("button", name="More").click()
+    toolbar = target.get_by_role("toolbar")
+    tool = toolbar.get_by_role("button", name=action, exact=True)
+    more = toolbar.get_by_role("button", name="More")
+
+    async with asyncio.timeout(TIMEOUT_MS / 1000):
+        while True:
+            # The toolbar is hidden again if the message moves away from the pointer.
+            await target.locator(".body").hover()
+            button = tool if await tool.count() else more
+            with suppress(PlaywrightTimeout):
+                await button.click(timeout=2000)
+                break
+    if button is more:
         await page.get_by_role("menuitem", name=action).click()
 
 
