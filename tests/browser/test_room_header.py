@@ -98,9 +98,11 @@ async def test_a_wide_screen_shows_the_people_panel_and_keeps_lines_readable(des
     await expect(page.locator("#people-list li")).to_have_text(["AMAna MoralesYou"])
     await expect(page.locator("#people-button")).to_be_hidden()
     await say(page, "word " * 100)
-    # The message is rendered again when it is stored.
-    await page.wait_for_function("document.querySelector('#chat .message .body')?.getBoundingClientRect().width > 0")
-    width = await page.locator("#chat .message .body").evaluate("body => body.getBoundingClientRect().width")
+    # In one look, because the message is rendered again when it is stored.
+    shown = await page.wait_for_function(
+        "document.querySelector('#chat .message .body')?.getBoundingClientRect().width"
+    )
+    width = await shown.json_value()
     people, composer = await page.locator("#people").bounding_box(), await page.locator("#chat-input").bounding_box()
     assert people
     assert composer
