@@ -31,7 +31,7 @@ TEACHER = STUDENTS + 1
 SMALL_COURSES = 50
 SMALL_COURSE_STUDENTS = STUDENTS // SMALL_COURSES
 SCHOOLS = 2
-"""Each has one course with all students, and SMALL_COURSES courses. Each student is in one of those."""
+"""Each has one course for all of its students, and SMALL_COURSES smaller ones, of which each student takes one."""
 
 POOL_SIZE = 10
 START_TIMEOUT_S = 20.0
@@ -208,7 +208,7 @@ async def _add_people(database: Database, session_ids: Sequence[str]) -> None:
         list(session_ids),
     )
     for owned in ("auth_user", "courses_course", "courses_subject"):
-        # Whoever is added later must not get an id that was given here.
+        # The sequences don't know the ids that were inserted here.
         await database.execute(f"select setval(pg_get_serial_sequence('{owned}', 'id'), max(id)) from {owned}")
     await database.execute("analyze")
 

@@ -24,7 +24,7 @@ READ_COURSES_EVERY_S = 30.0
 MOST_ADDRESSED = 20
 """How many messages of a room are named at a time to those whom they address."""
 MISSED_EVENTS = 100
-"""How far back a socket is told of messages that address its user: it may have been away for a moment."""
+"""How many events back a new socket learns of messages to its user, who may have been offline for a moment."""
 
 
 class Socket(Protocol):

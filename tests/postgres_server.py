@@ -135,7 +135,7 @@ class PostgresServer:
 
     def freeze(self) -> None:
         """Freeze it: its connections stay open, but nothing is answered."""
-        # The postmaster first, so that it starts no more children.
+        # Stop the postmaster first, so that it can't start more children.
         self._signal(signal.SIGSTOP, self._processes()[:1])
         self._signal(signal.SIGSTOP, self._processes()[1:])
 

@@ -114,7 +114,7 @@ class RawSocket:
 
 @asynccontextmanager
 async def open_connection(url: str, window_bytes: int | None = None) -> AsyncIterator[RawSocket]:
-    """Open a connection. With a small `window_bytes`, it soon accepts no more data."""
+    """Open a connection. A small `window_bytes` fills up soon, and then the server can't send more."""
     address = urlsplit(url)
     with socket.socket() as connection:
         connection.setblocking(False)

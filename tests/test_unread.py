@@ -141,7 +141,7 @@ async def test_a_page_learns_of_mentions_and_replies_in_other_rooms(servers: tup
 
 
 async def addressed_seqs(chatter: Chatter, room: int, last: int) -> list[int]:
-    """The seqs of messages in `room` that the socket is told of, up to `last`."""
+    """Return the seqs that the socket receives for messages in `room` to its user, until `last` is among them."""
     seqs: list[int] = []
     async with asyncio.timeout(TIMEOUT_S):
         while last not in seqs:

@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from educa_chat.handlers.keys import DATABASE
 from educa_chat.people.browsers import describe_browser
 from educa_chat.storage.accounts import set_password
 from educa_chat.storage.pool import Database
@@ -15,11 +14,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PATH = "/chat/account/"
 OLD, NEW = "educa-demo", "correct horse battery"
-
-
-@pytest.fixture
-def database(server: Server) -> Database:
-    return server.app[DATABASE]
 
 
 async def submit(person: Person, section: str, **data: str) -> tuple[int, str]:

@@ -20,11 +20,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ADMIN = "/admin/import/"
 
 
-@pytest.fixture
-def database(server: Server) -> Database:
-    return server.app[DATABASE]
-
-
 def roster_path(room: Classroom) -> str:
     return f"/chat/course/{room.course}/roster/import/"
 

@@ -63,11 +63,6 @@ async def quiet_url(postgres: Postgres) -> str:
     return await postgres.create_chat_database(demo=True)
 
 
-@pytest.fixture
-def database(server: Server) -> Database:
-    return server.app[DATABASE]
-
-
 async def person_with(database: Database, email: str) -> str:
     username = await add_person(database, 1)
     await database.execute("update auth_user set email = $2 where username = $1", username, email)

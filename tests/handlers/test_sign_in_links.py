@@ -9,7 +9,6 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from educa_chat.handlers.keys import DATABASE
 from educa_chat.people.sign_in_limits import ADDRESS_FACTOR, WIDE_FACTOR
 from educa_chat.storage.accounts import deactivate, set_password
 from educa_chat.storage.pool import Database
@@ -20,11 +19,6 @@ from tests.serving import Person, Server, add_person, open_server, quick_hash, s
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture
-def database(server: Server) -> Database:
-    return server.app[DATABASE]
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -22,11 +22,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 HEADING = "Sign-in links that others made for you"
 
 
-@pytest.fixture
-def database(server: Server) -> Database:
-    return server.app[DATABASE]
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def classroom(database: Database) -> Classroom:
     return await add_classroom(database)
