@@ -58,8 +58,9 @@ async def open_server(
     *,
     on_response: Callable[[web.Request, web.StreamResponse], Awaitable[None]] | None = None,
     tls: ssl.SSLContext | None = None,
+    port: int = 0,
 ) -> AsyncIterator[Server]:
-    """Serve in this process, on a free port, with https if there is `tls`.
+    """Serve in this process, on `port` or else a free port, with https if there is `tls`.
 
     `on_response` may change the headers of each answer.
     """
@@ -69,7 +70,7 @@ async def open_server(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     try:
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
         await site.start()
         host, port = runner.addresses[0][:2]
         yield Server(app, f"{'https' if tls else 'http'}://{host}:{port}")

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, Playwright, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Dialog, Error, Page, Playwright, async_playwright
 
+from educa_chat.handlers.keys import DATABASE
 from tests.conftest import Postgres, skip_without
+from tests.ports import free_port
 from tests.serving import Person, Server, open_server, settings_for
 
 USELESS = (
@@ -43,6 +46,8 @@ FLAGS = [
     "--disable-sync",
 ]
 TIMEOUT_MS = 60_000
+MEDIA = ("color_scheme", "reduced_motion", "forced_colors")
+"""The options of a context that a test may change in a page."""
 MOMENT = r"(\d+ \w+ \d{4} at )?\d\d:\d\d"
 """Return a time as a page in English shows it: with the day unless that is today."""
 
@@ -83,67 +88,135 @@ async def chromium_with_windows(playwright: Playwright) -> AsyncIterator[Browser
         yield browser
 
 
+class PagePool:
+    """The pages of a browser. Tests use them in turn, because a new page has to load and compile all scripts again."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._free: dict[str, list[Page]] = {}
+
+    @asynccontextmanager
+    async def open(self, origin: str, *, reuse: bool, **options: Any) -> AsyncIterator[Page]:
+        """Give out an empty page, alone in a context with `options`, to be used with `origin`.
+
+        Pass `reuse=False` if the test adds scripts to the page, or routes its sockets: neither can be undone.
+        """
+        options = {"locale": "en-GB", "viewport": {"width": 1100, "height": 700}, **options}
+        free = self._free.setdefault(repr(options), [])
+        if reuse and free:
+            page = free.pop()
+        else:
+            context = await self._browser.new_context(**options)
+            context.set_default_timeout(TIMEOUT_MS)
+            page = await context.new_page()
+        try:
+            yield page
+            if reuse and not page.is_closed():
+                await _empty(page, origin, options)
+                free.append(page)
+        finally:
+            if page not in free:
+                await page.context.close()
+
+
+async def _empty(page: Page, origin: str, options: dict[str, Any]) -> None:
+    """Undo what a test did to `page` and its context."""
+    context = page.context
+    for other in context.pages:
+        if other != page:
+            await other.close()
+    await page.unroute_all()
+    await context.unroute_all()
+    await context.set_offline(False)
+    await context.clear_permissions()
+    await page.set_viewport_size(options["viewport"])
+    await page.emulate_media(media="null", **{name: options.get(name, "null") for name in MEDIA})
+    # The page writes its drafts when it is left, so a page without scripts follows it before the storage is cleared.
+    await page.goto(f"{origin}/health/live")
+    await page.evaluate("localStorage.clear(), sessionStorage.clear()")
+    await context.clear_cookies()
+
+
 class Desk:
     """Opens pages for users, and remembers errors in them."""
 
-    def __init__(self, browser: Browser, server: Server) -> None:
+    def __init__(self, pages: PagePool, server: Server) -> None:
         self.server = server
         self.complaints: list[str] = []
-        self._browser = browser
+        self._pages = pages
         self._stack = AsyncExitStack()
 
-    async def sit_down(self, username: str, path: str = "/chat/room/1/", **context: Any) -> Page:
-        """Open `path` in a new browser in which `username` is signed in."""
+    async def sit_down(self, username: str, path: str = "/chat/room/1/", *, reuse: bool = True, **options: Any) -> Page:
+        """Open `path` in a browser in which `username` is signed in. For `reuse`, see `PagePool.open`."""
         async with Person(self.server.url, username) as person:
             cookies = [(cookie.key, cookie.value) for cookie in person.http.cookie_jar]
-        return await self.open(path, cookies, **context)
+        return await self.open(path, cookies, reuse=reuse, **options)
 
-    async def open(self, path: str, cookies: Iterable[tuple[str, str]] = (), **context: Any) -> Page:
-        """Open `path` in a new browser that has `cookies`."""
-        opened = await self._browser.new_context(
-            **{"locale": "en-GB", "viewport": {"width": 1100, "height": 700}, **context}
+    async def open(
+        self, path: str, cookies: Iterable[tuple[str, str]] = (), *, reuse: bool = True, **options: Any
+    ) -> Page:
+        """Open `path` in a browser that has only `cookies`."""
+        page = await self._stack.enter_async_context(self._pages.open(self.server.url, reuse=reuse, **options))
+        await page.context.add_cookies(
+            [{"name": name, "value": value, "url": self.server.url} for name, value in cookies]
         )
-        opened.set_default_timeout(TIMEOUT_MS)
-        self._stack.push_async_callback(opened.close)
-        await opened.add_cookies([{"name": name, "value": value, "url": self.server.url} for name, value in cookies])
-        page = await opened.new_page()
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
-        page.on(
-            "console",
-            lambda message: (
-                self.complaints.append(message.text)
-                if message.type == "error" and "Failed to load resource" not in message.text
-                else None
-            ),
-        )
+        self._listen(page)
         await page.goto(self.server.url + path)
         return page
+
+    def _listen(self, page: Page) -> None:
+        def on_error(error: Error) -> None:
+            self.complaints.append(str(error))
+
+        def on_dialog(dialog: Dialog) -> None:
+            self.complaints.append(f"dialog: {dialog.message}")
+
+        def on_console(message: ConsoleMessage) -> None:
+            if message.type == "error" and "Failed to load resource" not in message.text:
+                self.complaints.append(message.text)
+
+        page.on("pageerror", on_error)
+        page.on("dialog", on_dialog)
+        page.on("console", on_console)
+        self._stack.callback(page.remove_listener, "pageerror", on_error)
+        self._stack.callback(page.remove_listener, "dialog", on_dialog)
+        self._stack.callback(page.remove_listener, "console", on_console)
 
     async def close(self) -> None:
         await self._stack.aclose()
 
 
 @asynccontextmanager
-async def open_desk(browser: Browser, server: Server) -> AsyncIterator[Desk]:
-    desk = Desk(browser, server)
+async def open_desk(pages: PagePool, server: Server) -> AsyncIterator[Desk]:
+    desk = Desk(pages, server)
     try:
         yield desk
     finally:
         await desk.close()
 
 
+@pytest.fixture(scope="session")
+def pages(chromium: Browser) -> PagePool:
+    return PagePool(chromium)
+
+
+@pytest.fixture(scope="session")
+def port() -> int:
+    """The port of all servers of this worker, one after the other, so that the browser keeps the scripts it has."""
+    return free_port()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def server(postgres: Postgres) -> AsyncIterator[Server]:
+async def server(postgres: Postgres, port: int) -> AsyncIterator[Server]:
     url = await postgres.create_chat_database(demo=True)
-    async with open_server(settings_for(url, limits_messages_per_second=0)) as opened:
+    async with open_server(settings_for(url, limits_messages_per_second=0), port=port) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def desk(chromium: Browser, server: Server) -> AsyncIterator[Desk]:
+async def desk(pages: PagePool, server: Server) -> AsyncIterator[Desk]:
     """A desk at `server`. Its pages must cause no script error and no policy violation."""
-    async with open_desk(chromium, server) as opened:
+    async with open_desk(pages, server) as opened:
         yield opened
         assert opened.complaints == []
 
@@ -167,3 +240,17 @@ async def until(condition: Any) -> None:
     async with asyncio.timeout(TIMEOUT_MS / 1000):
         while not await condition():
             await asyncio.sleep(0.02)
+
+
+async def until_indexed(server: Server) -> None:
+    """Wait until a search can find every message of room 1, because the index is about a second behind."""
+
+    async def is_level() -> bool:
+        return bool(
+            await server.app[DATABASE].fetchval(
+                "select r.head = p.seq and not exists (select from educa_chat.search_change)"
+                " from educa_chat.room r join educa_chat.search_progress p using (course) where r.course = 1"
+            )
+        )
+
+    await until(is_level)

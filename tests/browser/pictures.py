@@ -17,7 +17,7 @@ from educa_chat.protocol import Role
 from educa_chat.storage.accounts import add_user, find_user_id
 from educa_chat.storage.courses import enrol
 from educa_chat.storage.sign_in_links import make_student_link
-from tests.browser.conftest import FLAGS, Desk, find_chromium, open_desk, say
+from tests.browser.conftest import FLAGS, Desk, PagePool, find_chromium, open_desk, say
 from tests.conftest import Postgres
 from tests.postgres_server import PostgresServer
 from tests.prepared import prepare
@@ -84,7 +84,7 @@ async def open_school(postgres: Postgres) -> AsyncIterator[Desk]:
         open_server(settings_for(url, limits_messages_per_second=0)) as server,
     ):
         browser = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        async with open_desk(browser, server) as desk:
+        async with open_desk(PagePool(browser), server) as desk:
             yield desk
         await browser.close()
 

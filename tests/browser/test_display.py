@@ -41,7 +41,7 @@ async def test_the_servers_clock_is_used_when_the_computers_clock_is_wrong(desk:
         teacher = await profe.enter()
         await teacher.say("a word", id="w")
         await teacher.receive_until("ack", id="w")
-        ana = await desk.sit_down("ana", "/health/live")
+        ana = await desk.sit_down("ana", "/health/live", reuse=False)
         await ana.add_init_script(with_clock_off(hours * 3600_000))
         await ana.goto(desk.server.url + "/chat/room/1/")
         await expect(ana.locator(".day")).to_have_text("Today")

@@ -312,7 +312,7 @@ async def test_each_system_message_appears_once_after_a_reconnect(desk: Desk) ->
 async def test_a_loaded_page_knows_at_once_whether_the_reader_can_post(
     desk: Desk, command: dict[str, object], locator: str, words: str
 ) -> None:
-    ana = await desk.sit_down("ana")
+    ana = await desk.sit_down("ana", reuse=False)
     await say(ana, "hello")
     await expect(message(ana, "hello")).to_be_visible()
     await expect(ana.locator("#chat .pending")).to_have_count(0)

@@ -219,13 +219,14 @@ async def test_changes_to_trimmed_messages_show_when_they_are_loaded_again(desk:
         "update educa_chat.message set author = (select id from auth_user where username = 'luis')"
         " where seq in (590, 95)"
     )
-    await scroll_up(page, 100)
+    # Far enough from the start that there is more to load below, however fast the page is.
+    await scroll_up(page, 200)
     await expect(message(page, 600)).to_have_count(0)
     held: list[Any] = []
     release = asyncio.Event()
 
     async def hold(route: Any) -> None:
-        response = await route.fetch()
+        response = await route.fetch(max_retries=1)
         held.append(route)
         await release.wait()
         await route.fulfill(response=response)
@@ -258,7 +259,7 @@ async def test_changes_to_trimmed_messages_show_when_they_are_loaded_again(desk:
 
 async def test_pending_messages_are_at_the_end_after_jumping_to_the_latest(desk: Desk) -> None:
     await say_much(desk, 600)
-    page = await desk.sit_down("ana", "/students/courses/")
+    page = await desk.sit_down("ana", "/students/courses/", reuse=False)
     await page.route_web_socket(
         "**/ws/**",
         lambda socket: _without_messages(socket),

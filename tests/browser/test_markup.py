@@ -57,7 +57,7 @@ async def look(page: Page) -> None:
 
 
 async def test_hostile_messages_run_no_script_send_no_request_and_stay_in_their_box(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down("ana", reuse=False)
     asked: list[str] = []
 
     def note(request: Request) -> None:

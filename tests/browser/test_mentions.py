@@ -11,7 +11,7 @@ from educa_chat.handlers.api import MEMBER_LOOKUPS_BURST
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.courses import enrol
-from tests.browser.conftest import TIMEOUT_MS, Desk, say
+from tests.browser.conftest import TIMEOUT_MS, Desk, say, until_indexed
 from tests.browser.test_barriers import axe, barriers  # noqa: F401 a fixture
 from tests.browser.test_talking import PHONE, act, message
 from tests.handlers.test_class_commands import give
@@ -220,6 +220,7 @@ async def test_excerpts_show_the_names_of_members_like_messages_do(desk: Desk) -
         await give(socket, type="message", message="so", reply_to=seq)
         await expect(message(ana, "so").locator(".quote")).to_contain_text(shown)
         await expect(ana.locator("#pins")).to_contain_text(shown)
+        await until_indexed(desk.server)
         await ana.click("#search-button")
         await ana.fill("#search-input", "quadratic")
         await expect(ana.locator(".found-body")).to_have_text(shown)

@@ -114,7 +114,7 @@ BLOCKED = "Storage.prototype.setItem = () => { throw new DOMException('', 'Quota
 
 
 async def test_the_page_warns_when_the_browser_cannot_save_a_draft(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down("ana", reuse=False)
     risk = page.locator("#composer-risk")
     await expect_connected(page)
     await page.evaluate(FULL)
@@ -154,8 +154,9 @@ async def test_unsent_text_survives_a_change_of_username(desk: Desk) -> None:
     await say(page, "from a tunnel")
     await page.type(FIELD, "and a draft")
     await database.execute("update auth_user set username = 'anna' where username = 'ana'")
-    await page.context.set_offline(False)
     # The page reloads itself, because it has the former username.
+    async with page.expect_navigation():
+        await page.context.set_offline(False)
     await expect(message(page, "from a tunnel")).to_be_visible()
     await expect(page.locator("#chat .pending")).to_have_count(0)
     await expect(page.locator(FIELD)).to_have_value("and a draft")

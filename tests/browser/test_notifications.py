@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 from educa_chat.handlers.keys import DATABASE, SOCKETS
 from educa_chat.protocol import CloseCode
 from educa_chat.storage.courses import add_course, enrol
-from tests.browser.conftest import TIMEOUT_MS, Desk, end_session, until
+from tests.browser.conftest import TIMEOUT_MS, Desk, PagePool, end_session, until
 from tests.browser.test_barriers import axe, barriers  # noqa: F401 a fixture
 from tests.browser.test_signing_out import FORM, click_sign_out, expect_connected, user_id
 from tests.browser.test_talking import PHONE, message
@@ -49,15 +49,15 @@ ROOM = "Introducción a la programación"
 
 
 @pytest.fixture(scope="session")
-def chromium(chromium_with_windows: Browser) -> Browser:
-    return chromium_with_windows
+def pages(chromium_with_windows: Browser) -> PagePool:
+    return PagePool(chromium_with_windows)
 
 
 async def sit_down(
     desk: Desk, username: str = "ana", *, script: str = RECORD, allow: bool = True, **context: Any
 ) -> Page:
     """Open a page with notifications turned on."""
-    page = await desk.sit_down(username, "/students/courses/", **context)
+    page = await desk.sit_down(username, "/students/courses/", reuse=False, **context)
     if allow:
         await page.context.grant_permissions(["notifications"])
     await page.context.add_init_script(script)

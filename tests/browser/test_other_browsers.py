@@ -5,6 +5,7 @@ import json
 import pytest
 
 from educa_chat.demo import PASSWORD
+from tests.browser.conftest import until_indexed
 from tests.browser.webdriver import ENTER, TAB, UP, Window, missing_for, open_window
 from tests.conftest import skip_without
 from tests.serving import Chatter, Person, Server
@@ -61,6 +62,7 @@ async def test_the_main_path_works_in_firefox_and_webkit(server: Server, browser
         await window.sees(shows("hello to you"))
         await window.sees("document.querySelector('.quote')?.innerText.includes('Luis Ortega')")
         # Search.
+        await until_indexed(server)
         await window.click("#search-button")
         await window.sees("!document.querySelector('#search').hidden")
         await window.type("#search-input", "frist" + ENTER)

@@ -64,7 +64,7 @@ async def test_the_room_page_stays_within_its_budget_and_loads_each_file_once(de
     signed_in = await desk.sit_down("ana", "/students/courses/")
     # This browser has only the files of the course list so far; a new one has none.
     cookies = await signed_in.context.cookies()
-    page = await desk.open("/health/live")
+    page = await desk.open("/health/live", reuse=False)
     await page.context.add_cookies([{"url": server.url, "name": one["name"], "value": one["value"]} for one in cookies])
     cold = await load(page, server.url + ROOM_PATH)
     files = {path: size for path, size in cold.items() if path.startswith(PATH)}

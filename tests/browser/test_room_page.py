@@ -191,6 +191,8 @@ async def test_signing_out_elsewhere_shows_a_message_and_keeps_the_draft(desk: D
     await ana.fill("#chat-message-input", "not yet sent")
     await end_session(ana)
     await expect(ana.locator("#status")).to_have_attribute("data-key", "signed-out")
+    # It isn't hidden like the message about scripts that don't load, which is shown after ten seconds.
+    assert await ana.locator("#status a").evaluate("one => getComputedStyle(one).visibility") == "visible"
     await ana.get_by_role("link", name="Sign in again").click()
     await ana.fill("[name=username]", "ana")
     await ana.fill("[name=password]", "educa-demo")

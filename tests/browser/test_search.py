@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Error, Locator, Page, Route, expect
 
 from educa_chat.handlers.keys import DATABASE
-from tests.browser.conftest import TIMEOUT_MS, Desk, say, until
+from tests.browser.conftest import TIMEOUT_MS, Desk, say, until, until_indexed
 from tests.browser.test_room_page import HOSTILE, seed
 from tests.browser.test_unread import until_read
 from tests.serving import Person
@@ -21,7 +21,7 @@ TEXT = "About the exercise {number}: the función {number} is continuous, isn't 
 async def fill(desk: Desk, count: int) -> None:
     """Post many messages, and wait until they can be found."""
     await say_much(desk, count)
-    await indexed(desk)
+    await until_indexed(desk.server)
 
 
 async def say_much(desk: Desk, count: int) -> None:
@@ -42,21 +42,6 @@ async def say_much(desk: Desk, count: int) -> None:
         texts,
         count,
     )
-
-
-async def indexed(desk: Desk) -> None:
-    """Wait until the search index contains all messages."""
-    database = desk.server.app[DATABASE]
-
-    async def is_level() -> bool:
-        return bool(
-            await database.fetchval(
-                "select r.head = p.seq and not exists (select from educa_chat.search_change)"
-                " from educa_chat.room r join educa_chat.search_progress p using (course) where r.course = 1"
-            )
-        )
-
-    await until(is_level)
 
 
 async def find(page: Page, words: str) -> None:
@@ -225,7 +210,7 @@ async def test_search_results_never_become_html(desk: Desk) -> None:
         for number, text in enumerate(HOSTILE):
             await socket.say(f"hostile {text}", id=str(number))
     await seed(desk.server, 1)
-    await indexed(desk)
+    await until_indexed(desk.server)
     page = await desk.sit_down("ana")
     await find(page, "hostile")
     await expect(page.locator("#search-results button")).to_have_count(len(HOSTILE))
@@ -323,7 +308,7 @@ async def test_deleted_and_edited_text_disappears_from_open_results(desk: Desk) 
         for number in range(2):
             await socket.say(f"secret {number}", id=str(number))
             seqs.append((await socket.receive_until("ack", id=str(number)))["seq"])
-        await indexed(desk)
+        await until_indexed(desk.server)
         page = await desk.sit_down("ana")
         await find(page, "secret")
         results = page.locator("#search-results button")

@@ -8,7 +8,17 @@ from playwright.async_api import Locator, Page, Playwright, expect
 from educa_chat.demo import PASSWORD
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.courses import enrol
-from tests.browser.conftest import FLAGS, TIMEOUT_MS, Desk, end_session, find_chromium, open_desk, say
+from tests.browser.conftest import (
+    FLAGS,
+    TIMEOUT_MS,
+    Desk,
+    PagePool,
+    end_session,
+    find_chromium,
+    open_desk,
+    say,
+    until_indexed,
+)
 from tests.browser.test_talking import PHONE, act, message, seed
 from tests.serving import Person, Server
 
@@ -158,7 +168,7 @@ async def test_signing_out_without_unsent_text_clears_the_browser_without_asking
 
 
 async def test_signing_out_asks_for_confirmation_even_if_the_browser_stores_nothing(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down("ana", reuse=False)
     await page.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError') }")
     await page.reload()
     await expect_connected(page)
@@ -217,6 +227,7 @@ async def test_when_the_session_ends_the_page_shows_only_the_users_unsent_text(d
     page = await desk.sit_down("ana")
     await expect(page.locator("#chat .message")).to_have_count(6)
     await expect(page.locator("#pins")).to_be_visible()
+    await until_indexed(desk.server)
     await page.click("#search-button")
     await page.fill("#search-input", "number")
     await page.press("#search-input", "Enter")
@@ -342,7 +353,7 @@ async def test_the_back_button_shows_no_page_after_signing_out(server: Server, p
     browser = await playwright.chromium.launch(
         executable_path=find_chromium(), args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
     )
-    async with open_desk(browser, server) as desk:
+    async with open_desk(PagePool(browser), server) as desk:
         page = await desk.sit_down("ana", COURSES_PATH)
         await expect(page.get_by_role("link", name="Programación")).to_be_visible()
         await page.goto(server.url + "/health/live")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from educa_chat.settings import CourseRule, Settings
-from tests.browser.conftest import TIMEOUT_MS, Desk, open_desk, say
+from tests.browser.conftest import TIMEOUT_MS, Desk, PagePool, open_desk, say
 from tests.browser.test_barriers import axe as axe
 from tests.browser.test_barriers import barriers
 from tests.conftest import Postgres
@@ -40,7 +40,7 @@ def settings_with_issuers(url: str, issuer: str) -> Settings:
 
 
 @asynccontextmanager
-async def open_school(postgres: Postgres, chromium: Browser, folder: Path) -> AsyncIterator[Desk]:
+async def open_school(postgres: Postgres, pages: PagePool, folder: Path) -> AsyncIterator[Desk]:
     port = free_port()
     accounts = folder / "accounts.json"
     accounts.write_text(json.dumps({"clara": {"name": "Clara Benítez", "groups": ["algebra"]}}))
@@ -48,7 +48,7 @@ async def open_school(postgres: Postgres, chromium: Browser, folder: Path) -> As
     async with (
         open_server(settings_with_issuers(url, f"http://127.0.0.1:{port}")) as server,
         open_provider(port, [server.url], accounts, new_key()),
-        open_desk(chromium, server) as desk,
+        open_desk(pages, server) as desk,
     ):
         yield desk
         assert desk.complaints == []
@@ -56,12 +56,12 @@ async def open_school(postgres: Postgres, chromium: Browser, folder: Path) -> As
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_a_sign_in_page_with_issuers_passes_axe(
-    postgres: Postgres, chromium: Browser, axe: str, scheme: str
+    postgres: Postgres, pages: PagePool, axe: str, scheme: str
 ) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with (
         open_server(settings_with_issuers(url, "https://login.school.example")) as server,
-        open_desk(chromium, server) as desk,
+        open_desk(pages, server) as desk,
     ):
         page = await desk.open("/chat/sign-in/", color_scheme=scheme)
         await expect(page.get_by_role("link", name="Colegio Sur")).to_be_visible()
@@ -69,9 +69,9 @@ async def test_a_sign_in_page_with_issuers_passes_axe(
 
 
 async def test_a_user_can_sign_in_at_the_provider_chat_and_sign_out_of_both(
-    postgres: Postgres, chromium: Browser, tmp_path: Path
+    postgres: Postgres, pages: PagePool, tmp_path: Path
 ) -> None:
-    async with open_school(postgres, chromium, tmp_path) as desk:
+    async with open_school(postgres, pages, tmp_path) as desk:
         page = await desk.open("/chat/room/1/")
         await page.get_by_role("link", name="Colegio Sur").click()
         await page.fill("[name=login]", "clara")
