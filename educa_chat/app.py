@@ -28,7 +28,7 @@ from educa_chat.handlers.middleware import (
     trust_proxies,
 )
 from educa_chat.handlers.readiness import Readiness
-from educa_chat.handlers.rendering import PLATFORM_SIGN_OUT_PATH, SIGN_OUT_PATH, render_strings
+from educa_chat.handlers.rendering import COMPILED, PLATFORM_SIGN_OUT_PATH, SIGN_OUT_PATH, render_strings
 from educa_chat.hub import Hub
 from educa_chat.limits import RateLimit, Turns
 from educa_chat.logo import Logo, read_logo
@@ -105,6 +105,7 @@ def build_app(settings: Settings) -> web.Application:
             app_key=keys.PAGES[language],
             loader=jinja2.FileSystemLoader(Path(str(resources.files("educa_chat.templates")))),
             extensions=["jinja2.ext.i18n"],
+            bytecode_cache=COMPILED,
             undefined=jinja2.StrictUndefined,
         )
         environment.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]

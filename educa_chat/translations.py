@@ -1,6 +1,8 @@
 """The languages of the pages, and the choice of one for each request."""
 
 import io
+from collections.abc import Mapping
+from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from importlib import resources
 
@@ -12,7 +14,8 @@ SOURCE_LANGUAGE = "en"
 LANGUAGES = ("en", "es")
 
 
-def load_translations() -> dict[str, NullTranslations]:
+@cache
+def load_translations() -> Mapping[str, NullTranslations]:
     """Return the catalogues by language. They are compiled in memory, so no compiled files can be out of date."""
     translations: dict[str, NullTranslations] = {SOURCE_LANGUAGE: NullTranslations()}
     for language in LANGUAGES:

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Mapping
 from gettext import NullTranslations
+from types import CodeType
 from typing import Any
 
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
+from jinja2.bccache import Bucket
 
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.handlers.access import find_visitor, known_visitor
@@ -24,6 +26,25 @@ PLATFORM_COURSES_PATH = "/students/courses/"
 ACCOUNT_PATH = "/chat/account/"
 SIGN_OUT_PATH = "/chat/sign-out/"
 PLATFORM_SIGN_OUT_PATH = "/accounts/logout/"
+
+
+class CompiledTemplates(jinja2.BytecodeCache):
+    """Keeps the compiled templates in memory, so that each is compiled once for all languages."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[str, tuple[str, CodeType]] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        checksum, code = self._compiled.get(bucket.key, ("", None))
+        if checksum == bucket.checksum:
+            bucket.code = code
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if bucket.code is not None:
+            self._compiled[bucket.key] = (bucket.checksum, bucket.code)
+
+
+COMPILED = CompiledTemplates()
 
 
 def translations_for(request: web.Request) -> NullTranslations:

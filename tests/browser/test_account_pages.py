@@ -31,11 +31,10 @@ async def fits(page: Page) -> bool:
     return bool(await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_account_pages_pass_axe_and_fit_a_phone(desk: Desk, axe: str, scheme: str) -> None:
+async def test_account_pages_pass_axe_and_fit_a_phone(desk: Desk, axe: str) -> None:
     database = desk.server.app[DATABASE]
     username = await add_person(database, 1)
-    page = await desk.sit_down(username, ACCOUNT, color_scheme=scheme, **PHONE)
+    page = await desk.sit_down(username, ACCOUNT, **PHONE)
     await expect(page.get_by_role("heading", name="Account", exact=True)).to_be_visible()
     for path in (
         ACCOUNT,

@@ -265,19 +265,17 @@ async def test_fast_typing_sends_few_member_requests(desk: Desk) -> None:
     assert len(asked) < min(5, MEMBER_LOOKUPS_BURST)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
 async def test_suggestions_and_mentions_pass_axe(
     desk: Desk,
     axe: str,  # noqa: F811
-    scheme: str,
     device: dict[str, Any],
 ) -> None:
     async with Person(desk.server.url, "profe") as teacher:
         socket = await teacher.enter()
         await socket.say("@all and @ana and @luis", id="a")
         await socket.receive_until("ack", id="a")
-    page = await sit_down(desk, "ana", color_scheme=scheme, reduced_motion="reduce", **device)
+    page = await sit_down(desk, "ana", **device)
     await expect(page.locator(".mention-you")).to_have_text(["@all", "@Ana Morales"])
     await say(page, "@profe and @ana")
     await page.locator(FIELD).press_sequentially("@")

@@ -381,15 +381,13 @@ async def test_notification_settings_are_not_stored_after_the_session_has_ended(
     await expect(page.locator("[name=username]")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
 async def test_the_notification_settings_pass_axe(
     desk: Desk,
     axe: str,  # noqa: F811
-    scheme: str,
     device: dict[str, Any],
 ) -> None:
-    page = await sit_down(desk, allow=False, color_scheme=scheme, reduced_motion="reduce", **device)
+    page = await sit_down(desk, allow=False, **device)
     await page.context.grant_permissions(["notifications"])
     if device:
         await page.locator(".menu-button").tap()

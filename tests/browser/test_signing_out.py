@@ -110,8 +110,15 @@ async def be_refused(desk: Desk, page: Page) -> str:
 WAYS = [write_draft, write_edit, send_without_network, react_without_network, be_refused]
 
 
-@pytest.mark.parametrize("write", WAYS)
-@pytest.mark.parametrize("path", ["", OTHER_ROOM_PATH, COURSES_PATH, "/students/course/1/"])
+@pytest.mark.parametrize(
+    ("write", "path"),
+    [
+        *((write, "") for write in WAYS),
+        (write_edit, OTHER_ROOM_PATH),
+        (send_without_network, COURSES_PATH),
+        (react_without_network, "/students/course/1/"),
+    ],
+)
 async def test_signing_out_asks_for_confirmation_if_any_room_has_unsent_text(
     desk: Desk, write: Callable[[Desk, Page], Awaitable[str]], path: str
 ) -> None:

@@ -54,16 +54,13 @@ async def open_school(postgres: Postgres, pages: PagePool, folder: Path) -> Asyn
         assert desk.complaints == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_sign_in_page_with_issuers_passes_axe(
-    postgres: Postgres, pages: PagePool, axe: str, scheme: str
-) -> None:
+async def test_a_sign_in_page_with_issuers_passes_axe(postgres: Postgres, pages: PagePool, axe: str) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with (
         open_server(settings_with_issuers(url, "https://login.school.example")) as server,
         open_desk(pages, server) as desk,
     ):
-        page = await desk.open("/chat/sign-in/", color_scheme=scheme)
+        page = await desk.open("/chat/sign-in/")
         await expect(page.get_by_role("link", name="Colegio Sur")).to_be_visible()
         assert await barriers(page, axe) == []
 
