@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from aiohttp import web
@@ -210,6 +210,21 @@ async def test_keys_are_created_once_and_rotated_without_a_gap(database: Databas
     assert jwt.decode(after, keys, ["RS256"]).header["kid"] == published["keys"][1]["kid"]
     # A new session key without the former one as a fallback.
     await OwnKeys(database, (b"n" * 32,)).sign({})
+
+
+async def test_own_keys_are_used_without_checking_their_primes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check holds the event loop for 60 ms, and everybody can ask for the key set."""
+    keys = OwnKeys(database, KEYS)
+    await keys.public_keys()
+
+    def check(_: object) -> NoReturn:
+        raise AssertionError("a private key is checked")
+
+    monkeypatch.setattr(jwk.RSAKey.binding, "import_private_key", check)
+    assert len((await keys.public_keys())["keys"]) == 2
+    assert await keys.sign({"iss": "us"})
 
 
 async def test_an_external_person_is_always_the_same_user(database: Database) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateNumbers, RSAPublicNumbers
 from joserfc import jwk, jwt
+from joserfc.util import urlsafe_b64decode
 
 from educa_chat.storage.pool import Database
 from educa_chat.storage.signing_keys import StoredKey, add_key, delete_key, read_keys, retire_oldest
@@ -63,7 +65,7 @@ class OwnKeys:
                 except InvalidToken:
                     await delete_key(self._database, stored.kid)
                     continue
-                keys.append(jwk.RSAKey.import_key(private))
+                keys.append(_import_own(private))
             if len(keys) >= KEYS:
                 return keys
             await add_key(self._database, await asyncio.to_thread(self._generate), most=KEYS)
@@ -73,3 +75,15 @@ class OwnKeys:
         key = jwk.RSAKey.generate_key(2048, {"use": "sig", "alg": ALGORITHM, "kid": kid}, private=True)
         private = self._fernet.encrypt(json.dumps(key.as_dict(private=True)).encode()).decode()
         return StoredKey(kid, json.dumps(key.as_dict(private=False)), private, is_retired=False)
+
+
+def _import_own(key: Mapping[str, str]) -> jwk.RSAKey:
+    """Import a private key (RFC 7518 §6.3) that we made and encrypted.
+
+    joserfc checks each time whether its factors are prime, which holds the event loop for 60 ms.
+    """
+    n, e, d, p, q, dp, dq, qi = (
+        int.from_bytes(urlsafe_b64decode(key[name].encode())) for name in ("n", "e", "d", "p", "q", "dp", "dq", "qi")
+    )
+    numbers = RSAPrivateNumbers(p, q, d, dp, dq, qi, RSAPublicNumbers(e, n))
+    return jwk.RSAKey.import_key(numbers.private_key(unsafe_skip_rsa_key_validation=True), {"kid": key["kid"]})
