@@ -127,6 +127,8 @@ async def school(server: Server) -> AsyncIterator[School]:
     people = [Person(server.url, username) for username in usernames]
     for person in people:
         await person.__aenter__()
+    # Nothing can be done in a room that nobody has opened yet.
+    await (await people[-1].enter(classroom.course)).socket.close()
     yield School(classroom, tuple(people))
     for person in people:
         await person.__aexit__()
