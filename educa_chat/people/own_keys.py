@@ -11,7 +11,7 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateNumbers, RSAPublicNumbers
 from joserfc import jwk, jwt
-from joserfc.util import urlsafe_b64decode
+from joserfc.util import base64_to_int
 
 from educa_chat.storage.pool import Database
 from educa_chat.storage.signing_keys import StoredKey, add_key, delete_key, read_keys, retire_oldest
@@ -40,7 +40,7 @@ class OwnKeys:
     async def sign(self, claims: Mapping[str, object], *, life_s: int = TOKEN_LIFE_S) -> str:
         """Return a token with `claims`, which is valid from now on for `life_s` seconds."""
         now = int(time.time())
-        key = (await self._usable_keys())[0]
+        key = _import_own((await self._usable_keys())[0])
         registered = {"iat": now, "exp": now + life_s, "jti": secrets.token_urlsafe(16)}
         return jwt.encode({"alg": ALGORITHM, "kid": key.kid}, {**registered, **claims}, key)
 
@@ -53,19 +53,17 @@ class OwnKeys:
         await retire_oldest(self._database)
         await self._usable_keys()
 
-    async def _usable_keys(self) -> list[jwk.RSAKey]:
-        """Return the private keys, the one that signs first. Makes those that are missing."""
+    async def _usable_keys(self) -> list[dict[str, str]]:
+        """Return the private keys (RFC 7518 §6.3), the one that signs first. Makes those that are missing."""
         while True:
-            keys: list[jwk.RSAKey] = []
+            keys: list[dict[str, str]] = []
             for stored in await read_keys(self._database):
                 if stored.is_retired:
                     continue
                 try:
-                    private = json.loads(self._fernet.decrypt(stored.private))
+                    keys.append(json.loads(self._fernet.decrypt(stored.private)))
                 except InvalidToken:
                     await delete_key(self._database, stored.kid)
-                    continue
-                keys.append(_import_own(private))
             if len(keys) >= KEYS:
                 return keys
             await add_key(self._database, await asyncio.to_thread(self._generate), most=KEYS)
@@ -78,12 +76,10 @@ class OwnKeys:
 
 
 def _import_own(key: Mapping[str, str]) -> jwk.RSAKey:
-    """Import a private key (RFC 7518 §6.3) that we made and encrypted.
+    """Import a private key that we made and encrypted.
 
     joserfc checks each time whether its factors are prime, which holds the event loop for 60 ms.
     """
-    n, e, d, p, q, dp, dq, qi = (
-        int.from_bytes(urlsafe_b64decode(key[name].encode())) for name in ("n", "e", "d", "p", "q", "dp", "dq", "qi")
-    )
+    n, e, d, p, q, dp, dq, qi = (base64_to_int(key[name]) for name in ("n", "e", "d", "p", "q", "dp", "dq", "qi"))
     numbers = RSAPrivateNumbers(p, q, d, dp, dq, qi, RSAPublicNumbers(e, n))
     return jwk.RSAKey.import_key(numbers.private_key(unsafe_skip_rsa_key_validation=True), {"kid": key["kid"]})
