@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+AXE = Path(__file__).parents[2] / "build" / "axe.min.js"
 TIMEOUT_MS = 60_000
 MEDIA = ("color_scheme", "reduced_motion", "forced_colors")
 """The options of a context that a test may change in a page."""
@@ -109,14 +111,12 @@ class PagePool:
             context = await self._browser.new_context(**options)
             context.set_default_timeout(TIMEOUT_MS)
             page = await context.new_page()
-        try:
-            yield page
-            if reuse and not page.is_closed():
-                await _empty(page, origin, options)
-                free.append(page)
-        finally:
-            if page not in free:
-                await page.context.close()
+        yield page
+        if reuse and not page.is_closed():
+            await _empty(page, origin, options)
+            free.append(page)
+        else:
+            await page.context.close()
 
 
 async def _empty(page: Page, origin: str, options: dict[str, Any]) -> None:
@@ -193,6 +193,14 @@ async def open_desk(pages: PagePool, server: Server) -> AsyncIterator[Desk]:
         yield desk
     finally:
         await desk.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script that checks the accessibility of a page."""
+    if not AXE.exists():
+        skip_without("axe", "there is no axe-core: `make build/axe.min.js` fetches it")
+    return AXE.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -9,21 +9,13 @@ from educa_chat.handlers.formatting import PATH as FORMATTING_PATH
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.sign_in_links import link_url, make_link
 from tests.browser.conftest import Desk
-from tests.browser.test_barriers import AXE, barriers
+from tests.browser.test_barriers import barriers
 from tests.browser.test_talking import PHONE
-from tests.conftest import skip_without
 from tests.serving import add_person
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ACCOUNT = "/chat/account/"
-
-
-@pytest.fixture
-def axe() -> str:
-    if not AXE.exists():
-        skip_without("axe", "there is no axe-core: `make build/axe.min.js` fetches it")
-    return AXE.read_text(encoding="utf-8")
 
 
 async def fits(page: Page) -> bool:

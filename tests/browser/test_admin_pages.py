@@ -10,7 +10,6 @@ from educa_chat.storage.administration import archive_course
 from educa_chat.storage.courses import enrol
 from educa_chat.storage.lti_platforms import Registration, add_platform
 from tests.browser.conftest import Desk
-from tests.browser.test_barriers import axe as axe
 from tests.browser.test_barriers import barriers
 from tests.serving import quick_hash
 

@@ -6,7 +6,6 @@ from playwright.async_api import expect
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.administration import archive_course, remove_course, rename_course, restore_course
 from tests.browser.conftest import Desk, say
-from tests.browser.test_barriers import axe as axe
 from tests.browser.test_barriers import barriers
 from tests.browser.test_talking import message
 

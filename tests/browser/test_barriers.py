@@ -1,6 +1,5 @@
 """Accessibility of the room page, checked with axe-core, with all kinds of content in it."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,19 +7,9 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Desk
 from tests.browser.test_talking import PHONE, message
-from tests.conftest import skip_without
 from tests.serving import Chatter, Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-AXE = Path(__file__).parents[2] / "build" / "axe.min.js"
-
-
-@pytest.fixture
-def axe() -> str:
-    if not AXE.exists():
-        skip_without("axe", "there is no axe-core: `make build/axe.min.js` fetches it")
-    return AXE.read_text(encoding="utf-8")
 
 
 async def barriers(page: Page, axe: str) -> list[str]:

@@ -226,6 +226,7 @@ async def test_changes_to_trimmed_messages_show_when_they_are_loaded_again(desk:
     release = asyncio.Event()
 
     async def hold(route: Any) -> None:
+        # The server of the test before had the same port, and a connection to it may still be kept.
         response = await route.fetch(max_retries=1)
         held.append(route)
         await release.wait()

@@ -8,7 +8,6 @@ from educa_chat.protocol import Role
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.courses import enrol
 from tests.browser.conftest import Desk
-from tests.browser.test_barriers import axe as axe
 from tests.browser.test_barriers import barriers
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -12,7 +12,7 @@ from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.courses import enrol
 from tests.browser.conftest import TIMEOUT_MS, Desk, say, until_indexed
-from tests.browser.test_barriers import axe, barriers  # noqa: F401 a fixture
+from tests.browser.test_barriers import barriers
 from tests.browser.test_talking import PHONE, act, message
 from tests.handlers.test_class_commands import give
 from tests.serving import Person, quick_hash
@@ -268,7 +268,7 @@ async def test_fast_typing_sends_few_member_requests(desk: Desk) -> None:
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
 async def test_suggestions_and_mentions_pass_axe(
     desk: Desk,
-    axe: str,  # noqa: F811
+    axe: str,
     device: dict[str, Any],
 ) -> None:
     async with Person(desk.server.url, "profe") as teacher:

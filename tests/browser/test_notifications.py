@@ -12,7 +12,7 @@ from educa_chat.handlers.keys import DATABASE, SOCKETS
 from educa_chat.protocol import CloseCode
 from educa_chat.storage.courses import add_course, enrol
 from tests.browser.conftest import TIMEOUT_MS, Desk, PagePool, end_session, until
-from tests.browser.test_barriers import axe, barriers  # noqa: F401 a fixture
+from tests.browser.test_barriers import barriers
 from tests.browser.test_signing_out import FORM, click_sign_out, expect_connected, user_id
 from tests.browser.test_talking import PHONE, message
 from tests.browser.test_unread import turn
@@ -384,7 +384,7 @@ async def test_notification_settings_are_not_stored_after_the_session_has_ended(
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
 async def test_the_notification_settings_pass_axe(
     desk: Desk,
-    axe: str,  # noqa: F811
+    axe: str,
     device: dict[str, Any],
 ) -> None:
     page = await sit_down(desk, allow=False, **device)

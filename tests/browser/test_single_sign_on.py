@@ -11,7 +11,6 @@ from playwright.async_api import expect
 
 from educa_chat.settings import CourseRule, Settings
 from tests.browser.conftest import TIMEOUT_MS, Desk, PagePool, open_desk, say
-from tests.browser.test_barriers import axe as axe
 from tests.browser.test_barriers import barriers
 from tests.conftest import Postgres
 from tests.openid import CLIENT_ID, CLIENT_SECRET, new_key, open_provider

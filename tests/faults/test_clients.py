@@ -166,12 +166,12 @@ async def test_a_stalled_reader_that_keeps_pinging_is_disconnected(server: Serve
             await flood
 
 
+@pytest.mark.usefixtures("short_waits")
 async def test_many_stalled_readers_leave_no_tasks_or_files_open(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Long enough for Luis to answer: on a busy machine, 51 clients and their server in one process pause for a second.
     monkeypatch.setattr(websocket_protocol, "HEARTBEAT_S", 4.0)
-    monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT_S", 0.5)
     url = await postgres.create_chat_database(demo=True)
     settings = settings_for(url, limits_messages_per_second=0, limits_sockets_per_user=0)
     process = psutil.Process()
