@@ -94,6 +94,7 @@ async def test_messages_are_announced_copied_quoted_and_printed_as_text(desk: De
         socket = await luis.enter()
         for number in range(60):
             await socket.say(f"line {number}", id=str(number))
+        await socket.receive_until("ack", id="59")
         page = await desk.sit_down("ana")
         await expect(page.locator("#chat .message")).to_have_count(50)
         await socket.say("**so** $x^2 + 1$ is\n- `code`\n- two", id="formula")

@@ -215,6 +215,7 @@ async def test_excerpts_show_the_names_of_members_like_messages_do(desk: Desk) -
         await give(teacher, type="pin", target=seq, on=True)
         for number in range(60):
             await socket.say(f"number {number}", id=str(number))
+        await socket.receive_until("ack", id="59")
         # The message that is quoted, pinned and found is not loaded, and nobody here has seen its people.
         ana = await sit_down(desk, "ana")
         await give(socket, type="message", message="so", reply_to=seq)

@@ -209,6 +209,7 @@ async def test_search_results_never_become_html(desk: Desk) -> None:
         socket = await luis.enter()
         for number, text in enumerate(HOSTILE):
             await socket.say(f"hostile {text}", id=str(number))
+        await socket.receive_until("ack", id=str(len(HOSTILE) - 1))
     await seed(desk.server, 1)
     await until_indexed(desk.server)
     page = await desk.sit_down("ana")
