@@ -12,6 +12,7 @@ from typing import NamedTuple
 from markdown_it import MarkdownIt
 from markdown_it.ruler import RuleOptionsType
 from markdown_it.rules_block import StateBlock, table
+from markdown_it.rules_block.table import escapedSplit
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
@@ -286,11 +287,26 @@ def _divider(state: StateBlock, start_line: int, end_line: int, silent: bool) ->
 
 
 def _table(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """The library's table, up to the first line without a bar."""
+    """The library's table, up to the first line without a bar.
+
+    It isn't a table if a row has more cells than the head, because the library would drop them.
+    """
     end = start_line
     while end < end_line and _is_at_margin(state, end) and "|" in _text_of(state, end):
         end += 1
-    return table(state, start_line, end, silent)
+    if not table(state, start_line, end, True):
+        return False
+    columns = len(_cells_of(state, start_line))
+    if any(any(_cells_of(state, line)[columns:]) for line in range(start_line + 2, end)):
+        return False
+    return silent or table(state, start_line, end, False)
+
+
+def _cells_of(state: StateBlock, line: int) -> Sequence[str]:
+    """Return the cells of a row of a table."""
+    cells = [cell.strip() for cell in escapedSplit(_text_of(state, line).strip())]
+    # A bar before the first cell or after the last one separates nothing.
+    return cells[not cells[0] : len(cells) - (len(cells) > 1 and not cells[-1])]
 
 
 class _Code(NamedTuple):

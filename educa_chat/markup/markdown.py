@@ -123,9 +123,8 @@ class _Renderer(RendererHTML):
 
 
 def _check(state: StateCore) -> None:
-    """Raise TooMuch for a text that would make the inline rules slow, and if the block rules have dropped something.
-
-    They drop blocks that are nested too deep, and cells of a row that is longer than the head of its table.
+    """Raise TooMuch for a text that would make the inline rules slow, and if the block rules have dropped something,
+    for example because it is nested too deep.
     """
     inline = [token.content for token in state.tokens if token.type == "inline"]
     if len(state.tokens) + sum(len(_MARK.findall(text)) for text in inline) > PARTS:
