@@ -14,6 +14,7 @@ from benchmarks.growth import growth_of_log, growth_of_rooms
 from benchmarks.hostile import hostile
 from benchmarks.launches import launches
 from benchmarks.measures import Effort, Section, durable, fan_out, latency, memory, storm, two_nodes
+from benchmarks.rendering import rendering
 from benchmarks.search import search_in_a_long_room
 from benchmarks.storing import peers_that_store
 
@@ -26,6 +27,7 @@ MEASURES = {
     "memory": memory,
     "storm": storm,
     "hostile": hostile,
+    "rendering": rendering,
     "launches": launches,
     "peers-that-store": peers_that_store,
     "earlier": compare_with_earlier,

@@ -1,8 +1,7 @@
-"""Rendering messages: correct markup, harmless output, and limited cost for any input."""
+"""Rendering messages: correct markup, and harmless output for any input."""
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,11 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pygments.lexers import get_lexer_by_name
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 import educa_chat
-from educa_chat.markup import HTML_BYTES, code, prepare, render
+from educa_chat.markup import HTML_BYTES, prepare, render
 from educa_chat.markup.allowed import CLASSES, HTML, MATHML
 from educa_chat.markup.links import REL, SCHEMES
 from tests.markup import costly, hostile
@@ -197,28 +195,6 @@ def test_a_message_whose_html_exceeds_the_limit_is_shown_as_typed() -> None:
 def test_code_beyond_the_limit_is_not_highlighted() -> None:
     text = "x = 1  # one\n" * 180
     assert render(f"```python\n{text}```") == f"<pre><code>{text.rstrip()}</code></pre>"
-
-
-# Neither these nor a random search that combined such parts and improved the slowest ones found a text that took more
-# than 17 ms (Python 3.11 on one core of a small server). The limit only has to be lower than the time with a broken
-# bound.
-LIMIT_S = 0.1
-
-
-ALIASES = {get_lexer_by_name(alias).name: alias for alias in sorted(code.LANGUAGES)}
-
-
-@pytest.mark.parametrize("language", [None, *ALIASES.values()])
-def test_no_text_takes_long_to_render(language: str | None) -> None:
-    for text in costly.messages() if language is None else costly.code_messages(language):
-        # A full garbage collection may happen during one of them, but hardly during three.
-        assert any(cost_s(text) < LIMIT_S for _ in range(3)), (text[:60], len(text))
-
-
-def cost_s(text: str) -> float:
-    began = time.process_time()
-    render(text)
-    return time.process_time() - began
 
 
 def test_the_page_and_the_server_allow_the_same_elements() -> None:
