@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 import educa_chat
-from educa_chat.markup import HTML_BYTES, prepare, render
+from educa_chat.markup import HTML_BYTES, code, languages_in, prepare, render
 from educa_chat.markup.allowed import CLASSES, HTML, MATHML
 from educa_chat.markup.links import REL, SCHEMES
 from tests.markup import costly, hostile
@@ -190,6 +190,34 @@ def test_a_message_whose_html_exceeds_the_limit_is_shown_as_typed() -> None:
     assert render(text) == text
     assert_harmless(render("*a*" * 1333))
     assert_harmless(render('"' * 4000))
+
+
+@pytest.mark.parametrize(
+    "code_block",
+    [
+        "```{}\nx",
+        "~~~{}\nx\n~~~",
+        "````  {}\nx\n````",
+        "Look: ```{}\nx\n```",
+        "> ```{}\n> x",
+        "- a\n  ```{} \n  x\n  ```",
+    ],
+)
+def test_the_language_of_each_block_of_code_is_known_before_it_is_rendered(
+    code_block: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def note(text: str, language: str, until_s: float) -> str:
+        loaded.append(language.lower())
+        return text
+
+    monkeypatch.setattr(code, "to_html", note)
+    for language in [*code.LANGUAGES, "Python", "SQL"]:
+        loaded.clear()
+        text = code_block.format(language)
+        render(text)
+        assert loaded == list(languages_in(text)) == [language.lower()]
 
 
 def test_code_beyond_the_limit_is_not_highlighted() -> None:

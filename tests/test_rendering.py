@@ -35,7 +35,7 @@ CODE = "```python\nx = 1\n```"
 
 @pytest.fixture(scope="module", autouse=True)
 def lexers() -> None:
-    prepare()
+    prepare(["python"])
 
 
 @pytest.fixture
@@ -56,6 +56,8 @@ async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RenderPool]:
         async with asyncio.timeout(TIMEOUT_S):
             while ready < WORKERS:
                 await asyncio.gather(*(opened.render(user, CODE) for user in range(2 * WORKERS)))
+            # Each worker loads a lexer with its first text that needs it.
+            await asyncio.gather(*(opened.render(user, CODE) for user in range(2 * WORKERS)))
         yield opened
 
 

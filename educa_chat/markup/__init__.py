@@ -13,11 +13,11 @@ pool        renders texts with markup outside the event loop, in the processes o
 import re
 
 from educa_chat.markup.allowed import sanitise
-from educa_chat.markup.code import prepare
+from educa_chat.markup.code import languages_in, prepare
 from educa_chat.markup.links import plain, without_links
 from educa_chat.markup.markdown import TooMuch, to_html
 
-__all__ = ["HTML_BYTES", "is_plain", "prepare", "render", "render_plain"]
+__all__ = ["HTML_BYTES", "is_plain", "languages_in", "prepare", "render", "render_plain"]
 
 HTML_BYTES = 24 * 1024
 

@@ -1,5 +1,6 @@
 """Highlights blocks of code with Pygments, with one class for each kind of token that readers distinguish."""
 
+import re
 import time
 from collections.abc import Iterable
 from functools import cache
@@ -83,11 +84,17 @@ LANGUAGES = frozenset(
     ]
 )
 _PLAIN = frozenset({"text", "txt", "plain"})
+_OPENING_FENCE = re.compile(r"(?:`{3,}+|~{3,}+)[ \t]*+([\w#+-]++)")
 
 
 def is_known(language: str) -> bool:
     """Return whether `language` is the name of a language. Otherwise, it is most likely part of the code."""
     return language.lower() in LANGUAGES or language.lower() in _PLAIN
+
+
+def languages_in(text: str) -> frozenset[str]:
+    """Return the languages of all blocks of code in `text`."""
+    return LANGUAGES.intersection(map(str.lower, _OPENING_FENCE.findall(text)))
 
 
 def to_html(text: str, language: str, until_s: float) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import BinaryIO
 
-from educa_chat.markup import prepare, render, render_plain
+from educa_chat.markup import languages_in, prepare, render, render_plain
 
 CPU_S = 0.1
 """How much processor time a text may take. After that, it is shown as it was typed. Real messages take milliseconds."""
@@ -27,7 +27,11 @@ class RenderTimeout(BaseException):
 
 
 def render_within_limit(text: str) -> str:
-    """Call `render`, or `render_plain` if that takes more than CPU_S. Only for the main thread."""
+    """Call `render`, or `render_plain` if that takes more than CPU_S. Only for the main thread.
+
+    The lexers that it needs are loaded before, so that the first text in a language isn't shown as it was typed.
+    """
+    prepare(languages_in(text))
     try:
         with cpu_limit(CPU_S):
             return render(text)
@@ -69,7 +73,6 @@ def main() -> None:
     # standard input. Until then, messages are still rendered.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    prepare()
     # Not sooner, because on a busy machine everyone's first messages would wait long for the libraries.
     os.nice(NICENESS)
     with suppress(BrokenPipeError):

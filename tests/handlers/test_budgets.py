@@ -18,7 +18,7 @@ CODE = "```python\nx = 1\n```"
 
 @pytest.fixture(scope="module", autouse=True)
 def lexers() -> None:
-    prepare()
+    prepare(["python"])
 
 
 async def test_messages_keep_their_order_when_some_are_rendered_in_other_processes(server: Server) -> None:
