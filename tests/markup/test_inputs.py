@@ -80,7 +80,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_charac
 
 
 @given(ANY_TEXT)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_text_without_any_construct_is_unchanged(text: str) -> None:
     assume(text and not CONSTRUCTS.search(text))
     html = render(text)
@@ -119,7 +119,7 @@ def without_escapes(text: str) -> str:
 
 
 @given(MIXTURE)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_text_without_elements_changes_only_in_its_backslash_escapes(text: str) -> None:
     html = render(text)
     assume(not tags(html) - {"p", "br"})
@@ -127,7 +127,7 @@ def test_text_without_elements_changes_only_in_its_backslash_escapes(text: str) 
 
 
 @given(MIXTURE)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_only_markup_characters_disappear(text: str) -> None:
     text = text.replace("$", "")
     html = render(text)
@@ -141,7 +141,7 @@ def test_only_markup_characters_disappear(text: str) -> None:
 
 
 @given(st.text(st.sampled_from("ab1é中*_~ \n().,:'\"-=/\\"), max_size=60).map(str.strip))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_character_outside_an_element_disappears(text: str) -> None:
     """Each element accounts for the characters that are not shown."""
     html = render(text)
@@ -154,7 +154,7 @@ def test_no_character_outside_an_element_disappears(text: str) -> None:
 
 
 @given(ANY_TEXT)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_code_is_shown_verbatim(text: str) -> None:
     assume("`" not in text and text)
     assert shown(render(f"```\n{text}\n```")) == text
