@@ -1,6 +1,6 @@
 """Starts `educa-chat` by forking a process that has imported it, because the imports take most of the startup time.
 
-Each fork does what `python -m educa_chat` does, as a process of its own.
+Each fork does what `python -m educa_chat` does, or a script that starts it in another way, as a process of its own.
 """
 
 import asyncio
@@ -66,8 +66,12 @@ async def fork(
     cwd: str | Path = PROJECT,
     input: bytes = b"",
     stderr: IO[bytes] | None = None,
+    script: Path | None = None,
 ) -> Fork:
-    """Run `educa-chat` with `arguments`. It reads `input` from its stdin; without `stderr`, that goes to stdout too."""
+    """Run `educa-chat`, or `script`, with `arguments`.
+
+    It reads `input` from its stdin; without `stderr`, that goes to stdout too.
+    """
     loop = asyncio.get_running_loop()
     output, printed = os.pipe()
     with os.fdopen(printed, "wb") as stdout, tempfile.TemporaryFile() as stdin:
@@ -76,7 +80,12 @@ async def fork(
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(_start())
         socket.send_fds(connection, [b"\0"], [file.fileno() for file in (stdin, stdout, stderr or stdout)])
-        request = {"arguments": arguments, "environment": dict(env), "folder": str(cwd)}
+        request = {
+            "arguments": arguments,
+            "environment": dict(env),
+            "folder": str(cwd),
+            "script": script and str(script),
+        }
         connection.sendall(json.dumps(request).encode() + b"\n")
     connection.setblocking(False)
     (pid,) = NUMBER.unpack(await loop.sock_recv(connection, NUMBER.size))
@@ -149,7 +158,9 @@ def _watch(connection: socket.socket) -> NoReturn:
     os._exit(0)
 
 
-def _run(fds: Sequence[int], arguments: Sequence[str], environment: Mapping[str, str], folder: str) -> NoReturn:
+def _run(
+    fds: Sequence[int], arguments: Sequence[str], environment: Mapping[str, str], folder: str, script: str | None
+) -> NoReturn:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
@@ -159,14 +170,17 @@ def _run(fds: Sequence[int], arguments: Sequence[str], environment: Mapping[str,
     os.chdir(folder)
     sys.argv[1:] = arguments
     try:
-        runpy.run_module("educa_chat", run_name="__main__", alter_sys=True)
+        if script is None:
+            runpy.run_module("educa_chat", run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(script, run_name="__main__")
     except SystemExit as ended:
         # The interpreter's normal exit would free each shared object, and copy all of their memory first.
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(ended.code or 0))
-    raise AssertionError("`python -m educa_chat` exits")
+    raise AssertionError("the program exits")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import aiohttp
 
@@ -84,9 +85,11 @@ async def answers(port: int, process: asyncio.subprocess.Process) -> None:
 
 
 @asynccontextmanager
-async def open_process(*arguments: str, environment: Mapping[str, str], url: str = "") -> AsyncIterator[Process]:
-    """Run `educa-chat` with `arguments`. If it is still running when the context ends, it is killed."""
-    process = await fork(*arguments, env={**os.environ, **environment})
+async def open_process(
+    *arguments: str, environment: Mapping[str, str], url: str = "", script: Path | None = None
+) -> AsyncIterator[Process]:
+    """Run `educa-chat`, or `script`, with `arguments`. If it is still running when the context ends, it is killed."""
+    process = await fork(*arguments, env={**os.environ, **environment}, script=script)
     running = Process(process, url)
     try:
         yield running

@@ -1,8 +1,6 @@
 """A server stops cleanly if a component ends; its exit code reports the failure, and it is started again."""
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,7 +13,7 @@ from educa_chat.settings import DEMO_SESSION_KEY
 from educa_chat.tasks import running, supervised
 from educa_chat.websocket_protocol import Heartbeat, ReadingTime, WebSocket
 from tests.conftest import Postgres
-from tests.processes import Process, free_port
+from tests.processes import Process, free_port, open_process
 from tests.redis_server import RedisServer
 from tests.serving import Person
 from tests.test_room import until
@@ -53,29 +51,18 @@ async def open_broken(
     script = folder / "broken.py"
     script.write_text(BROKEN.replace("{end}", end))
     port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, script, "serve", "--port", str(port), *arguments,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(Path(__file__).parent.parent),
-            "BREAKS": breaks,
-            "BROKEN": str(folder / "broken once"),
-            "EDUCA_CHAT_DATABASE_URL": database_url,
-            "EDUCA_CHAT_BUS_URL": bus_url,
-            "EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY,
-        },
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    running = Process(process, f"http://127.0.0.1:{port}")
-    try:
-        await running.ready()
-        yield running
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await running.ended()
+    environment = {
+        "BREAKS": breaks,
+        "BROKEN": str(folder / "broken once"),
+        "EDUCA_CHAT_DATABASE_URL": database_url,
+        "EDUCA_CHAT_BUS_URL": bus_url,
+        "EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY,
+    }
+    url = f"http://127.0.0.1:{port}"
+    command = ("serve", "--port", str(port), *arguments)
+    async with open_process(*command, environment=environment, url=url, script=script) as process:
+        await process.ready()
+        yield process
 
 
 @pytest.mark.parametrize("end", ["raise RuntimeError", "return", "raise asyncio.CancelledError"])

@@ -1,4 +1,4 @@
-"""Changing the session key: existing cookies and tokens stay valid. All workers use the same key."""
+"""Changing the session key: existing cookies and tokens stay valid."""
 
 import pytest
 from cryptography.fernet import Fernet
@@ -7,8 +7,6 @@ from educa_chat.app import build_app
 from educa_chat.errors import SettingsInvalid
 from educa_chat.settings import DEMO_SESSION_KEY, Settings, load_settings
 from tests.conftest import Postgres
-from tests.processes import open_node
-from tests.redis_server import RedisServer
 from tests.serving import Person, open_server, settings_for
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
@@ -55,17 +53,6 @@ async def test_a_browser_cookie_signed_with_a_former_key_is_recognised(postgres:
             pass
         ana.url = after.url
         assert (await ana.sign_in("ana"))[0] == 302
-
-
-async def test_workers_without_a_session_key_share_one(postgres: Postgres, redis_server: RedisServer) -> None:
-    url = await postgres.create_chat_database(demo=True)
-    async with open_node(url, redis_server.url, "--workers", "2", session_key="") as node:
-        await node.printed("running at")
-        async with Person(node.url, "ana") as ana:
-            # Each uses a new connection, which the kernel gives to either worker.
-            answers = {(await ana.get("/students/courses/", Connection="close"))[0] for _ in range(20)}
-        assert answers == {200}
-        assert node.output.count("session.key is not set") == 1
 
 
 @pytest.mark.parametrize("key", ["x", DEMO_SESSION_KEY[:-1]])
