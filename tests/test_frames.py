@@ -228,7 +228,7 @@ def test_an_incomplete_frame_is_waited_for(pieces: list[bytes]) -> None:
     assert [reader.read() for _ in range(4)] == [Text("hello"), Fragment(), Ping(b""), None]
 
 
-@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65535, 65536, 70000])
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65535, 65536])
 def test_messages_with_every_length_encoding_are_read_byte_by_byte(length: int) -> None:
     data = frame(FIN | TEXT, b"x" * length)
     assert read([data[n : n + 1] for n in range(len(data))]) == Read([Text("x" * length)], None)

@@ -3,6 +3,7 @@
 import ast
 import posixpath
 import re
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -38,6 +39,7 @@ LAYERS = [
 MODULES = sorted(path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("*.py"))
 
 
+@cache
 def imports_of(module: Path) -> set[str]:
     """Return the full names of the modules and objects that `module` imports, anywhere in the file."""
     found: set[str] = set()
