@@ -84,6 +84,13 @@ class Class:
     def _announce(self, events: Mapping[int, list[Event]]) -> None:
         self.events += events.get(1, [])
 
+    async def renew(self, courses: int, students: int) -> None:
+        """Replace everything in the database by an empty room and new users, and forget what was announced."""
+        await self.appender.drained()
+        await clear(self.database)
+        await add_class(self.database, courses=courses, students=students)
+        self.events.clear()
+
     def give(self, user: int, *commands: Stored, role: Role | None = None) -> Awaitable[list[Outcome]]:
         """Give commands at once, all for one append, and return their outcomes. Each command gets a new id."""
         outcomes = []
@@ -124,23 +131,22 @@ async def open_class(database: Database) -> AsyncIterator[Class]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def database(postgres: Postgres) -> AsyncIterator[Database]:
-    """The database that all tests in this file share. Each clears it first."""
-    async with open_database(await postgres.create_chat_database(), 10) as opened:
+async def opened_class(postgres: Postgres) -> AsyncIterator[Class]:
+    """The class that all tests in this file share and renew: each new connection would plan the append again."""
+    async with open_database(await postgres.create_chat_database(), 10) as database, open_class(database) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def room(database: Database) -> AsyncIterator[Class]:
-    await clear(database)
-    await add_class(database, courses=2, students=5)
+async def room(opened_class: Class) -> Class:
+    await opened_class.renew(courses=2, students=5)
+    database = opened_class.database
     await database.execute(
         "delete from courses_course_students where user_id = any ($1::integer[]) and course_id = 1",
         [OUTSIDER, ASSISTANT],
     )
     await database.execute("insert into educa_chat.staff values (1, $1, 'assistant')", ASSISTANT)
-    async with open_class(database) as opened:
-        yield opened
+    return opened_class
 
 
 # Permissions.
@@ -627,17 +633,16 @@ given_by = st.tuples(st.sampled_from([ASKER, STUDENT, TEACHER, TEACHER]), comman
 )
 @given(batches=st.lists(st.lists(given_by, min_size=1, max_size=6), min_size=1, max_size=10))
 async def test_a_client_that_resumes_at_any_point_ends_up_with_the_same_page(
-    database: Database, batches: list[list[tuple[int, Stored]]]
+    opened_class: Class, batches: list[list[tuple[int, Stored]]]
 ) -> None:
-    await clear(database)
-    await add_class(database, students=4)
-    async with open_class(database) as room:
-        await room.seq_of(TEACHER, Anonymity(on=True))
-        await room.give(ASKER, *(SendMessage(message=f"message {n}", anonymous=n > 0) for n in range(3)))
-        for batch in batches:
-            await asyncio.gather(*(room.give(user, command) for user, command in batch))
-        for reader in (Reader(STUDENT, is_staff=False), READER):
-            await all_pages_are_equal(room, reader)
+    room = opened_class
+    await room.renew(courses=1, students=4)
+    await room.seq_of(TEACHER, Anonymity(on=True))
+    await room.give(ASKER, *(SendMessage(message=f"message {n}", anonymous=n > 0) for n in range(3)))
+    for batch in batches:
+        await asyncio.gather(*(room.give(user, command) for user, command in batch))
+    for reader in (Reader(STUDENT, is_staff=False), READER):
+        await all_pages_are_equal(room, reader)
 
 
 async def all_pages_are_equal(room: Class, reader: Reader) -> None:

@@ -25,10 +25,10 @@ from tests.storage.platform import READER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-EVENTS = 200_000
+EVENTS = 60_000
 """The number in course 1; the other courses have a few each."""
-COURSES = 10_000
-USERS = 20_000
+COURSES = 5_000
+USERS = 10_000
 SMALL_TABLES = ("courses_subject", "pg_database")
 PAGE = 51
 """50 messages, plus one to find out whether there are more."""
@@ -74,7 +74,7 @@ FILL = f"""
     from generate_series(1, {USERS}) n;
     insert into educa_chat.report (course, seq, user_id, username, reason, at, event, settled_by)
     select course, n, 1 + n, 'user' || n, '', now(), n + 1, case when n % 500 > 0 then n + 2 end
-    from generate_series(1, 20) course, generate_series(1, {USERS}) n;
+    from generate_series(1, 5) course, generate_series(1, {USERS}) n;
     insert into educa_chat.report (course, seq, user_id, username, reason, at, event)
     select 1, n, -k, 'user', '', now(), {USERS} + 100 * n + k from generate_series(1, 5) n, generate_series(1, 30) k;
     insert into educa_chat.revision (course, seq, changed_by, body, html)

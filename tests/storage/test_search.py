@@ -509,18 +509,21 @@ async def test_hostile_texts_can_be_indexed_and_searched_for(database: Database,
 
 
 LONG_ROOM = 80_000
+"""The head. Every fifth event is a message: enough for three slices with more than CANDIDATES messages each."""
 FILL = f"""
     insert into educa_chat.room (course, head) values (1, {LONG_ROOM}), (2, {LONG_ROOM});
     insert into educa_chat.message (course, seq, author, client_id, username, name, instructor, at, body, html)
     select course, n, 1, n, 'ana', 'Ana', false, now(), concat_ws(' ',
         'word' || n % 997, 'term' || n % 1009, case when n % 2 = 0 then 'exercise' end,
-        case when n % 20 = 0 then 'limits' end, case when n % 30 = 0 then 'theorem' end,
+        case when n % 20 = 2 then 'limits' end, case when n % 30 = 2 then 'theorem' end,
         case when n % 50000 = 7 then 'zebra' end), ''
-    from generate_series(1, {LONG_ROOM}) n, (values (1), (2)) c (course);
+    from generate_series(2, {LONG_ROOM}, 5) n, (values (1), (2)) c (course);
     insert into educa_chat.reaction (course, seq, emoji, user_id, username, event)
-    select 1, n, '👍', n, 'ana', n from generate_series(1, {LONG_ROOM}, 10) n;
+    select 1, n, '👍', n, 'ana', n from generate_series(2, {LONG_ROOM}, 10) n;
     insert into educa_chat.search_entry
-    select course, seq, educa_chat.search_words_in_slice(course, seq, body) from educa_chat.message;
+    select course, seq, to_tsvector('simple', body) || to_tsvector('english', body)
+        || educa_chat.search_words_in_slice(course, seq, '')
+    from educa_chat.message;
     insert into educa_chat.search_progress select course, head from educa_chat.room
 """
 
