@@ -5,9 +5,11 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from educa_chat.handlers.keys import DATABASE
 from educa_chat.presence import (
     FORGET_AFTER_S,
     MAX_PUBLISH_INTERVAL_S,
@@ -22,7 +24,7 @@ from educa_chat.presence import (
 from educa_chat.protocol import Audience
 from tests.conftest import Postgres
 from tests.redis_server import RedisServer
-from tests.serving import Chatter, Server, codec_of, open_server, settings_for
+from tests.serving import Chatter, Server, add_classroom, add_room, codec_of, open_server, settings_for
 from tests.serving import Person as Browser
 
 ANA, LUIS, PROFE = Person(1, "ana", "Ana"), Person(2, "luis", "Luis"), Person(3, "profe", "Clara")
@@ -259,7 +261,7 @@ def test_presence_converges_on_exactly_the_users_online(
 # Real sockets.
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def servers(postgres: Postgres, redis_server: RedisServer) -> AsyncIterator[tuple[Server, Server]]:
     settings = settings_for(await postgres.create_chat_database(demo=True), bus_url=redis_server.url)
     async with open_server(settings) as one, open_server(settings) as two:
@@ -270,6 +272,7 @@ async def counted(chatter: Chatter, count: int) -> dict[str, object]:
     return await chatter.receive_until("presence", count=count)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_users_on_two_servers_see_each_other_join_type_and_leave(servers: tuple[Server, Server]) -> None:
     one, two = servers
     async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(two.url, "profe") as profe:
@@ -289,24 +292,36 @@ async def test_users_on_two_servers_see_each_other_join_type_and_leave(servers: 
         assert (await here.receive_any())["type"] == "ack"
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_typing_sent_before_a_message_is_not_shown_after_it(servers: tuple[Server, Server]) -> None:
     one, two = servers
-    async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(one.url, "profe") as profe:
-        here, there, teacher = await ana.enter(), await luis.enter(), await profe.enter()
+    course, teacher_name, writer, reader = await add_classroom(one.app[DATABASE])
+    async with (
+        Browser(one.url, writer) as ana,
+        Browser(two.url, reader) as luis,
+        Browser(one.url, teacher_name) as profe,
+    ):
+        here, there, teacher = await ana.enter(course), await luis.enter(course), await profe.enter(course)
         await counted(there, 3)
         await here.send({"type": "typing"})
         await here.say("quickly typed", id="1")
         await there.receive_until("chat_message")
         # The user's node sends the teacher's signal after the one that it must not send.
         await teacher.send({"type": "typing"})
-        assert (await there.receive_until("typing"))["user"] == "profe"
+        assert (await there.receive_until("typing"))["user"] == teacher_name
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_typing_of_a_muted_student_is_not_shown(servers: tuple[Server, Server]) -> None:
     one, two = servers
-    async with Browser(one.url, "ana") as ana, Browser(two.url, "luis") as luis, Browser(one.url, "profe") as profe:
-        here, there, teacher = await ana.enter(), await luis.enter(), await profe.enter()
-        await teacher.send({"type": "mute", "id": "1", "user": "ana", "minutes": 5})
+    course, teacher_name, writer, reader = await add_classroom(one.app[DATABASE])
+    async with (
+        Browser(one.url, writer) as ana,
+        Browser(two.url, reader) as luis,
+        Browser(one.url, teacher_name) as profe,
+    ):
+        here, there, teacher = await ana.enter(course), await luis.enter(course), await profe.enter(course)
+        await teacher.send({"type": "mute", "id": "1", "user": writer, "minutes": 5})
         await here.receive_until("muted")
         await counted(there, 3)
         await here.say("heard?", id="1")
@@ -316,15 +331,18 @@ async def test_typing_of_a_muted_student_is_not_shown(servers: tuple[Server, Ser
         await here.send({"type": "anything"})
         await here.receive_until("error", code="unknown_type")
         await teacher.send({"type": "typing"})
-        assert (await there.receive_until("typing"))["user"] == "profe"
+        assert (await there.receive_until("typing"))["user"] == teacher_name
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_presence_and_typing_stay_within_the_room(servers: tuple[Server, Server]) -> None:
     one, _ = servers
-    async with Browser(one.url, "ana") as ana, Browser(one.url, "marta") as marta:
-        outside = await marta.enter(2)
-        assert (await counted(outside, 1))["users"] == ["marta"]
-        inside = await ana.enter(1)
+    course, (member,) = await add_room(one.app[DATABASE], 1)
+    other, (outsider,) = await add_room(one.app[DATABASE], 1)
+    async with Browser(one.url, member) as ana, Browser(one.url, outsider) as marta:
+        outside = await marta.enter(other)
+        assert (await counted(outside, 1))["users"] == [outsider]
+        inside = await ana.enter(course)
         await counted(inside, 1)
         await inside.say("x", id="1")
         await inside.receive_until("ack")
@@ -336,10 +354,12 @@ async def test_presence_and_typing_stay_within_the_room(servers: tuple[Server, S
         assert (await outside.receive_any())["type"] == "ack"
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_typing_needs_no_id_and_is_rate_limited(servers: tuple[Server, Server]) -> None:
     one, _ = servers
-    async with Browser(one.url, "ana") as ana, Browser(one.url, "luis") as luis:
-        here, there = await ana.enter(), await luis.enter()
+    course, (writer, reader) = await add_room(one.app[DATABASE])
+    async with Browser(one.url, writer) as ana, Browser(one.url, reader) as luis:
+        here, there = await ana.enter(course), await luis.enter(course)
         await counted(there, 2)
         for _ in range(220):
             await here.send({"type": "typing"})
