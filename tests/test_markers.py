@@ -3,25 +3,57 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
-from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
+from educa_chat import markers as markers_module
 from educa_chat.chat_socket import REFUSALS_BURST, REFUSALS_PER_SECOND
 from educa_chat.errors import DatabaseUnavailable
 from educa_chat.handlers.keys import DATABASE, MARKERS
 from educa_chat.markers import Markers
-from educa_chat.payload import READERS_PER_PAYLOAD, Readers
 from educa_chat.storage.log import Log
 from educa_chat.storage.markers import find_markers
 from educa_chat.storage.pool import Database
 from tests.conftest import Postgres
 from tests.processes import free_port
-from tests.serving import TIMEOUT_S, Chatter, Person, Server, add_person, add_room, codec_of, open_server, settings_for
+from tests.serving import (
+    TIMEOUT_S,
+    Chatter,
+    Classroom,
+    Person,
+    Server,
+    add_classroom,
+    add_person,
+    add_room,
+    open_server,
+    settings_for,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ANA, LUIS = 1, 2
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(postgres: Postgres) -> AsyncIterator[Server]:
+    url = await postgres.create_chat_database(demo=True)
+    async with open_server(settings_for(url, limits_messages_per_second=0)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def database(server: Server) -> Database:
+    return server.app[DATABASE]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def room(database: Database) -> Classroom:
+    """An empty room of this test."""
+    return await add_classroom(database)
 
 
 class Published(asyncio.Queue[tuple[int, dict[int, int]]]):
@@ -37,7 +69,6 @@ class Published(asyncio.Queue[tuple[int, dict[int, int]]]):
 
 async def course_with(database: Database, count: int) -> int:
     """Add a course with this number of messages, and return its id."""
-    await add_person(database)
     teacher = await add_person(database)
     course, _ = await add_room(database, 0, teacher)
     await Log(database).open_room(course)
@@ -55,6 +86,16 @@ async def until_stored(database: Database, membership_key: tuple[int, int], seq:
     async with asyncio.timeout(TIMEOUT_S):
         while (await find_markers(database, [membership_key])).get(membership_key) != seq:
             await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def markers_away(database: Database) -> AsyncIterator[None]:
+    """While the context lasts, no marker can be stored."""
+    await database.execute("alter table educa_chat.marker rename to elsewhere")
+    try:
+        yield
+    finally:
+        await database.execute("alter table educa_chat.elsewhere rename to marker")
 
 
 # Collecting markers.
@@ -87,7 +128,8 @@ async def test_a_marker_never_moves_backwards(database: Database) -> None:
     assert published.empty()
 
 
-async def test_moved_markers_are_stored_periodically(database: Database) -> None:
+async def test_moved_markers_are_stored_periodically(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markers_module, "WRITE_EVERY_S", 0.05)
     course = await course_with(database, 10)
     markers = Markers(database, Published().publish)
     async with markers.open():
@@ -108,26 +150,28 @@ async def test_moved_markers_are_stored_when_the_process_stops(database: Databas
 async def test_markers_that_could_not_be_stored_are_stored_later(database: Database) -> None:
     course = await course_with(database, 10)
     markers = Markers(database, Published().publish)
-    await database.execute("alter table educa_chat.marker rename to elsewhere")
-    for seq in (3, 4):
-        markers.move(ANA, course, seq)
-        with pytest.raises(DatabaseUnavailable):
-            await markers.write()
-    markers.move(LUIS, course, 2)
-    await database.execute("alter table educa_chat.elsewhere rename to marker")
+    async with markers_away(database):
+        for seq in (3, 4):
+            markers.move(ANA, course, seq)
+            with pytest.raises(DatabaseUnavailable):
+                await markers.write()
+        markers.move(LUIS, course, 2)
     await markers.write()
     assert await find_markers(database, [(ANA, course), (LUIS, course)]) == {(ANA, course): 4, (LUIS, course): 2}
 
 
-async def test_storing_markers_resumes_when_the_database_is_back(database: Database) -> None:
+async def test_storing_markers_resumes_when_the_database_is_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(markers_module, "WRITE_EVERY_S", 0.05)
     course = await course_with(database, 10)
     markers = Markers(database, Published().publish)
-    await database.execute("alter table educa_chat.marker rename to elsewhere")
-    async with markers.open():
-        markers.move(ANA, course, 4)
-        with pytest.raises(DatabaseUnavailable):
-            await markers.write()
-        await database.execute("alter table educa_chat.elsewhere rename to marker")
+    async with AsyncExitStack() as stack:
+        async with markers_away(database):
+            await stack.enter_async_context(markers.open())
+            markers.move(ANA, course, 4)
+            with pytest.raises(DatabaseUnavailable):
+                await markers.write()
         await until_stored(database, (ANA, course), 4)
 
 
@@ -158,31 +202,10 @@ async def test_a_marker_moved_during_a_write_is_written_the_next_time(database: 
     assert await find_markers(database, [(ANA, course)]) == {(ANA, course): 5}
 
 
-@pytest.mark.parametrize("count", [0, 1, READERS_PER_PAYLOAD, 3 * READERS_PER_PAYLOAD - 1])
-def test_published_markers_survive_encoding(count: int) -> None:
-    codec = codec_of("0123456789abcdef")
-    seqs = {2**31 - 1 - number: 2**53 - number for number in range(count)}
-    payloads = list(codec.encode_readers(seqs))
-    assert all(len(payload) <= MAX_PAYLOAD_BYTES for payload in payloads)
-    decoded: dict[int, int] = {}
-    for payload in payloads:
-        readers = codec.decode(payload)
-        assert isinstance(readers, Readers)
-        decoded |= readers.seqs
-    assert decoded == seqs
-
-
 # Real sockets.
 
 
-@pytest.fixture
-async def server(postgres: Postgres) -> AsyncIterator[Server]:
-    url = await postgres.create_chat_database(demo=True)
-    async with open_server(settings_for(url, limits_messages_per_second=0)) as opened:
-        yield opened
-
-
-async def greeted(person: Person, course: int = 1, *, query: str = "") -> tuple[Chatter, int]:
+async def greeted(person: Person, course: int, *, query: str = "") -> tuple[Chatter, int]:
     """Open a full socket of `person`. Return it, and the marker in its welcome."""
     chatter = await person.enter(course, query=query)
     return chatter, (await chatter.receive_until("welcome"))["state"]["read"]
@@ -209,10 +232,11 @@ async def frames_until(chatter: Chatter, text: str) -> list[dict[str, Any]]:
     return frames
 
 
-async def test_only_the_readers_other_windows_receive_a_marker(server: Server) -> None:
-    async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
-        (one, _), (two, _), (other, _) = await greeted(ana), await greeted(ana), await greeted(luis)
-        basic = await ana.enter(basic=True)
+async def test_only_the_readers_other_windows_receive_a_marker(server: Server, room: Classroom) -> None:
+    async with Person(server.url, room.ana) as ana, Person(server.url, room.luis) as luis:
+        (one, _), (two, _) = await greeted(ana, room.course), await greeted(ana, room.course)
+        other, _ = await greeted(luis, room.course)
+        basic = await ana.enter(room.course, basic=True)
         await say(other, 3)
         await one.events(3)
         await one.send({"type": "read", "seq": 2})
@@ -229,15 +253,15 @@ async def test_windows_on_the_same_node_receive_markers_without_redis(postgres: 
     url = await postgres.create_chat_database(demo=True)
     settings = settings_for(url, bus_url=f"redis://127.0.0.1:{free_port()}")
     async with open_server(settings) as server, Person(server.url, "ana") as ana:
-        (one, _), (two, _) = await greeted(ana), await greeted(ana)
+        (one, _), (two, _) = await greeted(ana, 1), await greeted(ana, 1)
         await say(one, 1)
         await one.send({"type": "read", "seq": 1})
         assert await two.receive_until("read") == {"type": "read", "seq": 1}
 
 
-async def test_markers_beyond_the_head_or_behind_the_current_one_are_ignored(server: Server) -> None:
-    async with Person(server.url, "ana") as ana:
-        (one, _), (two, _) = await greeted(ana), await greeted(ana)
+async def test_markers_beyond_the_head_or_behind_the_current_one_are_ignored(server: Server, room: Classroom) -> None:
+    async with Person(server.url, room.ana) as ana:
+        (one, _), (two, _) = await greeted(ana, room.course), await greeted(ana, room.course)
         await say(one, 5)
         for seq in (6, 2**53, 4, 4, 3, 1):
             await one.send({"type": "read", "seq": seq})
@@ -245,23 +269,23 @@ async def test_markers_beyond_the_head_or_behind_the_current_one_are_ignored(ser
         await two.send({"type": "read", "seq": 2})
         await one.send({"type": "read", "seq": 5})
         assert (await two.receive_until("read"))["seq"] == 5
-        assert (await greeted(ana))[1] == 5
+        assert (await greeted(ana, room.course))[1] == 5
 
 
 @pytest.mark.parametrize("seq", [0, -1, 2**53 + 1, 2**64, 1.5, "1", None, True, [1], {}])
-async def test_an_invalid_seq_is_a_bad_request(server: Server, seq: object) -> None:
-    async with Person(server.url, "ana") as ana:
-        chatter, _ = await greeted(ana)
+async def test_an_invalid_seq_is_a_bad_request(server: Server, room: Classroom, seq: object) -> None:
+    async with Person(server.url, room.ana) as ana:
+        chatter, _ = await greeted(ana, room.course)
         await chatter.send({"type": "read", "seq": seq})
         assert (await chatter.receive_until("error"))["code"] == "bad_request"
         await chatter.send({"type": "read"})
         assert (await chatter.receive_until("error"))["code"] == "bad_request"
-        assert (await greeted(ana))[1] == 0
+        assert (await greeted(ana, room.course))[1] == 0
 
 
-async def test_a_flood_of_markers_is_coalesced(server: Server) -> None:
-    async with Person(server.url, "profe") as profe:
-        (one, _), (two, _) = await greeted(profe), await greeted(profe)
+async def test_a_flood_of_markers_is_coalesced(server: Server, room: Classroom) -> None:
+    async with Person(server.url, room.teacher) as profe:
+        (one, _), (two, _) = await greeted(profe, room.course), await greeted(profe, room.course)
         await say(one, 60)
         for seq in range(1, 61):
             await one.send({"type": "read", "seq": seq})
@@ -269,12 +293,12 @@ async def test_a_flood_of_markers_is_coalesced(server: Server) -> None:
         while (await two.receive_until("read"))["seq"] != 60:
             published += 1
         assert published <= 5
-        assert (await greeted(profe))[1] == 60
+        assert (await greeted(profe, room.course))[1] == 60
 
 
-async def test_a_client_that_floods_markers_is_throttled(server: Server) -> None:
-    async with Person(server.url, "profe") as profe:
-        chatter, _ = await greeted(profe)
+async def test_a_client_that_floods_markers_is_throttled(server: Server, room: Classroom) -> None:
+    async with Person(server.url, room.teacher) as profe:
+        chatter, _ = await greeted(profe, room.course)
         await say(chatter, 1)
         begun = asyncio.get_running_loop().time()
         for _ in range(REFUSALS_BURST + 2 * REFUSALS_PER_SECOND):
@@ -286,25 +310,25 @@ async def test_a_client_that_floods_markers_is_throttled(server: Server) -> None
 async def test_markers_survive_a_restart(postgres: Postgres) -> None:
     settings = settings_for(await postgres.create_chat_database(demo=True))
     async with open_server(settings) as server, Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
-        chatter, read = await greeted(ana)
+        chatter, read = await greeted(ana, 1)
         assert read == 0
-        other, _ = await greeted(luis)
+        other, _ = await greeted(luis, 1)
         await say(other, 3)
         await chatter.events(3)
         assert await unread(ana) == ["3 unread messages"]
         await chatter.send({"type": "read", "seq": 2})
-        _, read = await greeted(ana)
+        _, read = await greeted(ana, 1)
         # The next page has the newest marker, although it is not in the database yet.
         assert read == 2
         assert await unread(ana) == ["1 unread message"]
         assert await unread(luis) == ["3 unread messages"]
     async with open_server(settings) as server, Person(server.url, "ana") as ana:
-        assert (await greeted(ana))[1] == 2
+        assert (await greeted(ana, 1))[1] == 2
         assert await unread(ana) == ["1 unread message"]
-        chatter, _ = await greeted(ana, query="?after=0")
+        chatter, _ = await greeted(ana, 1, query="?after=0")
         await chatter.events(3)
         await chatter.send({"type": "read", "seq": 3})
-        while (await greeted(ana))[1] != 3:
+        while (await greeted(ana, 1))[1] != 3:
             pass
         assert await unread(ana) == []
 

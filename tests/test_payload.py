@@ -119,6 +119,19 @@ def test_a_roster_survives_encoding(people: list[Person], is_request: bool, is_n
     assert CODEC.decode(CODEC.encode_roster(roster)) == roster
 
 
+@pytest.mark.parametrize("count", [0, 1, READERS_PER_PAYLOAD, 3 * READERS_PER_PAYLOAD - 1])
+def test_markers_of_one_room_survive_encoding(count: int) -> None:
+    seqs = {2**31 - 1 - number: 2**53 - number for number in range(count)}
+    payloads = list(CODEC.encode_readers(seqs))
+    assert all(len(payload) <= MAX_PAYLOAD_BYTES for payload in payloads)
+    decoded: dict[int, int] = {}
+    for payload in payloads:
+        readers = CODEC.decode(payload)
+        assert isinstance(readers, Readers)
+        decoded |= readers.seqs
+    assert decoded == seqs
+
+
 MARKER = st.builds(Marker, st.integers(1, 2**63 - 1), st.integers(1, MAX_USER_ID), st.integers(1, MAX_SEQ))
 
 
