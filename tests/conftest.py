@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from educa_chat.markup import pool
 from educa_chat.people import passwords
 from educa_chat.storage.pool import Database, open_database
+from tests.forks import RUN_BY, SHARED_FOLDER
 from tests.postgres_server import PostgresServer
 from tests.prepared import prepare
 from tests.redis_server import RedisCluster, RedisServer, redis_version
@@ -25,8 +26,6 @@ from tests.redis_server import RedisCluster, RedisServer, redis_version
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
 
-SHARED_FOLDER = "TESTS_SHARED_FOLDER"
-"""The environment variable that names a folder for all workers of this run."""
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 * 2**30
 """The space that all temporary files of a run may take."""
@@ -71,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         # Inherited by the workers and their child processes.
         os.environ[SHARED_FOLDER] = os.environ["TMPDIR"] = tempfile.tempdir = folder
+        os.environ[RUN_BY] = str(os.getpid())
 
 
 WAITING = ("faults", "bus")

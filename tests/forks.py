@@ -5,6 +5,7 @@ Each fork does what `python -m educa_chat` does, or a script that starts it in a
 
 import asyncio
 import atexit
+import fcntl
 import gc
 import importlib
 import json
@@ -14,7 +15,6 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,16 @@ from functools import cache
 from pathlib import Path
 from typing import IO, NoReturn
 
+import psutil
+
 from educa_chat.settings import DEMO_SESSION_KEY, load_settings
 
 PROJECT = Path(__file__).parent.parent
 NUMBER = struct.Struct("i")
+SHARED_FOLDER = "TESTS_SHARED_FOLDER"
+"""The environment variable that names a folder for all workers of this run."""
+RUN_BY = "TESTS_RUN_BY"
+"""The environment variable with the id of the process that starts and outlives all workers."""
 
 
 class Fork:
@@ -96,32 +102,32 @@ async def fork(
 
 @cache
 def _start() -> str:
-    """Start the process that forks the others, and return the address of its socket. It ends with this process."""
-    folder = tempfile.TemporaryDirectory(prefix="educa-chat-forks-")
-    address = f"{folder.name}/socket"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forks", str(listener.fileno())],
-            cwd=PROJECT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[listener.fileno()],
-        )
+    """Start the process that forks the others, unless another worker has started it, and return its address.
 
-    def stop() -> None:
-        process.communicate()
-        folder.cleanup()
-
-    atexit.register(stop)
-    return address
+    It ends with the whole run, because other workers may need it for longer than this one.
+    """
+    address = Path(os.environ[SHARED_FOLDER]) / "forks"
+    with address.with_suffix(".lock").open("w") as lock, socket.socket(socket.AF_UNIX) as listener:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not address.exists():
+            listener.bind(str(address))
+            listener.listen()
+            listener.set_inheritable(True)
+            # Not by `subprocess`, which would report a process that outlives this one.
+            os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-m", "tests.forks", str(listener.fileno()), os.environ[RUN_BY]],
+                {**os.environ, "PYTHONPATH": str(PROJECT)},
+                file_actions=[(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)],
+            )
+    return str(address)
 
 
 # In the process that forks the others.
 
 
-def main(listener: socket.socket) -> None:
+def main(listener: socket.socket, run_by: int) -> None:
+    """Fork what is requested through `listener` until the process `run_by` has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C
     # The imports of a node, and what it keeps of the static files.
     importlib.import_module("educa_chat.serve").build_app(
@@ -129,12 +135,13 @@ def main(listener: socket.socket) -> None:
     )
     gc.collect()
     gc.freeze()
-    while listener in select.select([listener, sys.stdin], [], [])[0]:
-        connection, _ = listener.accept()
-        with connection:
-            if os.fork() == 0:
-                listener.close()
-                _watch(connection)
+    while psutil.pid_exists(run_by):
+        if select.select([listener], [], [], 1.0)[0]:
+            connection, _ = listener.accept()
+            with connection:
+                if os.fork() == 0:
+                    listener.close()
+                    _watch(connection)
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -185,4 +192,4 @@ def _run(
 
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as listener:
-        main(listener)
+        main(listener, int(sys.argv[2]))

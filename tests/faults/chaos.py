@@ -9,9 +9,11 @@ faults of several parts overlap.
 
 import argparse
 import asyncio
+import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -27,6 +29,7 @@ from tests import forging
 from tests.faults.client import Client, more_acks, open_clients
 from tests.faults.cluster import Cluster, Node, open_cluster
 from tests.faults.proof import Account, prove
+from tests.forks import RUN_BY, SHARED_FOLDER
 from tests.proxy import ANSWERS, QUESTIONS, Proxy
 
 NODES = 3
@@ -401,9 +404,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(2**31))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    account, faults = asyncio.run(
-        wreak(arguments.seconds, arguments.seed, lambda line: print(line, flush=True)),
-    )
+    with tempfile.TemporaryDirectory(prefix="educa-chat-chaos-") as folder:
+        os.environ |= {SHARED_FOLDER: folder, RUN_BY: str(os.getpid())}
+        account, faults = asyncio.run(
+            wreak(arguments.seconds, arguments.seed, lambda line: print(line, flush=True)),
+        )
     for name, count in sorted(faults.items()):
         print(f"{count:5}  {name}")
     print(
