@@ -1,12 +1,13 @@
 """The real servers that tests run on. Each worker has its own, shared by its tests."""
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -71,6 +72,17 @@ def pytest_configure(config: pytest.Config) -> None:
         # Inherited by the workers and their child processes.
         os.environ[SHARED_FOLDER] = os.environ["TMPDIR"] = tempfile.tempdir = folder
         os.environ[RUN_BY] = str(os.getpid())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector all tests and modules, which live to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 WAITING = ("faults", "bus")
