@@ -96,17 +96,26 @@ async def test_a_text_that_is_not_rendered_in_time_is_shown_as_typed(
     assert await pool.render(1, CODE) == render(CODE)
 
 
-async def test_rendering_is_fair_between_users(pool: RenderPool) -> None:
-    done: list[int] = []
+async def test_a_second_worker_starts_only_when_the_first_is_busy() -> None:
+    async with open_render_pool() as pool:
+        for user in range(5):
+            await pool.render(user, CODE)
+        assert len(list(workers())) == 1
+        async with asyncio.timeout(TIMEOUT_S):
+            while len(list(workers())) < 2:
+                await asyncio.gather(*(pool.render(user, CODE) for user in range(10)))
 
-    async def render_for(user: int) -> None:
-        await pool.render(user, CODE)
-        done.append(user)
 
-    async with asyncio.TaskGroup() as tasks:
-        for user in [1] * 50 + [2]:
-            tasks.create_task(render_for(user))
-    assert done.index(2) <= 2 * WORKERS
+async def test_rendering_is_fair_between_users(pool: RenderPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask, order = pool_module._request, list[str]()
+
+    async def noting(worker: Process, text: str) -> str:
+        order.append(text)
+        return await ask(worker, text)
+
+    monkeypatch.setattr(pool_module, "_request", noting)
+    await asyncio.gather(*(pool.render(user, f"**{user}**") for user in [1] * 50 + [2]))
+    assert order.index("**2**") <= WORKERS
 
 
 async def test_one_user_never_occupies_more_than_one_worker(pool: RenderPool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from educa_chat.markup import render_plain
@@ -47,6 +48,8 @@ class RenderPool:
         """By user, in the order of their turns."""
         self._served: set[int] = set()
         """The users whose text a worker is rendering now."""
+        self._available = 0
+        """The number of workers that are starting or waiting for a text."""
         self._arrival = asyncio.Condition()
         self._has_started = asyncio.Event()
         """Whether the first worker has started or has failed to. Loading its libraries may take a second."""
@@ -56,7 +59,7 @@ class RenderPool:
         job = _Job(text)
         async with self._arrival:
             self._queues.setdefault(user_id, deque()).append(job)
-            self._arrival.notify()
+            self._arrival.notify_all()
         await self._has_started.wait()
         await asyncio.wait([job.html], timeout=PATIENCE_S)
         if not job.html.done() and self._withdraw(user_id, job):
@@ -77,22 +80,30 @@ class RenderPool:
     async def _next(self) -> tuple[int, _Job]:
         """Take the text whose turn it is, and return it with its user, who is then served."""
         async with self._arrival:
-            await self._arrival.wait_for(lambda: self._queues.keys() - self._served)
+            await self._arrival.wait_for(self._users_to_serve)
+            self._available -= 1
             user_id = next(user_id for user_id in self._queues if user_id not in self._served)
             self._served.add(user_id)
             queue = self._queues.pop(user_id)
             job = queue.popleft()
             if queue:
                 self._queues[user_id] = queue
+            if self._users_to_serve():
+                self._arrival.notify_all()
             return user_id, job
 
+    def _users_to_serve(self) -> AbstractSet[int]:
+        return self._queues.keys() - self._served
+
     async def _started(self) -> Process | None:
-        """Start a worker as soon as a text waits. Return None if that failed."""
+        """Start a worker as soon as a text waits and no other worker is available. Return None if that failed."""
         async with self._arrival:
-            await self._arrival.wait_for(lambda: self._queues)
+            await self._arrival.wait_for(lambda: self._users_to_serve() and not self._available)
+            self._available += 1
         try:
             return await _start_worker()
         except (OSError, EOFError, TimeoutError) as error:
+            self._available -= 1
             logger.error("no worker can be started: %s", type(error).__name__)
             await asyncio.sleep(RESTART_PAUSE_S)
             return None
@@ -123,6 +134,7 @@ class RenderPool:
                     await asyncio.sleep(RESTART_PAUSE_S)
                 else:
                     job.html.set_result(html)
+                    self._available += 1
                 # This worker looks for the next text at once, so it need not wake another one.
                 self._served.discard(user_id)
         finally:
