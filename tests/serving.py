@@ -127,11 +127,12 @@ async def add_room(database: Database, students: int = 2, teacher: str = "profe"
 
 
 class Person:
-    """A user with a browser's cookies."""
+    """A user with a browser's cookies, who enters `course` unless told otherwise."""
 
-    def __init__(self, url: str, username: str = "", *, trust: ssl.SSLContext | None = None) -> None:
+    def __init__(self, url: str, username: str = "", *, course: int = 1, trust: ssl.SSLContext | None = None) -> None:
         self.url = url
         self.username = username
+        self.course = course
         self._stack = AsyncExitStack()
         self.http = aiohttp.ClientSession(
             cookie_jar=aiohttp.CookieJar(unsafe=True), connector=aiohttp.TCPConnector(limit=0, ssl=trust or True)
@@ -169,8 +170,8 @@ class Person:
         async with self.http.get(self.url + path, headers=headers, allow_redirects=False) as response:
             return response.status, await response.text(), response.headers
 
-    async def messages(self, course: int = 1, query: str = "") -> dict[str, Any]:
-        async with self.http.get(f"{self.url}/api/rooms/{course}/messages{query}") as response:
+    async def messages(self, course: int | None = None, query: str = "") -> dict[str, Any]:
+        async with self.http.get(f"{self.url}/api/rooms/{course or self.course}/messages{query}") as response:
             assert response.status == 200, await response.text()
             answer: dict[str, Any] = await response.json()
             return answer
@@ -190,11 +191,16 @@ class Person:
         return answer
 
     async def enter(
-        self, course: int = 1, *, basic: bool = False, query: str = "", headers: Mapping[str, str] | None = None
+        self,
+        course: int | None = None,
+        *,
+        basic: bool = False,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> "Chatter":
         """Open a socket. Raises aiohttp.WSServerHandshakeError if it is refused."""
         socket = await self.http.ws_connect(
-            f"{self.url}/ws/chat/room/{course}/{query}",
+            f"{self.url}/ws/chat/room/{course or self.course}/{query}",
             protocols=() if basic else ("educa-chat.v1",),
             headers=headers,
             autoping=True,

@@ -4,17 +4,22 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Dialog, Error, Page, Playwright, async_playwright
 
+from educa_chat.demo import COURSES, PEOPLE
 from educa_chat.handlers.keys import DATABASE
+from educa_chat.storage.accounts import add_user
+from educa_chat.storage.courses import add_course, enrol
+from educa_chat.storage.pool import Database
 from tests.conftest import Postgres, skip_without
-from tests.ports import free_port
-from tests.serving import Person, Server, open_server, settings_for
+from tests.postgres_server import PostgresServer
+from tests.serving import Person, Server, open_server, quick_hash, settings_for
 
 USELESS = (
     "WebUIOmniboxPopup",
@@ -137,20 +142,65 @@ async def _empty(page: Page, origin: str, options: dict[str, Any]) -> None:
     await context.clear_cookies()
 
 
-class Desk:
-    """Opens pages for users, and remembers errors in them."""
+class School(NamedTuple):
+    """The two courses of the demo data, and the usernames of its people."""
 
-    def __init__(self, pages: PagePool, server: Server) -> None:
+    course: int
+    other_course: int
+    profe: str
+    ana: str
+    luis: str
+    marta: str
+
+
+DEMO = School(1, 2, *PEOPLE)
+_numbers = count(1)
+
+
+async def add_school(database: Database) -> School:
+    """Add new courses and users with the same names as in the demo data, and passwords that are quick to verify."""
+    number = next(_numbers)
+    usernames = {username: f"{username}{number}" for username in PEOPLE}
+    for username, (first_name, last_name) in PEOPLE.items():
+        await add_user(database, usernames[username], quick_hash(), first_name=first_name, last_name=last_name)
+    courses = []
+    for title, subject, overview, students, _ in COURSES:
+        # Finding a free slug for the same title would take longer each time.
+        course = await add_course(database, f"{number} {title}", usernames["profe"], subject=subject, overview=overview)
+        await database.execute("update courses_course set title = $2 where id = $1", course, title)
+        for student in students:
+            await enrol(database, usernames[student], course)
+        courses.append(course)
+    return School(courses[0], courses[1], **usernames)
+
+
+class Desk:
+    """Opens pages for the users of a school, and remembers errors in them."""
+
+    def __init__(self, pages: PagePool, server: Server, school: School) -> None:
         self.server = server
+        self.course, self.other_course, self.profe, self.ana, self.luis, self.marta = school
+        self.room = f"/chat/room/{self.course}/"
         self.complaints: list[str] = []
         self._pages = pages
         self._stack = AsyncExitStack()
 
-    async def sit_down(self, username: str, path: str = "/chat/room/1/", *, reuse: bool = True, **options: Any) -> Page:
-        """Open `path` in a browser in which `username` is signed in. For `reuse`, see `PagePool.open`."""
-        async with Person(self.server.url, username) as person:
+    @property
+    def database(self) -> Database:
+        return self.server.app[DATABASE]
+
+    def person(self, username: str) -> Person:
+        """Return a client of the user, who enters the first course unless told otherwise."""
+        return Person(self.server.url, username, course=self.course)
+
+    async def sit_down(self, username: str, path: str | None = None, *, reuse: bool = True, **options: Any) -> Page:
+        """Open `path`, or else the room, in a browser in which `username` is signed in.
+
+        For `reuse`, see `PagePool.open`.
+        """
+        async with self.person(username) as person:
             cookies = [(cookie.key, cookie.value) for cookie in person.http.cookie_jar]
-        return await self.open(path, cookies, reuse=reuse, **options)
+        return await self.open(path or self.room, cookies, reuse=reuse, **options)
 
     async def open(
         self, path: str, cookies: Iterable[tuple[str, str]] = (), *, reuse: bool = True, **options: Any
@@ -187,12 +237,14 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(pages: PagePool, server: Server) -> AsyncIterator[Desk]:
-    desk = Desk(pages, server)
+async def open_desk(pages: PagePool, server: Server, school: School = DEMO) -> AsyncIterator[Desk]:
+    """Open a desk. Its pages must cause no script error and no policy violation."""
+    desk = Desk(pages, server, school)
     try:
         yield desk
     finally:
         await desk.close()
+    assert desk.complaints == []
 
 
 @pytest.fixture(scope="session")
@@ -208,25 +260,36 @@ def pages(chromium: Browser) -> PagePool:
     return PagePool(chromium)
 
 
-@pytest.fixture(scope="session")
-def port() -> int:
-    """The port of all servers of this worker, one after the other, so that the browser keeps the scripts it has."""
-    return free_port()
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def server(shared_postgres: PostgresServer) -> AsyncIterator[Server]:
+    """The server of all tests of this worker, so that the browser keeps the scripts it has."""
+    url = await Postgres(shared_postgres).create_chat_database()
+    async with open_server(settings_for(url, limits_messages_per_second=0)) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def server(postgres: Postgres, port: int) -> AsyncIterator[Server]:
+async def school(server: Server) -> School:
+    """New courses and users for one test."""
+    return await add_school(server.app[DATABASE])
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def desk(pages: PagePool, server: Server, school: School) -> AsyncIterator[Desk]:
+    """A desk for the users of `school`."""
+    async with open_desk(pages, server, school) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_desk(pages: PagePool, postgres: Postgres) -> AsyncIterator[Desk]:
+    """A desk at a server whose database has only the demo data, for tests that concern everybody."""
     url = await postgres.create_chat_database(demo=True)
-    async with open_server(settings_for(url, limits_messages_per_second=0), port=port) as opened:
+    async with (
+        open_server(settings_for(url, limits_messages_per_second=0)) as server,
+        open_desk(pages, server) as opened,
+    ):
         yield opened
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def desk(pages: PagePool, server: Server) -> AsyncIterator[Desk]:
-    """A desk at `server`. Its pages must cause no script error and no policy violation."""
-    async with open_desk(pages, server) as opened:
-        yield opened
-        assert opened.complaints == []
 
 
 async def say(page: Page, text: str) -> None:
@@ -250,15 +313,29 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.02)
 
 
-async def until_indexed(server: Server) -> None:
-    """Wait until a search can find every message of room 1, because the index is about a second behind."""
+async def until_indexed(server: Server, course: int) -> None:
+    """Wait until a search can find every message of the course, because the index is about a second behind."""
 
     async def is_level() -> bool:
         return bool(
             await server.app[DATABASE].fetchval(
-                "select r.head = p.seq and not exists (select from educa_chat.search_change)"
-                " from educa_chat.room r join educa_chat.search_progress p using (course) where r.course = 1"
+                "select r.head = p.seq and not exists (select from educa_chat.search_change where course = $1)"
+                " from educa_chat.room r join educa_chat.search_progress p using (course) where r.course = $1",
+                course,
             )
         )
 
     await until(is_level)
+
+
+@asynccontextmanager
+async def full_disk(desk: Desk, *, seq: int = 1) -> AsyncIterator[None]:
+    """Let the server answer as it does when the disk is full, in the first course and from `seq` on."""
+    name = f"full_disk_{desk.course}"
+    await desk.database.execute(
+        f"alter table educa_chat.message add constraint {name} check (course <> {desk.course} or seq < {seq}) not valid"
+    )
+    try:
+        yield
+    finally:
+        await desk.database.execute(f"alter table educa_chat.message drop constraint {name}")

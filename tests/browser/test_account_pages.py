@@ -6,7 +6,6 @@ import pytest
 from playwright.async_api import Page, expect
 
 from educa_chat.handlers.formatting import PATH as FORMATTING_PATH
-from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.sign_in_links import link_url, make_link
 from tests.browser.conftest import Desk
 from tests.browser.test_barriers import barriers
@@ -24,14 +23,13 @@ async def fits(page: Page) -> bool:
 
 
 async def test_account_pages_pass_axe_and_fit_a_phone(desk: Desk, axe: str) -> None:
-    database = desk.server.app[DATABASE]
-    username = await add_person(database, 1)
+    username = await add_person(desk.database, desk.course)
     page = await desk.sit_down(username, ACCOUNT, **PHONE)
     await expect(page.get_by_role("heading", name="Account", exact=True)).to_be_visible()
     for path in (
         ACCOUNT,
         f"{ACCOUNT}?saved=profile",
-        link_url("", await make_link(database, username)),
+        link_url("", await make_link(desk.database, username)),
         link_url("", "x"),
         FORMATTING_PATH,
     ):
@@ -41,8 +39,8 @@ async def test_account_pages_pass_axe_and_fit_a_phone(desk: Desk, axe: str) -> N
 
 
 async def test_a_sign_in_link_works_without_scripts_and_its_token_leaks_into_no_other_request(desk: Desk) -> None:
-    username = await add_person(desk.server.app[DATABASE], 1)
-    token = await make_link(desk.server.app[DATABASE], username)
+    username = await add_person(desk.database, desk.course)
+    token = await make_link(desk.database, username)
     page = await desk.open(link_url("", token), java_script_enabled=False)
     seen: list[dict[str, Any]] = []
 
@@ -60,7 +58,7 @@ async def test_a_sign_in_link_works_without_scripts_and_its_token_leaks_into_no_
 
 
 async def test_a_password_can_be_changed_without_scripts(desk: Desk) -> None:
-    username = await add_person(desk.server.app[DATABASE], 1)
+    username = await add_person(desk.database, desk.course)
     page = await desk.sit_down(username, ACCOUNT, java_script_enabled=False)
     await page.get_by_label("Current password").fill("educa-demo")
     await page.get_by_label("New password").fill("correct horse battery")
@@ -68,12 +66,11 @@ async def test_a_password_can_be_changed_without_scripts(desk: Desk) -> None:
     await expect(page.get_by_role("status")).to_have_text("Saved.")
 
 
-@pytest.mark.parametrize("path", ["/admin/import/", "/chat/course/1/roster/import/"])
+@pytest.mark.parametrize("path", ["/admin/import/", "/chat/course/{course}/roster/import/"])
 async def test_the_import_works_without_scripts_on_a_phone_and_passes_axe(desk: Desk, axe: str, path: str) -> None:
-    database = desk.server.app[DATABASE]
-    username = await add_person(database, is_superuser=True)
-    content = f"username;first name\nnew.{path.count('/')};Zoë\na b;x\n".encode()
-    page = await desk.sit_down(username, path, **PHONE)
+    username = await add_person(desk.database, is_superuser=True)
+    content = f"username;first name\nnew.{username};Zoë\na b;x\n".encode()
+    page = await desk.sit_down(username, path.format(course=desk.course), **PHONE)
     assert await barriers(page, axe) == []
     await page.get_by_label("CSV file").set_input_files({"name": "p.csv", "mimeType": "text/csv", "buffer": content})
     await page.get_by_role("button", name="Show what would happen").click()

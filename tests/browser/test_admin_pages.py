@@ -3,7 +3,6 @@
 import pytest
 from playwright.async_api import Page, expect
 
-from educa_chat.handlers.keys import DATABASE
 from educa_chat.protocol import Role
 from educa_chat.storage.accounts import add_user, deactivate
 from educa_chat.storage.administration import archive_course
@@ -22,8 +21,13 @@ PATHS = [
 ]  # fmt: skip
 
 
-async def add_school(desk: Desk) -> None:
-    database = desk.server.app[DATABASE]
+@pytest.fixture
+def desk(own_desk: Desk) -> Desk:
+    return own_desk
+
+
+async def fill_school(desk: Desk) -> None:
+    database = desk.database
     await add_user(database, "head", quick_hash(), first_name="Alba", last_name="Ríos", is_superuser=True)
     await enrol(database, "marta", 1, Role.ASSISTANT)
     await archive_course(database, 2)
@@ -38,7 +42,7 @@ async def is_wider_than_the_window(page: Page) -> bool:
 
 
 async def test_admin_pages_pass_axe_in_every_layout_and_colour_scheme(desk: Desk, axe: str) -> None:
-    await add_school(desk)
+    await fill_school(desk)
     page = await desk.sit_down("head", "/admin/people/")
     for path in PATHS:
         await page.goto(f"{desk.server.url}/{path}")
@@ -50,7 +54,7 @@ async def test_admin_pages_pass_axe_in_every_layout_and_colour_scheme(desk: Desk
 
 
 async def test_a_school_can_be_set_up_without_scripts(desk: Desk) -> None:
-    await add_school(desk)
+    await fill_school(desk)
     page = await desk.sit_down("head", "/chat/courses/", java_script_enabled=False)
     await page.get_by_role("link", name="Administration").click()
     await page.get_by_role("link", name="Add a person").click()

@@ -19,7 +19,7 @@ async def allow(teacher: Page, *, on: bool = True) -> None:
 
 
 async def test_classmates_see_a_pseudonym_and_teachers_the_name(desk: Desk) -> None:
-    profe, ana, luis = await desk.sit_down("profe"), await desk.sit_down("ana"), await desk.sit_down("luis")
+    profe, ana, luis = await desk.sit_down(desk.profe), await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     toggle = ana.get_by_role("button", name="Post anonymously")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
     await expect(toggle).to_be_hidden()
@@ -62,7 +62,7 @@ async def test_classmates_see_a_pseudonym_and_teachers_the_name(desk: Desk) -> N
 
 
 async def test_a_message_meant_to_be_anonymous_is_never_sent_under_the_authors_name(desk: Desk) -> None:
-    profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
+    profe, ana = await desk.sit_down(desk.profe), await desk.sit_down(desk.ana)
     await allow(profe)
     toggle = ana.get_by_role("button", name="Post anonymously")
     await toggle.click()
@@ -81,7 +81,7 @@ async def test_a_message_meant_to_be_anonymous_is_never_sent_under_the_authors_n
 
 @pytest.mark.parametrize("anonymity", [False, True], ids=["named", "anonymous"])
 async def test_only_the_muted_student_and_the_teacher_see_a_mute(desk: Desk, anonymity: bool) -> None:
-    profe, ana, luis = await desk.sit_down("profe"), await desk.sit_down("ana"), await desk.sit_down("luis")
+    profe, ana, luis = await desk.sit_down(desk.profe), await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     await allow(profe, on=anonymity)
     await say(ana, "noise")
     await act(profe, "noise", "Mute student…")
@@ -99,7 +99,7 @@ async def test_only_the_muted_student_and_the_teacher_see_a_mute(desk: Desk, ano
 
 
 async def test_students_recognise_only_their_own_reactions_in_an_anonymous_thread(desk: Desk) -> None:
-    profe, ana, luis = await desk.sit_down("profe"), await desk.sit_down("ana"), await desk.sit_down("luis")
+    profe, ana, luis = await desk.sit_down(desk.profe), await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     await allow(profe)
     await ana.get_by_role("button", name="Post anonymously").click()
     await say(ana, "is this right?")

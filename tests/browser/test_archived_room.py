@@ -3,7 +3,6 @@
 import pytest
 from playwright.async_api import expect
 
-from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.administration import archive_course, remove_course, rename_course, restore_course
 from tests.browser.conftest import Desk, say
 from tests.browser.test_barriers import barriers
@@ -13,13 +12,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_an_open_page_shows_that_its_course_was_archived_and_keeps_the_draft(desk: Desk, axe: str) -> None:
-    database = desk.server.app[DATABASE]
-    page = await desk.sit_down("profe")
+    page = await desk.sit_down(desk.profe)
     await say(page, "the first")
     field, told = page.locator("#chat-message-input"), page.locator("#composer-closed")
     await expect(page.locator("#chat .message:not(.pending)")).to_have_count(1)
     await field.fill("half a sentence")
-    await archive_course(database, 1)
+    await archive_course(desk.database, desk.course)
     await expect(told).to_contain_text("This course is archived.")
     await expect(field).to_be_visible()
     await expect(field).to_have_value("half a sentence")
@@ -35,15 +33,15 @@ async def test_an_open_page_shows_that_its_course_was_archived_and_keeps_the_dra
 
     await page.reload()
     await expect(told).to_contain_text("This course is archived.")
-    await restore_course(database, 1)
+    await restore_course(desk.database, desk.course)
     await expect(told).to_be_empty()
     await expect(field).to_have_value("half a sentence")
     await field.press("Enter")
     await expect(message(page, "half a sentence")).to_be_visible()
 
-    await rename_course(database, 1, "Another name")
+    await rename_course(desk.database, desk.course, "Another name")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Another name")
-    await archive_course(database, 1)
+    await archive_course(desk.database, desk.course)
     await page.goto(f"{desk.server.url}/chat/courses/")
     await page.get_by_text("Archived courses").click()
     await expect(page.get_by_role("link", name="Another name")).to_be_visible()
@@ -51,9 +49,9 @@ async def test_an_open_page_shows_that_its_course_was_archived_and_keeps_the_dra
 
 
 async def test_an_open_page_shows_that_its_course_was_removed(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat-message-input")).to_be_enabled()
-    await remove_course(desk.server.app[DATABASE], 1)
+    await remove_course(desk.database, desk.course)
     await expect(page.locator("#status")).to_contain_text("You no longer have access to this course.")
     # The browser complains about a handshake that was refused, if the room was closed before the socket was checked.
     desk.complaints.clear()

@@ -7,7 +7,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Desk
 from tests.browser.test_talking import PHONE, message
-from tests.serving import Chatter, Person, Server
+from tests.serving import Chatter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -22,8 +22,8 @@ async def barriers(page: Page, axe: str) -> list[str]:
     return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 
-async def talk(server: Server) -> None:
-    async with Person(server.url, "luis") as student, Person(server.url, "profe") as teacher:
+async def talk(desk: Desk) -> None:
+    async with desk.person(desk.luis) as student, desk.person(desk.profe) as teacher:
         luis, profe = await student.enter(), await teacher.enter()
         commands: list[tuple[Chatter, dict[str, Any]]] = [
             (luis, {"type": "message", "message": "why is it so? https://example.org/ `code`", "question": True}),
@@ -46,8 +46,8 @@ async def talk(server: Server) -> None:
 
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
 async def test_the_room_passes_axe(desk: Desk, axe: str, device: dict[str, Any]) -> None:
-    await talk(desk.server)
-    page = await desk.sit_down("profe", **device)
+    await talk(desk)
+    page = await desk.sit_down(desk.profe, **device)
     await expect(page.locator("#people-button")).to_be_visible()
     await expect(message(page, "the first")).to_be_visible()
     await expect(page.locator("#pins")).to_be_visible()
@@ -75,8 +75,8 @@ async def test_the_room_passes_axe(desk: Desk, axe: str, device: dict[str, Any])
 
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
 async def test_the_report_dialog_and_queue_pass_axe(desk: Desk, axe: str, device: dict[str, Any]) -> None:
-    await talk(desk.server)
-    page = await desk.sit_down("ana", **device)
+    await talk(desk)
+    page = await desk.sit_down(desk.ana, **device)
     await message(page, "the first").focus()
     await page.keyboard.press("Tab")
     await page.keyboard.press("ArrowLeft")
@@ -88,16 +88,16 @@ async def test_the_report_dialog_and_queue_pass_axe(desk: Desk, axe: str, device
     await page.get_by_role("dialog").get_by_role("button", name="Report").click()
     await expect(page.locator("#notice")).not_to_be_empty()
     assert await barriers(page, axe) == []
-    async with Person(desk.server.url, "profe") as teacher:
+    async with desk.person(desk.profe) as teacher:
         profe = await teacher.enter()
-        await profe.send({"type": "mute", "id": "m", "user": "luis", "minutes": 10})
+        await profe.send({"type": "mute", "id": "m", "user": desk.luis, "minutes": 10})
         await profe.receive_until("ack", id="m")
-    page = await desk.sit_down("profe", **device)
+    page = await desk.sit_down(desk.profe, **device)
     await expect(message(page, "the first").locator(".reported")).to_be_visible()
     await page.click("#moderation-button")
     await expect(page.locator("#muted-list button")).to_be_visible()
     assert await barriers(page, axe) == []
-    await page.goto(f"{desk.server.url}/chat/room/1/reports/")
+    await page.goto(f"{desk.server.url}{desk.room}reports/")
     assert await barriers(page, axe) == []
     await page.get_by_text("Delete…").click()
     await expect(page.get_by_role("button", name="Delete")).to_be_visible()
@@ -105,15 +105,15 @@ async def test_the_report_dialog_and_queue_pass_axe(desk: Desk, axe: str, device
     await page.get_by_role("button", name="Dismiss").click()
     await expect(page.get_by_text("No open reports")).to_be_visible()
     assert await barriers(page, axe) == []
-    await page.goto(f"{desk.server.url}/chat/room/1/audit/")
+    await page.goto(f"{desk.server.url}{desk.room}audit/")
     assert await barriers(page, axe) == []
 
 
 async def test_a_read_only_room_passes_axe(desk: Desk, axe: str) -> None:
-    async with Person(desk.server.url, "profe") as teacher:
+    async with desk.person(desk.profe) as teacher:
         profe = await teacher.enter()
         await profe.send({"type": "close", "id": "c", "on": True})
         await profe.receive_until("ack", id="c")
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#composer-closed")).not_to_be_empty()
     assert await barriers(page, axe) == []

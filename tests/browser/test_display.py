@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import Page, expect
 
-from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.courses import add_course, enrol
 from tests.browser.conftest import TIMEOUT_MS, Desk, say
 from tests.browser.test_talking import act, message, seed
-from tests.serving import Chatter, Person
+from tests.serving import Chatter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -37,13 +36,13 @@ async def give(socket: Chatter, **command: object) -> None:
 
 @pytest.mark.parametrize("hours", [-25, 25])
 async def test_the_servers_clock_is_used_when_the_computers_clock_is_wrong(desk: Desk, hours: int) -> None:
-    async with Person(desk.server.url, "profe") as profe:
+    async with desk.person(desk.profe) as profe:
         teacher = await profe.enter()
         await teacher.say("a word", id="w")
         await teacher.receive_until("ack", id="w")
-        ana = await desk.sit_down("ana", "/health/live", reuse=False)
+        ana = await desk.sit_down(desk.ana, "/health/live", reuse=False)
         await ana.add_init_script(with_clock_off(hours * 3600_000))
-        await ana.goto(desk.server.url + "/chat/room/1/")
+        await ana.goto(desk.server.url + desk.room)
         await expect(ana.locator(".day")).to_have_text("Today")
         await say(ana, "mine")
         await expect(ana.locator("#chat .pending")).to_have_count(0)
@@ -51,11 +50,11 @@ async def test_the_servers_clock_is_used_when_the_computers_clock_is_wrong(desk:
         await message(ana, "mine").get_by_role("button", name="More").click()
         await expect(ana.get_by_role("menuitem", name="Edit")).to_be_visible()
         await ana.keyboard.press("Escape")
-        await give(teacher, type="mute", user="ana", minutes=1)
+        await give(teacher, type="mute", user=desk.ana, minutes=1)
         await expect(ana.locator("#composer-closed")).to_contain_text("You’re muted")
         # Shortly before its end, as after a reload.
         soon = datetime.now(UTC) + timedelta(seconds=3)
-        await desk.server.app[DATABASE].execute("update educa_chat.mute set until = $1", soon)
+        await desk.database.execute("update educa_chat.mute set until = $1 where course = $2", soon, desk.course)
         await ana.reload()
         await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
         await expect(ana.locator(FIELD)).to_be_visible()
@@ -66,8 +65,8 @@ async def test_the_servers_clock_is_used_when_the_computers_clock_is_wrong(desk:
 
 
 async def test_day_headings_are_updated_after_the_computer_wakes_up(desk: Desk) -> None:
-    await seed(desk.server, 1)
-    page = await desk.sit_down("ana")
+    await seed(desk, 1)
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator(".day")).to_have_text("Today")
     await page.evaluate(with_clock_off(24 * 3600_000))
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -90,12 +89,12 @@ async def copied(page: Page, selector: str) -> str:
 
 
 async def test_messages_are_announced_copied_quoted_and_printed_as_text(desk: Desk) -> None:
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         for number in range(60):
             await socket.say(f"line {number}", id=str(number))
         await socket.receive_until("ack", id="59")
-        page = await desk.sit_down("ana")
+        page = await desk.sit_down(desk.ana)
         await expect(page.locator("#chat .message")).to_have_count(50)
         await socket.say("**so** $x^2 + 1$ is\n- `code`\n- two", id="formula")
         await expect(page.locator("#chat .message")).to_have_count(51)
@@ -127,33 +126,34 @@ async def test_messages_are_announced_copied_quoted_and_printed_as_text(desk: De
 
 
 async def test_pressed_buttons_stand_out_in_forced_colours_and_emoji_variants_count_as_one_reaction(desk: Desk) -> None:
-    await seed(desk.server, 1)
-    page = await desk.sit_down("ana", forced_colors="active")
+    await seed(desk, 1)
+    page = await desk.sit_down(desk.ana, forced_colors="active")
     ask = page.locator("#composer-ask")
     colour = "one => getComputedStyle(one).backgroundColor"
     before = await ask.evaluate(colour)
     await ask.click()
     await expect(ask).to_have_attribute("aria-pressed", "true")
     assert await ask.evaluate(colour) != before
-    async with Person(desk.server.url, "luis") as luis, Person(desk.server.url, "profe") as profe:
+    async with desk.person(desk.luis) as luis, desk.person(desk.profe) as profe:
         await give(await luis.enter(), type="react", target=1, emoji="\u2764", on=True)
         await give(await profe.enter(), type="react", target=1, emoji="\u2764\ufe0f", on=True)
     await expect(page.locator(".chip")).to_have_text(["\u2764\ufe0f 2"])
 
 
 async def test_the_sidebar_shows_unread_counts_and_can_mark_all_rooms_as_read(desk: Desk) -> None:
-    database = desk.server.app[DATABASE]
-    for number in range(40):
-        await enrol(database, "ana", await add_course(database, f"Course {number:02}", "profe"))
-    page = await desk.sit_down("ana", "/chat/room/32/")
+    database = desk.database
+    courses = [await add_course(database, f"Course {number:02}", desk.profe) for number in range(40)]
+    for course in courses:
+        await enrol(database, desk.ana, course)
+    page = await desk.sit_down(desk.ana, f"/chat/room/{courses[29]}/")
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
     await expect(page.locator(".sidebar [aria-current]")).to_be_in_viewport()
-    async with Person(desk.server.url, "profe") as profe:
-        socket = await profe.enter(20)
+    async with desk.person(desk.profe) as profe:
+        socket = await profe.enter(courses[17])
         await give(socket, type="message", message="hello")
-        badge = page.locator("[data-room='20'] .unread")
+        badge = page.locator(f"[data-room='{courses[17]}'] .unread")
         await expect(badge).to_have_text("11 unread message")
-        await give(socket, type="message", message="@ana: look")
+        await give(socket, type="message", message=f"@{desk.ana}: look")
         await expect(badge).to_have_text("@ 22 unread messages, 1 mentions you")
         await expect(badge).to_have_class(re.compile("mentions"))
         await give(socket, type="delete", target=2)
@@ -161,7 +161,7 @@ async def test_the_sidebar_shows_unread_counts_and_can_mark_all_rooms_as_read(de
         await page.click("#read-all")
         await expect(badge).to_have_count(0)
         # The button shows the number of unanswered questions.
-        here = await profe.enter(32)
+        here = await profe.enter(courses[29])
         await give(here, type="message", message="why?", question=True)
         await expect(page.locator("#unanswered")).to_have_accessible_name("Unanswered questions: 1 without an answer")
     # After sending, Tab moves to the newest message, not to a code block far above.

@@ -9,16 +9,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from educa_chat.handlers.keys import DATABASE
 from tests.browser.conftest import MOMENT, TIMEOUT_MS, Desk, say, until
 from tests.browser.test_talking import PHONE, act, message, press_long, seed
-from tests.serving import Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
 
 NARROW: dict[str, Any] = PHONE | {"viewport": {"width": 360, "height": 700}}
-QUEUE = "/chat/room/1/reports/"
 
 
 async def report(page: Page, text: str, reason: str = "") -> None:
@@ -35,8 +32,12 @@ def reported(page: Page, text: str) -> Locator:
     return page.locator(".reported", has=page.locator("blockquote", has_text=re.compile(rf"^\s*{re.escape(text)}\s*$")))
 
 
-async def give(server: Server, *commands: dict[str, object]) -> None:
-    async with Person(server.url, "profe") as person:
+def queue_path(desk: Desk) -> str:
+    return f"{desk.room}reports/"
+
+
+async def give(desk: Desk, *commands: dict[str, object]) -> None:
+    async with desk.person(desk.profe) as person:
         socket = await person.enter()
         for command in commands:
             id = uuid.uuid4().hex
@@ -45,7 +46,7 @@ async def give(server: Server, *commands: dict[str, object]) -> None:
 
 
 async def test_a_teacher_receives_and_handles_a_report(desk: Desk) -> None:
-    luis, ana, profe = [await desk.sit_down(username) for username in ("luis", "ana", "profe")]
+    luis, ana, profe = [await desk.sit_down(username) for username in (desk.luis, desk.ana, desk.profe)]
     for text in ("a rude word", "another rude word", "a kind word"):
         await say(luis, text)
         await expect(message(ana, text)).to_be_visible()
@@ -74,8 +75,8 @@ async def test_a_teacher_receives_and_handles_a_report(desk: Desk) -> None:
 
     queue = await profe.context.new_page()
     await profe.click("#moderation-button")
-    await expect(profe.get_by_role("link", name="3 reported messages")).to_have_attribute("href", QUEUE)
-    await queue.goto(desk.server.url + QUEUE)
+    await expect(profe.get_by_role("link", name="3 reported messages")).to_have_attribute("href", queue_path(desk))
+    await queue.goto(desk.server.url + queue_path(desk))
     await expect(queue.locator(".reported blockquote")).to_have_text(
         ["a kind word", "another rude word", "a rude word"]
     )
@@ -101,44 +102,44 @@ async def test_a_teacher_receives_and_handles_a_report(desk: Desk) -> None:
 
 
 async def test_the_audit_log_shows_times_in_the_readers_time_zone(desk: Desk) -> None:
-    await give(desk.server, {"type": "slow", "seconds": 30})
-    page = await desk.sit_down("profe", "/chat/room/1/audit/", timezone_id="Asia/Tokyo")
+    await give(desk, {"type": "slow", "seconds": 30})
+    page = await desk.sit_down(desk.profe, f"{desk.room}audit/", timezone_id="Asia/Tokyo")
     time = page.locator("time")
     moment = datetime.fromisoformat(await time.get_attribute("datetime") or "").astimezone(ZoneInfo("Asia/Tokyo"))
     await expect(time).to_have_text(f"{moment.day} {moment:%b %Y, %H:%M}")
 
 
 async def test_the_report_queue_links_to_the_message_in_its_conversation(desk: Desk) -> None:
-    await seed(desk.server, 200)
-    await give(desk.server, {"type": "report", "target": 7})
-    queue = await desk.sit_down("profe", QUEUE)
+    await seed(desk, 200)
+    await give(desk, {"type": "report", "target": 7})
+    queue = await desk.sit_down(desk.profe, queue_path(desk))
     await queue.get_by_role("link", name="Show in the room").click()
     await expect(message(queue, "number 7")).to_be_in_viewport()
     await expect(message(queue, "number 7")).to_be_focused()
     await expect(message(queue, "number 7").locator(".mark")).to_have_text("Reported")
-    assert queue.url.endswith("/chat/room/1/")
+    assert queue.url.endswith(desk.room)
 
 
 async def test_reporting_a_deleted_message_shows_an_error(desk: Desk) -> None:
-    await seed(desk.server, 1)
-    ana = await desk.sit_down("ana")
+    await seed(desk, 1)
+    ana = await desk.sit_down(desk.ana)
     await act(ana, "number 1", "Report…")
-    await give(desk.server, {"type": "delete", "target": 1})
+    await give(desk, {"type": "delete", "target": 1})
     await expect(ana.locator("#chat .deleted")).to_have_count(1)
     await ana.get_by_role("dialog").get_by_role("button", name="Report").click()
     await expect(ana.locator("#notice")).to_contain_text("That message doesn't exist.")
 
 
 async def test_on_a_phone_a_long_press_offers_report_and_the_queue_fits(desk: Desk) -> None:
-    await seed(desk.server, 12)
-    ana = await desk.sit_down("ana", **NARROW)
+    await seed(desk, 12)
+    ana = await desk.sit_down(desk.ana, **NARROW)
     await press_long(ana, message(ana, "number 5").locator(".body"))
     await ana.get_by_role("menuitem", name="Report…").click()
     dialog = ana.get_by_role("dialog", name="Report this message?")
     await dialog.get_by_role("textbox").fill("an-unkind-word-that-never-ends-" * 12)
     await dialog.get_by_role("button", name="Report").click()
     await expect(ana.locator("#notice")).to_have_text("Report sent. Only teachers see it.")
-    queue = await desk.sit_down("profe", QUEUE, **NARROW)
+    queue = await desk.sit_down(desk.profe, queue_path(desk), **NARROW)
     await expect(reported(queue, "number 5")).to_be_visible()
     await queue.get_by_text("Delete…").click()
     await expect(queue.get_by_role("button", name="Delete")).to_be_visible()
@@ -152,15 +153,15 @@ async def test_on_a_phone_a_long_press_offers_report_and_the_queue_fits(desk: De
 
 
 async def test_a_teacher_sees_who_is_muted_and_can_unmute_them(desk: Desk) -> None:
-    await seed(desk.server, 1)
-    profe = await desk.sit_down("profe")
-    ana = await desk.sit_down("ana")
+    await seed(desk, 1)
+    profe = await desk.sit_down(desk.profe)
+    ana = await desk.sit_down(desk.ana)
     await profe.click("#moderation-button")
     panel = profe.get_by_role("region", name="Muted students")
     await expect(profe.locator("#moderation")).to_be_visible()
     await expect(panel).to_be_hidden()
     await give(
-        desk.server, {"type": "mute", "user": "ana", "minutes": 60}, {"type": "mute", "user": "luis", "minutes": 5}
+        desk, {"type": "mute", "user": desk.ana, "minutes": 60}, {"type": "mute", "user": desk.luis, "minutes": 5}
     )
     await expect(panel.get_by_role("listitem")).to_have_text(
         [re.compile(f"Luis Ortega until {MOMENT}"), re.compile(f"Ana Morales until {MOMENT}")]
@@ -182,10 +183,12 @@ async def test_a_teacher_sees_who_is_muted_and_can_unmute_them(desk: Desk) -> No
 
 
 async def test_an_expired_mute_disappears_from_the_list(desk: Desk) -> None:
-    profe = await desk.sit_down("profe")
-    await give(desk.server, {"type": "mute", "user": "ana", "minutes": 5})
+    profe = await desk.sit_down(desk.profe)
+    await give(desk, {"type": "mute", "user": desk.ana, "minutes": 5})
     await expect(profe.locator("#chat .remark")).to_have_count(1)
-    await desk.server.app[DATABASE].execute("update educa_chat.mute set until = now() + interval '2 seconds'")
+    await desk.database.execute(
+        "update educa_chat.mute set until = now() + interval '2 seconds' where course = $1", desk.course
+    )
     await profe.click("#moderation-button")
     await expect(profe.locator("#muted-list li")).to_have_count(1)
     await expect(profe.locator("#muted-list li")).to_have_count(0)
@@ -205,18 +208,18 @@ async def texts(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("anonymity", [False, True], ids=["named", "anonymous"])
 async def test_reloading_shows_the_same_system_messages(desk: Desk, anonymity: bool) -> None:
-    stayed, profe = await desk.sit_down("ana"), await desk.sit_down("profe")
-    await give(desk.server, {"type": "close", "on": True}, {"type": "anonymity", "on": anonymity})
+    stayed, profe = await desk.sit_down(desk.ana), await desk.sit_down(desk.profe)
+    await give(desk, {"type": "close", "on": True}, {"type": "anonymity", "on": anonymity})
     for number in range(1, 4):
         await say(profe, f"number {number}")
         await expect(message(stayed, f"number {number}")).to_be_visible()
         await give(
-            desk.server,
+            desk,
             {"type": "slow", "seconds": 30 * number},
-            {"type": "mute", "user": "ana", "minutes": 10 * number},
-            {"type": "mute", "user": "luis", "minutes": 10 * number},
+            {"type": "mute", "user": desk.ana, "minutes": 10 * number},
+            {"type": "mute", "user": desk.luis, "minutes": 10 * number},
         )
-    await give(desk.server, {"type": "close", "on": False}, {"type": "mute", "user": "ana", "minutes": 0})
+    await give(desk, {"type": "close", "on": False}, {"type": "mute", "user": desk.ana, "minutes": 0})
     await say(profe, "the end")
     # Students see system messages only for their own mutes.
     for page, count in ((stayed, 14), (profe, 17)):
@@ -228,7 +231,7 @@ async def test_reloading_shows_the_same_system_messages(desk: Desk, anonymity: b
             assert before[4].startswith("You’re muted until")
             assert before[5] == "number 2"
         else:
-            assert before[5].startswith("luis is muted")
+            assert before[5].startswith(f"{desk.luis} is muted")
         assert [text for text in before if text.startswith("number")] == ["number 1", "number 2", "number 3"]
         assert before[-3:-1] == [
             "Everyone can post again.",
@@ -237,14 +240,14 @@ async def test_reloading_shows_the_same_system_messages(desk: Desk, anonymity: b
         await page.reload()
         await expect(seen(page)).to_have_count(count)
         await expect(page.locator("#people-button")).to_be_visible()
-        assert [text.replace("luis", "Luis Ortega") for text in await texts(page)] == [
-            text.replace("luis", "Luis Ortega") for text in before
+        assert [text.replace(desk.luis, "Luis Ortega") for text in await texts(page)] == [
+            text.replace(desk.luis, "Luis Ortega") for text in before
         ]
 
 
 async def test_system_messages_stay_in_order_when_scrolling_and_jumping_through_the_history(desk: Desk) -> None:
     said: list[str] = []
-    async with Person(desk.server.url, "profe") as person:
+    async with desk.person(desk.profe) as person:
         socket = await person.enter()
         for number in range(160):
             if number % 20 == 0:
@@ -254,7 +257,7 @@ async def test_system_messages_stay_in_order_when_scrolling_and_jumping_through_
             await socket.say(f"number {number}", id=f"{number}")
             await socket.receive_until("ack", id=f"{number}")
             said.append(f"number {number}")
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     log = page.locator("#chat")
     await expect(page.locator("#chat .message")).to_have_count(50)
     assert await texts(page) == said[said.index("number 110") :]
@@ -268,7 +271,7 @@ async def test_system_messages_stay_in_order_when_scrolling_and_jumping_through_
 
     # A jump, and from there to the end.
     await page.goto(f"{desk.server.url}/students/courses/")
-    await page.goto(f"{desk.server.url}/chat/room/1/#message-34")
+    await page.goto(f"{desk.server.url}{desk.room}#message-34")
     target = page.locator("#chat .shown .body")
     await expect(target).to_have_text("number 31")
     await expect(target).to_be_in_viewport()
@@ -281,18 +284,18 @@ async def test_system_messages_stay_in_order_when_scrolling_and_jumping_through_
     shown = await texts(page)
     assert shown == said[said.index(shown[0]) :]
     assert said.index(shown[0]) < 20
-    await give(desk.server, {"type": "slow", "seconds": 0})
+    await give(desk, {"type": "slow", "seconds": 0})
     await expect(page.locator("#chat .remark").last).to_have_text("Slow mode is off.")
     assert (await texts(page))[:-1] == shown
 
 
 async def test_each_system_message_appears_once_after_a_reconnect(desk: Desk) -> None:
-    await seed(desk.server, 3)
-    ana = await desk.sit_down("ana")
-    await give(desk.server, {"type": "close", "on": True})
+    await seed(desk, 3)
+    ana = await desk.sit_down(desk.ana)
+    await give(desk, {"type": "close", "on": True})
     await expect(ana.locator("#chat .remark")).to_have_count(1)
     await ana.context.set_offline(True)
-    await give(desk.server, {"type": "close", "on": False}, {"type": "slow", "seconds": 60})
+    await give(desk, {"type": "close", "on": False}, {"type": "slow", "seconds": 60})
     await ana.context.set_offline(False)
     await expect(ana.locator("#chat .remark")).to_have_count(3)
 
@@ -304,7 +307,7 @@ async def test_each_system_message_appears_once_after_a_reconnect(desk: Desk) ->
     ("command", "locator", "words"),
     [
         ({"type": "close", "on": True}, "#composer-closed", r"Announcements only: only teachers can post\."),
-        ({"type": "mute", "user": "ana", "minutes": 10}, "#composer-closed", rf"You’re muted until {MOMENT}\."),
+        ({"type": "mute", "minutes": 10}, "#composer-closed", rf"You’re muted until {MOMENT}\."),
         ({"type": "slow", "seconds": 300}, "#composer-wait", r"Slow mode: \d+ seconds left"),
     ],
     ids=["closed", "muted", "slow"],
@@ -312,11 +315,11 @@ async def test_each_system_message_appears_once_after_a_reconnect(desk: Desk) ->
 async def test_a_loaded_page_knows_at_once_whether_the_reader_can_post(
     desk: Desk, command: dict[str, object], locator: str, words: str
 ) -> None:
-    ana = await desk.sit_down("ana", reuse=False)
+    ana = await desk.sit_down(desk.ana, reuse=False)
     await say(ana, "hello")
     await expect(message(ana, "hello")).to_be_visible()
     await expect(ana.locator("#chat .pending")).to_have_count(0)
-    await give(desk.server, command)
+    await give(desk, command | ({"user": desk.ana} if command["type"] == "mute" else {}))
     await expect(ana.locator(locator)).to_have_text(re.compile(words))
     # Only the welcome contains this: later frames are dropped.
     await ana.route_web_socket(

@@ -7,7 +7,6 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import TIMEOUT_MS, Desk, say
 from tests.browser.test_talking import PHONE
-from tests.serving import Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -16,8 +15,8 @@ LONG = "\n".join(["a long message begins", *(f"line {number}" for number in rang
 CODE = "look:\n```python\nx = 1\nprint(x)\n```\n```\nplain\n```"
 
 
-async def seed(server: Server, *texts: str) -> None:
-    async with Person(server.url, "luis") as luis:
+async def seed(desk: Desk, *texts: str) -> None:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         for text in texts:
             await socket.say(text, id=text[:64])
@@ -30,8 +29,8 @@ def long(page: Page) -> Locator:
 
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
 async def test_a_long_message_is_shortened_until_the_reader_asks_for_more(desk: Desk, device: dict[str, Any]) -> None:
-    await seed(desk.server, "a short one", LONG, "the last")
-    page = await desk.sit_down("ana", **device)
+    await seed(desk, "a short one", LONG, "the last")
+    page = await desk.sit_down(desk.ana, **device)
     button = long(page).get_by_role("button", name="Show more")
     await expect(button).to_have_count(1)
     await expect(page.get_by_role("button", name="Show more")).to_have_count(1)
@@ -49,8 +48,8 @@ async def test_a_long_message_is_shortened_until_the_reader_asks_for_more(desk: 
 
 
 async def test_a_long_message_expands_when_its_hidden_part_gets_the_focus(desk: Desk) -> None:
-    await seed(desk.server, LONG)
-    page = await desk.sit_down("ana")
+    await seed(desk, LONG)
+    page = await desk.sit_down(desk.ana)
     await expect(long(page).get_by_role("button", name="Show more")).to_be_visible()
     await long(page).focus()
     await page.keyboard.press("Tab")
@@ -58,7 +57,7 @@ async def test_a_long_message_expands_when_its_hidden_part_gets_the_focus(desk: 
     await expect(long(page).get_by_role("button", name="Show less")).to_be_visible()
     await expect(long(page).get_by_role("link")).to_be_in_viewport()
     # It stays open when something about the message changes.
-    async with Person(desk.server.url, "profe") as profe:
+    async with desk.person(desk.profe) as profe:
         socket = await profe.enter()
         await socket.send({"type": "react", "id": "r", "target": 1, "emoji": "👍", "on": True})
     await expect(long(page).locator(".chip")).to_be_visible()
@@ -66,7 +65,7 @@ async def test_a_long_message_expands_when_its_hidden_part_gets_the_focus(desk: 
 
 
 async def test_a_code_block_shows_its_language_and_can_be_copied(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await say(page, CODE)
     heads = page.locator("#chat .message:not(.pending) .code-head")

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from educa_chat.handlers.keys import DATABASE
 from tests.browser.conftest import TIMEOUT_MS, Desk, say
 from tests.browser.test_search import say_much
-from tests.serving import Chatter, Person
+from tests.serving import Chatter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -89,7 +88,7 @@ async def wheel(page: Page, step: int, goal: int) -> list[int]:
 
 async def test_scrolling_shows_each_of_2000_messages_once_in_order_while_few_are_in_the_page(desk: Desk) -> None:
     await say_much(desk, MESSAGES)
-    page = await desk.sit_down("ana", viewport={"width": 1100, "height": 1600})
+    page = await desk.sit_down(desk.ana, viewport={"width": 1100, "height": 1600})
     await expect(message(page, MESSAGES)).to_be_in_viewport()
     await page.evaluate(WATCH)
     assert await wheel(page, -1200, 1) == list(range(MESSAGES, 0, -1))
@@ -113,7 +112,7 @@ async def test_scrolling_shows_each_of_2000_messages_once_in_order_while_few_are
             }
         )
     )
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         await (await luis.enter()).say("just now", id="now")
     await expect(page.locator("#chat .message").last).to_contain_text("just now")
     await expect(page.locator("#chat .message").last).to_be_in_viewport()
@@ -137,7 +136,7 @@ async def scroll_up(page: Page, number: int) -> None:
 
 async def enter_filled(desk: Desk, count: int = 600, **context: Any) -> Page:
     await say_much(desk, count)
-    page = await desk.sit_down("ana", **context)
+    page = await desk.sit_down(desk.ana, **context)
     await expect(message(page, count)).to_be_in_viewport()
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
     return page
@@ -147,7 +146,7 @@ async def test_new_messages_are_counted_while_the_newest_are_trimmed_and_a_butto
     page = await enter_filled(desk)
     await scroll_up(page, 100)
     await expect(message(page, 600)).to_have_count(0)
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         for number in range(60):
             await give(socket, type="message", message=f"just now {number}")
@@ -165,7 +164,7 @@ async def test_new_messages_are_counted_while_the_newest_are_trimmed_and_a_butto
 
 async def test_a_hidden_window_keeps_a_bounded_number_of_messages(desk: Desk) -> None:
     page = await enter_filled(desk, 60)
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         for number in range(400):
             await socket.say(f"said {number}", id=f"{number}")
@@ -214,11 +213,6 @@ async def test_arrow_keys_reach_every_message_of_a_long_room_and_end_jumps_to_th
 
 async def test_changes_to_trimmed_messages_show_when_they_are_loaded_again(desk: Desk) -> None:
     page = await enter_filled(desk)
-    database = desk.server.app[DATABASE]
-    await database.execute(
-        "update educa_chat.message set author = (select id from auth_user where username = 'luis')"
-        " where seq in (590, 95)"
-    )
     # Far enough from the start that there is more to load below, however fast the page is.
     await scroll_up(page, 200)
     await expect(message(page, 600)).to_have_count(0)
@@ -226,13 +220,12 @@ async def test_changes_to_trimmed_messages_show_when_they_are_loaded_again(desk:
     release = asyncio.Event()
 
     async def hold(route: Any) -> None:
-        # The server of the test before had the same port, and a connection to it may still be kept.
-        response = await route.fetch(max_retries=1)
+        response = await route.fetch()
         held.append(route)
         await release.wait()
         await route.fulfill(response=response)
 
-    async with Person(desk.server.url, "luis") as student, Person(desk.server.url, "profe") as teacher:
+    async with desk.person(desk.luis) as student, desk.person(desk.profe) as teacher:
         luis, profe = await student.enter(), await teacher.enter()
         await give(luis, type="edit", target=590, message="exercise 590, edited")
         await give(profe, type="delete", target=591)
@@ -260,12 +253,12 @@ async def test_changes_to_trimmed_messages_show_when_they_are_loaded_again(desk:
 
 async def test_pending_messages_are_at_the_end_after_jumping_to_the_latest(desk: Desk) -> None:
     await say_much(desk, 600)
-    page = await desk.sit_down("ana", "/students/courses/", reuse=False)
+    page = await desk.sit_down(desk.ana, "/students/courses/", reuse=False)
     await page.route_web_socket(
         "**/ws/**",
         lambda socket: _without_messages(socket),
     )
-    await page.goto(desk.server.url + "/chat/room/1/")
+    await page.goto(desk.server.url + desk.room)
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
     await say(page, "on its way")
     pending = page.locator("#chat .message.pending")
@@ -284,7 +277,7 @@ def _without_messages(socket: Any) -> None:
 
 async def test_the_later_of_two_quick_jumps_wins(desk: Desk) -> None:
     page = await enter_filled(desk)
-    async with Person(desk.server.url, "profe") as teacher:
+    async with desk.person(desk.profe) as teacher:
         profe = await teacher.enter()
         for target in (100, 200):
             await give(profe, type="pin", target=target, on=True)
@@ -310,19 +303,15 @@ async def test_the_later_of_two_quick_jumps_wins(desk: Desk) -> None:
 
 async def test_a_reply_quotes_an_original_that_is_not_loaded_and_follows_its_changes(desk: Desk) -> None:
     await say_much(desk, 300)
-    database = desk.server.app[DATABASE]
-    await database.execute(
-        "update educa_chat.message set author = (select id from auth_user where username = 'luis') where seq < 40"
-    )
-    async with Person(desk.server.url, "luis") as student, Person(desk.server.url, "profe") as teacher:
+    async with desk.person(desk.luis) as student, desk.person(desk.profe) as teacher:
         luis, profe = await student.enter(), await teacher.enter()
         for target in range(1, 31):
             await give(luis, type="message", message=f"about that {target}", reply_to=target)
         await give(profe, type="delete", target=2)
-        page = await desk.sit_down("ana", "/students/courses/")
+        page = await desk.sit_down(desk.ana, "/students/courses/")
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url) if "seqs=" in request.url else None)
-        await page.goto(desk.server.url + "/chat/room/1/")
+        await page.goto(desk.server.url + desk.room)
 
         def quote(number: int) -> Locator:
             reply = page.locator("#chat .message", has_text=re.compile(rf"about that {number}$"))
@@ -341,8 +330,9 @@ async def test_a_reply_quotes_an_original_that_is_not_loaded_and_follows_its_cha
 
 async def test_unanswered_questions_are_listed_from_the_whole_history_until_they_are_answered(desk: Desk) -> None:
     page = await enter_filled(desk, 600)
-    database = desk.server.app[DATABASE]
-    await database.execute("update educa_chat.message set question = true where seq % 5 = 0 and seq <= 500")
+    await desk.database.execute(
+        "update educa_chat.message set question = true where course = $1 and seq % 5 = 0 and seq <= 500", desk.course
+    )
     await scroll_up(page, 420)
     await message(page, 410).scroll_into_view_if_needed()
     before = await message(page, 410).bounding_box()
@@ -352,7 +342,7 @@ async def test_unanswered_questions_are_listed_from_the_whole_history_until_they
     await expect(page.locator("#chat .message:not(.unanswered)")).to_have_count(0)
     await scroll_up(page, 5)
     await expect(page.locator("#chat .message:not(.unanswered)")).to_have_count(0)
-    async with Person(desk.server.url, "luis") as student, Person(desk.server.url, "profe") as teacher:
+    async with desk.person(desk.luis) as student, desk.person(desk.profe) as teacher:
         luis, profe = await student.enter(), await teacher.enter()
         await give(luis, type="message", message="a new one?", question=True)
         await expect(page.locator("#chat .message").last).to_contain_text("a new one?")
@@ -382,7 +372,7 @@ async def test_unanswered_questions_are_listed_from_the_whole_history_until_they
 
 async def test_a_question_answered_by_a_reply_that_is_not_loaded_is_shown_as_answered(desk: Desk) -> None:
     page = await enter_filled(desk)
-    async with Person(desk.server.url, "luis") as student, Person(desk.server.url, "profe") as teacher:
+    async with desk.person(desk.luis) as student, desk.person(desk.profe) as teacher:
         luis, profe = await student.enter(), await teacher.enter()
         await give(profe, type="question", target=100, on=True)
         await give(luis, type="message", message="so it is", reply_to=100)

@@ -7,7 +7,6 @@ from playwright.async_api import Page, Request, expect
 
 from tests.browser.conftest import Desk
 from tests.markup.hostile import MESSAGES
-from tests.serving import Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -33,8 +32,8 @@ SHOWN = """
 """.replace("FORBIDDEN", repr(FORBIDDEN))
 
 
-async def seed(server: Server, texts: list[str]) -> None:
-    async with Person(server.url, "luis") as luis:
+async def seed(desk: Desk, texts: list[str]) -> None:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         for number, text in enumerate(texts):
             await socket.say(text, id=f"{texts[-1]} {number}")
@@ -57,7 +56,7 @@ async def look(page: Page) -> None:
 
 
 async def test_hostile_messages_run_no_script_send_no_request_and_stay_in_their_box(desk: Desk) -> None:
-    page = await desk.sit_down("ana", reuse=False)
+    page = await desk.sit_down(desk.ana, reuse=False)
     asked: list[str] = []
 
     def note(request: Request) -> None:
@@ -72,7 +71,7 @@ async def test_hostile_messages_run_no_script_send_no_request_and_stay_in_their_
     await page.reload()
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
     for first in range(0, len(MESSAGES), AT_ONCE):
-        await seed(desk.server, [*MESSAGES[first : first + AT_ONCE], f"so far {first}"])
+        await seed(desk, [*MESSAGES[first : first + AT_ONCE], f"so far {first}"])
         await expect(page.locator("#chat .message").last).to_contain_text(f"so far {first}")
         await look(page)
         for body in await page.locator("#chat .body a").all():

@@ -3,7 +3,6 @@
 import pytest
 from playwright.async_api import expect
 
-from educa_chat.handlers.keys import DATABASE
 from educa_chat.protocol import Role
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.courses import enrol
@@ -14,12 +13,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_the_people_panel_lists_and_finds_members_with_roles_and_who_is_online(desk: Desk, axe: str) -> None:
-    database = desk.server.app[DATABASE]
-    await enrol(database, "marta", 1, Role.ASSISTANT)
+    database = desk.database
+    await enrol(database, desk.marta, desk.course, Role.ASSISTANT)
     for number in range(110):
-        await add_user(database, f"s{number:03}", "!", first_name="Ángel", last_name=f"Soto {number:03}")
-        await enrol(database, f"s{number:03}", 1)
-    profe = await desk.sit_down("profe", viewport={"width": 360, "height": 740})
+        username = f"s{number:03}.{desk.course}"
+        await add_user(database, username, "!", first_name="Ángel", last_name=f"Soto {number:03}")
+        await enrol(database, username, desk.course)
+    profe = await desk.sit_down(desk.profe, viewport={"width": 360, "height": 740})
     asked: list[str] = []
     profe.on("request", lambda request: asked.append(request.url) if "/roster" in request.url else None)
     await expect(profe.locator("#people-button")).to_be_visible()
@@ -33,7 +33,7 @@ async def test_the_people_panel_lists_and_finds_members_with_roles_and_who_is_on
     await expect(profe.get_by_text("114 members")).to_be_visible()
     assert await barriers(profe, axe) == []
 
-    ana = await desk.sit_down("ana")
+    ana = await desk.sit_down(desk.ana)
     await ana.click("#people-button")
     await ana.get_by_role("button", name="All members").click()
     await expect(ana.get_by_role("searchbox", name="Search members")).to_be_focused()

@@ -8,14 +8,13 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from educa_chat.handlers.api import MEMBER_LOOKUPS_BURST
-from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.courses import enrol
 from tests.browser.conftest import TIMEOUT_MS, Desk, say, until_indexed
 from tests.browser.test_barriers import barriers
 from tests.browser.test_talking import PHONE, act, message
 from tests.handlers.test_class_commands import give
-from tests.serving import Person, quick_hash
+from tests.serving import quick_hash
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -28,10 +27,10 @@ def options(page: Page) -> Locator:
 
 
 async def add_students(desk: Desk, *people: tuple[str, str, str]) -> None:
-    database = desk.server.app[DATABASE]
+    database = desk.database
     for username, first, last in people:
         await add_user(database, username, quick_hash(), first_name=first, last_name=last)
-        await enrol(database, username, 1)
+        await enrol(database, username, desk.course)
 
 
 async def sit_down(desk: Desk, username: str, **context: Any) -> Page:
@@ -41,29 +40,30 @@ async def sit_down(desk: Desk, username: str, **context: Any) -> Page:
 
 
 async def test_a_member_can_be_mentioned_by_keyboard_and_their_own_name_is_highlighted(desk: Desk) -> None:
-    await add_students(desk, ("lucia", "Lucía", "Ortiz"))
-    ana, luis = await sit_down(desk, "ana"), await sit_down(desk, "luis")
+    lucia = f"lucia{desk.course}"
+    await add_students(desk, (lucia, "Lucía", "Ortiz"))
+    ana, luis = await sit_down(desk, desk.ana), await sit_down(desk, desk.luis)
     field = ana.locator(FIELD)
     await field.press_sequentially("look, @lu")
     await expect(options(ana)).to_have_count(2)
-    await expect(options(ana).nth(0)).to_contain_text("Luis Ortega @luis")
+    await expect(options(ana).nth(0)).to_contain_text(f"Luis Ortega @{desk.luis}")
     await expect(options(ana).nth(0)).to_have_attribute("aria-selected", "true")
-    assert await active_option(ana) == "Luis Ortega @luis"
+    assert await active_option(ana) == f"Luis Ortega @{desk.luis}"
     await ana.keyboard.press("ArrowDown")
-    assert await active_option(ana) == "Lucía Ortiz @lucia"
+    assert await active_option(ana) == f"Lucía Ortiz @{lucia}"
     await ana.keyboard.press("ArrowDown")
-    assert await active_option(ana) == "Luis Ortega @luis"
+    assert await active_option(ana) == f"Luis Ortega @{desk.luis}"
     await ana.keyboard.press("ArrowUp")
     await ana.keyboard.press("Tab")
-    await expect(field).to_have_value("look, @lucia ")
+    await expect(field).to_have_value(f"look, @{lucia} ")
     await expect(field).to_be_focused()
     await expect(ana.get_by_role("listbox")).to_have_count(0)
     await field.press_sequentially("and @ort")
     await expect(options(ana)).to_have_count(2)
     await ana.keyboard.press("Enter")
-    await expect(field).to_have_value("look, @lucia and @luis ")
+    await expect(field).to_have_value(f"look, @{lucia} and @{desk.luis} ")
     await ana.keyboard.press("Control+z")
-    await expect(field).to_have_value("look, @lucia and @ort")
+    await expect(field).to_have_value(f"look, @{lucia} and @ort")
     await ana.keyboard.press("Control+Shift+z")
     await ana.keyboard.press("Enter")
     for page, classes in ((luis, "mention mention-you"), (ana, "mention")):
@@ -87,7 +87,7 @@ async def active_option(page: Page) -> str:
 
 
 async def test_escape_closes_the_suggestions_and_enter_sends(desk: Desk) -> None:
-    ana = await sit_down(desk, "ana")
+    ana = await sit_down(desk, desk.ana)
     await ana.locator(FIELD).press_sequentially("for @lu")
     await expect(options(ana)).to_have_count(1)
     await ana.keyboard.press("Escape")
@@ -111,7 +111,7 @@ async def test_escape_closes_the_suggestions_and_enter_sends(desk: Desk) -> None
 
 
 async def test_escape_in_a_reply_closes_only_the_suggestions(desk: Desk) -> None:
-    ana = await sit_down(desk, "ana")
+    ana = await sit_down(desk, desk.ana)
     await say(ana, "a question")
     await expect(ana.locator("#chat .message.pending")).to_have_count(0)
     await act(ana, "a question", "Reply")
@@ -124,8 +124,8 @@ async def test_escape_in_a_reply_closes_only_the_suggestions(desk: Desk) -> None
 
 
 async def test_on_a_phone_tapping_a_suggestion_keeps_the_keyboard_open(desk: Desk) -> None:
-    await add_students(desk, *((f"lu{number}", "Lu", f"Number {number}") for number in range(12)))
-    page = await sit_down(desk, "ana", **PHONE, locale="es-ES")
+    await add_students(desk, *((f"lu{desk.course}{number:02}", "Lu", f"Number {number}") for number in range(12)))
+    page = await sit_down(desk, desk.ana, **PHONE, locale="es-ES")
     await page.locator(FIELD).tap()
     await page.locator(FIELD).press_sequentially("@lu")
     listbox = page.get_by_role("listbox", name="Miembros")
@@ -143,7 +143,7 @@ async def test_on_a_phone_tapping_a_suggestion_keeps_the_keyboard_open(desk: Des
 
 
 async def test_suggestions_follow_ime_composition_but_leave_its_keys_alone(desk: Desk) -> None:
-    ana = await sit_down(desk, "ana")
+    ana = await sit_down(desk, desk.ana)
     await ana.locator(FIELD).focus()
     session = await ana.context.new_cdp_session(ana)
     await session.send("Input.insertText", {"text": "@l"})
@@ -157,16 +157,17 @@ async def test_suggestions_follow_ime_composition_but_leave_its_keys_alone(desk:
     await expect(options(ana)).to_have_count(1)
     await session.send("Input.insertText", {"text": "u"})
     await ana.keyboard.press("Enter")
-    await expect(ana.locator(FIELD)).to_have_value("@luis ")
+    await expect(ana.locator(FIELD)).to_have_value(f"@{desk.luis} ")
 
 
 async def test_only_teachers_can_mention_everyone_and_it_is_highlighted_for_all(desk: Desk) -> None:
-    await add_students(desk, ("alba", "Alba", "Roca"))
-    profe, ana = await sit_down(desk, "profe"), await sit_down(desk, "ana")
+    alba = f"alba{desk.course}"
+    await add_students(desk, (alba, "Alba", "Roca"))
+    profe, ana = await sit_down(desk, desk.profe), await sit_down(desk, desk.ana)
     await profe.locator(FIELD).press_sequentially("@al")
     await expect(options(profe)).to_contain_text(["Everyone in the course", "Alba Roca"])
     # Enter selects the person.
-    assert await active_option(profe) == "Alba Roca @alba"
+    assert await active_option(profe) == f"Alba Roca @{alba}"
     await profe.locator(FIELD).press_sequentially("l")
     await expect(options(profe).first).to_contain_text("Everyone in the course")
     await profe.keyboard.press("Enter")
@@ -183,12 +184,13 @@ async def test_only_teachers_can_mention_everyone_and_it_is_highlighted_for_all(
 
 
 async def test_only_real_mentions_are_highlighted_and_names_never_become_markup(desk: Desk) -> None:
-    ana = await sit_down(desk, "ana")
-    async with Person(desk.server.url, "luis") as luis:
+    ana, me = await sit_down(desk, desk.ana), desk.ana
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         texts = [
-            "**@ana**, @Ana. (@ANA) `@ana` https://example.org/@ana x@ana @anabel @nobody $@ana$",
-            "```\n@ana\n```\n@profe <img src=x onerror=alert(1)>@ana<b>",
+            f"**@{me}**, @{me.capitalize()}. (@{me.upper()}) `@{me}` https://example.org/@{me} x@{me}"
+            f" @{me}bel @nobody $@{me}$",
+            f"```\n@{me}\n```\n@{desk.profe} <img src=x onerror=alert(1)>@{me}<b>",
         ]
         for number, text in enumerate(texts):
             await socket.say(text, id=str(number))
@@ -199,35 +201,37 @@ async def test_only_real_mentions_are_highlighted_and_names_never_become_markup(
         await expect(second.locator(".mention")).to_have_text([re.compile("^@(?!profe)"), "@Ana Morales"])
         await expect(ana.locator("#chat :is(code, a, math) .mention")).to_have_count(0)
         await expect(ana.locator("#chat img[onerror]")).to_have_count(0)
-        await socket.send({"type": "edit", "id": "e", "target": 2, "message": "@luis and ana"})
+        await socket.send({"type": "edit", "id": "e", "target": 2, "message": f"@{desk.luis} and ana"})
         await expect(second.locator(".mention")).to_have_text(["@Luis Ortega"])
-        await socket.send({"type": "message", "id": "r", "message": "@ana, so", "reply_to": 1})
+        await socket.send({"type": "message", "id": "r", "message": f"@{desk.ana}, so", "reply_to": 1})
         await expect(ana.locator(".message .mention-you", has_text="@Ana Morales").last).to_be_visible()
         await expect(ana.locator("#chat .message").nth(2).locator(".mention")).to_have_text(["@Ana Morales"])
         await expect(ana.locator(".quote .mention")).to_have_count(0)
 
 
 async def test_excerpts_show_the_names_of_members_like_messages_do(desk: Desk) -> None:
-    shown = "@Clara Benítez, look at @anabel, @ana and quadratic"
-    async with Person(desk.server.url, "luis") as luis, Person(desk.server.url, "profe") as profe:
+    shown = f"@Clara Benítez, look at @{desk.ana}bel, @{desk.ana} and quadratic"
+    async with desk.person(desk.luis) as luis, desk.person(desk.profe) as profe:
         socket, teacher = await luis.enter(), await profe.enter()
-        seq = await give(socket, type="message", message="@profe, look at @anabel, `@ana` and **quadratic**")
+        seq = await give(
+            socket, type="message", message=f"@{desk.profe}, look at @{desk.ana}bel, `@{desk.ana}` and **quadratic**"
+        )
         await give(teacher, type="pin", target=seq, on=True)
         for number in range(60):
             await socket.say(f"number {number}", id=str(number))
         await socket.receive_until("ack", id="59")
         # The message that is quoted, pinned and found is not loaded, and nobody here has seen its people.
-        ana = await sit_down(desk, "ana")
+        ana = await sit_down(desk, desk.ana)
         await give(socket, type="message", message="so", reply_to=seq)
         await expect(message(ana, "so").locator(".quote")).to_contain_text(shown)
         await expect(ana.locator("#pins")).to_contain_text(shown)
-        await until_indexed(desk.server)
+        await until_indexed(desk.server, desk.course)
         await ana.click("#search-button")
         await ana.fill("#search-input", "quadratic")
         await expect(ana.locator(".found-body")).to_have_text(shown)
         await expect(ana.locator(".found-body mark")).to_have_text("quadratic")
         await ana.keyboard.press("Escape")
-        await give(socket, type="message", message="2. @profe, read this out\n3. and this")
+        await give(socket, type="message", message=f"2. @{desk.profe}, read this out\n3. and this")
         await expect(ana.locator("#announcer")).to_have_text(
             "Luis Ortega says: 2. @Clara Benítez, read this out 3. and this"
         )
@@ -236,9 +240,9 @@ async def test_excerpts_show_the_names_of_members_like_messages_do(desk: Desk) -
 
 
 async def test_ones_own_mention_differs_by_more_than_colour(desk: Desk) -> None:
-    ana = await sit_down(desk, "ana", forced_colors="active")
-    async with Person(desk.server.url, "luis") as luis:
-        await (await luis.enter()).say("@ana @luis", id="a")
+    ana = await sit_down(desk, desk.ana, forced_colors="active")
+    async with desk.person(desk.luis) as luis:
+        await (await luis.enter()).say(f"@{desk.ana} @{desk.luis}", id="a")
     mine, other = ana.locator(".mention-you"), ana.locator(".mention:not(.mention-you)")
     # A message is rendered again when a name becomes known.
     await expect(mine).to_have_text("@Ana Morales")
@@ -249,15 +253,15 @@ async def test_ones_own_mention_differs_by_more_than_colour(desk: Desk) -> None:
 
 
 async def test_a_mention_can_be_typed_when_suggestions_fail(desk: Desk) -> None:
-    ana = await sit_down(desk, "ana")
+    ana = await sit_down(desk, desk.ana)
     await ana.route("**/members?*", lambda route: route.abort())
-    await ana.locator(FIELD).press_sequentially("@luis hello")
+    await ana.locator(FIELD).press_sequentially(f"@{desk.luis} hello")
     await ana.keyboard.press("Enter")
     await expect(ana.locator("#chat .mention")).to_have_text(re.compile("^@"))
 
 
 async def test_fast_typing_sends_few_member_requests(desk: Desk) -> None:
-    ana = await sit_down(desk, "ana")
+    ana = await sit_down(desk, desk.ana)
     asked: list[str] = []
     ana.on("request", lambda request: asked.append(request.url) if "/members?" in request.url else None)
     await ana.locator(FIELD).press_sequentially("@luisortega", delay=10)
@@ -272,13 +276,13 @@ async def test_suggestions_and_mentions_pass_axe(
     axe: str,
     device: dict[str, Any],
 ) -> None:
-    async with Person(desk.server.url, "profe") as teacher:
+    async with desk.person(desk.profe) as teacher:
         socket = await teacher.enter()
-        await socket.say("@all and @ana and @luis", id="a")
+        await socket.say(f"@all and @{desk.ana} and @{desk.luis}", id="a")
         await socket.receive_until("ack", id="a")
-    page = await sit_down(desk, "ana", **device)
+    page = await sit_down(desk, desk.ana, **device)
     await expect(page.locator(".mention-you")).to_have_text(["@all", "@Ana Morales"])
-    await say(page, "@profe and @ana")
+    await say(page, f"@{desk.profe} and @{desk.ana}")
     await page.locator(FIELD).press_sequentially("@")
     await expect(options(page)).to_have_count(2)
     await page.keyboard.press("ArrowDown")

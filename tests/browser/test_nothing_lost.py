@@ -7,11 +7,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Error, Page, Route, expect
 
-from educa_chat.handlers.keys import DATABASE
 from educa_chat.people.sign_out import SIGNED_OUT_COOKIE
 from educa_chat.storage.courses import unenrol
-from tests.browser.conftest import TIMEOUT_MS, Desk, say, until
-from tests.browser.test_signing_out import COURSES_PATH, FORM, ROOM_PATH, click_sign_out, expect_connected, keys_of
+from tests.browser.conftest import TIMEOUT_MS, Desk, end_session, say, until
+from tests.browser.test_signing_out import COURSES_PATH, FORM, click_sign_out, expect_connected, keys_of
 from tests.browser.test_talking import act, message
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -41,9 +40,9 @@ async def let_scripts_go(page: Page, hanging: list[Route]) -> None:
 
 
 async def test_text_typed_before_the_scripts_load_survives_any_click(desk: Desk) -> None:
-    page = await desk.sit_down("ana", COURSES_PATH)
+    page = await desk.sit_down(desk.ana, COURSES_PATH)
     hanging = await hang_scripts(page)
-    await page.goto(desk.server.url + ROOM_PATH, wait_until="commit")
+    await page.goto(desk.server.url + desk.room, wait_until="commit")
     await page.type(FIELD, "early")
     await page.click("#chat-message-submit")
     await expect(page.locator(FIELD)).to_have_value("early")
@@ -66,7 +65,7 @@ async def test_text_typed_before_the_scripts_load_survives_any_click(desk: Desk)
 
 @pytest.mark.parametrize("name", ["room", "composer", "*"])
 async def test_a_script_that_fails_to_load_is_reported_and_the_draft_is_saved(desk: Desk, name: str) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect_connected(page)
     await page.type(FIELD, "before")
     await page.route(f"**/js/{name}.js", lambda route: route.abort())
@@ -82,7 +81,7 @@ async def test_a_script_that_fails_to_load_is_reported_and_the_draft_is_saved(de
 
 
 async def test_signing_out_before_the_scripts_load_clears_the_browser(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect_connected(page)
     await page.type(FIELD, "half a thought")
     hanging = await hang_scripts(page)
@@ -99,7 +98,7 @@ async def test_signing_out_before_the_scripts_load_clears_the_browser(desk: Desk
 
 
 async def test_the_composer_is_hidden_without_scripts(desk: Desk) -> None:
-    page = await desk.sit_down("ana", java_script_enabled=False)
+    page = await desk.sit_down(desk.ana, java_script_enabled=False)
     await expect(page.get_by_text("This room needs JavaScript.")).to_be_visible()
     await expect(page.locator(FIELD)).to_be_hidden()
 
@@ -114,7 +113,7 @@ BLOCKED = "Storage.prototype.setItem = () => { throw new DOMException('', 'Quota
 
 
 async def test_the_page_warns_when_the_browser_cannot_save_a_draft(desk: Desk) -> None:
-    page = await desk.sit_down("ana", reuse=False)
+    page = await desk.sit_down(desk.ana, reuse=False)
     risk = page.locator("#composer-risk")
     await expect_connected(page)
     await page.evaluate(FULL)
@@ -140,37 +139,36 @@ async def test_the_page_warns_when_the_browser_cannot_save_a_draft(desk: Desk) -
     await expect_connected(page)
     await page.type(FIELD, "only here")
     await expect(risk).to_be_visible()
-    await desk.server.app[DATABASE].execute("delete from educa_chat.session")
-    await desk.server.app[DATABASE].execute("select pg_notify('educa_chat', 'everybody ')")
+    await end_session(page)
     await expect(page.locator("#status")).to_contain_text("this browser can’t save it")
     await expect(page.locator(FIELD)).to_have_value("only here")
 
 
 async def test_unsent_text_survives_a_change_of_username(desk: Desk) -> None:
-    database = desk.server.app[DATABASE]
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect_connected(page)
     await page.context.set_offline(True)
     await say(page, "from a tunnel")
     await page.type(FIELD, "and a draft")
-    await database.execute("update auth_user set username = 'anna' where username = 'ana'")
+    await desk.database.execute("update auth_user set username = 'new-' || username where username = $1", desk.ana)
     # The page reloads itself, because it has the former username.
     async with page.expect_navigation():
         await page.context.set_offline(False)
     await expect(message(page, "from a tunnel")).to_be_visible()
     await expect(page.locator("#chat .pending")).to_have_count(0)
     await expect(page.locator(FIELD)).to_have_value("and a draft")
-    assert await database.fetchval("select username from educa_chat.message") == "anna"
+    async with desk.person(desk.luis) as luis:
+        assert [one["user"] for one in (await luis.messages())["messages"]] == [f"new-{desk.ana}"]
 
 
 async def test_each_open_window_has_its_own_draft(desk: Desk) -> None:
-    here = await desk.sit_down("ana")
+    here = await desk.sit_down(desk.ana)
     await say(here, "first version")
     await expect(here.locator("#chat .pending")).to_have_count(0)
     await here.type(FIELD, "a draft of mine")
     await here.click("#composer-ask")
     there = await here.context.new_page()
-    await there.goto(desk.server.url + ROOM_PATH)
+    await there.goto(desk.server.url + desk.room)
     await expect_connected(there)
     await expect(there.locator(FIELD)).to_have_value("")
     await there.type(FIELD, "a draft of this window")
@@ -187,17 +185,17 @@ async def test_each_open_window_has_its_own_draft(desk: Desk) -> None:
 
 
 async def test_an_edit_of_outdated_text_is_not_sent_without_showing_the_new_text(desk: Desk) -> None:
-    here = await desk.sit_down("ana")
+    here = await desk.sit_down(desk.ana)
     await say(here, "first version")
     await expect(here.locator("#chat .pending")).to_have_count(0)
     there = await here.context.new_page()
-    await there.goto(desk.server.url + ROOM_PATH)
+    await there.goto(desk.server.url + desk.room)
     await act(there, "first version", "Edit")
     await there.fill(FIELD, "their version")
     await act(here, "first version", "Edit")
     await here.fill(FIELD, "second version")
     window = await here.context.new_page()
-    await window.goto(desk.server.url + ROOM_PATH)
+    await window.goto(desk.server.url + desk.room)
     await expect_connected(window)
     await expect(window.locator(FIELD)).to_have_value("")
     await here.press(FIELD, "Enter")
@@ -224,7 +222,7 @@ async def test_an_edit_of_outdated_text_is_not_sent_without_showing_the_new_text
 
 
 async def test_starting_another_edit_or_a_reply_keeps_an_open_edit(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     for text in ("one", "two"):
         await say(page, text)
     await expect(page.locator("#chat .pending")).to_have_count(0)
@@ -241,14 +239,14 @@ async def test_starting_another_edit_or_a_reply_keeps_an_open_edit(desk: Desk) -
 
 
 async def test_a_user_who_loses_access_can_still_copy_their_draft(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect_connected(page)
     await page.type(FIELD, "half a thought")
-    await unenrol(desk.server.app[DATABASE], "ana", 1)
+    await unenrol(desk.database, desk.ana, desk.course)
     await expect(page.locator("#status")).to_have_attribute("data-key", "not-member")
     await page.click(FIELD)
     await page.keyboard.press("Control+A")
     assert await page.evaluate("getSelection().toString()") == "half a thought"
     await page.keyboard.type("x")
     await expect(page.locator(FIELD)).to_have_value("half a thought")
-    assert urlsplit(page.url).path == ROOM_PATH
+    assert urlsplit(page.url).path == desk.room

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from educa_chat.handlers.keys import DATABASE, SOCKETS
+from educa_chat.handlers.keys import SOCKETS
 from educa_chat.protocol import CloseCode
+from educa_chat.storage.accounts import find_user_id
 from educa_chat.storage.courses import add_course, enrol
 from tests.browser.conftest import TIMEOUT_MS, Desk, PagePool, end_session, until
 from tests.browser.test_barriers import barriers
-from tests.browser.test_signing_out import FORM, click_sign_out, expect_connected, user_id
+from tests.browser.test_signing_out import FORM, click_sign_out, expect_connected
 from tests.browser.test_talking import PHONE, message
 from tests.browser.test_unread import turn
 from tests.handlers.test_class_commands import give
-from tests.serving import Chatter, Person
+from tests.serving import Chatter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -53,11 +54,9 @@ def pages(chromium_with_windows: Browser) -> PagePool:
     return PagePool(chromium_with_windows)
 
 
-async def sit_down(
-    desk: Desk, username: str = "ana", *, script: str = RECORD, allow: bool = True, **context: Any
-) -> Page:
-    """Open a page with notifications turned on."""
-    page = await desk.sit_down(username, "/students/courses/", reuse=False, **context)
+async def sit_down(desk: Desk, *, script: str = RECORD, allow: bool = True, **context: Any) -> Page:
+    """Open a page of Ana's with notifications turned on."""
+    page = await desk.sit_down(desk.ana, "/students/courses/", reuse=False, **context)
     if allow:
         await page.context.grant_permissions(["notifications"])
     await page.context.add_init_script(script)
@@ -69,7 +68,7 @@ async def sit_down(
 
 
 async def enter(page: Page, desk: Desk) -> None:
-    await page.goto(f"{desk.server.url}/chat/room/1/")
+    await page.goto(desk.server.url + desk.room)
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
 
 
@@ -92,20 +91,20 @@ async def answer(socket: Chatter, **command: object) -> int:
 async def test_a_hidden_window_notifies_of_mentions_and_replies_only(desk: Desk) -> None:
     ana = await sit_down(desk)
     async with (
-        Person(desk.server.url, "luis") as student,
-        Person(desk.server.url, "profe") as teacher,
-        Person(desk.server.url, "ana") as herself,
+        desk.person(desk.luis) as student,
+        desk.person(desk.profe) as teacher,
+        desk.person(desk.ana) as herself,
     ):
         luis, profe, other = await student.enter(), await teacher.enter(), await herself.enter()
         mine = await answer(other, message="my question")
         await expect(message(ana, "my question")).to_be_visible()
-        await answer(luis, message="in the visible window @ana")
+        await answer(luis, message=f"in the visible window @{desk.ana}")
         await turn(ana, hidden=True)
-        await answer(luis, message="@ana **look** <b>here</b>")
-        await answer(luis, message="nothing for Ana, but @profe")
+        await answer(luis, message=f"@{desk.ana} **look** <b>here</b>")
+        await answer(luis, message=f"nothing for Ana, but @{desk.profe}")
         await answer(luis, message="so", reply_to=mine)
         await answer(luis, message="to another", reply_to=2)
-        await answer(other, message="@ana, by the same user", reply_to=mine)
+        await answer(other, message=f"@{desk.ana}, by the same user", reply_to=mine)
         await answer(luis, message="@all says a student")
         await answer(profe, message="@all an exam")
     await until_made(
@@ -122,17 +121,17 @@ async def test_a_hidden_window_notifies_of_mentions_and_replies_only(desk: Desk)
 async def test_a_window_without_focus_also_notifies(desk: Desk) -> None:
     ana = await sit_down(desk)
     await ana.evaluate("document.hasFocus = () => false")
-    async with Person(desk.server.url, "luis") as luis:
-        await answer(await luis.enter(), message="@ana")
+    async with desk.person(desk.luis) as luis:
+        await answer(await luis.enter(), message=f"@{desk.ana}")
     await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
 
 
 async def test_clicking_a_notification_shows_its_message_however_old(desk: Desk) -> None:
     ana = await sit_down(desk)
     await turn(ana, hidden=True)
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
-        await answer(socket, message="@ana first")
+        await answer(socket, message=f"@{desk.ana} first")
         for number in range(80):
             await answer(socket, message=f"number {number}")
     await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
@@ -145,29 +144,28 @@ async def test_clicking_a_notification_shows_its_message_however_old(desk: Desk)
 
 
 async def test_mentions_and_replies_in_another_room_notify_and_link_to_it(desk: Desk) -> None:
-    database = desk.server.app[DATABASE]
-    other = await add_course(database, "Álgebra", "profe")
-    for username in ("ana", "luis"):
-        await enrol(database, username, other)
+    other = await add_course(desk.database, "Álgebra", desk.profe)
+    for username in (desk.ana, desk.luis):
+        await enrol(desk.database, username, other)
     async with (
-        Person(desk.server.url, "luis") as student,
-        Person(desk.server.url, "profe") as teacher,
-        Person(desk.server.url, "ana") as herself,
+        desk.person(desk.luis) as student,
+        desk.person(desk.profe) as teacher,
+        desk.person(desk.ana) as herself,
     ):
         luis, profe, elsewhere = await student.enter(other), await teacher.enter(other), await herself.enter(other)
         mine = await answer(elsewhere, message="my question")
-        await answer(luis, message="@ana, before the page was opened")
+        await answer(luis, message=f"@{desk.ana}, before the page was opened")
         ana = await sit_down(desk)
         await expect(ana.locator(f"[data-room='{other}'] .unread")).to_be_visible()
         # None of these is announced.
         await answer(luis, message="nothing for Ana")
         await answer(luis, message="to myself", reply_to=2)
-        by_mistake = await answer(luis, message="@ana by mistake")
+        by_mistake = await answer(luis, message=f"@{desk.ana} by mistake")
         await give(luis, type="delete", target=by_mistake)
-        changed = await answer(luis, message="@ana, or rather not")
+        changed = await answer(luis, message=f"@{desk.ana}, or rather not")
         await give(luis, type="edit", target=changed, message="nobody")
         # All of these are, though the page is in sight: another room is.
-        said = await answer(luis, message="@ana **look**, @profe")
+        said = await answer(luis, message=f"@{desk.ana} **look**, @{desk.profe}")
         await answer(luis, message="so", reply_to=mine)
         await answer(profe, message="@all.Thanks")
         titles = [f"{what} · Álgebra" for what in ("Luis Ortega mentioned you", "Luis Ortega replied to you")]
@@ -185,18 +183,18 @@ async def test_mentions_and_replies_in_another_room_notify_and_link_to_it(desk: 
         window = await ana.context.new_page()
         await window.goto(f"{desk.server.url}/chat/room/{other}/")
         await expect(window.locator("#notifications-state")).to_have_text("on")
-        await answer(luis, message="@ana, you are here")
+        await answer(luis, message=f"@{desk.ana}, you are here")
         await expect(message(window, "@Ana Morales, you are here")).to_be_visible()
         await window.close()
         # Nothing is shown while notifications are paused, or for messages that were read elsewhere.
         await ana.get_by_role("switch", name="Pause notifications").check()
-        await answer(luis, message="@ana in quiet")
+        await answer(luis, message=f"@{desk.ana} in quiet")
         await expect(ana.locator(f"[data-room='{other}'] .mentions")).to_be_visible()
         await ana.get_by_role("switch", name="Pause notifications").uncheck()
-        read = await answer(luis, message="@ana, read on the phone")
+        read = await answer(luis, message=f"@{desk.ana}, read on the phone")
         await elsewhere.send({"type": "read", "seq": read})
         await expect(ana.locator(f"[data-room='{other}'] .unread")).to_have_count(0)
-        last = await answer(luis, message="@ana, the last one")
+        last = await answer(luis, message=f"@{desk.ana}, the last one")
         await until_made(ana, *titles, "Clara Benítez mentioned everyone · Álgebra", titles[0])
         await ana.fill("#chat-message-input", "half a thought")
         await ana.evaluate("made.at(-1).click()")
@@ -206,7 +204,7 @@ async def test_mentions_and_replies_in_another_room_notify_and_link_to_it(desk: 
 
 
 async def test_a_reply_to_a_message_that_is_not_loaded_notifies_its_author(desk: Desk) -> None:
-    async with Person(desk.server.url, "ana") as herself, Person(desk.server.url, "luis") as student:
+    async with desk.person(desk.ana) as herself, desk.person(desk.luis) as student:
         hers, luis = await herself.enter(), await student.enter()
         await answer(hers, message="long ago")
         await answer(luis, message="long ago by luis")
@@ -223,11 +221,11 @@ async def test_a_reply_to_a_message_that_is_not_loaded_notifies_its_author(desk:
 async def test_messages_read_in_another_window_or_since_do_not_notify(desk: Desk) -> None:
     ana = await sit_down(desk)
     await turn(ana, hidden=True)
-    async with Person(desk.server.url, "ana") as herself, Person(desk.server.url, "luis") as student:
+    async with desk.person(desk.ana) as herself, desk.person(desk.luis) as student:
         phone, luis = await herself.enter(), await student.enter()
-        seq = await answer(luis, message="@ana reads this")
+        seq = await answer(luis, message=f"@{desk.ana} reads this")
         await phone.send({"type": "read", "seq": seq})
-        seq = await answer(luis, message="@ana and not that")
+        seq = await answer(luis, message=f"@{desk.ana} and not that")
         await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
         assert (await made(ana))[0]["body"] == "@Ana Morales and not that"
         await phone.send({"type": "read", "seq": seq})
@@ -241,11 +239,11 @@ async def test_messages_read_in_another_window_or_since_do_not_notify(desk: Desk
 async def test_deleting_a_message_prevents_or_closes_its_notification(desk: Desk) -> None:
     ana = await sit_down(desk)
     await turn(ana, hidden=True)
-    async with Person(desk.server.url, "luis") as student:
+    async with desk.person(desk.luis) as student:
         luis = await student.enter()
-        by_mistake = await answer(luis, message="@ana by mistake")
+        by_mistake = await answer(luis, message=f"@{desk.ana} by mistake")
         await give(luis, type="delete", target=by_mistake)
-        told = await answer(luis, message="@ana it is told")
+        told = await answer(luis, message=f"@{desk.ana} it is told")
         await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
         await give(luis, type="delete", target=told)
 
@@ -259,23 +257,23 @@ async def test_deleting_a_message_prevents_or_closes_its_notification(desk: Desk
 async def test_after_a_reconnect_new_messages_notify_once_and_old_ones_do_not(desk: Desk) -> None:
     ana = await sit_down(desk)
     await turn(ana, hidden=True)
-    async with Person(desk.server.url, "luis") as student:
+    async with desk.person(desk.luis) as student:
         luis = await student.enter()
-        await answer(luis, message="@ana one")
+        await answer(luis, message=f"@{desk.ana} one")
         await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
         await ana.context.set_offline(True)
-        await cut_off(desk, "ana")
-        await answer(luis, message="@ana two")
+        await cut_off(desk, desk.ana)
+        await answer(luis, message=f"@{desk.ana} two")
         await ana.context.set_offline(False)
         await until_made(ana, *2 * [f"Luis Ortega mentioned you · {ROOM}"])
         await ana.context.set_offline(True)
-        await cut_off(desk, "ana")
-        await answer(luis, message="@ana long before the return")
+        await cut_off(desk, desk.ana)
+        await answer(luis, message=f"@{desk.ana} long before the return")
         # As if an hour had passed in the meantime.
         await ana.evaluate("(now => (Date.now = () => now() + 3600_000))(Date.now)")
         await ana.context.set_offline(False)
         await expect(message(ana, "@Ana Morales long before the return")).to_be_attached()
-        await answer(luis, message="@ana three")
+        await answer(luis, message=f"@{desk.ana} three")
         await until_made(ana, *3 * [f"Luis Ortega mentioned you · {ROOM}"])
     assert [one["body"] for one in await made(ana)] == [f"@Ana Morales {word}" for word in ("one", "two", "three")]
 
@@ -301,13 +299,13 @@ async def test_pausing_notifications_applies_to_all_windows_and_survives_a_reloa
     await expect(other.locator("#notifications-state")).to_have_text("paused")
     await other.close()
     await turn(ana, hidden=True)
-    async with Person(desk.server.url, "luis") as student:
+    async with desk.person(desk.luis) as student:
         luis = await student.enter()
-        await answer(luis, message="@ana in quiet")
+        await answer(luis, message=f"@{desk.ana} in quiet")
         await expect(message(ana, "@Ana Morales in quiet")).to_be_attached()
         await ana.get_by_role("switch", name="Pause notifications").uncheck()
         await expect(ana.locator("#notifications-state")).to_have_text("on")
-        await answer(luis, message="@ana again")
+        await answer(luis, message=f"@{desk.ana} again")
     await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
     assert (await made(ana))[0]["body"] == "@Ana Morales again"
 
@@ -318,8 +316,8 @@ async def test_the_page_neither_requests_permission_nor_notifies_until_the_user_
     await ana.evaluate(f"() => {{ {asked} }}")
     await ana.context.grant_permissions(["notifications"])
     await turn(ana, hidden=True)
-    async with Person(desk.server.url, "luis") as student:
-        await answer(await student.enter(), message="@ana")
+    async with desk.person(desk.luis) as student:
+        await answer(await student.enter(), message=f"@{desk.ana}")
     await expect(message(ana, "@Ana Morales")).to_be_attached()
     await expect(ana.locator("#notifications-state")).to_have_text("off")
     assert await ana.evaluate("[window.asked, made.length]") == [None, 0]
@@ -343,8 +341,8 @@ async def test_the_page_says_that_the_browser_does_not_support_notifications(des
     await ana.get_by_role("button", name=ASK).tap()
     await expect(ana.locator("#notifications-state")).to_have_text("not supported by this browser")
     await turn(ana, hidden=True)
-    async with Person(desk.server.url, "luis") as student:
-        await answer(await student.enter(), message="@ana")
+    async with desk.person(desk.luis) as student:
+        await answer(await student.enter(), message=f"@{desk.ana}")
     await expect(message(ana, "@Ana Morales")).to_be_attached()
 
 
@@ -355,18 +353,18 @@ async def test_the_room_works_when_creating_a_notification_fails(desk: Desk) -> 
         " { static permission = 'granted'; constructor() { throw new TypeError(); } })"
     )
     await turn(ana, hidden=True)
-    async with Person(desk.server.url, "luis") as student:
+    async with desk.person(desk.luis) as student:
         luis = await student.enter()
-        await answer(luis, message="@ana")
+        await answer(luis, message=f"@{desk.ana}")
         await expect(ana.locator("#notifications-state")).to_have_text("not supported by this browser")
-        await answer(luis, message="@ana again")
+        await answer(luis, message=f"@{desk.ana} again")
     await expect(message(ana, "@Ana Morales again")).to_be_attached()
 
 
 async def test_notification_settings_are_not_stored_after_the_session_has_ended(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await page.context.grant_permissions(["notifications"])
-    key = f"educa-chat:notifications:{await user_id(desk, 'ana')}"
+    key = f"educa-chat:notifications:{await find_user_id(desk.database, desk.ana)}"
     await page.evaluate("key => localStorage.setItem(key, 'on')", key)
     await page.reload()
     await expect_connected(page)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from educa_chat.demo import PASSWORD
-from tests.browser.conftest import until_indexed
+from tests.browser.conftest import School, until_indexed
 from tests.browser.webdriver import ENTER, TAB, UP, Window, missing_for, open_window
 from tests.conftest import skip_without
 from tests.serving import Chatter, Person, Server
@@ -22,26 +22,26 @@ def shows(text: str, count: int = 1) -> str:
     return f"{bodies}.filter((one) => one.innerText.includes({json.dumps(text)})).length === {count}"
 
 
-async def sign_in(window: Window, server: Server) -> None:
-    await window.open(f"{server.url}/chat/room/1/")
-    await window.type("[name=username]", "ana")
+async def sign_in(window: Window, server: Server, school: School) -> None:
+    await window.open(f"{server.url}/chat/room/{school.course}/")
+    await window.type("[name=username]", school.ana)
     await window.type("[name=password]", PASSWORD + ENTER)
     await window.sees(CONNECTED)
 
 
 @pytest.mark.parametrize("browser", ["firefox", "webkit"])
-async def test_the_main_path_works_in_firefox_and_webkit(server: Server, browser: str) -> None:
+async def test_the_main_path_works_in_firefox_and_webkit(server: Server, school: School, browser: str) -> None:
     if missing := missing_for(browser):
         skip_without(browser, f"not on the PATH: {', '.join(missing)}")
-    async with open_window(browser) as window, Person(server.url, "luis") as luis:
-        await sign_in(window, server)
+    async with open_window(browser) as window, Person(server.url, school.luis, course=school.course) as luis:
+        await sign_in(window, server, school)
         socket = await luis.enter()
         # Talk.
         await window.type(FIELD, "the frist, with $x^2$" + ENTER)
         await window.sees(shows("the frist"))
         await socket.receive_until("chat_message", message="the frist, with $x^2$")
         # Messages by others arrive at once, with the names of mentioned users.
-        await socket.say("Hello @ana: `look`", id="hello")
+        await socket.say(f"Hello @{school.ana}: `look`", id="hello")
         await window.sees(shows("Hello @Ana Morales"))
         await window.sees("document.querySelector('.mention-you')")
         # A short message stays on one line.
@@ -62,13 +62,13 @@ async def test_the_main_path_works_in_firefox_and_webkit(server: Server, browser
         await window.sees(shows("hello to you"))
         await window.sees("document.querySelector('.quote')?.innerText.includes('Luis Ortega')")
         # Search.
-        await until_indexed(server)
+        await until_indexed(server, school.course)
         await window.click("#search-button")
         await window.sees("!document.querySelector('#search').hidden")
         await window.type("#search-input", "frist" + ENTER)
         await window.sees("document.querySelectorAll('#search-results li').length === 1")
         # After a reload, everything is there and nothing is unsent.
-        await window.open(f"{server.url}/chat/room/1/")
+        await window.open(f"{server.url}/chat/room/{school.course}/")
         await window.sees(CONNECTED)
         await window.sees(shows("hello to you"))
         await window.sees(f"document.querySelector('{FIELD}').value === ''")

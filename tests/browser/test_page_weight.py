@@ -8,19 +8,17 @@ from playwright.async_api import Page, Route, expect
 
 from educa_chat.handlers.static import PATH
 from tests.browser.conftest import Desk, until
-from tests.serving import Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-ROOM_PATH = "/chat/room/1/"
 MESSAGES = 50
 TEXT = "And how is the second exercise meant, please? I have tried both ways."
 LIMIT_BYTES = 60 * 1024
 WARM_LIMIT_BYTES = 16 * 1024
 
 
-async def say_much(server: Server) -> None:
-    async with Person(server.url, "luis") as luis:
+async def say_much(desk: Desk) -> None:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         for number in range(MESSAGES):
             await socket.say(f"{number}: {TEXT}", id=f"{number}")
@@ -59,32 +57,34 @@ async def load(page: Page, url: str) -> dict[str, int]:
     return sizes
 
 
-async def test_the_room_page_stays_within_its_budget_and_loads_each_file_once(desk: Desk, server: Server) -> None:
-    await say_much(server)
-    signed_in = await desk.sit_down("ana", "/students/courses/")
+async def test_the_room_page_stays_within_its_budget_and_loads_each_file_once(desk: Desk) -> None:
+    await say_much(desk)
+    signed_in = await desk.sit_down(desk.ana, "/students/courses/")
     # This browser has only the files of the course list so far; a new one has none.
     cookies = await signed_in.context.cookies()
     page = await desk.open("/health/live", reuse=False)
-    await page.context.add_cookies([{"url": server.url, "name": one["name"], "value": one["value"]} for one in cookies])
-    cold = await load(page, server.url + ROOM_PATH)
+    await page.context.add_cookies(
+        [{"url": desk.server.url, "name": one["name"], "value": one["value"]} for one in cookies]
+    )
+    cold = await load(page, desk.server.url + desk.room)
     files = {path: size for path, size in cold.items() if path.startswith(PATH)}
     assert sum(path.endswith(".js") for path in files) > 10
     assert sum(path.endswith(".css") for path in files) == 3
     assert sum(cold.values()) <= LIMIT_BYTES, cold
-    warm = await load(page, server.url + ROOM_PATH)
+    warm = await load(page, desk.server.url + desk.room)
     assert {path: size for path, size in warm.items() if path.startswith(PATH) and size} == {}
     assert sum(warm.values()) <= WARM_LIMIT_BYTES, warm
 
 
-async def test_the_page_is_painted_before_its_scripts_load(desk: Desk, server: Server) -> None:
-    page = await desk.sit_down("ana", "/students/courses/")
+async def test_the_page_is_painted_before_its_scripts_load(desk: Desk) -> None:
+    page = await desk.sit_down(desk.ana, "/students/courses/")
     hanging: list[Route] = []
 
     async def hang(route: Route) -> None:
         hanging.append(route)
 
     await page.route("**/*.js", hang)
-    await page.goto(server.url + ROOM_PATH, wait_until="commit")
+    await page.goto(desk.server.url + desk.room, wait_until="commit")
 
     async def is_painted() -> bool:
         return bool(await page.evaluate("performance.getEntriesByName('first-contentful-paint').length"))

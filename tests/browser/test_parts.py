@@ -20,7 +20,7 @@ async def abort(route: Route) -> None:
 
 @pytest.mark.parametrize("file", ["js/search/search.js", "js/search/excerpt.js", "strings/en/search.json"])
 async def test_a_part_that_fails_to_load_shows_an_error_and_opens_on_retry(desk: Desk, file: str) -> None:
-    page = await connected(desk, "ana")
+    page = await connected(desk, desk.ana)
     await page.route(f"**/{file}", abort)
     await page.click("#search-button")
     await expect(page.locator("#notice")).to_contain_text("Couldn’t load this part of the page.")
@@ -35,7 +35,7 @@ async def test_a_part_that_fails_to_load_shows_an_error_and_opens_on_retry(desk:
 
 
 async def test_the_class_panel_is_inert_until_it_is_loaded(desk: Desk) -> None:
-    profe = await connected(desk, "profe")
+    profe = await connected(desk, desk.profe)
     await profe.route("**/js/class/class-panel.js", abort)
     await profe.click("#class-button")
     await expect(profe.locator("#notice")).to_contain_text("Couldn’t load this part of the page.")
@@ -50,7 +50,7 @@ async def test_the_class_panel_is_inert_until_it_is_loaded(desk: Desk) -> None:
 
 
 async def test_unsent_text_is_shown_on_retry_after_the_session_has_ended(desk: Desk) -> None:
-    page = await connected(desk, "ana")
+    page = await connected(desk, desk.ana)
     await page.route("**/js/account/ended.js", abort)
     await page.fill("#chat-message-input", "half a thought")
     await end_session(page)
@@ -63,7 +63,7 @@ async def test_unsent_text_is_shown_on_retry_after_the_session_has_ended(desk: D
 
 
 async def test_parts_are_loaded_on_demand_or_on_hover(desk: Desk) -> None:
-    page = await connected(desk, "ana")
+    page = await connected(desk, desk.ana)
     loaded = "performance.getEntriesByType('resource').map(one => new URL(one.name).pathname)"
     parts = ("/search/", "/notifications/", "/class/", "/mentions/", "/account/", "/originals/", "/pins/", "/strings/")
     assert not [path for path in await page.evaluate(loaded) if any(part in path for part in parts)]

@@ -6,15 +6,12 @@ from typing import Any
 import pytest
 from playwright.async_api import Route, expect
 
-from educa_chat.handlers.keys import DATABASE
 from tests.browser.conftest import TIMEOUT_MS, Desk, say
 from tests.browser.test_unread import speak, turn
-from tests.serving import Person
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
 
-ALGEBRA = "/chat/room/2/"
 BOXES = """
 () => [...document.querySelectorAll('.room-header h1, .room-header .status, .room-tools button, #menu-button')]
   .filter((one) => one.offsetParent)
@@ -26,7 +23,7 @@ BOXES = """
 @pytest.mark.parametrize("size", [100, 200])
 @pytest.mark.parametrize("width", [320, 360, 480])
 async def test_an_instructors_header_and_title_fit_a_narrow_screen(desk: Desk, width: int, size: int) -> None:
-    page = await desk.sit_down("profe", viewport={"width": width, "height": 740}, locale="es")
+    page = await desk.sit_down(desk.profe, viewport={"width": width, "height": 740}, locale="es")
     await expect(page.locator("#class-button")).to_be_visible()
     await expect(page.locator("#people-button")).to_be_visible()
     await page.evaluate(f"document.documentElement.style.fontSize = '{size}%'")
@@ -45,7 +42,7 @@ async def test_an_instructors_header_and_title_fit_a_narrow_screen(desk: Desk, w
 
 
 async def test_buttons_are_disabled_until_their_script_has_loaded(desk: Desk) -> None:
-    page = await desk.sit_down("ana", "/students/courses/")
+    page = await desk.sit_down(desk.ana, "/students/courses/")
     hanging: list[Route] = []
     come = asyncio.Event()
 
@@ -55,7 +52,7 @@ async def test_buttons_are_disabled_until_their_script_has_loaded(desk: Desk) ->
         await route.continue_()
 
     await page.route("**/js/room.js", hang)
-    await page.goto(desk.server.url + "/chat/room/1/", wait_until="commit")
+    await page.goto(desk.server.url + desk.room, wait_until="commit")
     button = page.get_by_role("button", name="Search in this room")
     await expect(button).to_be_disabled()
     await expect(page.get_by_role("button", name="Unanswered questions")).to_be_disabled()
@@ -65,13 +62,15 @@ async def test_buttons_are_disabled_until_their_script_has_loaded(desk: Desk) ->
 
 
 async def test_other_rooms_show_their_unread_counts(desk: Desk) -> None:
-    await desk.server.app[DATABASE].execute(
-        "insert into courses_course_students (course_id, user_id) select 2, id from auth_user where username = 'ana'"
+    await desk.database.execute(
+        "insert into courses_course_students (course_id, user_id) select $1, id from auth_user where username = $2",
+        desk.other_course,
+        desk.ana,
     )
-    async with Person(desk.server.url, "marta") as marta:
-        socket = await marta.enter(2)
+    async with desk.person(desk.marta) as marta:
+        socket = await marta.enter(desk.other_course)
         await speak(socket, 1, 3)
-        page = await desk.sit_down("ana")
+        page = await desk.sit_down(desk.ana)
         link = page.get_by_role("navigation", name="Chat rooms").get_by_role("link", name="Álgebra lineal")
         await expect(link).to_have_accessible_name("Álgebra lineal 3 unread messages")
         await speak(socket, 4, 5)
@@ -84,9 +83,9 @@ async def test_other_rooms_show_their_unread_counts(desk: Desk) -> None:
         await page.set_viewport_size({"width": 360, "height": 740})
         await page.get_by_role("button", name="Courses and account (5 unread messages)").click()
         await link.click()
-        await page.wait_for_url(f"**{ALGEBRA}")
+        await page.wait_for_url(f"**/chat/room/{desk.other_course}/")
         await page.get_by_role("button", name="Jump to latest").or_(page.locator("#chat .message").last).first.click()
-        await page.goto(desk.server.url + "/chat/room/1/")
+        await page.goto(desk.server.url + desk.room)
         await expect(page.get_by_role("button", name="Courses and account")).to_have_accessible_name(
             "Courses and account"
         )
@@ -94,7 +93,7 @@ async def test_other_rooms_show_their_unread_counts(desk: Desk) -> None:
 
 
 async def test_a_wide_screen_shows_the_people_panel_and_keeps_lines_readable(desk: Desk) -> None:
-    page = await desk.sit_down("ana", viewport={"width": 1920, "height": 900})
+    page = await desk.sit_down(desk.ana, viewport={"width": 1920, "height": 900})
     await expect(page.locator("#people-list li")).to_have_text(["AMAna MoralesYou"])
     await expect(page.locator("#people-button")).to_be_hidden()
     await say(page, "word " * 100)

@@ -7,9 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from educa_chat.demo import PASSWORD
-from educa_chat.handlers.keys import DATABASE
-from tests.browser.conftest import TIMEOUT_MS, Desk, end_session, say, until
-from tests.serving import Person, Server
+from tests.browser.conftest import TIMEOUT_MS, Desk, end_session, full_disk, say, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -26,8 +24,9 @@ HOSTILE = [
 ]
 
 
-async def seed(server: Server, count: int, username: str = "luis") -> None:
-    async with Person(server.url, username) as person:
+async def seed(desk: Desk, count: int) -> None:
+    """Post messages as Luis."""
+    async with desk.person(desk.luis) as person:
         socket = await person.enter()
         for number in range(1, count + 1):
             await socket.say(f"number {number}", id=f"seed{number}")
@@ -36,7 +35,7 @@ async def seed(server: Server, count: int, username: str = "luis") -> None:
 
 
 async def test_two_students_talk_a_stranger_is_refused_and_a_visitor_has_to_sign_in(desk: Desk) -> None:
-    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    ana, luis = await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     await say(ana, "Does anybody understand exercise 3?")
     await expect(luis.locator("#chat .message.other")).to_contain_text(["Does anybody understand exercise 3?"])
     await luis.fill("#chat-message-input", "Yes!")
@@ -46,34 +45,34 @@ async def test_two_students_talk_a_stranger_is_refused_and_a_visitor_has_to_sign
     await expect(ana.locator("#chat .message.me")).to_have_count(1)
     assert await ana.locator("#chat .message.other strong").text_content() == "Luis Ortega"
     assert re.fullmatch(r"\d\d:\d\d", (await ana.locator("#chat .message.other .date").inner_text()).strip())
-    assert await ana.locator("#course-id").text_content() == "1"
-    assert await ana.locator("#request-user").text_content() == '"ana"'
+    assert await ana.locator("#course-id").text_content() == str(desk.course)
+    assert await ana.locator("#request-user").text_content() == f'"{desk.ana}"'
 
-    marta = await desk.sit_down("marta")
-    assert "/chat/room/1/" in marta.url
+    marta = await desk.sit_down(desk.marta)
+    assert desk.room in marta.url
     await expect(marta.locator("#chat")).to_have_count(0)
     await expect(marta.get_by_text("403")).to_be_visible()
 
-    visitor = await desk.open("/chat/room/1/")
-    assert "/accounts/login/?next=/chat/room/1/" in visitor.url
-    await visitor.fill("[name=username]", "luis")
+    visitor = await desk.open(desk.room)
+    assert f"/accounts/login/?next={desk.room}" in visitor.url
+    await visitor.fill("[name=username]", desk.luis)
     await visitor.fill("[name=password]", PASSWORD)
     await visitor.press("[name=password]", "Enter")
     await expect(visitor.locator("#chat .message.me")).to_contain_text(["Yes!"])
 
 
 async def test_the_course_list_links_to_the_room(desk: Desk) -> None:
-    page = await desk.sit_down("profe", "/students/courses/")
+    page = await desk.sit_down(desk.profe, "/students/courses/")
     await page.get_by_role("link", name="Álgebra lineal").click()
     await page.get_by_role("link", name="Course chat room").click()
-    await page.wait_for_url("**/chat/room/2/")
+    await page.wait_for_url(f"**/chat/room/{desk.other_course}/")
     await expect(page.get_by_role("heading", name="Álgebra lineal")).to_be_visible()
     await page.get_by_role("button", name="Sign out").click()
     await page.wait_for_url("**/accounts/login/")
 
 
 async def test_enter_sends_and_shift_enter_starts_a_new_line(desk: Desk) -> None:
-    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    ana, luis = await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     await ana.type("#chat-message-input", "one")
     await ana.press("#chat-message-input", "Shift+Enter")
     await ana.type("#chat-message-input", "two")
@@ -85,10 +84,16 @@ async def test_enter_sends_and_shift_enter_starts_a_new_line(desk: Desk) -> None
 
 
 async def test_user_input_never_becomes_html(desk: Desk) -> None:
-    database = desk.server.app[DATABASE]
-    await database.execute("update auth_user set first_name = '<img src=x onerror=alert(1)>', last_name = '{{7*7}}'")
-    await database.execute("update courses_course set title = '<script>alert(1)</script> {{7*7}}'")
-    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    await desk.database.execute(
+        "update auth_user set first_name = '<img src=x onerror=alert(1)>', last_name = '{{7*7}}'"
+        " where username = any($1)",
+        [desk.profe, desk.ana, desk.luis],
+    )
+    await desk.database.execute(
+        "update courses_course set title = '<script>alert(1)</script> {{7*7}}' where id = any($1)",
+        [desk.course, desk.other_course],
+    )
+    ana, luis = await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     for text in HOSTILE:
         await say(ana, text)
     for page in (ana, luis):
@@ -113,8 +118,8 @@ async def test_user_input_never_becomes_html(desk: Desk) -> None:
 
 
 async def test_the_last_50_messages_are_shown_and_loading_older_ones_keeps_the_scroll_position(desk: Desk) -> None:
-    await seed(desk.server, 130)
-    page = await desk.sit_down("ana")
+    await seed(desk, 130)
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(50)
     await expect(page.locator("#chat .message").last).to_contain_text("number 130")
     await expect(page.locator("#chat .message").last).to_be_in_viewport()
@@ -132,11 +137,11 @@ async def test_the_last_50_messages_are_shown_and_loading_older_ones_keeps_the_s
 
 
 async def test_new_messages_are_counted_without_moving_a_reader_who_has_scrolled_up(desk: Desk) -> None:
-    await seed(desk.server, 50)
-    ana = await desk.sit_down("ana")
+    await seed(desk, 50)
+    ana = await desk.sit_down(desk.ana)
     reading = ana.locator("#chat .message", has_text=re.compile(r"number 10\b"))
     await reading.scroll_into_view_if_needed()
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         await socket.say("news", id="news")
         await expect(ana.locator("#chat .message")).to_have_count(51)
@@ -151,33 +156,31 @@ async def test_new_messages_are_counted_without_moving_a_reader_who_has_scrolled
 
 
 async def test_unsent_messages_survive_a_reload_and_are_sent_once(desk: Desk) -> None:
-    ana = await desk.sit_down("ana")
+    ana = await desk.sit_down(desk.ana)
     await say(ana, "stored")
     await expect(ana.locator("#chat .message.pending")).to_have_count(0)
-    database = desk.server.app[DATABASE]
-    await database.execute("alter table educa_chat.message rename to elsewhere")
-    await say(ana, "kept")
-    await expect(ana.locator("#chat .message.pending", has_text="kept")).to_have_count(1)
-    await database.execute("alter table educa_chat.elsewhere rename to message")
+    async with full_disk(desk, seq=2):
+        await say(ana, "kept")
+        await expect(ana.locator("#chat .message.pending", has_text="kept")).to_have_count(1)
     await ana.reload()
     await expect(ana.locator("#chat .message", has_text="kept")).to_have_count(1)
     await expect(ana.locator("#chat .message.pending")).to_have_count(0)
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         assert [message["message"] for message in (await luis.messages())["messages"]] == ["stored", "kept"]
 
 
 async def test_a_draft_survives_a_reload(desk: Desk) -> None:
-    ana = await desk.sit_down("ana")
+    ana = await desk.sit_down(desk.ana)
     await ana.fill("#chat-message-input", "half a thou")
     await ana.reload()
     await expect(ana.locator("#chat-message-input")).to_have_value("half a thou")
 
 
 async def test_the_page_reconnects_by_itself_and_shows_missed_messages(desk: Desk) -> None:
-    ana = await desk.sit_down("ana")
+    ana = await desk.sit_down(desk.ana)
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
     await ana.context.set_offline(True)
-    await seed(desk.server, 3)
+    await seed(desk, 3)
     await say(ana, "written in a tunnel")
     await ana.context.set_offline(False)
     await expect(ana.locator("#chat .message")).to_have_count(4)
@@ -186,7 +189,7 @@ async def test_the_page_reconnects_by_itself_and_shows_missed_messages(desk: Des
 
 
 async def test_signing_out_elsewhere_shows_a_message_and_keeps_the_draft(desk: Desk) -> None:
-    ana = await desk.sit_down("ana")
+    ana = await desk.sit_down(desk.ana)
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
     await ana.fill("#chat-message-input", "not yet sent")
     await end_session(ana)
@@ -194,27 +197,28 @@ async def test_signing_out_elsewhere_shows_a_message_and_keeps_the_draft(desk: D
     # It isn't hidden like the message about scripts that don't load, which is shown after ten seconds.
     assert await ana.locator("#status a").evaluate("one => getComputedStyle(one).visibility") == "visible"
     await ana.get_by_role("link", name="Sign in again").click()
-    await ana.fill("[name=username]", "ana")
+    await ana.fill("[name=username]", desk.ana)
     await ana.fill("[name=password]", "educa-demo")
     await ana.press("[name=password]", "Enter")
-    await ana.wait_for_url("**/chat/room/1/")
+    await ana.wait_for_url(f"**{desk.room}")
     await expect(ana.locator("#chat-message-input")).to_have_value("not yet sent")
 
 
 async def test_leaving_the_course_shows_that_access_has_ended(desk: Desk) -> None:
-    ana = await desk.sit_down("ana")
+    ana = await desk.sit_down(desk.ana)
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
-    await desk.server.app[DATABASE].execute("delete from courses_course_students")
+    await desk.database.execute("delete from courses_course_students where course_id = $1", desk.course)
     await expect(ana.locator("#status")).to_have_attribute("data-key", "not-member")
     await expect(ana.get_by_text("no longer have access")).to_be_visible()
 
 
 async def test_times_and_labels_use_the_readers_time_zone_and_language(desk: Desk) -> None:
-    await seed(desk.server, 1)
-    database = desk.server.app[DATABASE]
-    await database.execute("update educa_chat.message set at = '2026-01-15 22:30:00+00'")
-    madrid = await desk.sit_down("ana", locale="es-ES", timezone_id="Europe/Madrid")
-    tokyo = await desk.sit_down("ana", locale="en-US", timezone_id="Asia/Tokyo")
+    await seed(desk, 1)
+    await desk.database.execute(
+        "update educa_chat.message set at = '2026-01-15 22:30:00+00' where course = $1", desk.course
+    )
+    madrid = await desk.sit_down(desk.ana, locale="es-ES", timezone_id="Europe/Madrid")
+    tokyo = await desk.sit_down(desk.ana, locale="en-US", timezone_id="Asia/Tokyo")
     await expect(madrid.locator("#chat .message .date")).to_have_text("23:30")
     await expect(tokyo.locator("#chat .message .date")).to_have_text(re.compile(r"0?7:30"))
     await expect(madrid.get_by_text("15 de enero")).to_be_visible()
@@ -224,8 +228,8 @@ async def test_times_and_labels_use_the_readers_time_zone_and_language(desk: Des
 
 
 async def test_the_room_fits_a_phone_and_its_buttons_are_large_enough_to_tap(desk: Desk) -> None:
-    await seed(desk.server, 60)
-    page = await desk.sit_down("ana", viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    await seed(desk, 60)
+    page = await desk.sit_down(desk.ana, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     await expect(page.locator("#chat .message")).to_have_count(50)
     assert await page.evaluate("document.documentElement.scrollWidth") <= 360
     await expect(page.locator("#chat-message-input")).to_be_in_viewport()
@@ -243,8 +247,8 @@ async def test_the_room_fits_a_phone_and_its_buttons_are_large_enough_to_tap(des
 
 
 async def test_the_page_works_by_keyboard(desk: Desk) -> None:
-    await seed(desk.server, 5)
-    page = await desk.sit_down("ana")
+    await seed(desk, 5)
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(5)
     await expect(page.locator("#chat-message-input")).to_be_focused()
     await page.keyboard.type("by hand")
@@ -262,8 +266,8 @@ async def test_the_page_works_by_keyboard(desk: Desk) -> None:
 
 
 async def test_screen_readers_announce_only_new_messages(desk: Desk) -> None:
-    await seed(desk.server, 60)
-    page = await desk.sit_down("ana")
+    await seed(desk, 60)
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(50)
     await expect(page.locator("#chat")).to_have_attribute("role", "log")
     announcer = page.locator("[aria-live=polite]:not([role=status])")
@@ -271,20 +275,20 @@ async def test_screen_readers_announce_only_new_messages(desk: Desk) -> None:
     await page.locator("#chat .message").first.scroll_into_view_if_needed()
     await expect(page.locator("#chat .message")).to_have_count(60)
     assert (await announcer.inner_text()).strip() == ""
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         await socket.say("listen to this", id="new")
         await expect(announcer).to_contain_text("listen to this")
 
 
 async def test_many_messages_sent_at_once_are_all_stored_in_order(desk: Desk) -> None:
-    ana = await desk.sit_down("ana")
+    ana = await desk.sit_down(desk.ana)
     for number in range(40):
         await ana.fill("#chat-message-input", f"number {number}")
         await ana.press("#chat-message-input", "Enter")
     await expect(ana.locator("#chat .message")).to_have_count(40)
     await expect(ana.locator("#chat .message.pending")).to_have_count(0)
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
 
         async def all_stored() -> bool:
             return len((await luis.messages())["messages"]) == 40
@@ -295,9 +299,9 @@ async def test_many_messages_sent_at_once_are_all_stored_in_order(desk: Desk) ->
 
 
 async def test_two_windows_of_one_user_show_the_same_messages(desk: Desk) -> None:
-    one = await desk.sit_down("ana")
+    one = await desk.sit_down(desk.ana)
     two = await one.context.new_page()
-    await two.goto(desk.server.url + "/chat/room/1/")
+    await two.goto(desk.server.url + desk.room)
     await asyncio.gather(say(one, "from one"), say(two, "from two"))
     for page in (one, two):
         await expect(page.locator("#chat .message.me")).to_have_count(2)
@@ -306,19 +310,19 @@ async def test_two_windows_of_one_user_show_the_same_messages(desk: Desk) -> Non
 
 async def test_the_tutorials_page_exchanges_messages_with_ours(desk: Desk) -> None:
     """Runs the script of the tutorial's room page on one of our pages, without our policy, which blocks `innerHTML`."""
-    luis = await desk.sit_down("luis")
-    ana = await desk.sit_down("ana", "/students/courses/", bypass_csp=True)
+    luis = await desk.sit_down(desk.luis)
+    ana = await desk.sit_down(desk.ana, "/students/courses/", bypass_csp=True)
     await ana.evaluate(
-        """() => {
+        """([path, username]) => {
             document.body.innerHTML = '<div id="chat"></div>' +
                 '<input id="chat-message-input"><button id="chat-message-submit">';
-            const chatSocket = new WebSocket('ws://' + window.location.host + '/ws/chat/room/1/');
+            const chatSocket = new WebSocket('ws://' + window.location.host + '/ws' + path);
             chatSocket.onmessage = function(event) {
                 const data = JSON.parse(event.data);
                 const chat = document.getElementById('chat');
                 const dateOptions = {hour: 'numeric', minute: 'numeric', hour12: true};
                 const datetime = new Date(data.datetime).toLocaleString('en', dateOptions);
-                const name = data.user === 'ana' ? 'Me' : data.user;
+                const name = data.user === username ? 'Me' : data.user;
                 chat.innerHTML += '<div class="message ' + (name === 'Me' ? 'me' : 'other') + '"><strong>' + name +
                     '</strong> <span class="date">' + datetime + '</span><br>' + data.message + '</div>';
             };
@@ -336,11 +340,12 @@ async def test_the_tutorials_page_exchanges_messages_with_ours(desk: Desk) -> No
                 }
             });
             return new Promise(resolve => { chatSocket.onopen = () => resolve(); });
-        }"""
+        }""",
+        [desk.room, desk.ana],
     )
     await say(ana, "from the tutorial")
     await expect(luis.locator("#chat .message.other")).to_contain_text(["from the tutorial"])
     await say(luis, "from the new page")
     await expect(ana.locator(".message")).to_have_count(2)
-    assert await ana.locator(".message strong").all_inner_texts() == ["Me", "luis"]
+    assert await ana.locator(".message strong").all_inner_texts() == ["Me", desk.luis]
     assert re.fullmatch(r"\d{1,2}:\d\d\s[AP]M", await ana.locator(".message .date").first.inner_text())

@@ -6,11 +6,9 @@ from contextlib import suppress
 import pytest
 from playwright.async_api import Error, Locator, Page, Route, expect
 
-from educa_chat.handlers.keys import DATABASE
 from tests.browser.conftest import TIMEOUT_MS, Desk, say, until, until_indexed
 from tests.browser.test_room_page import HOSTILE, seed
 from tests.browser.test_unread import until_read
-from tests.serving import Person
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -21,26 +19,27 @@ TEXT = "About the exercise {number}: the función {number} is continuous, isn't 
 async def fill(desk: Desk, count: int) -> None:
     """Post many messages, and wait until they can be found."""
     await say_much(desk, count)
-    await until_indexed(desk.server)
+    await until_indexed(desk.server, desk.course)
 
 
 async def say_much(desk: Desk, count: int) -> None:
-    """Post many messages. Only message 30 contains the word 'integrals'."""
-    database = desk.server.app[DATABASE]
+    """Post many messages as Luis. Only message 30 contains the word 'integrals'."""
     texts = [TEXT.format(number=number) for number in range(1, count + 1)]
     texts[29] = "The INTEGRÁLS of the third sheet are due on Monday"
-    await database.execute(
+    await desk.database.execute(
         "with room as (insert into educa_chat.room (course, head, said, last_at)"
-        "  values (1, $2, $2, now() - interval '1 minute' * (1000 - $2::bigint))"
+        "  values ($3, $2, $2, now() - interval '1 minute' * (1000 - $2::bigint))"
         "  on conflict (course) do update set head = excluded.head, last_at = excluded.last_at),"
         " event as (insert into educa_chat.event (course, seq, kind, actor, client_id, at, said, student)"
-        "  select 1, n, 1, -1, n, now() - interval '1 minute' * (1000 - n), n, '{}'"
+        "  select $3, n, 1, -1, n, now() - interval '1 minute' * (1000 - n), n, '{}'"
         "  from generate_series(1, $2::bigint) n)"
         " insert into educa_chat.message (course, seq, author, client_id, username, name, instructor, at, body, html)"
-        " select 1, n, 1, n, 'luis', 'Luis Ortega', false, now() - interval '1 minute' * (1000 - n), b, ''"
-        " from unnest($1::text[]) with ordinality t (b, n)",
+        " select $3, n, u.id, n, $4, 'Luis Ortega', false, now() - interval '1 minute' * (1000 - n), b, ''"
+        " from unnest($1::text[]) with ordinality t (b, n), auth_user u where u.username = $4",
         texts,
         count,
+        desk.course,
+        desk.luis,
     )
 
 
@@ -56,7 +55,7 @@ def message(page: Page, number: int) -> Locator:
 
 async def test_a_search_result_opens_in_its_conversation_by_keyboard(desk: Desk) -> None:
     await fill(desk, 300)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(50)
     while not await page.evaluate("document.activeElement.id === 'search-button'"):
         await page.keyboard.press("Tab")
@@ -84,7 +83,7 @@ async def test_a_search_result_opens_in_its_conversation_by_keyboard(desk: Desk)
 
 async def test_history_loads_in_both_directions_from_a_result_and_a_button_jumps_back(desk: Desk) -> None:
     await fill(desk, 300)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(50)
     await find(page, "integrals")
     await page.locator("#search-results button").click()
@@ -101,7 +100,7 @@ async def test_history_loads_in_both_directions_from_a_result_and_a_button_jumps
         numbers |= set(shown)
     assert numbers == set(range(1, 301))
     await expect(page.get_by_role("button", name="Jump to latest")).to_be_hidden()
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         await (await luis.enter()).say("just now", id="now")
     await expect(page.locator("#chat .message").last).to_contain_text("just now")
     await expect(page.locator("#chat .message").last).to_be_in_viewport()
@@ -109,12 +108,12 @@ async def test_history_loads_in_both_directions_from_a_result_and_a_button_jumps
 
 async def test_new_messages_are_counted_while_a_result_is_shown(desk: Desk) -> None:
     await fill(desk, 200)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
     await find(page, "integrals")
     await page.locator("#search-results button").click()
     await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_in_viewport()
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         await (await luis.enter()).say("meanwhile", id="now")
         await page.get_by_role("button", name="1 new message").click()
     await expect(page.locator("#chat .message").last).to_contain_text("meanwhile")
@@ -125,7 +124,7 @@ async def test_new_messages_are_counted_while_a_result_is_shown(desk: Desk) -> N
 
 async def test_posting_while_a_result_is_shown_jumps_to_the_newest_messages(desk: Desk) -> None:
     await fill(desk, 200)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
     await find(page, "integrals")
     await page.locator("#search-results button").click()
@@ -139,23 +138,23 @@ async def test_posting_while_a_result_is_shown_jumps_to_the_newest_messages(desk
 
 async def test_messages_beyond_a_gap_are_not_marked_as_read(desk: Desk) -> None:
     await fill(desk, 200)
-    page = await desk.sit_down("ana")
-    await until_read(desk.server, "ana", 200)
+    page = await desk.sit_down(desk.ana)
+    await until_read(desk, desk.ana, 200)
     await find(page, "integrals")
     await page.locator("#search-results button").click()
     await expect(page.locator("#chat .message", has_text="INTEGRÁLS")).to_be_in_viewport()
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         await (await luis.enter()).say("meanwhile", id="now")
         await expect(page.get_by_role("button", name="1 new message")).to_be_visible()
         await expect(page.get_by_text("meanwhile", exact=True).and_(page.locator("#chat *"))).to_have_count(0)
-        await until_read(desk.server, "ana", 200)
+        await until_read(desk, desk.ana, 200)
         await page.get_by_role("button", name="1 new message").click()
-    await until_read(desk.server, "ana", 201)
+    await until_read(desk, desk.ana, 201)
 
 
 async def test_jumping_to_a_result_turns_off_the_unanswered_questions_filter(desk: Desk) -> None:
     await fill(desk, 200)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     unanswered = page.get_by_role("button", name="Unanswered questions")
     await unanswered.click()
     await expect(message(page, 200)).to_have_count(0)
@@ -169,7 +168,7 @@ async def test_jumping_to_a_result_turns_off_the_unanswered_questions_filter(des
 
 async def test_opening_a_result_that_is_on_the_page_loads_nothing(desk: Desk) -> None:
     await fill(desk, 60)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(50)
     await find(page, "integrals")
     await page.locator("#search-results button").click()
@@ -179,7 +178,7 @@ async def test_opening_a_result_that_is_on_the_page_loads_nothing(desk: Desk) ->
 
 async def test_arrow_keys_move_through_the_results_and_escape_restores_the_focus(desk: Desk) -> None:
     await fill(desk, 60)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await find(page, "funcion")
     results = page.locator("#search-results button")
     await expect(results).to_have_count(50)
@@ -205,14 +204,14 @@ async def test_arrow_keys_move_through_the_results_and_escape_restores_the_focus
 
 
 async def test_search_results_never_become_html(desk: Desk) -> None:
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         for number, text in enumerate(HOSTILE):
             await socket.say(f"hostile {text}", id=str(number))
         await socket.receive_until("ack", id=str(len(HOSTILE) - 1))
-    await seed(desk.server, 1)
-    await until_indexed(desk.server)
-    page = await desk.sit_down("ana")
+    await seed(desk, 1)
+    await until_indexed(desk.server, desk.course)
+    page = await desk.sit_down(desk.ana)
     await find(page, "hostile")
     await expect(page.locator("#search-results button")).to_have_count(len(HOSTILE))
     assert await page.locator("#search-results :is(script, img, form, a, [onload], [onerror])").count() == 0
@@ -226,7 +225,7 @@ async def find_again(page: Page, words: str) -> None:
 
 
 async def test_searching_too_often_shows_an_error(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await find(page, "word")
     await expect(page.get_by_text("No results.")).to_be_visible()
 
@@ -240,7 +239,7 @@ async def test_searching_too_often_shows_an_error(desk: Desk) -> None:
 
 
 async def test_an_incomplete_search_without_results_suggests_fewer_words(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     nothing = {"messages": [], "lines": [], "head": 100_000, "epoch": "", "more": True}
     # A search ends early only in a room with a hundred thousand messages.
     await page.route("**/search?*", lambda route: route.fulfill(json=nothing))
@@ -251,7 +250,7 @@ async def test_an_incomplete_search_without_results_suggests_fewer_words(desk: D
 async def test_the_search_fits_a_phone_and_its_buttons_are_large_enough_to_tap(desk: Desk) -> None:
     await fill(desk, 120)
     page = await desk.sit_down(
-        "ana",
+        desk.ana,
         viewport={"width": 360, "height": 740},
         has_touch=True,
         is_mobile=True,
@@ -272,7 +271,7 @@ async def test_the_search_fits_a_phone_and_its_buttons_are_large_enough_to_tap(d
 
 async def test_results_appear_while_typing_and_late_responses_are_ignored(desk: Desk) -> None:
     await fill(desk, 60)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await page.get_by_role("button", name="Search in this room").click()
     await expect(page.get_by_text("Filters: from:username")).to_be_visible()
     held: list[Route] = []
@@ -301,14 +300,14 @@ async def test_results_appear_while_typing_and_late_responses_are_ignored(desk: 
 
 
 async def test_deleted_and_edited_text_disappears_from_open_results(desk: Desk) -> None:
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         seqs = []
         for number in range(2):
             await socket.say(f"secret {number}", id=str(number))
             seqs.append((await socket.receive_until("ack", id=str(number)))["seq"])
-        await until_indexed(desk.server)
-        page = await desk.sit_down("ana")
+        await until_indexed(desk.server, desk.course)
+        page = await desk.sit_down(desk.ana)
         await find(page, "secret")
         results = page.locator("#search-results button")
         await expect(results).to_have_count(2)

@@ -6,15 +6,17 @@ import pytest
 from playwright.async_api import Locator, Page, Playwright, expect
 
 from educa_chat.demo import PASSWORD
-from educa_chat.handlers.keys import DATABASE
+from educa_chat.storage.accounts import find_user_id
 from educa_chat.storage.courses import enrol
 from tests.browser.conftest import (
     FLAGS,
     TIMEOUT_MS,
     Desk,
     PagePool,
+    School,
     end_session,
     find_chromium,
+    full_disk,
     open_desk,
     say,
     until_indexed,
@@ -26,8 +28,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
 
 COURSES_PATH = "/students/courses/"
-ROOM_PATH = "/chat/room/1/"
-OTHER_ROOM_PATH = "/chat/room/2/"
 FORM = "**/accounts/login/**"
 
 
@@ -39,11 +39,6 @@ async def keys_of(page: Page) -> list[str]:
     """Return the keys of all users' data in the browser."""
     keys: list[str] = await page.evaluate("Object.keys(localStorage)")
     return sorted(key for key in keys if key.startswith("educa-chat:"))
-
-
-async def user_id(desk: Desk, username: str) -> int:
-    found: int = await desk.server.app[DATABASE].fetchval("select id from auth_user where username = $1", username)
-    return found
 
 
 def question_in(page: Page) -> Locator:
@@ -88,7 +83,7 @@ async def send_without_network(desk: Desk, page: Page) -> str:
 
 
 async def react_without_network(desk: Desk, page: Page) -> str:
-    await seed(desk.server, 1)
+    await seed(desk, 1)
     await page.context.set_offline(True)
     await act(page, "number 1", "React")
     await page.get_by_role("button", name="👍").click()
@@ -96,11 +91,11 @@ async def react_without_network(desk: Desk, page: Page) -> str:
 
 
 async def be_refused(desk: Desk, page: Page) -> str:
-    async with Person(desk.server.url, "profe") as profe:
+    async with desk.person(desk.profe) as profe:
         socket = await profe.enter()
-        await socket.send({"type": "close", "id": "close", "on": True})
         await page.context.set_offline(True)
         await say(page, "too late")
+        await socket.send({"type": "close", "id": "close", "on": True})
         await socket.receive_until("ack", id="close")
         await page.context.set_offline(False)
         await expect(page.locator("#chat .failed")).to_have_count(1)
@@ -114,16 +109,16 @@ WAYS = [write_draft, write_edit, send_without_network, react_without_network, be
     ("write", "path"),
     [
         *((write, "") for write in WAYS),
-        (write_edit, OTHER_ROOM_PATH),
+        (write_edit, "/chat/room/{other_course}/"),
         (send_without_network, COURSES_PATH),
-        (react_without_network, "/students/course/1/"),
+        (react_without_network, "/students/course/{course}/"),
     ],
 )
 async def test_signing_out_asks_for_confirmation_if_any_room_has_unsent_text(
     desk: Desk, write: Callable[[Desk, Page], Awaitable[str]], path: str
 ) -> None:
-    await enrol(desk.server.app[DATABASE], "ana", 2)
-    page = await desk.sit_down("ana")
+    await enrol(desk.database, desk.ana, desk.other_course)
+    page = await desk.sit_down(desk.ana)
     await expect_connected(page)
     text = await write(desk, page)
     if path:
@@ -132,10 +127,10 @@ async def test_signing_out_asks_for_confirmation_if_any_room_has_unsent_text(
         await page.close()
         await context.set_offline(False)
         page = await context.new_page()
-        await page.goto(desk.server.url + path)
+        await page.goto(desk.server.url + path.format(course=desk.course, other_course=desk.other_course))
     await click_sign_out(page)
     question = question_in(page)
-    await expect(question.get_by_role("link", name=text)).to_have_attribute("href", ROOM_PATH)
+    await expect(question.get_by_role("link", name=text)).to_have_attribute("href", desk.room)
     await question.get_by_role("button", name="Cancel").click()
     await expect(question).to_be_hidden()
     assert await keys_of(page)
@@ -150,7 +145,7 @@ async def test_signing_out_asks_for_confirmation_if_any_room_has_unsent_text(
 
 
 async def test_signing_out_without_unsent_text_clears_the_browser_without_asking(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect_connected(page)
     await say(page, "sent")
     await expect(page.locator("#chat .pending")).to_have_count(0)
@@ -164,7 +159,7 @@ async def test_signing_out_without_unsent_text_clears_the_browser_without_asking
             localStorage.setItem(`educa-chat:draft:${id}0:1:x`, 'of another user');
             localStorage.setItem(`of-another-program:${id}`, 'kept');
         }""",
-        (id := await user_id(desk, "ana")),
+        (id := await find_user_id(desk.database, desk.ana)),
     )
     await click_sign_out(page)
     await page.wait_for_url(FORM)
@@ -175,7 +170,7 @@ async def test_signing_out_without_unsent_text_clears_the_browser_without_asking
 
 
 async def test_signing_out_asks_for_confirmation_even_if_the_browser_stores_nothing(desk: Desk) -> None:
-    page = await desk.sit_down("ana", reuse=False)
+    page = await desk.sit_down(desk.ana, reuse=False)
     await page.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError') }")
     await page.reload()
     await expect_connected(page)
@@ -186,8 +181,8 @@ async def test_signing_out_asks_for_confirmation_even_if_the_browser_stores_noth
 
 
 async def test_signing_out_works_without_scripts(desk: Desk) -> None:
-    page = await desk.sit_down("ana", COURSES_PATH, java_script_enabled=False)
-    for path in (COURSES_PATH, ROOM_PATH):
+    page = await desk.sit_down(desk.ana, COURSES_PATH, java_script_enabled=False)
+    for path in (COURSES_PATH, desk.room):
         await page.goto(desk.server.url + path)
         await expect(page.locator("#sign-out button")).to_be_visible()
     await click_sign_out(page)
@@ -195,7 +190,7 @@ async def test_signing_out_works_without_scripts(desk: Desk) -> None:
 
 
 async def test_the_confirmation_fits_a_phone_and_is_translated(desk: Desk) -> None:
-    page = await desk.sit_down("ana", locale="es-ES", color_scheme="dark", **PHONE)
+    page = await desk.sit_down(desk.ana, locale="es-ES", color_scheme="dark", **PHONE)
     await page.fill("#chat-message-input", "media idea " * 20)
     await page.locator("#menu-button").click()
     await page.get_by_role("button", name="Cerrar sesión").click()
@@ -210,13 +205,13 @@ async def test_the_confirmation_fits_a_phone_and_is_translated(desk: Desk) -> No
 
 
 async def talk(desk: Desk) -> None:
-    """Fill room 1 with content that must not stay in Ana's browser: messages, a pinned one, a mention, and an online
+    """Fill the room with content that must not stay in Ana's browser: messages, a pinned one, a mention, and an online
     user.
     """
-    await seed(desk.server, 5)
-    async with Person(desk.server.url, "profe") as profe:
+    await seed(desk, 5)
+    async with desk.person(desk.profe) as profe:
         socket = await profe.enter()
-        await socket.say("Listen, @ana", id="listen")
+        await socket.say(f"Listen, @{desk.ana}", id="listen")
         await socket.receive_until("ack", id="listen")
         await socket.send({"type": "pin", "id": "pin", "target": 3, "on": True})
         await socket.receive_until("ack", id="pin")
@@ -231,10 +226,10 @@ async def expect_nothing_of_the_room(page: Page) -> None:
 
 async def test_when_the_session_ends_the_page_shows_only_the_users_unsent_text(desk: Desk) -> None:
     await talk(desk)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(6)
     await expect(page.locator("#pins")).to_be_visible()
-    await until_indexed(desk.server)
+    await until_indexed(desk.server, desk.course)
     await page.click("#search-button")
     await page.fill("#search-input", "number")
     await page.press("#search-input", "Enter")
@@ -257,8 +252,8 @@ async def test_when_the_session_ends_the_page_shows_only_the_users_unsent_text(d
     await expect(field).to_have_value("half a thought about @")
     # The same user finds it again.
     await page.get_by_role("link", name="Sign in again").click()
-    await sign_in(page, "ana")
-    await page.wait_for_url("**" + ROOM_PATH)
+    await sign_in(page, desk.ana)
+    await page.wait_for_url("**" + desk.room)
     await expect(page.locator("#chat-message-input")).to_have_value("half a thought about @")
     await expect(page.locator("#composer-about")).to_contain_text("number 4")
 
@@ -266,29 +261,28 @@ async def test_when_the_session_ends_the_page_shows_only_the_users_unsent_text(d
 async def test_pending_messages_can_be_copied_after_the_session_ends_and_are_sent_after_signing_in(
     desk: Desk,
 ) -> None:
-    page = await desk.sit_down("ana", **PHONE)
+    page = await desk.sit_down(desk.ana, **PHONE)
     await expect_connected(page)
-    await desk.server.app[DATABASE].execute("alter table educa_chat.message rename to elsewhere")
-    await page.fill("#chat-message-input", "one\ntwo")
-    await page.click("#chat-message-submit")
-    await page.fill("#chat-message-input", "a draft")
-    await end_session(page)
-    fields = page.locator(".room textarea")
-    await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
-    await expect(fields.first).to_have_value("one\ntwo")
-    await expect(fields.last).to_have_value("a draft")
-    await expect(fields).to_have_count(2)
-    await desk.server.app[DATABASE].execute("alter table educa_chat.elsewhere rename to message")
+    async with full_disk(desk):
+        await page.fill("#chat-message-input", "one\ntwo")
+        await page.click("#chat-message-submit")
+        await page.fill("#chat-message-input", "a draft")
+        await end_session(page)
+        fields = page.locator(".room textarea")
+        await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
+        await expect(fields.first).to_have_value("one\ntwo")
+        await expect(fields.last).to_have_value("a draft")
+        await expect(fields).to_have_count(2)
     await page.get_by_role("link", name="Sign in again").click()
-    await sign_in(page, "ana")
-    await page.wait_for_url("**" + ROOM_PATH)
+    await sign_in(page, desk.ana)
+    await page.wait_for_url("**" + desk.room)
     await expect(page.locator("#chat .body")).to_have_text("one\ntwo", use_inner_text=True)
     await expect(page.locator("#chat .pending")).to_have_count(0)
 
 
 async def test_signing_out_in_one_window_clears_all_windows(desk: Desk) -> None:
     await talk(desk)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(6)
     await page.fill("#chat-message-input", "half a thought")
     window = await open_in_new_window(desk, page, COURSES_PATH)
@@ -303,14 +297,14 @@ async def test_signing_out_in_one_window_clears_all_windows(desk: Desk) -> None:
 
 async def test_the_next_user_of_the_browser_sees_nothing_of_the_previous_one(desk: Desk) -> None:
     await talk(desk)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(6)
     await say(page, "sent")
     await page.fill("#chat-message-input", "a secret of ana")
     await end_session(page)
     await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
-    window = await open_in_new_window(desk, page, ROOM_PATH)
-    await sign_in(window, "luis")
+    window = await open_in_new_window(desk, page, desk.room)
+    await sign_in(window, desk.luis)
     await expect_connected(window)
     assert await window.locator("#chat-message-input").input_value() == ""
     assert "a secret of ana" not in await window.content()
@@ -324,10 +318,10 @@ async def test_the_next_user_of_the_browser_sees_nothing_of_the_previous_one(des
 
 async def test_an_open_page_shows_nothing_of_the_previous_user_after_a_change_of_user(desk: Desk) -> None:
     await talk(desk)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(6)
     await page.fill("#chat-message-input", "a secret of ana")
-    luis = await desk.sit_down("luis")
+    luis = await desk.sit_down(desk.luis)
     # The cookie changes before its socket has ended.
     await page.context.clear_cookies()
     await page.context.add_cookies(
@@ -346,7 +340,7 @@ async def test_an_open_page_shows_nothing_of_the_previous_user_after_a_change_of
 
 async def test_a_room_restored_from_the_back_forward_cache_is_reloaded(desk: Desk) -> None:
     await talk(desk)
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(6)
     await end_session(page)
     await page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
@@ -355,13 +349,15 @@ async def test_a_room_restored_from_the_back_forward_cache_is_reloaded(desk: Des
     await page.wait_for_url(FORM)
 
 
-async def test_the_back_button_shows_no_page_after_signing_out(server: Server, playwright: Playwright) -> None:
+async def test_the_back_button_shows_no_page_after_signing_out(
+    server: Server, school: School, playwright: Playwright
+) -> None:
     """Playwright normally turns off Chromium's back/forward cache."""
     browser = await playwright.chromium.launch(
         executable_path=find_chromium(), args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
     )
-    async with open_desk(PagePool(browser), server) as desk:
-        page = await desk.sit_down("ana", COURSES_PATH)
+    async with open_desk(PagePool(browser), server, school) as desk:
+        page = await desk.sit_down(desk.ana, COURSES_PATH)
         await expect(page.get_by_role("link", name="Programación")).to_be_visible()
         await page.goto(server.url + "/health/live")
         async with Person(server.url) as other:
@@ -369,5 +365,4 @@ async def test_the_back_button_shows_no_page_after_signing_out(server: Server, p
             assert await other.sign_out() == 302
         await page.go_back()
         await page.wait_for_url(FORM)
-        assert desk.complaints == []
     await browser.close()

@@ -10,7 +10,6 @@ from playwright.async_api import Locator, Page, Route, expect
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from tests.browser.conftest import MOMENT, TIMEOUT_MS, Desk, say
-from tests.serving import Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -52,8 +51,9 @@ async def press_long(page: Page, target: Locator) -> None:
     await session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
-async def seed(server: Server, count: int, username: str = "luis") -> None:
-    async with Person(server.url, username) as person:
+async def seed(desk: Desk, count: int) -> None:
+    """Post messages as Luis."""
+    async with desk.person(desk.luis) as person:
         socket = await person.enter()
         for number in range(1, count + 1):
             await socket.say(f"number {number}", id=f"seed{number}")
@@ -62,10 +62,10 @@ async def seed(server: Server, count: int, username: str = "luis") -> None:
 
 
 async def test_online_users_are_counted_and_named(desk: Desk) -> None:
-    ana = await desk.sit_down("ana")
+    ana = await desk.sit_down(desk.ana)
     button = ana.locator("#people-button")
     await expect(button).to_have_accessible_name("1 online")
-    luis = await desk.sit_down("luis")
+    luis = await desk.sit_down(desk.luis)
     await expect(button).to_have_accessible_name("2 online")
     await button.click()
     people = ana.get_by_role("region", name="2 online")
@@ -78,7 +78,7 @@ async def test_online_users_are_counted_and_named(desk: Desk) -> None:
 
 
 async def test_typing_is_shown_to_others_unless_the_field_is_blank(desk: Desk) -> None:
-    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    ana, luis = await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     told: list[str] = []
     line = luis.locator("#typing")
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
@@ -98,8 +98,8 @@ async def test_typing_is_shown_to_others_unless_the_field_is_blank(desk: Desk) -
 
 
 async def test_a_reply_quotes_its_original_and_links_to_it(desk: Desk) -> None:
-    await seed(desk.server, 120)
-    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    await seed(desk, 120)
+    ana, luis = await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     await expect(ana.locator("#chat .message")).to_have_count(50)
     await act(ana, "number 100", "Reply")
     await expect(ana.locator("#composer-about")).to_contain_text("Reply to Luis Ortega number 100")
@@ -119,8 +119,8 @@ async def test_a_reply_quotes_its_original_and_links_to_it(desk: Desk) -> None:
 
 
 async def test_escape_cancels_a_reply_and_keeps_the_draft(desk: Desk) -> None:
-    await seed(desk.server, 1)
-    ana = await desk.sit_down("ana")
+    await seed(desk, 1)
+    ana = await desk.sit_down(desk.ana)
     await act(ana, "number 1", "Reply")
     await ana.keyboard.type("half a thou")
     await ana.keyboard.press("Escape")
@@ -132,12 +132,12 @@ async def test_escape_cancels_a_reply_and_keeps_the_draft(desk: Desk) -> None:
 
 
 async def test_a_reply_links_to_an_original_that_is_not_loaded(desk: Desk) -> None:
-    await seed(desk.server, 300)
-    async with Person(desk.server.url, "ana") as person:
+    await seed(desk, 300)
+    async with desk.person(desk.ana) as person:
         socket = await person.enter()
         await socket.send({"type": "message", "id": "far", "message": "long ago", "reply_to": 7})
         await socket.receive_until("ack", id="far")
-    ana = await desk.sit_down("ana")
+    ana = await desk.sit_down(desk.ana)
     quote = message(ana, "long ago").locator(".quote")
     await expect(quote).to_contain_text("Luis Ortega number 7")
     await quote.click()
@@ -148,8 +148,8 @@ async def test_a_reply_links_to_an_original_that_is_not_loaded(desk: Desk) -> No
 
 
 async def test_a_reply_sent_offline_is_still_a_reply(desk: Desk) -> None:
-    await seed(desk.server, 1)
-    ana = await desk.sit_down("ana")
+    await seed(desk, 1)
+    ana = await desk.sit_down(desk.ana)
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
     await ana.context.set_offline(True)
     await act(ana, "number 1", "Reply")
@@ -158,13 +158,13 @@ async def test_a_reply_sent_offline_is_still_a_reply(desk: Desk) -> None:
     await expect(message(ana, "from a tunnel").locator(".quote")).to_contain_text("number 1")
     await ana.context.set_offline(False)
     await expect(ana.locator("#chat .message.pending")).to_have_count(0)
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         assert [one["reply_to"] for one in (await luis.messages())["messages"]] == [None, 1]
 
 
 async def test_the_message_toolbar_and_menu_can_be_reached_by_keyboard(desk: Desk) -> None:
-    await seed(desk.server, 3)
-    ana = await desk.sit_down("ana")
+    await seed(desk, 3)
+    ana = await desk.sit_down(desk.ana)
     await expect(ana.locator("#chat .message")).to_have_count(3)
     await message(ana, "number 3").focus()
     await ana.keyboard.press("ArrowUp")
@@ -186,8 +186,8 @@ async def test_the_message_toolbar_and_menu_can_be_reached_by_keyboard(desk: Des
 
 
 async def test_a_long_press_opens_the_menu_and_its_items_are_large_enough_to_tap(desk: Desk) -> None:
-    await seed(desk.server, 3)
-    ana = await desk.sit_down("ana", **PHONE)
+    await seed(desk, 3)
+    ana = await desk.sit_down(desk.ana, **PHONE)
     await press_long(ana, message(ana, "number 2").locator(".body"))
     menu = ana.get_by_role("menu")
     await expect(menu).to_be_visible()
@@ -203,7 +203,7 @@ async def test_a_long_press_opens_the_menu_and_its_items_are_large_enough_to_tap
 
 
 async def test_arrow_up_edits_the_last_own_message_and_escape_cancels(desk: Desk) -> None:
-    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    ana, luis = await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     await say(ana, "the frist")
     await expect(message(luis, "the frist")).to_be_visible()
     await ana.press("#chat-message-input", "ArrowUp")
@@ -224,13 +224,13 @@ async def test_arrow_up_edits_the_last_own_message_and_escape_cancels(desk: Desk
 
 
 async def test_a_refused_edit_shows_an_error_and_keeps_its_text(desk: Desk) -> None:
-    ana = await desk.sit_down("ana")
+    ana = await desk.sit_down(desk.ana)
     await say(ana, "the first")
     await expect(message(ana, "the first")).to_be_visible()
     await expect(ana.locator("#chat .pending")).to_have_count(0)
     await ana.press("#chat-message-input", "ArrowUp")
     await ana.fill("#chat-message-input", "the second")
-    async with Person(desk.server.url, "profe") as profe:
+    async with desk.person(desk.profe) as profe:
         socket = await profe.enter()
         await socket.send({"type": "delete", "id": "d", "target": 1})
         await socket.receive_until("ack", id="d")
@@ -243,7 +243,7 @@ async def test_a_refused_edit_shows_an_error_and_keeps_its_text(desk: Desk) -> N
 
 
 async def test_deleting_asks_for_confirmation_and_leaves_a_tombstone(desk: Desk) -> None:
-    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    ana, luis = await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     await say(ana, "by mistake")
     await expect(message(luis, "by mistake")).to_be_visible()
     await act(ana, "by mistake", "Delete…")
@@ -259,7 +259,7 @@ async def test_deleting_asks_for_confirmation_and_leaves_a_tombstone(desk: Desk)
 
 
 async def test_reactions_show_a_count_and_names_and_mark_the_users_own(desk: Desk) -> None:
-    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    ana, luis = await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     await say(ana, "done!")
     await act(luis, "done!", "React")
     await luis.get_by_role("button", name="🎉", exact=True).click()
@@ -286,8 +286,8 @@ async def test_reactions_show_a_count_and_names_and_mark_the_users_own(desk: Des
 
 
 async def test_actions_while_offline_are_shown_at_once_and_stored_later(desk: Desk) -> None:
-    await seed(desk.server, 1)
-    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    await seed(desk, 1)
+    ana, luis = await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
     await ana.context.set_offline(True)
     await act(ana, "number 1", "React")
@@ -299,15 +299,15 @@ async def test_actions_while_offline_are_shown_at_once_and_stored_later(desk: De
 
 
 async def test_a_pinned_message_is_shown_in_a_bar_that_links_to_it(desk: Desk) -> None:
-    await seed(desk.server, 120)
-    profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
+    await seed(desk, 120)
+    profe, ana = await desk.sit_down(desk.profe), await desk.sit_down(desk.ana)
     await act(profe, "number 118", "Pin")
     for page in (profe, ana):
         await expect(page.get_by_role("navigation", name="Pinned messages")).to_contain_text("number 118")
     await act(profe, "number 117", "Pin")
     pins = ana.get_by_role("navigation", name="Pinned messages").get_by_role("button")
     await expect(pins).to_have_text([re.compile("number 118"), re.compile("number 117")])
-    async with Person(desk.server.url, "profe") as person:
+    async with desk.person(desk.profe) as person:
         socket = await person.enter()
         await socket.send({"type": "pin", "id": "far", "target": 3, "on": True})
         await socket.receive_until("ack", id="far")
@@ -321,8 +321,8 @@ async def test_a_pinned_message_is_shown_in_a_bar_that_links_to_it(desk: Desk) -
 
 
 async def test_a_question_is_listed_as_unanswered_until_it_is_answered(desk: Desk) -> None:
-    await seed(desk.server, 3)
-    ana, luis = await desk.sit_down("ana"), await desk.sit_down("luis")
+    await seed(desk, 3)
+    ana, luis = await desk.sit_down(desk.ana), await desk.sit_down(desk.luis)
     await ana.click("#composer-ask")
     await say(ana, "why is it so?")
     await expect(message(ana, "why is it so?").locator(".mark")).to_have_text("Question")
@@ -350,13 +350,13 @@ async def test_a_question_is_listed_as_unanswered_until_it_is_answered(desk: Des
     await expect(luis.get_by_text("No unanswered questions")).to_be_visible()
     await luis.get_by_role("button", name="Unanswered questions").click()
     await expect(message(luis, "why is it so?").locator(".mark")).to_have_text("Answered")
-    profe = await desk.sit_down("profe")
+    profe = await desk.sit_down(desk.profe)
     await act(profe, "because of this", "Endorse")
     await expect(message(luis, "because of this").locator(".mark")).to_have_text(["Answer", "Endorsed by a teacher"])
 
 
 async def test_announcements_only_shows_why_students_cannot_post_and_keeps_the_draft(desk: Desk) -> None:
-    profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
+    profe, ana = await desk.sit_down(desk.profe), await desk.sit_down(desk.ana)
     await expect(ana.locator("#class-button")).to_be_hidden()
     await ana.fill("#chat-message-input", "half a thou")
     await profe.click("#class-button")
@@ -372,7 +372,7 @@ async def test_announcements_only_shows_why_students_cannot_post_and_keeps_the_d
 
 
 async def test_slow_mode_shows_a_countdown_and_holds_the_message(desk: Desk) -> None:
-    profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
+    profe, ana = await desk.sit_down(desk.profe), await desk.sit_down(desk.ana)
     await profe.click("#class-button")
     await profe.get_by_label("Slow mode").select_option("5 minutes")
     await expect(ana.locator("#chat .remark")).to_have_text("Slow mode: one message every 5 minutes.")
@@ -389,7 +389,7 @@ async def test_slow_mode_shows_a_countdown_and_holds_the_message(desk: Desk) -> 
 
 
 async def test_a_muted_student_sees_until_when_and_can_post_after_being_unmuted(desk: Desk) -> None:
-    profe, ana = await desk.sit_down("profe"), await desk.sit_down("ana")
+    profe, ana = await desk.sit_down(desk.profe), await desk.sit_down(desk.ana)
     await say(ana, "hello hello hello")
     await act(profe, "hello hello hello", "Mute student…")
     await profe.get_by_role("dialog").get_by_role("button", name="10 minutes").click()

@@ -4,7 +4,6 @@ import pytest
 from playwright.async_api import Error, Page, expect
 
 from tests.browser.conftest import Desk
-from tests.serving import Person
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,9 +31,9 @@ async def attempt(page: Page, sink: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("path", ["/chat/room/1/", "/students/courses/"])
+@pytest.mark.parametrize("path", ["/chat/room/{course}/", "/students/courses/"])
 async def test_trusted_types_block_every_html_and_script_sink(desk: Desk, path: str) -> None:
-    page = await desk.sit_down("ana", path)
+    page = await desk.sit_down(desk.ana, path.format(course=desk.course))
     for sink in SINKS:
         refusal = await attempt(page, sink)
         assert "Trusted" in refusal or "Policy" in refusal, (sink, refusal)
@@ -44,8 +43,8 @@ async def test_trusted_types_block_every_html_and_script_sink(desk: Desk, path: 
 
 
 async def test_the_room_can_render_html_but_no_other_script_can_create_its_policy(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
-    async with Person(desk.server.url, "luis") as luis:
+    page = await desk.sit_down(desk.ana)
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         await socket.say("**bold** and $x^2$", id="a")
         await socket.receive_until("ack", id="a")

@@ -6,14 +6,13 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import TIMEOUT_MS, Desk, say, until
-from tests.serving import Chatter, Person, Server
+from tests.serving import Chatter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
 
 LINE = "#chat [role=separator]"
 COURSES = "/students/courses/"
-ROOM = "/chat/room/1/"
 
 
 async def speak(chatter: Chatter, first: int, last: int) -> None:
@@ -33,9 +32,9 @@ async def turn(page: Page, *, hidden: bool) -> None:
     )
 
 
-async def until_read(server: Server, username: str, seq: int) -> None:
+async def until_read(desk: Desk, username: str, seq: int) -> None:
     """Wait until the server has the read marker `seq` for `username`."""
-    async with Person(server.url, username) as person:
+    async with desk.person(username) as person:
 
         async def is_read() -> bool:
             socket = await person.enter()
@@ -53,15 +52,15 @@ async def below_line(page: Page) -> str:
 
 
 async def test_new_messages_are_counted_and_shown_below_the_unread_divider(desk: Desk) -> None:
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         await speak(socket, 1, 20)
-        ana = await desk.sit_down("ana", COURSES)
+        ana = await desk.sit_down(desk.ana, COURSES)
         await expect(ana.get_by_text("20 unread messages")).to_have_count(1)
-        await ana.goto(desk.server.url + ROOM)
+        await ana.goto(desk.server.url + desk.room)
         # A first-time visitor sees the newest messages, and no divider.
         await expect(ana.locator("#chat .message").last).to_be_in_viewport()
-        await until_read(desk.server, "ana", 20)
+        await until_read(desk, desk.ana, 20)
         await expect(ana.locator(LINE)).to_have_count(0)
         await ana.goto(desk.server.url + COURSES)
         await expect(ana.get_by_role("link", name="Introducción")).to_be_visible()
@@ -69,40 +68,40 @@ async def test_new_messages_are_counted_and_shown_below_the_unread_divider(desk:
         await speak(socket, 21, 50)
         await ana.reload()
         await expect(ana.locator(".unread [aria-hidden]")).to_have_text("30")
-        await ana.goto(desk.server.url + ROOM)
+        await ana.goto(desk.server.url + desk.room)
         line = ana.locator(LINE)
         await expect(line).to_be_in_viewport()
         await expect(line).to_have_accessible_name("New messages")
         assert await below_line(ana) == "number 21"
         await expect(ana.locator("#chat .message").last).not_to_be_in_viewport()
         await ana.locator("#to-newest").click()
-        await until_read(desk.server, "ana", 50)
+        await until_read(desk, desk.ana, 50)
         await ana.reload()
         await expect(ana.locator("#chat .message").last).to_be_in_viewport()
         await expect(line).to_have_count(0)
 
 
 async def test_older_unread_messages_load_below_the_divider(desk: Desk) -> None:
-    async with Person(desk.server.url, "luis") as luis, Person(desk.server.url, "ana") as ana:
+    async with desk.person(desk.luis) as luis, desk.person(desk.ana) as ana:
         socket, reader = await luis.enter(), await ana.enter()
         await speak(socket, 1, 70)
         await reader.events(70)
         await reader.send({"type": "read", "seq": 15})
-        page = await desk.sit_down("ana")
+        page = await desk.sit_down(desk.ana)
         await expect(page.locator("#chat .message")).to_have_count(70)
         await expect(page.locator(LINE)).to_have_count(1)
         assert await below_line(page) == "number 16"
 
 
 async def test_messages_read_in_one_window_are_read_in_all(desk: Desk) -> None:
-    here = await desk.sit_down("ana")
+    here = await desk.sit_down(desk.ana)
     there = await here.context.new_page()
-    await there.goto(desk.server.url + ROOM)
+    await there.goto(desk.server.url + desk.room)
     title = await there.title()
     for page in (here, there):
         await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
         await turn(page, hidden=True)
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         await speak(socket, 1, 3)
     for page in (here, there):
@@ -115,19 +114,19 @@ async def test_messages_read_in_one_window_are_read_in_all(desk: Desk) -> None:
     await expect(there).to_have_title(title)
     await expect(there.locator(LINE)).to_have_count(0)
     await expect(here.locator(LINE)).to_have_count(1)
-    await until_read(desk.server, "ana", 3)
+    await until_read(desk, desk.ana, 3)
     await say(here, "I see")
     await expect(here.locator(LINE)).to_have_count(0)
 
 
 async def test_messages_out_of_view_are_not_marked_as_read(desk: Desk) -> None:
-    page = await desk.sit_down("ana")
+    page = await desk.sit_down(desk.ana)
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
     sent: list[str] = []
     session = await page.context.new_cdp_session(page)
     session.on("Network.webSocketFrameSent", lambda event: sent.append(event["response"]["payloadData"]))
     await session.send("Network.enable")
-    async with Person(desk.server.url, "luis") as luis:
+    async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         await turn(page, hidden=True)
         await speak(socket, 1, 50)
@@ -140,24 +139,24 @@ async def test_messages_out_of_view_are_not_marked_as_read(desk: Desk) -> None:
         await expect(page.get_by_role("button", name="2 new messages")).to_be_visible()
         assert not sent
         await page.locator("#to-newest").click()
-        await until_read(desk.server, "ana", 52)
+        await until_read(desk, desk.ana, 52)
         # Many messages at once cause few read reports, each for the newest message.
         await speak(socket, 53, 72)
-        await until_read(desk.server, "ana", 72)
+        await until_read(desk, desk.ana, 72)
     assert len(sent) < 10
     assert all(re.fullmatch(r'\{"type":"read","seq":\d+\}', frame) for frame in sent)
 
 
 @pytest.mark.parametrize("width", [1100, 360])
 async def test_the_unread_divider_and_counts_fit_wide_and_narrow_screens(desk: Desk, width: int) -> None:
-    async with Person(desk.server.url, "luis") as luis, Person(desk.server.url, "ana") as ana:
+    async with desk.person(desk.luis) as luis, desk.person(desk.ana) as ana:
         socket, reader = await luis.enter(), await ana.enter()
         await speak(socket, 1, 9)
         await reader.events(9)
         await reader.send({"type": "read", "seq": 4})
-    page = await desk.sit_down("ana", COURSES, viewport={"width": width, "height": 700}, locale="es")
+    page = await desk.sit_down(desk.ana, COURSES, viewport={"width": width, "height": 700}, locale="es")
     await expect(page.get_by_text("5 mensajes sin leer")).to_have_count(1)
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
-    await page.goto(desk.server.url + ROOM)
+    await page.goto(desk.server.url + desk.room)
     await expect(page.locator(LINE)).to_have_accessible_name("Mensajes nuevos")
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
