@@ -156,9 +156,9 @@ class UnreadFeed:
     async def _find_addressed(
         self, wanted: Mapping[Socket, Collection[int]], new: Collection[Socket], heads: Mapping[int, int]
     ) -> dict[Socket, dict[int, list[int]]]:
-        """Find the messages that address the user of a socket, by course.
+        """Find the unread messages that address the user of a socket, by course.
 
-        New sockets are told of unread ones that are recent, and the others of those that have come since the last look.
+        New sockets are told of those that are recent, and the others of those that have come since the last look.
         """
         after = {course: seq for course, seq in self._heads.items() if seq < heads.get(course, 0)}
         for course in {course for socket in new for course in wanted.get(socket, ())}:
@@ -174,11 +174,12 @@ class UnreadFeed:
                 seqs = [
                     one.seq for one in messages.get(course, ()) if one.addresses(socket.person.id, socket.person.user)
                 ]
-                if seqs and socket in new:
-                    marker = await self._markers.find(socket.person.id, course)
-                    seqs = [seq for seq in seqs if seq > marker]
-                elif seqs:
-                    seqs = [seq for seq in seqs if seq > self._heads.get(course, heads[course])]
+                if seqs:
+                    known = await self._markers.find(socket.person.id, course)
+                    known = max(known, self._read_to.get((socket.person.id, course), 0))
+                    if socket not in new:
+                        known = max(known, self._heads.get(course, heads[course]))
+                    seqs = [seq for seq in seqs if seq > known]
                 if seqs:
                     found.setdefault(socket, {})[course] = seqs
         return found
