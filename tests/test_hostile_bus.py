@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
@@ -16,7 +17,7 @@ from educa_chat import hub as hub_module
 from educa_chat import room as room_module
 from educa_chat.bus.memory import MemoryBus
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
-from educa_chat.handlers.keys import APPENDER, SOCKETS
+from educa_chat.handlers.keys import APPENDER, DATABASE, SOCKETS
 from educa_chat.hub import Hub
 from educa_chat.metrics import Metrics
 from educa_chat.payload import PayloadCodec, Typist
@@ -24,7 +25,6 @@ from educa_chat.presence import PEOPLE_PER_PROCESS, PROCESSES, ROSTER_PEOPLE, Pe
 from educa_chat.protocol import MAX_SEQ, CloseCode, Event
 from educa_chat.room import HELD_BYTES, HELD_COUNT, Room
 from educa_chat.storage.log import Log
-from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
 from tests.forging import (
     HEAD,
@@ -41,7 +41,7 @@ from tests.forging import (
 )
 from tests.processes import open_node
 from tests.redis_server import RedisServer
-from tests.serving import BUS_KEYS, SIGNALS, TIMEOUT_S, Server, codec_of, open_server, settings_for
+from tests.serving import BUS_KEYS, SIGNALS, TIMEOUT_S, Server, add_room, codec_of, open_server, settings_for
 from tests.serving import Person as Browser
 from tests.test_room import ListMember, until
 from tests.test_watching import values
@@ -49,7 +49,6 @@ from tests.test_watching import values
 SAID = 10
 """The number of messages in the log."""
 PROOF = Person(99, "proof", "Proof")
-BY_HAND = {"limits_messages_per_second": 0, "limits_message_burst": 0}
 
 
 def frames_in(data: bytes) -> list[dict[str, Any]]:
@@ -74,8 +73,8 @@ class OpenRoom:
         self.room = room
         self.metrics = metrics
         self.member = ListMember()
-        self.topic = f"{hub.epoch}:room:1"
-        self.codec = codec_of(hub.epoch)
+        self.topic = f"{hub.epoch}:room:{room.course}"
+        self.codec = codec_of(hub.epoch, room.course)
         self._writer = writer
         self._said = 0
 
@@ -97,18 +96,23 @@ class OpenRoom:
 
 
 @asynccontextmanager
-async def open_hub(postgres: Postgres, clock: Callable[[], float] = time.monotonic) -> AsyncIterator[OpenRoom]:
+async def open_writing_server(postgres: Postgres) -> AsyncIterator[Server]:
     url = await postgres.create_chat_database(demo=True)
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(open_server(settings_for(url, **BY_HAND)))
-        ana = await stack.enter_async_context(Browser(server.url, "ana"))
-        database = await stack.enter_async_context(open_database(url, 2))
-        bus, metrics = MemoryBus(), Metrics()
-        hub = Hub(Log(database), bus, await Log(database).epoch(), metrics, BUS_KEYS, clock)
-        await stack.enter_async_context(hub.open())
-        room = await hub.enter(1)
+    async with open_server(settings_for(url, limits_messages_per_second=0, limits_message_burst=0)) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_hub(server: Server, clock: Callable[[], float] = time.monotonic) -> AsyncIterator[OpenRoom]:
+    """Open a hub beside `server`, with a new room that has messages."""
+    database = server.app[DATABASE]
+    course, (name,) = await add_room(database, 1)
+    bus, metrics, log = MemoryBus(), Metrics(), Log(database)
+    hub = Hub(log, bus, await log.epoch(), metrics, BUS_KEYS, clock)
+    async with Browser(server.url, name) as ana, hub.open():
+        room = await hub.enter(course)
         assert room is not None
-        opened = OpenRoom(hub, bus, room, metrics, await ana.enter())
+        opened = OpenRoom(hub, bus, room, metrics, await ana.enter(course))
         for _ in range(SAID):
             await opened.say()
         await hub.sweep()
@@ -122,16 +126,23 @@ async def open_hub(postgres: Postgres, clock: Callable[[], float] = time.monoton
         yield opened
 
 
-@pytest.fixture
-async def opened(postgres: Postgres) -> AsyncIterator[OpenRoom]:
-    async with open_hub(postgres) as room:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(postgres: Postgres) -> AsyncIterator[Server]:
+    async with open_writing_server(postgres) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def opened(server: Server) -> AsyncIterator[OpenRoom]:
+    async with open_hub(server) as room:
         yield room
 
 
 def test_no_payload_stops_a_room_or_makes_it_show_more_than_its_log(postgres: Postgres) -> None:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        opened = runner.run(stack.enter_async_context(open_hub(postgres)))
+        server = runner.run(stack.enter_async_context(open_writing_server(postgres)))
+        opened = runner.run(stack.enter_async_context(open_hub(server)))
         good = [
             *opened.codec.encode_events([Event(SAID, message(SAID), None, None)]),
             opened.codec.encode_head(SAID + 1),
@@ -175,6 +186,7 @@ def test_no_payload_stops_a_room_or_makes_it_show_more_than_its_log(postgres: Po
     assert opened.dropped("forged") > 0
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_head_beyond_the_log_costs_one_read_per_retry_pause(
     opened: OpenRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,12 +211,14 @@ async def test_a_head_beyond_the_log_costs_one_read_per_retry_pause(
     assert opened.room.head == SAID + 2
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_room_still_catches_up_after_a_head_beyond_the_log(opened: OpenRoom) -> None:
     await opened.publish(signed(opened.topic, header(HEAD, MAX_SEQ)))
     await opened.say()
     await until(lambda: opened.room.head == SAID + 1)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_events_far_beyond_the_log_are_held_within_limits_and_dropped(
     opened: OpenRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +236,7 @@ async def test_events_far_beyond_the_log_are_held_within_limits_and_dropped(
     assert not room._held
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_marker_beyond_the_head_is_ignored(opened: OpenRoom) -> None:
     now = time.time()
     for seq in (SAID + 1, MAX_SEQ):
@@ -245,8 +260,9 @@ def test_the_number_of_processes_in_presence_is_limited() -> None:
     assert frames_in(member.received)[-1]["count"] == 1 + 1 + ROSTER_PEOPLE + (PROCESSES - 1) * full
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_dropped_payloads_are_counted_by_reason_and_logged_once_a_minute(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(hub_module, "SWEEP_S", 0.01)
     now = 1000.0
@@ -256,7 +272,7 @@ async def test_dropped_payloads_are_counted_by_reason_and_logged_once_a_minute(
         now += 1e-6
         return now
 
-    async with open_hub(postgres, clock) as opened:
+    async with open_hub(server, clock) as opened:
         strangers = PayloadCodec(opened.topic, [b"another key"])
 
         def logged() -> list[str]:
@@ -285,23 +301,26 @@ async def test_dropped_payloads_are_counted_by_reason_and_logged_once_a_minute(
 # Failures stay local.
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_an_error_in_a_room_closes_only_that_room_which_then_reopens(
-    opened: OpenRoom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: Server, opened: OpenRoom, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    hub, other = opened.hub, await opened.hub.enter(2)
+    hub, course = opened.hub, opened.room.course
+    other_course, _ = await add_room(server.app[DATABASE], 0)
+    other = await hub.enter(other_course)
     assert other is not None
     witness = ListMember()
     await other.join(witness, 0)
     for name, cause in (
         ("expect", hub.sweep),
-        ("offer", lambda: hub.announce({1: [Event(99, message(99), None, None)]})),
+        ("offer", lambda: hub.announce({course: [Event(99, message(99), None, None)]})),
         ("presence", None),
         ("at", None),
     ):
-        room, member = await hub.enter(1), ListMember()
+        room, member = await hub.enter(course), ListMember()
         assert room is not None
         await room.join(member, room.head)
         if name == "at":
@@ -318,38 +337,35 @@ async def test_an_error_in_a_room_closes_only_that_room_which_then_reopens(
                 await hub.sweep()
                 await asyncio.sleep(0.01)
         assert member.closed is CloseCode.INTERNAL_ERROR, name
-        assert await hub.enter(1) is not room
-    assert caplog.text.count("room 1 failed and is closed") == 4
+        assert await hub.enter(course) is not room
+    assert caplog.text.count(f"room {course} failed and is closed") == 4
     assert witness.closed is None
-    assert await hub.enter(2) is other
+    assert await hub.enter(other_course) is other
     assert values(opened.metrics.expose().decode())['educa_chat_evictions_total{reason="failed"}'] == 4
 
 
-@pytest.fixture
-async def server(postgres: Postgres) -> AsyncIterator[Server]:
-    async with open_server(settings_for(await postgres.create_chat_database(demo=True))) as opened:
-        yield opened
-
-
+@pytest.mark.asyncio(loop_scope="module")
 async def test_sockets_whose_access_cannot_be_checked_are_closed_and_can_reconnect(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
         raise RuntimeError
 
-    async with Browser(server.url, "ana") as ana:
-        socket = await ana.enter()
+    course, (name,) = await add_room(server.app[DATABASE], 1)
+    async with Browser(server.url, name) as ana:
+        socket = await ana.enter(course)
         await socket.receive_until("welcome")
         with monkeypatch.context() as broken:
             broken.setattr(server.app[SOCKETS], "_find_visitors", fail)
             server.app[SOCKETS].schedule_full_recheck()
             assert await socket.close_code() == 1011
-        socket = await ana.enter()
+        socket = await ana.enter(course)
         await socket.receive_until("welcome")
         assert await ana.sign_out() == 302
         assert await socket.close_code() == 4001
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_only_the_entry_that_makes_an_append_fail_is_refused(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,8 +378,9 @@ async def test_only_the_entry_that_makes_an_append_fail_is_refused(
         return await append(batch)
 
     monkeypatch.setattr(appender, "_append", fail_on_poison)
-    async with Browser(server.url, "ana") as ana, Browser(server.url, "luis") as luis:
-        here, there = await ana.enter(), await luis.enter()
+    course, (writer, reader) = await add_room(server.app[DATABASE])
+    async with Browser(server.url, writer) as ana, Browser(server.url, reader) as luis:
+        here, there = await ana.enter(course), await luis.enter(course)
         for number, text in enumerate(("one", "poison", "two")):
             await here.say(text, id=str(number))
         assert (await here.receive_until("error"))["code"] == "unavailable"
@@ -373,6 +390,7 @@ async def test_only_the_entry_that_makes_an_append_fail_is_refused(
 # Over a real Redis, to real processes.
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_forged_redis_messages_stop_no_node_and_reach_nobody(
     postgres: Postgres, redis_server: RedisServer
 ) -> None:
@@ -426,6 +444,7 @@ async def test_forged_redis_messages_stop_no_node_and_reach_nobody(
             while frame["type"] in ("ack", "welcome"):
                 frame = await chatter.receive_any()
             assert frame["message"] == "still here", frame
+            await chatter.socket.close()
         for node in (one, two):
             await node.printed("payloads from the bus were ignored")
             async with Browser(node.url) as scraper:
