@@ -501,10 +501,16 @@ async def test_no_text_breaks_the_search(database: Database, text: str) -> None:
     ],
 )
 async def test_hostile_texts_can_be_indexed_and_searched_for(database: Database, text: str) -> None:
-    course = await new_room(database, text * 20, "x" * 4000, "x " * 2000, "ﷺ" * 4000)
+    course = await new_room(database, text * 20, "x")
     await index(database)
     assert await search(database, course, READER, text)
     assert await search(database, course, READER, f"{text[:100]} x")
+    assert await found(database, course, "x") == ["x"]
+
+
+async def test_the_longest_texts_can_be_indexed(database: Database) -> None:
+    course = await new_room(database, "x" * 4000, "x " * 2000, "ﷺ" * 4000)
+    await index(database)
     assert await found(database, course, "x") == ["x " * 2000]
 
 
@@ -678,14 +684,18 @@ async def test_link_and_question_filters_use_the_current_state(database: Databas
     assert await found(database, course, "is:question now") == ["now with https://a.org"]
 
 
-async def test_a_new_version_of_search_words_reindexes_all_messages(database: Database) -> None:
-    course = await new_room(database, "np.linalg")
-    await index(database)
-    await database.execute("update educa_chat.search_entry set words = words || 'outdated' where course = $1", course)
-    await database.execute("comment on function educa_chat.search_words(text) is '1'")
-    await database.execute(functions().sql)
-    assert await found(database, course, "outdated") == ["np.linalg"], "until then the index stays in use"
-    await index(database)
-    assert await found(database, course, "linalg") == ["np.linalg"]
-    await database.execute(functions().sql)
-    assert await database.fetchval("select count(*) from educa_chat.search_change") == 0
+async def test_a_new_version_of_search_words_reindexes_all_messages(postgres: Postgres) -> None:
+    # Another database, because indexing the messages of all other tests again takes long.
+    async with open_database(await postgres.create_chat_database(demo=True), 1) as database:
+        course = await new_room(database, "np.linalg")
+        await index(database)
+        await database.execute(
+            "update educa_chat.search_entry set words = words || 'outdated' where course = $1", course
+        )
+        await database.execute("comment on function educa_chat.search_words(text) is '1'")
+        await database.execute(functions().sql)
+        assert await found(database, course, "outdated") == ["np.linalg"], "until then the index stays in use"
+        await index(database)
+        assert await found(database, course, "linalg") == ["np.linalg"]
+        await database.execute(functions().sql)
+        assert await database.fetchval("select count(*) from educa_chat.search_change") == 0
