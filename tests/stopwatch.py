@@ -1,10 +1,9 @@
 """Measures how long something takes without being misled by a busy machine."""
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
-
-import psutil
 
 
 class Stopwatch:
@@ -15,7 +14,6 @@ class Stopwatch:
     """
 
     def __init__(self) -> None:
-        self._process = psutil.Process()
         self._waited_before_s = self._waited_s()
         self._began_at = time.monotonic()
 
@@ -30,9 +28,14 @@ class Stopwatch:
         return max(0.0, elapsed_s - self._waited_s() + self._waited_before_s)
 
     def _waited_s(self) -> float:
+        """The time that the threads of this process and of all its descendants have waited so far."""
         waited_ns = 0
-        for process in (self._process, *self._process.children(recursive=True)):
-            for path in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
+        processes = [os.getpid()]
+        for process in processes:
+            tasks = Path(f"/proc/{process}/task")
+            with suppress(OSError):  # The process has ended.
+                processes += map(int, (tasks / str(process) / "children").read_text().split())
+            for path in tasks.glob("*/schedstat"):
                 with suppress(OSError):  # The thread has ended.
                     waited_ns += int(path.read_text().split()[1])
         return waited_ns / 1e9

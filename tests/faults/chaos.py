@@ -35,7 +35,7 @@ from tests.proxy import ANSWERS, QUESTIONS, Proxy
 NODES = 3
 LASTS_S = (0.3, 6.0)
 PAUSE_S = (0.2, 3.0)
-FORGERY_PAUSE_S = 0.05
+FORGERY_PAUSE_S = 0.2
 ADMIN_TIMEOUT_S = 5.0
 
 

@@ -18,7 +18,7 @@ from tests.serving import Chatter, Person, add_room
 
 ANSWER_TIMEOUT_S = 20.0
 PAUSE_S = 0.05
-TALK_PAUSE_S = 0.02
+TALK_PAUSE_S = 0.1
 WRITERS = 8
 LONGEST_WAIT_S = 8.0
 """PATIENCE_S plus the duration of one append."""

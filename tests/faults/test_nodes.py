@@ -124,7 +124,7 @@ async def status_of(url: str) -> int | None:
 async def test_a_stopping_node_is_unready_drains_in_batches_and_drops_stalled_clients(
     cluster: Cluster,
 ) -> None:
-    stalled_count, count = 100, 8 * DRAIN_BATCH
+    stalled_count, count = 30, 4 * DRAIN_BATCH
     async with AsyncExitStack() as stack:
         node, *_ = cluster.nodes
         course, (ana, luis, *_) = next(iter(cluster.courses.items()))

@@ -37,8 +37,8 @@ ASKING_S = 0.5
 HEALED_WITHIN_S = 10.0
 BY_THE_BUS_S = 0.3
 ROUNDS = 4
-MESSAGES = 400
-PAUSE_S = 0.02
+MESSAGES = 200
+PAUSE_S = 0.1
 TEXT = "&" * 2000
 """Its event has more than 16 KiB, the amount that a client may leave unread whatever the limit in Redis."""
 
@@ -124,9 +124,9 @@ async def open_scene(cluster: Cluster) -> AsyncIterator[Scene]:
             witnesses.append((pair[0], pair[1]))
         for client in clients:
             client.is_talking = True
-        await more_acks(clients, 50)
+        await more_acks(clients, 20)
         yield Scene(cluster, clients, witnesses)
-        await more_acks(clients, 50)
+        await more_acks(clients, 20)
         await prove(cluster, clients)
 
 
