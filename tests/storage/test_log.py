@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import asyncpg
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+import pytest_asyncio
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from educa_chat.errors import CommandRefused, DatabaseUnavailable
@@ -23,7 +24,9 @@ from educa_chat.storage.messages import read_page
 from educa_chat.storage.pool import Database, open_database
 from educa_chat.tasks import running
 from tests.conftest import Postgres
-from tests.storage.platform import READER, add_class, entry
+from tests.storage.platform import READER, add_class, clear, entry
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TIMEOUT_S = 20.0
 
@@ -57,10 +60,32 @@ async def open_node(database: Database) -> AsyncIterator[Node]:
         yield node
 
 
-@pytest.fixture
-async def node(database: Database) -> AsyncIterator[Node]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def writer(postgres: Postgres) -> AsyncIterator[tuple[Database, Node]]:
+    """A database, and a node that writes into it, for all tests that don't break the connections."""
+    async with open_database(await postgres.create_chat_database(), 10) as database, open_node(database) as opened:
+        yield database, opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def database(writer: tuple[Database, Node]) -> Database:
+    """The database, empty."""
+    await clear(writer[0])
+    return writer[0]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def node(database: Database, writer: tuple[Database, Node]) -> Node:
+    """The node, with three courses."""
     await add_class(database, courses=3)
-    async with open_node(database) as opened:
+    writer[1].announced.clear()
+    return writer[1]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_database(postgres: Postgres) -> AsyncIterator[Database]:
+    """A database that no other test has used."""
+    async with open_database(await postgres.create_chat_database(), 10) as opened:
         yield opened
 
 
@@ -131,14 +156,14 @@ async def test_a_batch_can_have_entries_of_many_rooms_each_with_its_own_seqs(dat
         ]
 
 
-async def test_appending_to_a_small_log_scans_no_table(database: Database) -> None:
+async def test_appending_to_a_small_log_scans_no_table(own_database: Database) -> None:
     # The plan is made while the tables are empty, and kept.
-    await add_class(database, courses=3)
-    before = await rows_read(database, inserted=0)
-    async with open_node(database) as node:
+    await add_class(own_database, courses=3)
+    before = await rows_read(own_database, inserted=0)
+    async with open_node(own_database) as node:
         for batch in range(20):
             await node.append(*(entry(f"{batch}-{n}", course=1 + n % 3) for n in range(30)))
-    after = await rows_read(database, inserted=600)
+    after = await rows_read(own_database, inserted=600)
     for table, most_an_entry in (("event", 0), ("message", 0), ("room", 3)):
         whole, by_index = (after[table][n] - before[table][n] for n in (0, 1))
         assert whole == 0, f"{table} was read whole"
@@ -289,19 +314,21 @@ async def test_entries_beyond_the_queue_limit_are_unavailable_at_once(database: 
 
 
 async def test_a_long_database_outage_is_reported_as_unavailable_and_then_recovers(
-    database: Database, node: Node, monkeypatch: pytest.MonkeyPatch
+    own_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_module, "PATIENCE_S", 0.2)
-    await node.append(entry("a"))
-    name = await database.fetchval("select current_database()")
-    async with open_database(database.url.replace(f"/{name}?", "/postgres?"), 1) as server:
-        await server.execute(f'alter database "{name}" allow_connections false')
-        await server.fetch("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
-        assert await node.append(entry("b"), entry("c")) == [Refused(ErrorCode.UNAVAILABLE)] * 2
-        await server.execute(f'alter database "{name}" allow_connections true')
-    outcomes = await node.append(entry("b"), entry("c"))
-    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
-    assert [e["id"] for e in await check_log(database, 1)] == ["a", "b", "c"]
+    await add_class(own_database)
+    async with open_node(own_database) as node:
+        await node.append(entry("a"))
+        name = await own_database.fetchval("select current_database()")
+        async with open_database(own_database.url.replace(f"/{name}?", "/postgres?"), 1) as server:
+            await server.execute(f'alter database "{name}" allow_connections false')
+            await server.fetch("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
+            assert await node.append(entry("b"), entry("c")) == [Refused(ErrorCode.UNAVAILABLE)] * 2
+            await server.execute(f'alter database "{name}" allow_connections true')
+        outcomes = await node.append(entry("b"), entry("c"))
+        assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+        assert [e["id"] for e in await check_log(own_database, 1)] == ["a", "b", "c"]
 
 
 async def test_deleting_a_course_deletes_its_log(database: Database, node: Node) -> None:
@@ -368,52 +395,58 @@ _STEP = st.tuples(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def broken_database(postgres: Postgres) -> AsyncIterator[Database]:
+    async with open_database(await postgres.create_chat_database(), 4) as opened:
+        yield opened
+
+
+@settings(max_examples=15, deadline=None)
 @given(steps=st.lists(_STEP, min_size=1, max_size=10), cuts=st.lists(st.booleans(), min_size=10, max_size=10))
-def test_many_nodes_with_overlapping_batches_and_broken_connections_leave_a_complete_log(
-    postgres: Postgres, steps: list[tuple[int, list[tuple[int, int, int]]]], cuts: list[bool]
+async def test_many_nodes_with_overlapping_batches_and_broken_connections_leave_a_complete_log(
+    broken_database: Database, steps: list[tuple[int, list[tuple[int, int, int]]]], cuts: list[bool]
 ) -> None:
     """Three nodes append overlapping ids to three rooms at once, while their connections are terminated."""
+    await clear(broken_database)
+    await add_class(broken_database, courses=3)
+    async with (
+        open_node(broken_database) as one,
+        open_node(broken_database) as two,
+        open_node(broken_database) as three,
+    ):
+        nodes = (one, two, three)
+        answers: dict[tuple[int, int, str], set[Outcome]] = {}
 
-    async def play() -> None:
-        async with open_database(await postgres.create_chat_database(), 4) as database:
-            await add_class(database, courses=3)
-            async with open_node(database) as one, open_node(database) as two, open_node(database) as three:
-                nodes = (one, two, three)
-                answers: dict[tuple[int, int, str], set[Outcome]] = {}
+        async def append(which: int, keys: list[tuple[int, int, int]]) -> None:
+            batch = [entry(str(id), course=course, actor=actor) for course, actor, id in keys]
+            for one_entry, outcome in zip(batch, await nodes[which].append(*batch), strict=True):
+                key = (one_entry.course, one_entry.actor, one_entry.client_id)
+                answers.setdefault(key, set()).add(outcome)
 
-                async def append(which: int, keys: list[tuple[int, int, int]]) -> None:
-                    batch = [entry(str(id), course=course, actor=actor) for course, actor, id in keys]
-                    for one_entry, outcome in zip(batch, await nodes[which].append(*batch), strict=True):
-                        key = (one_entry.course, one_entry.actor, one_entry.client_id)
-                        answers.setdefault(key, set()).add(outcome)
+        async def cut() -> None:
+            with suppress(DatabaseUnavailable):  # One cut may interrupt another.
+                await broken_database.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where datname = current_database() and pid <> pg_backend_pid() and state = 'active'"
+                )
 
-                async def cut() -> None:
-                    with suppress(DatabaseUnavailable):  # One cut may interrupt another.
-                        await database.execute(
-                            "select pg_terminate_backend(pid) from pg_stat_activity"
-                            " where datname = current_database() and pid <> pg_backend_pid() and state = 'active'"
-                        )
-
-                work = [append(which, keys) for which, keys in steps]
-                work += [cut() for is_cut in cuts[: len(steps)] if is_cut]
-                await asyncio.gather(*work)
-                announced: dict[int, list[int]] = {}
-                for node in nodes:
-                    for course, events in node.announced.items():
-                        announced.setdefault(course, []).extend(event.seq for event in events)
-                stored = {}
-                for course in (1, 2, 3):
-                    for event in await check_log(database, course):
-                        actor = int(str(event["user"]).removeprefix("user"))
-                        stored[course, actor, event["id"]] = Accepted(int(str(event["seq"])), str(event["datetime"]))
-                # Every ack is correct and the only one for its id, and nothing else is stored.
-                assert {key: {stored[key]} for key in answers} == answers
-                assert stored.keys() == answers.keys()
-                # An announcement may be lost with its connection, but is never made twice.
-                assert all(len(seqs) == len(set(seqs)) for seqs in announced.values())
-
-    asyncio.run(play())
+        work = [append(which, keys) for which, keys in steps]
+        work += [cut() for is_cut in cuts[: len(steps)] if is_cut]
+        await asyncio.gather(*work)
+        announced: dict[int, list[int]] = {}
+        for node in nodes:
+            for course, events in node.announced.items():
+                announced.setdefault(course, []).extend(event.seq for event in events)
+        stored = {}
+        for course in (1, 2, 3):
+            for event in await check_log(broken_database, course):
+                actor = int(str(event["user"]).removeprefix("user"))
+                stored[course, actor, event["id"]] = Accepted(int(str(event["seq"])), str(event["datetime"]))
+        # Every ack is correct and the only one for its id, and nothing else is stored.
+        assert {key: {stored[key]} for key in answers} == answers
+        assert stored.keys() == answers.keys()
+        # An announcement may be lost with its connection, but is never made twice.
+        assert all(len(seqs) == len(set(seqs)) for seqs in announced.values())
 
 
 async def test_six_nodes_writing_into_the_same_rooms_never_conflict(
