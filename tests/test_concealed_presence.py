@@ -1,9 +1,11 @@
 """Concealed presence: students don't see who is online or typing while somebody may act anonymously."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from educa_chat.handlers.keys import DATABASE
 from tests.conftest import Postgres
@@ -11,8 +13,10 @@ from tests.handlers.test_class_commands import give
 from tests.redis_server import RedisServer
 from tests.serving import Chatter, Person, Server, add_room, open_server, settings_for
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def servers(postgres: Postgres, redis_server: RedisServer) -> AsyncIterator[tuple[Server, Server, Server]]:
     """Two servers on one bus, and one that only reads the log, because its bus reaches nobody."""
     url = await postgres.create_chat_database(demo=True)
@@ -69,8 +73,8 @@ async def test_students_are_concealed_until_the_last_anonymous_message_is_delete
             await socket.receive_until("anonymity", on=False)
 
         # Live, after a reload, and in a room that is opened only now.
-        for person in (carla, luis, far_luis):
-            assert "users" not in await first_presence(person, course)
+        presences = await asyncio.gather(*(first_presence(person, course) for person in (carla, luis, far_luis)))
+        assert all("users" not in presence for presence in presences)
         async with open_server(settings_for(one.app[DATABASE].url)) as late:
             carla.url = late.url
             assert "users" not in await first_presence(carla, course)
@@ -87,10 +91,11 @@ async def test_students_are_concealed_until_the_last_anonymous_message_is_delete
             for socket in (third, watcher, far, late_socket):
                 assert set(await told_until(socket, type="deleted", target=kept)) <= {"profe"}
                 await shown_again(socket)
-            for person in (luis, far_luis, carla):
-                assert "users" in await first_presence(person, course)
+            presences = await asyncio.gather(*(first_presence(person, course) for person in (luis, far_luis, carla)))
+            assert all("users" in presence for presence in presences)
             await third.send({"type": "typing"})
             await watcher.receive_until("typing", user=third_name)
+            await late_socket.socket.close()
 
 
 async def test_students_are_shown_at_once_if_nobody_posted_anonymously(
