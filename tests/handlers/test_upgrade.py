@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
-from educa_chat.handlers.keys import SOCKETS
+from educa_chat.handlers.keys import DATABASE, SOCKETS
 from educa_chat.protocol import text_frame
 from tests.conftest import Postgres
 from tests.echo_server import EchoServer, open_echo_server
@@ -25,7 +26,7 @@ from tests.raw_socket import (
     open_connection,
     open_raw,
 )
-from tests.serving import TIMEOUT_S, Person, Server, open_server, settings_for
+from tests.serving import TIMEOUT_S, Person, Server, add_room, open_server, settings_for
 
 REQUEST = (
     b"GET /socket HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -100,7 +101,7 @@ async def test_an_upgraded_connection_outlives_the_aiohttp_server(echoing: EchoS
         await raw.send(frame(FIN | TEXT, b"hello"))
         assert await raw.receive() == (TEXT, b"hello")
         echoing.sockets[0].begin_close(1001)
-        assert await raw.close_code() == 1001
+        assert await raw.receive() == (CLOSE, struct.pack("!H", 1001))
 
 
 @pytest.mark.parametrize(
@@ -261,33 +262,39 @@ async def test_a_held_socket_still_receives_the_answer_to_its_close(
 # The socket of a room.
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(postgres: Postgres) -> AsyncIterator[Server]:
     async with open_server(settings_for(await postgres.create_chat_database(demo=True))) as opened:
         yield opened
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_messages_sent_together_with_the_request_are_answered_after_the_welcome(server: Server) -> None:
-    async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
+    course, (name,) = await add_room(server.app[DATABASE], 1)
+    async with Person(server.url, name) as ana, open_connection(server.url) as raw:
         said = frame(FIN | TEXT, b"[") + frame(FIN | TEXT, b'{"id":"a","message":"hello"}')
-        await raw.send(handshake(ana, 1, "?after=0") + said)
+        await raw.send(handshake(ana, course, "?after=0") + said)
         await raw.head()
         assert [(await raw.json())["type"] for _ in range(4)] == ["welcome", "error", "ack", "chat_message"]
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_open_sockets_keep_no_request_objects(server: Server, new_parts: Callable[[], int]) -> None:
-    async with Person(server.url, "ana") as ana:
+    course, (name,) = await add_room(server.app[DATABASE], 1)
+    async with Person(server.url, name) as ana:
         # The connection of the sign-in stays open.
         before = new_parts()
         async with AsyncExitStack() as stack:
             for _ in range(10):
-                await stack.enter_async_context(open_raw(ana, 1))
-            assert len(server.app[SOCKETS]) == 10
+                await stack.enter_async_context(open_raw(ana, course))
+            assert sum(socket.membership.course == course for socket in server.app[SOCKETS]) == 10
             assert new_parts() <= before
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_flood_of_empty_fragments_is_disconnected(server: Server) -> None:
-    async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
+    course, (name,) = await add_room(server.app[DATABASE], 1)
+    async with Person(server.url, name) as ana, open_raw(ana, course) as raw:
         await raw.send(frame(TEXT) + frame(CONTINUATION) * 1000)
         assert await raw.close_code() == 1008
 
@@ -295,7 +302,8 @@ async def test_a_flood_of_empty_fragments_is_disconnected(server: Server) -> Non
 async def test_sockets_are_closed_when_the_server_stops(postgres: Postgres) -> None:
     async with open_server(settings_for(await postgres.create_chat_database(demo=True))) as server:
         async with Person(server.url, "ana") as ana, open_raw(ana, 1) as raw:
-            closing = asyncio.create_task(raw.close_code())
-            await server.app.shutdown()
-            assert await closing == 1001
+            stopping = asyncio.create_task(server.app.shutdown())
+            assert await raw.control() == (CLOSE, struct.pack("!H", 1001))
+            await raw.send(frame(FIN | CLOSE, struct.pack("!H", 1001)))
+            await stopping
             assert len(server.app[SOCKETS]) == 0
