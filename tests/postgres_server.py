@@ -33,6 +33,12 @@ SETTINGS = (
 """Settings for tests. `fsync` stays on, because the promises are about data on disk."""
 
 
+def copy_folder(source: Path, target: Path) -> Path:
+    """Copy a data folder to `target`, which doesn't exist yet. `cp` takes half as long as `shutil.copytree`."""
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+    return target
+
+
 class PostgresServer:
     """A PostgreSQL for one test, on a fixed port of 127.0.0.1.
 
@@ -93,15 +99,14 @@ class PostgresServer:
         """Give `folder` and everything in it to the server's user, and make it accessible."""
         if self._user is not None:
             ensure_prefix_permissions(folder)
-            for path in [folder, *folder.rglob("*")]:
-                shutil.chown(path, self._user, self._user)
+            subprocess.run(["chown", "-R", f"{self._user}:{self._user}", str(folder)], check=True)
 
     # Starting and stopping.
 
     def start(self) -> None:
         """Start it, the first time or again, and wait until it answers. Raises CalledProcessError."""
         if self._prepared is not None and not self.folder.exists():
-            shutil.copytree(self._prepared, self.folder)
+            copy_folder(self._prepared, self.folder)
             self.own(self.folder)
         elif not (self.folder / "PG_VERSION").exists():
             self.folder.mkdir(exist_ok=True)
@@ -128,10 +133,14 @@ class PostgresServer:
 
     def kill(self) -> None:
         """Kill it and all its children with SIGKILL, like a crash."""
+        psutil.wait_procs(self._kill(), timeout=TIMEOUT_S)
+
+    def _kill(self) -> list[psutil.Process]:
+        """Kill it without waiting until the system has forgotten the processes, which are returned."""
         self.freeze()
         processes = self._processes()
         self._signal(signal.SIGKILL, processes)
-        psutil.wait_procs(processes, timeout=TIMEOUT_S)
+        return processes
 
     def freeze(self) -> None:
         """Freeze it: its connections stay open, but nothing is answered."""
@@ -145,7 +154,7 @@ class PostgresServer:
 
     def discard(self) -> None:
         """Kill it and remove its temporary folders."""
-        self.kill()
+        self._kill()
         for folder in self._folders:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -218,12 +227,12 @@ class PostgresServer:
 
     def save(self) -> Path:
         """Copy the data folder while the server is stopped."""
-        return Path(shutil.copytree(self.folder, self.new_folder() / "data", symlinks=True))
+        return copy_folder(self.folder, self.new_folder() / "data")
 
     def put_back(self, saved: Path) -> None:
         """Replace the data folder with a saved copy while the server is stopped."""
         shutil.rmtree(self.folder)
-        shutil.copytree(saved, self.folder, symlinks=True)
+        copy_folder(saved, self.folder)
         self.own(self.folder)
 
     def standby(self) -> "PostgresServer":

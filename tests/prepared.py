@@ -1,12 +1,11 @@
 """The data folder that every Postgres of the tests starts from, so that none has to run initdb and the migrations."""
 
 import fcntl
-import shutil
 from pathlib import Path
 
 from educa_chat.storage.migrate import migrate
 from educa_chat.storage.pool import open_database
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import PostgresServer, copy_folder
 from tests.serving import add_demo_data
 
 
@@ -26,6 +25,6 @@ async def prepare(folder: Path) -> Path:
                     await add_demo_data(database)
                     await database.execute("create database demo template postgres")
                 server.stop()
-                shutil.copytree(server.folder, folder / "copying")
+                copy_folder(server.folder, folder / "copying")
             (folder / "copying").rename(done)
     return done
