@@ -50,6 +50,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Pages share a process, so a new one needs no new process.
+    "--renderer-process-limit=1",
 ]
 AXE = Path(__file__).parents[2] / "build" / "axe.min.js"
 TIMEOUT_MS = 60_000
