@@ -74,9 +74,12 @@ async def test_hostile_messages_run_no_script_send_no_request_and_stay_in_their_
         await seed(desk, [*MESSAGES[first : first + AT_ONCE], f"so far {first}"])
         await expect(page.locator("#chat .message").last).to_contain_text(f"so far {first}")
         await look(page)
-        for body in await page.locator("#chat .body a").all():
-            await body.dispatch_event("mouseover")
-            await body.dispatch_event("focus")
+        await page.locator("#chat .body a").evaluate_all(
+            """all => all.forEach((link) => {
+                link.dispatchEvent(new MouseEvent('mouseover', { bubbles: true }));
+                link.dispatchEvent(new FocusEvent('focus'));
+            })"""
+        )
     await page.reload()
     await expect(page.locator("#chat .message")).to_have_count(50)
     await look(page)
