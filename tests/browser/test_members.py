@@ -4,7 +4,6 @@ import pytest
 from playwright.async_api import expect
 
 from educa_chat.protocol import Role
-from educa_chat.storage.accounts import add_user
 from educa_chat.storage.courses import enrol
 from tests.browser.conftest import Desk
 from tests.browser.test_barriers import barriers
@@ -13,12 +12,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_the_people_panel_lists_and_finds_members_with_roles_and_who_is_online(desk: Desk, axe: str) -> None:
-    database = desk.database
-    await enrol(database, desk.marta, desk.course, Role.ASSISTANT)
-    for number in range(110):
-        username = f"s{number:03}.{desk.course}"
-        await add_user(database, username, "!", first_name="Ángel", last_name=f"Soto {number:03}")
-        await enrol(database, username, desk.course)
+    await enrol(desk.database, desk.marta, desk.course, Role.ASSISTANT)
+    await desk.database.execute(
+        "with added as (insert into auth_user (username, password, first_name, last_name, email,"
+        "  is_superuser, is_staff, is_active, date_joined)"
+        "  select 's' || n || '.' || $1::bigint, '!', 'Ángel', 'Soto ' || to_char(n, 'FM000'), '',"
+        "   false, false, true, now()"
+        "  from generate_series(0, 109) n returning id)"
+        " insert into courses_course_students (course_id, user_id) select $1, id from added",
+        desk.course,
+    )
     profe = await desk.sit_down(desk.profe, viewport={"width": 360, "height": 740})
     asked: list[str] = []
     profe.on("request", lambda request: asked.append(request.url) if "/roster" in request.url else None)
