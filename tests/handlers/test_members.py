@@ -1,5 +1,6 @@
 """The members API, which suggests names for mentions: permissions and results."""
 
+import asyncio
 import json
 import uuid
 from contextlib import AsyncExitStack
@@ -186,10 +187,11 @@ async def test_hostile_bytes_in_a_prefix_get_a_response(server: Server, raw: str
 async def test_too_many_requests_get_429_with_retry_after_and_do_not_affect_others(server: Server) -> None:
     course, (ana, luis) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one, Person(server.url, luis) as other:
-        answers = [await one.get(f"/api/rooms/{course}/members?q=a") for _ in range(MEMBER_LOOKUPS_BURST + 10)]
-        assert [answer[0] for answer in answers[:MEMBER_LOOKUPS_BURST]] == [200] * MEMBER_LOOKUPS_BURST
+        # All at once, because a busy machine could answer one after the other as slowly as the limit allows.
+        requests = (one.get(f"/api/rooms/{course}/members?q=a") for _ in range(3 * MEMBER_LOOKUPS_BURST))
+        answers = await asyncio.gather(*requests)
         refused = [answer for answer in answers if answer[0] != 200]
-        assert refused
+        assert 0 < len(refused) <= 2 * MEMBER_LOOKUPS_BURST
         for status, body, headers in refused:
             assert (status, json.loads(body)["error"]["code"]) == (429, "rate_limited")
             assert int(headers["Retry-After"]) >= 1

@@ -1,5 +1,6 @@
 """The search API: permissions, valid queries, and rate limits."""
 
+import asyncio
 import json
 from urllib.parse import quote
 
@@ -97,10 +98,11 @@ async def test_the_longest_query_is_answered(server: Server) -> None:
 async def test_searching_too_often_gets_429_with_retry_after_and_does_not_affect_others(server: Server) -> None:
     course, (ana, luis) = await add_room(server.app[DATABASE])
     async with Person(server.url, ana) as one, Person(server.url, luis) as other:
-        answers = [await one.get(f"/api/rooms/{course}/search?q=words") for _ in range(SEARCHES_BURST + 10)]
+        # All at once, because a busy machine could answer one after the other as slowly as the limit allows.
+        requests = (one.get(f"/api/rooms/{course}/search?q=words") for _ in range(5 * SEARCHES_BURST))
+        answers = await asyncio.gather(*requests)
         refused = [answer for answer in answers if answer[0] != 200]
-        assert [answer[0] for answer in answers[:SEARCHES_BURST]] == [200] * SEARCHES_BURST
-        assert refused
+        assert 0 < len(refused) <= 4 * SEARCHES_BURST
         for status, body, headers in refused:
             assert (status, json.loads(body)["error"]["code"]) == (429, "rate_limited")
             assert int(headers["Retry-After"]) >= 1
