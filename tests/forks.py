@@ -35,6 +35,10 @@ RUN_BY = "TESTS_RUN_BY"
 """The environment variable with the id of the process that starts and outlives all workers."""
 
 
+running: set[int] = set()
+"""The ids of the processes that were forked for this one. They are no children of it."""
+
+
 class Fork:
     """A forked process, with the methods of asyncio's `Process` that the tests need."""
 
@@ -43,11 +47,13 @@ class Fork:
         self.returncode: int | None = None
         self.stdout = stdout
         self._ending = asyncio.create_task(self._end(connection))
+        running.add(pid)
 
     async def _end(self, connection: socket.socket) -> None:
         with connection:
             answer = await asyncio.get_running_loop().sock_recv(connection, NUMBER.size)
             (self.returncode,) = NUMBER.unpack(answer)
+        running.discard(self.pid)
 
     async def wait(self) -> int:
         """Wait for its end, and return its exit code; a negative number is the number of a signal."""

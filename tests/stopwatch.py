@@ -5,6 +5,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tests import forks
+
 
 class Stopwatch:
     """Measures the time since its creation.
@@ -23,14 +25,14 @@ class Stopwatch:
 
     @property
     def own_s(self) -> float:
-        """The elapsed time, minus the time that this process and its children have waited for a processor."""
+        """The elapsed time, minus the time that this process and those it started have waited for a processor."""
         elapsed_s = self.elapsed_s
         return max(0.0, elapsed_s - self._waited_s() + self._waited_before_s)
 
     def _waited_s(self) -> float:
-        """The time that the threads of this process and of all its descendants have waited so far."""
+        """The time that the threads of this process and of all that it started have waited so far."""
         waited_ns = 0
-        processes = [os.getpid()]
+        processes = [os.getpid(), *forks.running]
         for process in processes:
             tasks = Path(f"/proc/{process}/task")
             with suppress(OSError):  # The process has ended.
