@@ -26,6 +26,7 @@ from typing import IO, NoReturn
 import psutil
 
 from educa_chat.settings import DEMO_SESSION_KEY, load_settings
+from tests import stopwatch
 
 PROJECT = Path(__file__).parent.parent
 NUMBER = struct.Struct("i")
@@ -33,10 +34,6 @@ SHARED_FOLDER = "TESTS_SHARED_FOLDER"
 """The environment variable that names a folder for all workers of this run."""
 RUN_BY = "TESTS_RUN_BY"
 """The environment variable with the id of the process that starts and outlives all workers."""
-
-
-running: set[int] = set()
-"""The ids of the processes that were forked for this one. They are no children of it."""
 
 
 class Fork:
@@ -47,13 +44,13 @@ class Fork:
         self.returncode: int | None = None
         self.stdout = stdout
         self._ending = asyncio.create_task(self._end(connection))
-        running.add(pid)
+        stopwatch.started.add(pid)
 
     async def _end(self, connection: socket.socket) -> None:
         with connection:
             answer = await asyncio.get_running_loop().sock_recv(connection, NUMBER.size)
             (self.returncode,) = NUMBER.unpack(answer)
-        running.discard(self.pid)
+        stopwatch.started.discard(self.pid)
 
     async def wait(self) -> int:
         """Wait for its end, and return its exit code; a negative number is the number of a signal."""

