@@ -19,7 +19,7 @@ START_TIMEOUT_S = 60.0
 class Process:
     """A running command, with its output so far."""
 
-    def __init__(self, process: asyncio.subprocess.Process | Fork, url: str) -> None:
+    def __init__(self, process: Fork, url: str) -> None:
         self.url = url
         self.output = ""
         self._process = process
@@ -34,7 +34,6 @@ class Process:
         return self._process.returncode is None
 
     async def _read(self) -> None:
-        assert self._process.stdout is not None
         while chunk := await self._process.stdout.read(65536):
             self.output += chunk.decode(errors="replace")
 

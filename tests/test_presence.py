@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
@@ -24,7 +25,7 @@ from educa_chat.presence import (
 from educa_chat.protocol import Audience
 from tests.conftest import Postgres
 from tests.redis_server import RedisServer
-from tests.serving import Chatter, Server, add_classroom, add_room, codec_of, open_server, settings_for
+from tests.serving import Chatter, Classroom, Server, add_classroom, add_room, codec_of, open_server, settings_for
 from tests.serving import Person as Browser
 
 ANA, LUIS, PROFE = Person(1, "ana", "Ana"), Person(2, "luis", "Luis"), Person(3, "profe", "Clara")
@@ -272,6 +273,20 @@ async def counted(chatter: Chatter, count: int) -> dict[str, object]:
     return await chatter.receive_until("presence", count=count)
 
 
+@asynccontextmanager
+async def open_room(servers: tuple[Server, Server]) -> AsyncIterator[tuple[Classroom, Chatter, Chatter, Chatter]]:
+    """Yield a new room and its sockets: Ana's, Luis's on the other server, and the teacher's next to Ana's."""
+    one, two = servers
+    people = await add_classroom(one.app[DATABASE])
+    async with (
+        Browser(one.url, people.ana) as ana,
+        Browser(two.url, people.luis) as luis,
+        Browser(one.url, people.teacher) as teacher,
+    ):
+        here, there, beside = [await person.enter(people.course) for person in (ana, luis, teacher)]
+        yield people, here, there, beside
+
+
 @pytest.mark.asyncio(loop_scope="module")
 async def test_users_on_two_servers_see_each_other_join_type_and_leave(servers: tuple[Server, Server]) -> None:
     one, two = servers
@@ -294,34 +309,20 @@ async def test_users_on_two_servers_see_each_other_join_type_and_leave(servers: 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_typing_sent_before_a_message_is_not_shown_after_it(servers: tuple[Server, Server]) -> None:
-    one, two = servers
-    course, teacher_name, writer, reader = await add_classroom(one.app[DATABASE])
-    async with (
-        Browser(one.url, writer) as ana,
-        Browser(two.url, reader) as luis,
-        Browser(one.url, teacher_name) as profe,
-    ):
-        here, there, teacher = await ana.enter(course), await luis.enter(course), await profe.enter(course)
+    async with open_room(servers) as (people, here, there, teacher):
         await counted(there, 3)
         await here.send({"type": "typing"})
         await here.say("quickly typed", id="1")
         await there.receive_until("chat_message")
         # The user's node sends the teacher's signal after the one that it must not send.
         await teacher.send({"type": "typing"})
-        assert (await there.receive_until("typing"))["user"] == teacher_name
+        assert (await there.receive_until("typing"))["user"] == people.teacher
 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_typing_of_a_muted_student_is_not_shown(servers: tuple[Server, Server]) -> None:
-    one, two = servers
-    course, teacher_name, writer, reader = await add_classroom(one.app[DATABASE])
-    async with (
-        Browser(one.url, writer) as ana,
-        Browser(two.url, reader) as luis,
-        Browser(one.url, teacher_name) as profe,
-    ):
-        here, there, teacher = await ana.enter(course), await luis.enter(course), await profe.enter(course)
-        await teacher.send({"type": "mute", "id": "1", "user": writer, "minutes": 5})
+    async with open_room(servers) as (people, here, there, teacher):
+        await teacher.send({"type": "mute", "id": "1", "user": people.ana, "minutes": 5})
         await here.receive_until("muted")
         await counted(there, 3)
         await here.say("heard?", id="1")
@@ -331,7 +332,7 @@ async def test_typing_of_a_muted_student_is_not_shown(servers: tuple[Server, Ser
         await here.send({"type": "anything"})
         await here.receive_until("error", code="unknown_type")
         await teacher.send({"type": "typing"})
-        assert (await there.receive_until("typing"))["user"] == teacher_name
+        assert (await there.receive_until("typing"))["user"] == people.teacher
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -144,7 +144,7 @@ async def test_a_history_page_and_a_socket_resuming_from_it_miss_nothing(
     """While others write, a client loads the page, takes its head, and opens the socket with it."""
     async with Person(server.url, room.luis) as luis:
         writer = await luis.enter(room.course)
-        # Never so many after the newest page that the replay would be a reset.
+        # Stay close to the newest page that was loaded: a replay of more than 50 events would be a reset.
         allowed, known = asyncio.Semaphore(40), 0
 
         async def write() -> None:
