@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from educa_chat.markup import pool
 from educa_chat.people import passwords
 from educa_chat.storage.pool import Database, open_database
-from tests.forks import RUN_BY, SHARED_FOLDER
+from tests.forks import CHEAP_ITERATIONS, RUN_BY, SHARED_FOLDER
 from tests.postgres_server import PostgresServer
 from tests.prepared import prepare
 from tests.redis_server import RedisCluster, RedisServer, redis_version
@@ -116,8 +116,7 @@ def _busy_machine_renders() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _passwords_are_cheap() -> None:
-    """A hash of a million iterations takes a core for a quarter of a second, here and whenever it is verified."""
-    passwords.NEW_ITERATIONS = 1000
+    passwords.NEW_ITERATIONS = CHEAP_ITERATIONS
 
 
 @pytest.fixture(scope="session", autouse=True)

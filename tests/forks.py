@@ -25,11 +25,14 @@ from typing import IO, NoReturn
 
 import psutil
 
+from educa_chat.people import passwords
 from educa_chat.settings import DEMO_SESSION_KEY, load_settings
 from tests import stopwatch
 
 PROJECT = Path(__file__).parent.parent
 NUMBER = struct.Struct("i")
+CHEAP_ITERATIONS = 1000
+"""The work of new passwords: a hash of a million iterations takes a core for a quarter of a second, also to verify."""
 SHARED_FOLDER = "TESTS_SHARED_FOLDER"
 """The environment variable that names a folder for all workers of this run."""
 RUN_BY = "TESTS_RUN_BY"
@@ -132,6 +135,7 @@ def _start() -> str:
 def main(listener: socket.socket, run_by: int) -> None:
     """Fork what is requested through `listener` until the process `run_by` has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C
+    passwords.NEW_ITERATIONS = CHEAP_ITERATIONS
     # The imports of a node, and what it keeps of the static files.
     importlib.import_module("educa_chat.serve").build_app(
         load_settings(None, {"EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY})

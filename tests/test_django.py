@@ -39,7 +39,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
     max_leaves=8,
 )
-SESSIONS = st.dictionaries(TEXT, JSON)
+SESSIONS = st.dictionaries(TEXT, JSON, max_size=3)
 
 
 def signed(content: bytes, *, compressed: bytes | None = None) -> str:

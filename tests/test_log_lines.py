@@ -74,17 +74,22 @@ async def test_production_logs_json_with_request_connection_user_and_room_ids(
     assert "\x1b" not in node.output
 
 
-async def test_production_workers_also_log_json(postgres: Postgres, redis_server: RedisServer) -> None:
+async def test_production_workers_also_log_json_and_drain_when_their_parent_is_killed(
+    postgres: Postgres, redis_server: RedisServer
+) -> None:
     url = await postgres.create_chat_database(demo=True)
     async with open_node(url, redis_server.url, "--workers", "2", **PRODUCTION) as node:
         async with Person(node.url, "ana") as ana:
-            connections = 4
-            for _ in range(connections):
-                await ana.enter()
-        os.kill(node.pid, signal.SIGTERM)
-        assert await node.ended() == 0, node.output
+            sockets = [await ana.enter() for _ in range(4)]
+            node.signal(signal.SIGKILL)
+            assert [await socket.close_code() for socket in sockets] == [1001] * 4
+        # It has ended when no process holds its output open any more.
+        assert await node.ended() == -signal.SIGKILL
+    assert "Traceback" not in node.output
+    messages = [line["message"] for line in lines_of(node)]
+    assert sum("the parent process has ended" in message for message in messages) == 2
     opened = [line for line in lines_of(node) if line["message"].startswith("the socket is open")]
-    assert len({line["connection"] for line in opened}) == connections
+    assert len({line["connection"] for line in opened}) == len(sockets)
 
 
 async def test_a_worker_that_cannot_serve_logs_the_reason(postgres: Postgres, redis_server: RedisServer) -> None:

@@ -56,7 +56,8 @@ def stored_by(hasher: type[hashers.BasePasswordHasher], password: str = PASSWORD
     return str(hasher().encode(password, hasher().salt()))
 
 
-@pytest.mark.parametrize("hasher", DEFAULTS, ids=name_of)
+# PBKDF2 with SHA-256 is below: we make such hashes too.
+@pytest.mark.parametrize("hasher", DEFAULTS[1:], ids=name_of)
 def test_each_hash_with_the_usual_work_is_verified(hasher: type[hashers.BasePasswordHasher]) -> None:
     assert verify_password(PASSWORD, stored_by(hasher))
 
@@ -188,8 +189,11 @@ def test_a_hash_that_would_take_too_much_work_is_refused_without_computing_it(
 
 
 def test_a_hash_that_would_take_too_much_memory_is_refused() -> None:
-    digest = hashlib.scrypt(PASSWORD.encode(), salt=b"salt", n=2**18, r=8, p=1, maxmem=2**29, dklen=64)
-    assert not verify_password(PASSWORD, f"scrypt${2**18}$salt$8$1${b64encode(digest).decode()}")
+    digest = (  # `hashlib.scrypt` of the password; computing it takes a second.
+        "8kgmnFAR1l7N5aLsB2yVGOnTPvl8/5M4WKfwjgHTH+2N"
+        "zRFGsXYJW3JPphQ+OIAJyEk38JSYZkO3J4QyqosroA=="
+    )
+    assert not verify_password(PASSWORD, f"scrypt${2**18}$salt$8$1${digest}")
 
 
 @pytest.mark.parametrize("variety", list(argon2.Type))

@@ -227,20 +227,6 @@ async def test_workers_share_a_port_their_rooms_and_a_random_key_if_none_is_set(
     assert "Traceback" not in node.output
 
 
-async def test_workers_whose_parent_was_killed_drain_and_exit(
-    database_url: str, redis_server: RedisServer, room: Classroom
-) -> None:
-    async with open_node(database_url, redis_server.url, "--workers", "2") as node:
-        async with Person(node.url, room.ana) as ana:
-            sockets = [await ana.enter(room.course) for _ in range(4)]
-            node.signal(signal.SIGKILL)
-            assert [await socket.close_code() for socket in sockets] == [1001] * 4
-        # It has ended when no process holds its output open any more.
-        assert await node.ended() == -signal.SIGKILL
-    assert node.output.count("the parent process has ended") == 2
-    assert "Traceback" not in node.output
-
-
 async def test_the_member_list_shows_presence_on_a_process_without_the_room(
     nodes: tuple[Process, Process], room: Classroom
 ) -> None:
