@@ -15,6 +15,8 @@ import asyncpg
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from educa_chat.markup import pool
 from educa_chat.people import passwords
@@ -85,20 +87,33 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+BROWSERS = 3
+"""How many workers run the tests in the browser: the first pages of a browser take seconds."""
+BROWSER_FILES = sorted((Path(__file__).parent / "browser").glob("test_*.py"))
 WAITING = ("faults", "bus")
-COMPUTING = ("browser",)
-"""The folders whose tests mostly wait, and those whose tests mostly compute; files elsewhere take less time."""
+"""The folders whose tests mostly wait."""
+
+
+class FileScheduling(LoadFileScheduling):  # type: ignore[misc]
+    """Runs all tests of a file in one worker, and those in the browser in few workers."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        path = self.config.rootpath / file
+        return f"browser {BROWSER_FILES.index(path) % BROWSERS}" if path in BROWSER_FILES else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:
+    return FileScheduling(config, log)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let files that wait run next to files that compute, and short ones last, so that no processor is idle."""
-    files = list(dict.fromkeys(item.path for item in items))
-    turns: dict[Path, float] = dict.fromkeys(files, 1.0)
-    for folders in (WAITING, COMPUTING):
-        found = [file for file in files if file.parent.name in folders]
-        turns |= {file: number / len(found) for number, file in enumerate(found)}
-    items.sort(key=lambda item: turns[item.path])
+    """Let files that wait run next to those in the browser, and short ones last, so that no processor is idle."""
+    first = [item.path for item in items if item.path in BROWSER_FILES]
+    then = [item.path for item in items if item.path.parent.name in WAITING]
+    order = {path: number for number, path in enumerate(dict.fromkeys(first + then))}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 def memory() -> Path | None:

@@ -55,8 +55,9 @@ FLAGS = [
 ]
 AXE = Path(__file__).parents[2] / "build" / "axe.min.js"
 TIMEOUT_MS = 60_000
+VIEWPORT = {"width": 1100, "height": 700}
 MEDIA = ("color_scheme", "reduced_motion", "forced_colors")
-"""The options of a context that a test may change in a page."""
+"""The options of a context that can also be changed in a page, besides the viewport."""
 MOMENT = r"(\d+ \w+ \d{4} at )?\d\d:\d\d"
 """Return a time as a page in English shows it: with the day unless that is today."""
 
@@ -110,7 +111,9 @@ class PagePool:
 
         Pass `reuse=False` if the test adds scripts to the page, or routes its sockets: neither can be undone.
         """
-        options = {"locale": "en-GB", "viewport": {"width": 1100, "height": 700}, **options}
+        viewport = options.pop("viewport", VIEWPORT)
+        media = {name: options.pop(name, "null") for name in MEDIA}
+        options = {"locale": "en-GB", **options}
         free = self._free.setdefault(repr(options), [])
         if reuse and free:
             page = free.pop()
@@ -118,15 +121,17 @@ class PagePool:
             context = await self._browser.new_context(**options)
             context.set_default_timeout(TIMEOUT_MS)
             page = await context.new_page()
+        await page.set_viewport_size(viewport)
+        await page.emulate_media(media="null", **media)
         yield page
         if reuse and not page.is_closed():
-            await _empty(page, origin, options)
+            await _empty(page, origin)
             free.append(page)
         else:
             await page.context.close()
 
 
-async def _empty(page: Page, origin: str, options: dict[str, Any]) -> None:
+async def _empty(page: Page, origin: str) -> None:
     """Undo what a test did to `page` and its context."""
     context = page.context
     for other in context.pages:
@@ -136,8 +141,6 @@ async def _empty(page: Page, origin: str, options: dict[str, Any]) -> None:
     await context.unroute_all()
     await context.set_offline(False)
     await context.clear_permissions()
-    await page.set_viewport_size(options["viewport"])
-    await page.emulate_media(media="null", **{name: options.get(name, "null") for name in MEDIA})
     # The page writes its drafts when it is left, so a page without scripts follows it before the storage is cleared.
     await page.goto(f"{origin}/health/live")
     await page.evaluate("localStorage.clear(), sessionStorage.clear()")

@@ -160,7 +160,7 @@ async def test_mentions_and_replies_in_another_room_notify_and_link_to_it(desk: 
         await expect(badge).to_be_visible()
         # None of these is announced.
         await answer(luis, message="nothing for Ana")
-        # Only this is certain to come from the socket, which also says what isn't news: the first two counts may be the API's.
+        # Only the socket can have sent this count, and with it what isn't news: the API may have given the first two.
         await expect(badge).to_contain_text("3 unread messages")
         await answer(luis, message="to myself", reply_to=2)
         by_mistake = await answer(luis, message=f"@{desk.ana} by mistake")
