@@ -79,7 +79,8 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        # Without this, clients ask for TLS first.
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres?sslmode=disable"
 
     @property
     def socket_folder(self) -> Path:

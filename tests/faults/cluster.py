@@ -64,7 +64,7 @@ class Node:
     async def start(self) -> None:
         """Start it, and wait until it is ready."""
         settings: dict[str, object] = {
-            "database_url": f"postgresql://postgres@{self.to_postgres.address}/postgres",
+            "database_url": f"postgresql://postgres@{self.to_postgres.address}/postgres?sslmode=disable",
             "bus_url": f"redis://{self.to_redis.address}",
             "session_key": DEMO_SESSION_KEY,
             "limits_messages_per_second": 0,

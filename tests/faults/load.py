@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 
+from educa_chat.storage.log import PATIENCE_S
 from educa_chat.storage.pool import Database, open_database
 from tests.faults.proof import read_log
 from tests.postgres_server import PostgresServer
@@ -18,8 +19,11 @@ from tests.serving import Chatter, Person, add_room
 
 ANSWER_TIMEOUT_S = 20.0
 PAUSE_S = 0.05
+RETRY_PAUSE_S = 0.2
 TALK_PAUSE_S = 0.1
-WRITERS = 8
+WRITERS = 4
+OUTAGE_S = PATIENCE_S + 1.0
+"""So long that the users' commands are refused as `unavailable`."""
 LONGEST_WAIT_S = 8.0
 """PATIENCE_S plus the duration of one append."""
 
@@ -69,7 +73,7 @@ class Talker:
         while (frame := await self.ask(id))["type"] != "ack":
             assert frame["code"] == "unavailable", frame
             self.unavailable += 1
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(RETRY_PAUSE_S)
         self.acked[id] = frame["seq"], frame["datetime"]
 
     async def talk(self, enough: asyncio.Event) -> None:

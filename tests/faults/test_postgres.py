@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.faults.load import Fault, check_fault
+from tests.faults.load import OUTAGE_S, Fault, check_fault
 from tests.postgres_server import PostgresServer
 from tests.processes import Process
 
@@ -17,7 +17,7 @@ async def restart(postgres: PostgresServer) -> None:
 
 async def stay_away(postgres: PostgresServer) -> None:
     await asyncio.to_thread(postgres.stop)
-    await asyncio.sleep(6.0)
+    await asyncio.sleep(OUTAGE_S)
     await asyncio.to_thread(postgres.start)
 
 
@@ -38,14 +38,14 @@ async def crash_again_and_again(postgres: PostgresServer) -> None:
 
 
 async def cut_again_and_again(postgres: PostgresServer) -> None:
-    for _ in range(60):
+    for _ in range(20):
         await postgres.terminate_connections()
         await asyncio.sleep(0.05)
 
 
 async def pause(postgres: PostgresServer) -> None:
     postgres.freeze()
-    await asyncio.sleep(6.0)
+    await asyncio.sleep(OUTAGE_S)
     postgres.thaw()
 
 

@@ -10,6 +10,7 @@ from educa_chat.storage.pool import open_database
 from tests.faults.load import (
     ANSWER_TIMEOUT_S,
     LONGEST_WAIT_S,
+    OUTAGE_S,
     PAUSE_S,
     WRITERS,
     Fault,
@@ -29,18 +30,18 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def time_out_every_statement(postgres: PostgresServer) -> None:
     await postgres.execute("alter role postgres set statement_timeout = '1ms'")
     await postgres.terminate_connections()
-    await asyncio.sleep(6.0)
+    await asyncio.sleep(OUTAGE_S)
     await postgres.execute("alter role postgres reset statement_timeout")
     await postgres.terminate_connections()
 
 
 async def refuse_connections(postgres: PostgresServer) -> None:
     """All connections of the server are taken: 'sorry, too many clients already'."""
-    await postgres.execute("alter system set max_connections = 30")
+    await postgres.execute("alter system set max_connections = 20")
     await asyncio.to_thread(postgres.restart)
     taken = []
     try:
-        async with asyncio.timeout(6.0):
+        async with asyncio.timeout(OUTAGE_S):
             while True:
                 try:
                     taken.append(await asyncpg.connect(postgres.url))
@@ -51,7 +52,7 @@ async def refuse_connections(postgres: PostgresServer) -> None:
                             "select pg_terminate_backend(pid) from pg_stat_activity"
                             " where application_name = 'educa-chat'"
                         )
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(PAUSE_S)
     except TimeoutError:
         pass
     for connection in taken:
@@ -63,7 +64,7 @@ async def refuse_connections(postgres: PostgresServer) -> None:
 async def allow_reading_alone(postgres: PostgresServer) -> None:
     await postgres.execute("alter database postgres set default_transaction_read_only = on")
     await postgres.terminate_connections()
-    await asyncio.sleep(6.0)
+    await asyncio.sleep(OUTAGE_S)
     await postgres.execute("alter database postgres reset default_transaction_read_only")
     await postgres.terminate_connections()
 
@@ -71,7 +72,7 @@ async def allow_reading_alone(postgres: PostgresServer) -> None:
 async def take_the_tables_away(postgres: PostgresServer) -> None:
     """The tables are missing, as while a backup is restored into the database that all nodes are connected to."""
     await postgres.execute("alter schema educa_chat rename to away")
-    await asyncio.sleep(6.0)
+    await asyncio.sleep(OUTAGE_S)
     await postgres.execute("alter schema away rename to educa_chat")
 
 
