@@ -20,8 +20,8 @@ LONGEST_PAUSE_S = 1.0
 SILENCE_S = 12.0
 """After this time without an answer to a command, a client treats the connection as dead."""
 IN_FLIGHT = 4
-TALK_PAUSE_S = 0.5
-"""A dozen clients send about a hundred messages a second."""
+TALK_PAUSE_S = 1.0
+"""A dozen clients send about fifty messages a second."""
 
 
 class Client:
