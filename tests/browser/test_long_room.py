@@ -16,8 +16,8 @@ from tests.serving import Chatter
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
 
-MESSAGES = 900
-"""Several times the number of messages that a page keeps."""
+MESSAGES = 400
+"""So many that the page removes messages twice on the way up, and twice on the way down."""
 MAX_MESSAGES = 300
 """The number of messages that a page keeps, plus a page of the history that has just arrived."""
 MAX_ELEMENTS = 3_000
@@ -134,88 +134,17 @@ async def scroll_up(page: Page, number: int) -> None:
     await message(page, number).scroll_into_view_if_needed()
 
 
-async def enter_filled(desk: Desk, count: int = 600, **context: Any) -> Page:
+async def enter_filled(desk: Desk, count: int = 400) -> Page:
+    """Open a room in which enough was said that the newest messages are removed on the way to message 150."""
     await say_much(desk, count)
-    page = await desk.sit_down(desk.ana, **context)
+    page = await desk.sit_down(desk.ana)
     await expect(message(page, count)).to_be_in_viewport()
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
     return page
 
 
-async def test_new_messages_are_counted_while_the_newest_are_trimmed_and_a_button_jumps_to_them(desk: Desk) -> None:
+async def test_while_the_newest_are_trimmed_new_messages_are_counted_and_all_changes_are_shown(desk: Desk) -> None:
     page = await enter_filled(desk)
-    await scroll_up(page, 100)
-    await expect(message(page, 600)).to_have_count(0)
-    async with desk.person(desk.luis) as luis:
-        socket = await luis.enter()
-        for number in range(60):
-            await give(socket, type="message", message=f"just now {number}")
-        await expect(message(page, 100)).to_be_in_viewport()
-        await expect(page.locator("#chat .message", has_text="just now")).to_have_count(0)
-        await page.get_by_role("button", name="60 new messages").press("Enter")
-        last = page.locator("#chat .message").last
-        await expect(last).to_contain_text("just now 59")
-        await expect(last).to_be_in_viewport()
-        await expect(last).to_be_focused()
-        await give(socket, type="message", message="and now")
-    await expect(last).to_contain_text("and now")
-    await expect(last).to_be_in_viewport()
-
-
-async def test_a_hidden_window_keeps_a_bounded_number_of_messages(desk: Desk) -> None:
-    page = await enter_filled(desk, 60)
-    async with desk.person(desk.luis) as luis:
-        socket = await luis.enter()
-        for number in range(400):
-            await socket.say(f"said {number}", id=f"{number}")
-        await expect(page.locator("#chat .message").last).to_contain_text("said 399")
-    assert await page.locator("#chat .message").count() <= MAX_MESSAGES
-    await expect(page.locator("#chat .message").last).to_be_in_viewport()
-    await expect(page.locator("#chat .day")).to_have_count(1)
-    await scroll_up(page, 1)
-
-
-async def test_trimming_moves_the_focus_to_a_remaining_message_and_keeps_the_selection(desk: Desk) -> None:
-    page = await enter_filled(desk)
-    await message(page, 600).focus()
-    await message(page, 590).evaluate("one => getSelection().selectAllChildren(one.querySelector('.body'))")
-    selected = await page.evaluate("String(getSelection())")
-    assert "exercise 590" in selected
-    await scroll_up(page, 200)
-    assert await page.evaluate("String(getSelection())") == selected
-    await expect(message(page, 590)).to_be_attached()
-    await expect(message(page, 600)).to_have_count(0)
-    assert await page.evaluate("document.activeElement.matches('.message')")
-    await page.evaluate("getSelection().removeAllRanges()")
-    await scroll_up(page, 1)
-    await expect(message(page, 590)).to_have_count(0)
-    assert await page.locator("#chat .message").count() <= MAX_MESSAGES
-    assert await page.evaluate("document.activeElement.matches('.message')")
-    await page.keyboard.press("ArrowDown")
-    assert await page.locator("#chat .message[tabindex='0']").count() == 1
-
-
-async def test_arrow_keys_reach_every_message_of_a_long_room_and_end_jumps_to_the_newest(desk: Desk) -> None:
-    page = await enter_filled(desk, 400)
-    await message(page, 400).focus()
-    for _ in range(100):
-        await page.keyboard.press("Home")
-        if await message(page, 1).count() and await message(page, 1).evaluate("one => one === document.activeElement"):
-            break
-    await expect(message(page, 1)).to_be_focused()
-    await expect(message(page, 400)).to_have_count(0)
-    await page.keyboard.press("ArrowDown")
-    await expect(message(page, 2)).to_be_focused()
-    await page.keyboard.press("End")
-    await expect(message(page, 400)).to_be_focused()
-    await expect(message(page, 400)).to_be_in_viewport()
-
-
-async def test_changes_to_trimmed_messages_show_when_they_are_loaded_again(desk: Desk) -> None:
-    page = await enter_filled(desk)
-    # Far enough from the start that there is more to load below, however fast the page is.
-    await scroll_up(page, 200)
-    await expect(message(page, 600)).to_have_count(0)
     held: list[Any] = []
     release = asyncio.Event()
 
@@ -227,9 +156,28 @@ async def test_changes_to_trimmed_messages_show_when_they_are_loaded_again(desk:
 
     async with desk.person(desk.luis) as student, desk.person(desk.profe) as teacher:
         luis, profe = await student.enter(), await teacher.enter()
-        await give(luis, type="edit", target=590, message="exercise 590, edited")
-        await give(profe, type="delete", target=591)
-        await give(luis, type="react", target=592, emoji="🎉", on=True)
+        await give(profe, type="question", target=150, on=True)
+        await give(luis, type="message", message="just now 1", reply_to=150)
+        # Far enough from the start that there is more to load below, however fast the page is.
+        await scroll_up(page, 150)
+        await expect(message(page, 400)).to_have_count(0)
+
+        await give(luis, type="edit", target=390, message="exercise 390, edited")
+        await give(profe, type="delete", target=391)
+        await give(luis, type="react", target=392, emoji="🎉", on=True)
+        # A question that is answered by a reply that isn't on the page.
+        mark = message(page, 150).locator(".mark")
+        await expect(mark).to_have_text("Question")
+        await give(profe, type="answer", target=402, on=True)
+        await expect(mark).to_have_text("Answered")
+        await give(profe, type="answer", target=402, on=False)
+        await expect(mark).to_have_text("Question")
+
+        for number in range(2, 22):
+            await give(luis, type="message", message=f"just now {number}")
+        await expect(message(page, 150)).to_be_in_viewport()
+        await expect(page.locator("#chat .message", has_text="just now")).to_have_count(0)
+
         # The server creates a page of the history, then something changes, and only then does the page arrive.
         await page.route("**/messages?limit=50&before=*", hold)
         while not held:
@@ -239,48 +187,83 @@ async def test_changes_to_trimmed_messages_show_when_they_are_loaded_again(desk:
         await expect(page.locator("#pins")).to_be_visible()
         release.set()
         await expect(message(page, first).get_by_text("Pinned")).to_be_attached()
-    await page.unroute("**/messages?limit=50&before=*")
-    await page.get_by_role("button", name="Jump to latest").click()
-    await expect(message(page, 600)).to_be_in_viewport()
-    await expect(message(page, 590)).to_contain_text("exercise 590, edited (edited)")
-    await expect(page.get_by_text("This message was deleted.")).to_have_count(1)
-    await expect(message(page, 592).locator(".chip")).to_contain_text("🎉")
-    days = await page.locator("#chat .message time").evaluate_all(
-        "all => new Set(all.map(one => new Date(one.dateTime).toDateString())).size"
-    )
-    await expect(page.locator("#chat .day")).to_have_count(days)
+        await page.unroute("**/messages?limit=50&before=*")
+
+        await page.get_by_role("button", name="20 new messages").press("Enter")
+        last = page.locator("#chat .message").last
+        await expect(last).to_contain_text("just now 21")
+        await expect(last).to_be_in_viewport()
+        await expect(last).to_be_focused()
+        await expect(message(page, 390)).to_contain_text("exercise 390, edited (edited)")
+        await expect(page.get_by_text("This message was deleted.")).to_have_count(1)
+        await expect(message(page, 392).locator(".chip")).to_contain_text("🎉")
+        days = await page.locator("#chat .message time").evaluate_all(
+            "all => new Set(all.map(one => new Date(one.dateTime).toDateString())).size"
+        )
+        await expect(page.locator("#chat .day")).to_have_count(days)
+        await give(luis, type="message", message="and now")
+    await expect(last).to_contain_text("and now")
+    await expect(last).to_be_in_viewport()
 
 
-async def test_pending_messages_are_at_the_end_after_jumping_to_the_latest(desk: Desk) -> None:
-    await say_much(desk, 600)
-    page = await desk.sit_down(desk.ana, "/students/courses/", reuse=False)
-    await page.route_web_socket(
-        "**/ws/**",
-        lambda socket: _without_messages(socket),
-    )
-    await page.goto(desk.server.url + desk.room)
-    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
-    await say(page, "on its way")
-    pending = page.locator("#chat .message.pending")
-    await expect(pending).to_be_in_viewport()
+async def test_a_window_keeps_few_messages_but_the_focus_and_the_selection_and_the_keyboard_reaches_all(
+    desk: Desk,
+) -> None:
+    page = await enter_filled(desk, 60)
+    log = page.locator("#chat .message")
+    async with desk.person(desk.luis) as luis:
+        socket = await luis.enter()
+        for number in range(61, 351):
+            await socket.say(f"exercise {number}", id=f"{number}")
+        await expect(log.last).to_contain_text("exercise 350")
+    assert await log.count() <= MAX_MESSAGES
+    await expect(log.last).to_be_in_viewport()
+    await expect(page.locator("#chat .day")).to_have_count(1)
+
+    await message(page, 350).focus()
+    await message(page, 340).evaluate("one => getSelection().selectAllChildren(one.querySelector('.body'))")
+    selected = await page.evaluate("String(getSelection())")
+    assert "exercise 340" in selected
     await scroll_up(page, 100)
-    await expect(pending).to_have_count(0)
-    await page.get_by_role("button", name="Jump to latest").click()
-    await expect(pending).to_contain_text("on its way")
-    await expect(pending).to_be_in_viewport()
+    assert await page.evaluate("String(getSelection())") == selected
+    await expect(message(page, 340)).to_be_attached()
+    await expect(message(page, 350)).to_have_count(0)
+    assert await page.evaluate("document.activeElement.matches('.message')")
+    await page.evaluate("getSelection().removeAllRanges()")
+
+    for _ in range(100):
+        await page.keyboard.press("Home")
+        if await message(page, 1).count() and await message(page, 1).evaluate("one => one === document.activeElement"):
+            break
+    await expect(message(page, 1)).to_be_focused()
+    await expect(message(page, 340)).to_have_count(0)
+    assert await log.count() <= MAX_MESSAGES
+    await page.keyboard.press("ArrowDown")
+    await expect(message(page, 2)).to_be_focused()
+    await expect(page.locator("#chat .message[tabindex='0']")).to_have_count(1)
+    await page.keyboard.press("End")
+    await expect(message(page, 350)).to_be_focused()
+    await expect(message(page, 350)).to_be_in_viewport()
 
 
-def _without_messages(socket: Any) -> None:
-    server = socket.connect_to_server()
-    socket.on_message(lambda frame: None if '"type":"message"' in frame else server.send(frame))
+WITHOUT_SENDING = """
+() => {
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (frame) { if (!frame.includes('"type":"message"')) send.call(this, frame); };
+}
+"""
 
 
-async def test_the_later_of_two_quick_jumps_wins(desk: Desk) -> None:
+async def test_the_later_of_two_quick_jumps_wins_and_pending_messages_are_at_the_end_of_the_latest(desk: Desk) -> None:
     page = await enter_filled(desk)
     async with desk.person(desk.profe) as teacher:
         profe = await teacher.enter()
         for target in (100, 200):
             await give(profe, type="pin", target=target, on=True)
+    await page.evaluate(WITHOUT_SENDING)
+    await say(page, "on its way")
+    pending = page.locator("#chat .message.pending")
+    await expect(pending).to_be_in_viewport()
     release = asyncio.Event()
 
     async def hold(route: Any) -> None:
@@ -299,6 +282,11 @@ async def test_the_later_of_two_quick_jumps_wins(desk: Desk) -> None:
     await page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     await expect(message(page, 200)).to_be_in_viewport()
     await expect(message(page, 100)).to_have_count(0)
+
+    await expect(pending).to_have_count(0)
+    await page.get_by_role("button", name="Jump to latest").click()
+    await expect(pending).to_contain_text("on its way")
+    await expect(pending).to_be_in_viewport()
 
 
 async def test_a_reply_quotes_an_original_that_is_not_loaded_and_follows_its_changes(desk: Desk) -> None:
@@ -329,16 +317,16 @@ async def test_a_reply_quotes_an_original_that_is_not_loaded_and_follows_its_cha
 
 
 async def test_unanswered_questions_are_listed_from_the_whole_history_until_they_are_answered(desk: Desk) -> None:
-    page = await enter_filled(desk, 600)
+    page = await enter_filled(desk, 320)
     await desk.database.execute(
-        "update educa_chat.message set question = true where course = $1 and seq % 5 = 0 and seq <= 500", desk.course
+        "update educa_chat.message set question = true where course = $1 and seq % 5 = 0 and seq <= 300", desk.course
     )
-    await scroll_up(page, 420)
-    await message(page, 410).scroll_into_view_if_needed()
-    before = await message(page, 410).bounding_box()
+    await scroll_up(page, 250)
+    await message(page, 240).scroll_into_view_if_needed()
+    before = await message(page, 240).bounding_box()
     button = page.get_by_role("button", name="Unanswered questions")
     await button.click()
-    await expect(message(page, 500)).to_be_in_viewport()
+    await expect(message(page, 300)).to_be_in_viewport()
     await expect(page.locator("#chat .message:not(.unanswered)")).to_have_count(0)
     await scroll_up(page, 5)
     await expect(page.locator("#chat .message:not(.unanswered)")).to_have_count(0)
@@ -348,9 +336,9 @@ async def test_unanswered_questions_are_listed_from_the_whole_history_until_they
         await expect(page.locator("#chat .message").last).to_contain_text("a new one?")
         await give(luis, type="message", message="none of these")
         await give(profe, type="message", message="so it is", reply_to=10)
-        await give(profe, type="answer", target=603, on=True)
+        await give(profe, type="answer", target=323, on=True)
         await expect(message(page, 10)).to_have_count(0)
-        await give(profe, type="answer", target=603, on=False)
+        await give(profe, type="answer", target=323, on=False)
         await expect(message(page, 10)).to_have_count(1)
         await give(profe, type="question", target=15, on=False)
         await expect(message(page, 15)).to_have_count(0)
@@ -364,22 +352,7 @@ async def test_unanswered_questions_are_listed_from_the_whole_history_until_they
     assert numbers == sorted(numbers)
     await button.click()
     await expect(button).to_have_attribute("aria-pressed", "false")
-    await expect(message(page, 410)).to_be_in_viewport()
-    after = await message(page, 410).bounding_box()
+    await expect(message(page, 240)).to_be_in_viewport()
+    after = await message(page, 240).bounding_box()
     assert before and after
     assert abs(before["y"] - after["y"]) <= 2
-
-
-async def test_a_question_answered_by_a_reply_that_is_not_loaded_is_shown_as_answered(desk: Desk) -> None:
-    page = await enter_filled(desk)
-    async with desk.person(desk.luis) as student, desk.person(desk.profe) as teacher:
-        luis, profe = await student.enter(), await teacher.enter()
-        await give(profe, type="question", target=100, on=True)
-        await give(luis, type="message", message="so it is", reply_to=100)
-        await scroll_up(page, 100)
-        await expect(message(page, 100).locator(".mark")).to_have_text("Question")
-        await expect(message(page, 600)).to_have_count(0)
-        await give(profe, type="answer", target=602, on=True)
-        await expect(message(page, 100).locator(".mark")).to_have_text("Answered")
-        await give(profe, type="delete", target=602)
-        await expect(message(page, 100).locator(".mark")).to_have_text("Question")
