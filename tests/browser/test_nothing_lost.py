@@ -12,6 +12,7 @@ from educa_chat.storage.courses import unenrol
 from tests.browser.conftest import TIMEOUT_MS, Desk, end_session, say, until
 from tests.browser.test_signing_out import COURSES_PATH, FORM, click_sign_out, expect_connected, keys_of
 from tests.browser.test_talking import act, message
+from tests.handlers.test_class_commands import give
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -39,10 +40,22 @@ async def let_scripts_go(page: Page, hanging: list[Route]) -> None:
             await route.continue_()
 
 
-async def test_text_typed_before_the_scripts_load_survives_any_click(desk: Desk) -> None:
+async def test_before_the_scripts_load_the_page_is_painted_its_buttons_wait_and_typed_text_survives_any_click(
+    desk: Desk,
+) -> None:
     page = await desk.sit_down(desk.ana, COURSES_PATH)
     hanging = await hang_scripts(page)
     await page.goto(desk.server.url + desk.room, wait_until="commit")
+
+    async def is_painted() -> bool:
+        return bool(await page.evaluate("performance.getEntriesByName('first-contentful-paint').length"))
+
+    await until(is_painted)
+    assert hanging
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    search = page.get_by_role("button", name="Search in this room")
+    await expect(search).to_be_disabled()
+    await expect(page.get_by_role("button", name="Unanswered questions")).to_be_disabled()
     await page.type(FIELD, "early")
     await page.click("#chat-message-submit")
     await expect(page.locator(FIELD)).to_have_value("early")
@@ -52,6 +65,9 @@ async def test_text_typed_before_the_scripts_load_survives_any_click(desk: Desk)
     await page.press(FIELD, "End")
     await page.type(FIELD, " bird")
     await let_scripts_go(page, hanging)
+    await search.click()
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    await page.keyboard.press("Escape")
     await expect_connected(page)
     await expect(page.locator(FIELD)).to_have_value("early bird")
     await page.click("#chat-message-submit")
@@ -63,21 +79,23 @@ async def test_text_typed_before_the_scripts_load_survives_any_click(desk: Desk)
     await expect(page.locator("#chat .message")).to_have_count(1)
 
 
-@pytest.mark.parametrize("name", ["room", "composer", "*"])
-async def test_a_script_that_fails_to_load_is_reported_and_the_draft_is_saved(desk: Desk, name: str) -> None:
+async def test_a_script_that_fails_to_load_is_reported_and_the_draft_is_saved(desk: Desk) -> None:
     page = await desk.sit_down(desk.ana)
+    status = page.locator("#status")
     await expect_connected(page)
     await page.type(FIELD, "before")
-    await page.route(f"**/js/{name}.js", lambda route: route.abort())
-    await page.reload()
-    status = page.locator("#status")
-    await expect(status).to_contain_text("This page didn’t load completely.")
-    await expect(status).to_be_visible()
-    await page.type(FIELD, "after")
-    await page.unroute(f"**/js/{name}.js")
-    await status.get_by_role("button", name=RELOAD).click()
-    await expect_connected(page)
-    await expect(page.locator(FIELD)).to_have_value("before\nafter")
+    written = "before"
+    for name in ("room", "composer", "*"):
+        await page.route(f"**/js/{name}.js", lambda route: route.abort())
+        await page.reload()
+        await expect(status).to_contain_text("This page didn’t load completely.")
+        await expect(status).to_be_visible()
+        await page.type(FIELD, f"without {name}")
+        await page.unroute(f"**/js/{name}.js")
+        await status.get_by_role("button", name=RELOAD).click()
+        await expect_connected(page)
+        written += f"\nwithout {name}"
+        await expect(page.locator(FIELD)).to_have_value(written)
 
 
 async def test_signing_out_before_the_scripts_load_clears_the_browser(desk: Desk) -> None:
@@ -109,11 +127,11 @@ FULL = """() => {
         try { localStorage.setItem(`of-another-program:${number}`, 'x'.repeat(size)); } catch { size /= 2; }
     }
 }"""
-BLOCKED = "Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError') }"
+BLOCKED = "() => { Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError') } }"
 
 
 async def test_the_page_warns_when_the_browser_cannot_save_a_draft(desk: Desk) -> None:
-    page = await desk.sit_down(desk.ana, reuse=False)
+    page = await desk.sit_down(desk.ana)
     risk = page.locator("#composer-risk")
     await expect_connected(page)
     await page.evaluate(FULL)
@@ -134,9 +152,7 @@ async def test_the_page_warns_when_the_browser_cannot_save_a_draft(desk: Desk) -
     await page.fill(FIELD, "")
     await expect(risk).to_be_hidden()
 
-    await page.add_init_script(BLOCKED)
-    await page.reload()
-    await expect_connected(page)
+    await page.evaluate(BLOCKED)
     await page.type(FIELD, "only here")
     await expect(risk).to_be_visible()
     await end_session(page)
@@ -162,15 +178,19 @@ async def test_unsent_text_survives_a_change_of_username(desk: Desk) -> None:
 
 
 async def test_each_open_window_has_its_own_draft(desk: Desk) -> None:
+    async with desk.person(desk.ana) as ana:
+        await give(await ana.enter(), type="message", message="first version")
     here = await desk.sit_down(desk.ana)
-    await say(here, "first version")
-    await expect(here.locator("#chat .pending")).to_have_count(0)
     await here.type(FIELD, "a draft of mine")
     await here.click("#composer-ask")
+    await act(here, "first version", "Edit")
+    await here.fill(FIELD, "second version")
     there = await here.context.new_page()
     await there.goto(desk.server.url + desk.room)
     await expect_connected(there)
     await expect(there.locator(FIELD)).to_have_value("")
+    await expect(there.locator("#composer-about")).to_be_hidden()
+    await here.press(FIELD, "Escape")
     await there.type(FIELD, "a draft of this window")
     await here.reload()
     await expect(here.locator(FIELD)).to_have_value("a draft of mine")
@@ -184,58 +204,43 @@ async def test_each_open_window_has_its_own_draft(desk: Desk) -> None:
     await expect(there.locator("#composer-ask")).to_have_attribute("aria-pressed", "true")
 
 
-async def test_an_edit_of_outdated_text_is_not_sent_without_showing_the_new_text(desk: Desk) -> None:
-    here = await desk.sit_down(desk.ana)
-    await say(here, "first version")
-    await expect(here.locator("#chat .pending")).to_have_count(0)
-    there = await here.context.new_page()
-    await there.goto(desk.server.url + desk.room)
-    await act(there, "first version", "Edit")
-    await there.fill(FIELD, "their version")
-    await act(here, "first version", "Edit")
-    await here.fill(FIELD, "second version")
-    window = await here.context.new_page()
-    await window.goto(desk.server.url + desk.room)
-    await expect_connected(window)
-    await expect(window.locator(FIELD)).to_have_value("")
-    await here.press(FIELD, "Enter")
-    for page in (here, there, window):
+async def test_an_open_edit_is_neither_replaced_nor_sent_over_text_that_its_author_has_not_seen(desk: Desk) -> None:
+    async with desk.person(desk.ana) as person:
+        elsewhere = await person.enter()
+        for text in ("first version", "another"):
+            await give(elsewhere, type="message", message=text)
+        page = await desk.sit_down(desk.ana)
+        about, notice = page.locator("#composer-about"), page.locator("#notice")
+        await act(page, "another", "Edit")
+        await page.fill(FIELD, "another, changed")
+        for action in ("Edit", "Reply"):
+            await act(page, "first version", action)
+            await expect(notice).to_contain_text("Finish or discard your other edit first.")
+            await expect(page.locator(FIELD)).to_have_value("another, changed")
+        await act(page, "first version", "Edit")
+        await notice.get_by_role("button", name="Discard it").click()
+        await expect(page.locator(FIELD)).to_have_value("first version")
+
+        await page.fill(FIELD, "their version")
+        await give(elsewhere, type="edit", target=1, message="second version")
         await expect(message(page, "second version")).to_be_visible()
-    await expect(there.locator("#composer-about")).to_contain_text("second version")
-    await there.press(FIELD, "Enter")
-    await expect(there.locator("#notice")).to_contain_text("changed elsewhere")
-    await expect(message(here, "second version")).to_be_visible()
-    # A user who has seen the other text may replace it.
-    await expect(there.locator(FIELD)).to_have_value("their version")
-    await there.press(FIELD, "Enter")
-    await expect(message(here, "their version")).to_be_visible()
-    # One window may edit again before the first edit is stored.
-    await here.context.set_offline(True)
-    await act(here, "their version", "Edit")
-    await here.fill(FIELD, "third version")
-    await here.press(FIELD, "Enter")
-    await act(here, "third version", "Edit")
-    await here.fill(FIELD, "fourth version")
-    await here.press(FIELD, "Enter")
-    await here.context.set_offline(False)
-    await expect(message(there, "fourth version")).to_be_visible()
-
-
-async def test_starting_another_edit_or_a_reply_keeps_an_open_edit(desk: Desk) -> None:
-    page = await desk.sit_down(desk.ana)
-    for text in ("one", "two"):
-        await say(page, text)
-    await expect(page.locator("#chat .pending")).to_have_count(0)
-    await act(page, "one", "Edit")
-    await page.fill(FIELD, "one, changed")
-    notice = page.locator("#notice")
-    for action in ("Edit", "Reply"):
-        await act(page, "two", action)
-        await expect(notice).to_contain_text("Finish or discard your other edit first.")
-        await expect(page.locator(FIELD)).to_have_value("one, changed")
-    await act(page, "two", "Edit")
-    await notice.get_by_role("button", name="Discard it").click()
-    await expect(page.locator(FIELD)).to_have_value("two")
+        await expect(about).to_contain_text("second version")
+        await page.press(FIELD, "Enter")
+        await expect(notice).to_contain_text("changed elsewhere")
+        await expect(message(page, "second version")).to_be_visible()
+        # A user who has seen the other text may replace it.
+        await expect(page.locator(FIELD)).to_have_value("their version")
+        await page.press(FIELD, "Enter")
+        await elsewhere.receive_until("edited", message="their version")
+        await expect(message(page, "their version")).to_be_visible()
+        # One window may edit again before the first edit is stored.
+        await page.context.set_offline(True)
+        for before, after in (("their version", "third version"), ("third version", "fourth version")):
+            await act(page, before, "Edit")
+            await page.fill(FIELD, after)
+            await page.press(FIELD, "Enter")
+        await page.context.set_offline(False)
+        await elsewhere.receive_until("edited", message="fourth version")
 
 
 async def test_a_user_who_loses_access_can_still_copy_their_draft(desk: Desk) -> None:

@@ -1,13 +1,12 @@
-"""The loading cost of the room page: bytes, and the time until something is visible."""
+"""The loading cost of the room page in bytes."""
 
-import asyncio
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, expect
 
 from educa_chat.handlers.static import PATH
-from tests.browser.conftest import Desk, until
+from tests.browser.conftest import Desk
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -59,13 +58,8 @@ async def load(page: Page, url: str) -> dict[str, int]:
 
 async def test_the_room_page_stays_within_its_budget_and_loads_each_file_once(desk: Desk) -> None:
     await say_much(desk)
-    signed_in = await desk.sit_down(desk.ana, "/students/courses/")
-    # This browser has only the files of the course list so far; a new one has none.
-    cookies = await signed_in.context.cookies()
-    page = await desk.open("/health/live", reuse=False)
-    await page.context.add_cookies(
-        [{"url": desk.server.url, "name": one["name"], "value": one["value"]} for one in cookies]
-    )
+    # A new browser, which has no file yet.
+    page = await desk.sit_down(desk.ana, "/health/live", reuse=False)
     cold = await load(page, desk.server.url + desk.room)
     files = {path: size for path, size in cold.items() if path.startswith(PATH)}
     assert sum(path.endswith(".js") for path in files) > 10
@@ -74,22 +68,3 @@ async def test_the_room_page_stays_within_its_budget_and_loads_each_file_once(de
     warm = await load(page, desk.server.url + desk.room)
     assert {path: size for path, size in warm.items() if path.startswith(PATH) and size} == {}
     assert sum(warm.values()) <= WARM_LIMIT_BYTES, warm
-
-
-async def test_the_page_is_painted_before_its_scripts_load(desk: Desk) -> None:
-    page = await desk.sit_down(desk.ana, "/students/courses/")
-    hanging: list[Route] = []
-
-    async def hang(route: Route) -> None:
-        hanging.append(route)
-
-    await page.route("**/*.js", hang)
-    await page.goto(desk.server.url + desk.room, wait_until="commit")
-
-    async def is_painted() -> bool:
-        return bool(await page.evaluate("performance.getEntriesByName('first-contentful-paint').length"))
-
-    await until(is_painted)
-    assert hanging
-    await expect(page.get_by_role("heading", level=1)).to_be_visible()
-    await asyncio.gather(*(route.abort() for route in hanging))

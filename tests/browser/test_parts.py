@@ -1,11 +1,16 @@
 """Parts of the page that are loaded when they are opened, and what the user sees when that fails."""
 
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
 import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import Desk, end_session
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PARTS = ("/search/", "/notifications/", "/class/", "/mentions/", "/account/", "/originals/", "/pins/", "/strings/")
 
 
 async def connected(desk: Desk, username: str) -> Page:
@@ -18,20 +23,37 @@ async def abort(route: Route) -> None:
     await route.abort()
 
 
-@pytest.mark.parametrize("file", ["js/search/search.js", "js/search/excerpt.js", "strings/en/search.json"])
-async def test_a_part_that_fails_to_load_shows_an_error_and_opens_on_retry(desk: Desk, file: str) -> None:
-    page = await connected(desk, desk.ana)
-    await page.route(f"**/{file}", abort)
-    await page.click("#search-button")
-    await expect(page.locator("#notice")).to_contain_text("Couldn’t load this part of the page.")
-    await expect(page.locator("#search")).to_be_hidden()
-    retry = page.locator("#notice").get_by_role("button", name="Try again")
-    await retry.click()
-    await expect(retry).to_be_visible()
-    await page.unroute(f"**/{file}")
-    await retry.click()
-    await expect(page.locator("#search-input")).to_be_focused()
-    await expect(page.locator("#notice")).to_be_empty()
+async def test_a_part_is_loaded_on_demand_or_on_hover_and_opens_on_retry_if_that_fails(desk: Desk) -> None:
+    page = await desk.sit_down(desk.ana, "/students/courses/")
+    button, panel, notice = page.locator("#search-button"), page.locator("#search"), page.locator("#notice")
+    retry = notice.get_by_role("button", name="Try again")
+
+    def failure_of(file: str) -> AbstractAsyncContextManager[Any]:
+        return page.expect_event("requestfailed", lambda request: request.url.endswith(file))
+
+    for files in (["js/search/search.js", "js/search/excerpt.js"], ["strings/en/search.json"]):
+        # A new page, because what has been loaded once stays.
+        await page.goto(desk.server.url + desk.room)
+        await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+        loaded = await page.evaluate("performance.getEntriesByType('resource').map(one => new URL(one.name).pathname)")
+        assert not [path for path in loaded if any(part in path for part in PARTS)]
+        await page.route(f"**/{files[0]}", abort)
+        async with failure_of(files[0]):
+            await button.hover()
+        await expect(panel).to_be_hidden()
+        opener = button
+        for file in files:
+            await page.route(f"**/{file}", abort)
+            for _ in range(2):
+                async with failure_of(file):
+                    await opener.click()
+                await expect(notice).to_contain_text("Couldn’t load this part of the page.")
+                await expect(panel).to_be_hidden()
+                opener = retry
+            await page.unroute(f"**/{file}")
+        await retry.click()
+        await expect(page.locator("#search-input")).to_be_focused()
+        await expect(notice).to_be_empty()
 
 
 async def test_the_class_panel_is_inert_until_it_is_loaded(desk: Desk) -> None:
@@ -60,13 +82,3 @@ async def test_unsent_text_is_shown_on_retry_after_the_session_has_ended(desk: D
     await alert.get_by_role("button", name="Try again").click()
     await expect(page.locator("#chat-message-input")).to_have_value("half a thought")
     await expect(alert).to_have_count(0)
-
-
-async def test_parts_are_loaded_on_demand_or_on_hover(desk: Desk) -> None:
-    page = await connected(desk, desk.ana)
-    loaded = "performance.getEntriesByType('resource').map(one => new URL(one.name).pathname)"
-    parts = ("/search/", "/notifications/", "/class/", "/mentions/", "/account/", "/originals/", "/pins/", "/strings/")
-    assert not [path for path in await page.evaluate(loaded) if any(part in path for part in parts)]
-    async with page.expect_response("**/strings/en/search.json"), page.expect_response("**/js/search/search.js"):
-        await page.hover("#search-button")
-    await expect(page.locator("#search")).to_be_hidden()

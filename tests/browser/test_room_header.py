@@ -1,14 +1,13 @@
 """The parts around a room's messages: its header on narrow screens, and the reader's other rooms."""
 
-import asyncio
 from itertools import product
 from typing import Any
 
 import pytest
-from playwright.async_api import Route, expect
+from playwright.async_api import expect
 
 from tests.browser.conftest import TIMEOUT_MS, Desk, say
-from tests.browser.test_unread import speak, turn
+from tests.browser.test_unread import COURSES, speak, turn
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -22,7 +21,7 @@ BOXES = """
 
 
 async def test_an_instructors_header_and_title_fit_a_narrow_screen(desk: Desk) -> None:
-    page = await desk.sit_down(desk.profe, viewport={"width": 480, "height": 740}, locale="es")
+    page = await desk.sit_down(desk.profe, locale="es")
     await expect(page.locator("#class-button")).to_be_visible()
     await expect(page.locator("#people-button")).to_be_visible()
     for width, size in product((320, 360, 480), (100, 200)):
@@ -40,26 +39,6 @@ async def test_an_instructors_header_and_title_fit_a_narrow_screen(desk: Desk) -
             if name == "h1":
                 assert right - left >= width / 2, (width, size)
         assert await page.evaluate("document.documentElement.scrollWidth") <= width, (width, size)
-
-
-async def test_buttons_are_disabled_until_their_script_has_loaded(desk: Desk) -> None:
-    page = await desk.sit_down(desk.ana, "/students/courses/")
-    hanging: list[Route] = []
-    come = asyncio.Event()
-
-    async def hang(route: Route) -> None:
-        hanging.append(route)
-        await come.wait()
-        await route.continue_()
-
-    await page.route("**/js/room.js", hang)
-    await page.goto(desk.server.url + desk.room, wait_until="commit")
-    button = page.get_by_role("button", name="Search in this room")
-    await expect(button).to_be_disabled()
-    await expect(page.get_by_role("button", name="Unanswered questions")).to_be_disabled()
-    come.set()
-    await button.click()
-    await expect(page.get_by_role("searchbox")).to_be_focused()
 
 
 async def test_other_rooms_show_their_unread_counts(desk: Desk) -> None:
@@ -94,7 +73,9 @@ async def test_other_rooms_show_their_unread_counts(desk: Desk) -> None:
 
 
 async def test_a_wide_screen_shows_the_people_panel_and_keeps_lines_readable(desk: Desk) -> None:
-    page = await desk.sit_down(desk.ana, viewport={"width": 1920, "height": 900})
+    page = await desk.sit_down(desk.ana, COURSES)
+    await page.set_viewport_size({"width": 1920, "height": 900})
+    await page.goto(desk.server.url + desk.room)
     await expect(page.locator("#people-list li")).to_have_text(["AMAna MoralesYou"])
     await expect(page.locator("#people-button")).to_be_hidden()
     await say(page, "word " * 100)
