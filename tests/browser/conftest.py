@@ -52,6 +52,11 @@ FLAGS = [
     "--disable-sync",
     # Pages share a process, so a new one needs no new process.
     "--renderer-process-limit=1",
+    # Nor does a frame. Playwright 1.65 would now and then lose a frame that goes to the site of the page around it and
+    # comes back at once, as each LTI launch does. It disposes of the session of the process that the frame has left
+    # when the frame has another one already. Both have the frame's name, so it forgets the new one, ignores its events,
+    # and waits without end, even for a timeout.
+    "--disable-site-isolation-trials",
 ]
 AXE = Path(__file__).parents[2] / "build" / "axe.min.js"
 TIMEOUT_MS = 60_000

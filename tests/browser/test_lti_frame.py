@@ -2,39 +2,26 @@
 
 Unlike Firefox and WebKitGTK, Chromium has no setting that drops partitioned cookies. So in some tests, the server sends
 none to frames.
-
-Frames have no processes of their own in this Chromium. Playwright 1.65 would now and then lose a frame that goes to the
-site of the page around it and comes back at once, as each launch does: it disposes of the session of the process that
-the frame has left when the frame has another one already. Both have the frame's name, so it forgets the new one,
-ignores its events, and waits without end, even for a timeout.
 """
 
-import json
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import BrowserContext, Frame, Page, Playwright, expect
+from playwright.async_api import Browser, BrowserContext, Frame, Page, expect
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.settings import Settings
-from tests.browser.conftest import FLAGS, TIMEOUT_MS, find_chromium, until
-from tests.browser.test_other_browsers import CONNECTED, FIELD, shows
-from tests.browser.webdriver import ENTER, Window, missing_for, open_window
-from tests.certificates import make_certificate, server_context
-from tests.conftest import Postgres, skip_without
+from tests.browser.conftest import TIMEOUT_MS, until
+from tests.conftest import Postgres
 from tests.lti_platform import LTI, MEMBERSHIP, FakePlatform, open_platform
 from tests.outside import LOOPBACK
 from tests.serving import Server, open_server, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-ONE_PROCESS = "--disable-site-isolation-trials"
 
 
 async def send_no_cookies(request: web.Request, response: web.StreamResponse) -> None:
@@ -42,9 +29,24 @@ async def send_no_cookies(request: web.Request, response: web.StreamResponse) ->
         response.headers.popall("Set-Cookie", [])
 
 
+async def tool_settings(postgres: Postgres) -> Settings:
+    """Return settings for a server that a platform of these tests can use, with a database of its own."""
+    return settings_for(await postgres.create_chat_database(), outbound_private_networks=",".join(LOOPBACK))
+
+
+@asynccontextmanager
+async def open_other_site(server: Server) -> AsyncIterator[FakePlatform]:
+    """Open a platform that is registered at `server`, on a different site from the tool's, which is at 127.0.0.1."""
+    async with open_platform() as opened:
+        opened.url = opened.url.replace("127.0.0.1", "localhost")
+        opened.tool = server.url
+        await opened.register(server.app[DATABASE])
+        yield opened
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def settings(postgres: Postgres) -> Settings:
-    return settings_for(await postgres.create_chat_database(), outbound_private_networks=",".join(LOOPBACK))
+    return await tool_settings(postgres)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -61,20 +63,9 @@ async def forgetful_server(settings: Settings) -> AsyncIterator[Server]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def https_server(settings: Settings) -> AsyncIterator[Server]:
-    with tempfile.TemporaryDirectory() as folder:
-        make_certificate(Path(folder, "certificate"))
-        async with open_server(settings, tls=server_context(Path(folder, "certificate"))) as opened:
-            yield opened
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def platform_of_all(server: Server) -> AsyncIterator[FakePlatform]:
-    async with open_platform() as opened:
-        # A different site from the tool's, which is at 127.0.0.1.
-        opened.url = opened.url.replace("127.0.0.1", "localhost")
+    async with open_other_site(server) as opened:
         opened.users["1"] = {"sub": "1", "name": "Clara", LTI + "roles": [MEMBERSHIP + "Instructor"]}
-        await opened.register(server.app[DATABASE])
         yield opened
 
 
@@ -92,35 +83,23 @@ def forgotten(platform_of_all: FakePlatform, forgetful_server: Server) -> FakePl
 
 
 @asynccontextmanager
-async def open_chromium(playwright: Playwright, *, blocks_third_parties: bool) -> AsyncIterator[BrowserContext]:
-    with tempfile.TemporaryDirectory() as folder:
-        write_preferences(Path(folder, "Default"), blocks_third_parties=blocks_third_parties)
-        context = await playwright.chromium.launch_persistent_context(
-            folder, executable_path=find_chromium(), args=[*FLAGS, ONE_PROCESS], locale="en-GB"
-        )
-        context.set_default_timeout(TIMEOUT_MS)
-        yield context
-        await context.close()
-
-
-def write_preferences(profile: Path, *, blocks_third_parties: bool) -> None:
-    profile.mkdir()
-    settings = {
-        "cookie_controls_mode": int(blocks_third_parties),
-        "block_third_party_cookies": blocks_third_parties,
-    }
-    (profile / "Preferences").write_text(json.dumps({"profile": settings}), encoding="utf-8")
+async def open_context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context(locale="en-GB")
+    context.set_default_timeout(TIMEOUT_MS)
+    yield context
+    await context.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def context(playwright: Playwright) -> AsyncIterator[BrowserContext]:
-    async with open_chromium(playwright, blocks_third_parties=False) as opened:
+async def context(chromium: Browser) -> AsyncIterator[BrowserContext]:
+    async with open_context(chromium) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def strict_context(playwright: Playwright) -> AsyncIterator[BrowserContext]:
-    async with open_chromium(playwright, blocks_third_parties=True) as opened:
+async def strict_context(chromium_with_windows: Browser) -> AsyncIterator[BrowserContext]:
+    """An incognito window, in which Chromium itself blocks third parties."""
+    async with open_context(chromium_with_windows) as opened:
         yield opened
 
 
@@ -176,7 +155,7 @@ async def keeps_session(frame: Frame) -> bool:
 async def test_the_room_opens_with_third_party_cookies(page: Page, platform: FakePlatform) -> None:
     frame = await open_room(page, platform)
     assert not await keeps_session(frame)
-    await frame.evaluate("location.reload()")
+    # The browser has a session already when the user comes again.
     await use_room(page, await open_room(page, platform), "partitioned")
 
 
@@ -187,14 +166,13 @@ async def test_the_room_opens_when_third_party_cookies_are_blocked(strict_page: 
 
 
 async def test_the_room_opens_when_the_page_has_to_keep_the_session(page: Page, forgotten: FakePlatform) -> None:
-    frame = await open_room(page, forgotten)
+    frame = await open_room(page, forgotten, "storage")
     assert await keeps_session(frame)
     assert await frame.evaluate("location.hash") == ""
     # Reloading needs no new launch.
     await frame.evaluate("location.replace(location.pathname)")
     await expect(page.frame_locator("iframe").locator("#status")).to_have_text("Conectado", timeout=TIMEOUT_MS)
     # A platform that offers to keep the secret keeps it too, in case the browser loses it.
-    frame = await open_room(page, forgotten, "storage")
     asked = await page.evaluate("log.map((message) => message.subject)")
     assert "lti.put_data" in asked and "lti.get_data" not in asked
     await use_room(page, frame, "stored")
@@ -228,63 +206,3 @@ async def test_a_teacher_can_update_the_members_in_the_frame(page: Page, platfor
     await frame.click("#class-button")
     await frame.get_by_role("button", name="Actualizar los miembros").click()
     await expect(page.frame_locator("iframe").locator("#status")).to_have_text("Conectado", timeout=TIMEOUT_MS)
-
-
-@asynccontextmanager
-async def open_other(browser: str, *, blocks_third_parties: bool = False) -> AsyncIterator[Window]:
-    if missing := missing_for(browser):
-        skip_without(browser, f"not on the PATH: {', '.join(missing)}")
-    async with open_window(browser, blocks_third_parties=blocks_third_parties) as window:
-        yield window
-
-
-async def open_room_in(window: Window, platform: FakePlatform, query: str = "") -> bool:
-    """Open the course of the platform, and use the frame when the room is in it; whether the page keeps the session."""
-    await window.open(f"{platform.url}/course?{query}")
-    await window.enter_frame()
-    await window.sees(CONNECTED)
-    return bool(await window.run("JSON.parse(document.getElementById('embedded-session').textContent)"))
-
-
-async def use_room_in(window: Window, platform: FakePlatform, word: str, query: str = "") -> None:
-    """Do the same as `use_room`."""
-    await window.type(FIELD, f"Does {word} work?" + ENTER)
-    await window.sees(shows(word))
-    await open_room_in(window, platform, query)
-    await window.sees(shows(word))
-    await window.click("#search-button")
-    await window.sees("!document.querySelector('#search').hidden")
-
-    async def is_found() -> bool:
-        # The index is a second behind.
-        await window.run("document.querySelector('#search-input').value = ''")
-        await window.type("#search-input", word)
-        with suppress(AssertionError):
-            await window.sees("document.querySelectorAll('#search-results li').length === 1", within_s=1.5)
-            return True
-        return False
-
-    await until(is_found)
-    await window.click("#sign-out button")
-    await window.sees("document.querySelector('#lti-message')?.dataset.kind === 'ended'")
-
-
-async def test_the_room_opens_in_firefox_with_a_partitioned_cookie(platform: FakePlatform) -> None:
-    async with open_other("firefox") as window:
-        assert not await open_room_in(window, platform)
-        await use_room_in(window, platform, "firefox")
-
-
-async def test_the_room_opens_in_a_firefox_that_blocks_third_party_cookies(platform: FakePlatform) -> None:
-    async with open_other("firefox", blocks_third_parties=True) as window:
-        assert await open_room_in(window, platform, "storage")
-        await use_room_in(window, platform, "strictness", "storage")
-
-
-async def test_the_room_opens_in_webkit_where_the_page_keeps_the_session(
-    platform_of_all: FakePlatform, https_server: Server
-) -> None:
-    platform_of_all.tool = https_server.url
-    async with open_other("webkit") as window:
-        assert await open_room_in(window, platform_of_all)
-        await use_room_in(window, platform_of_all, "webkit")

@@ -1,19 +1,65 @@
-"""The main path in browsers other than Chromium: sign in, post, edit, reply, search."""
+"""Firefox and WebKit: the main path (sign in, post, edit, reply, search), and the room in a frame of another site."""
 
 import json
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from educa_chat.demo import PASSWORD
-from tests.browser.conftest import School, until_indexed
-from tests.browser.webdriver import ENTER, TAB, UP, Window, missing_for, open_window
-from tests.conftest import skip_without
-from tests.serving import Chatter, Person, Server
+from educa_chat.settings import Settings
+from tests.browser.conftest import School, until, until_indexed
+from tests.browser.test_lti_frame import open_other_site, tool_settings
+from tests.browser.webdriver import ENTER, TAB, UP, OtherBrowser, Window, open_other
+from tests.certificates import make_certificate, server_context
+from tests.conftest import Postgres
+from tests.lti_platform import FakePlatform
+from tests.serving import Chatter, Person, Server, open_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FIELD = "#chat-message-input"
 CONNECTED = "document.querySelector('#status')?.dataset.key === 'connected'"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def settings(postgres: Postgres) -> Settings:
+    return await tool_settings(postgres)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def server(settings: Settings) -> AsyncIterator[Server]:
+    async with open_server(settings) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def https_server(settings: Settings) -> AsyncIterator[Server]:
+    with tempfile.TemporaryDirectory() as folder:
+        make_certificate(Path(folder, "certificate"))
+        async with open_server(settings, tls=server_context(Path(folder, "certificate"))) as opened:
+            yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def platform(server: Server) -> AsyncIterator[FakePlatform]:
+    async with open_other_site(server) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def firefox() -> AsyncIterator[OtherBrowser]:
+    async with open_other("firefox") as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def webkit() -> AsyncIterator[OtherBrowser]:
+    async with open_other("webkit") as opened:
+        yield opened
 
 
 def shows(text: str, count: int = 1) -> str:
@@ -29,53 +75,59 @@ async def sign_in(window: Window, server: Server, school: School) -> None:
     await window.sees(CONNECTED)
 
 
-@pytest.mark.parametrize("browser", ["firefox", "webkit"])
-async def test_the_main_path_works_in_firefox_and_webkit(server: Server, school: School, browser: str) -> None:
-    if missing := missing_for(browser):
-        skip_without(browser, f"not on the PATH: {', '.join(missing)}")
-    async with open_window(browser) as window, Person(server.url, school.luis, course=school.course) as luis:
-        await sign_in(window, server, school)
+async def take_the_main_path(window: Window, server: Server, school: School, socket: Chatter) -> None:
+    """Sign in, post, edit, reply, search and reload as Ana, while Luis has `socket`."""
+    await sign_in(window, server, school)
+    # Talk.
+    await window.type(FIELD, "the frist, with $x^2$" + ENTER)
+    await window.sees(shows("the frist"))
+    await socket.receive_until("chat_message", message="the frist, with $x^2$")
+    # Messages by others arrive at once, with the names of mentioned users.
+    await socket.say(f"Hello @{school.ana}: `look`", id="hello")
+    await window.sees(shows("Hello @Ana Morales"))
+    await window.sees("document.querySelector('.mention-you')")
+    # A short message stays on one line.
+    await window.sees("document.querySelector('.mention-you').getClientRects().length === 1")
+    # Edit.
+    await window.type(FIELD, UP)
+    await window.sees(f"document.querySelector('{FIELD}').value.startsWith('the frist')")
+    await window.press("!" + ENTER)
+    await window.sees(shows("(edited)"))
+    # Reply.
+    await window.run(
+        "document.querySelector('#chat .message.other .body').dispatchEvent("
+        "new PointerEvent('pointermove', {bubbles: true, pointerType: 'mouse'}))"
+    )
+    await window.sees("document.querySelector('.message.other .tools [data-action=reply]')")
+    await window.click(".message.other .tools [data-action=reply]")
+    await window.type(FIELD, "hello to you" + ENTER)
+    await window.sees(shows("hello to you"))
+    await window.sees("document.querySelector('.quote')?.innerText.includes('Luis Ortega')")
+    # Search.
+    await until_indexed(server, school.course)
+    await window.click("#search-button")
+    await window.sees("!document.querySelector('#search').hidden")
+    await window.type("#search-input", "frist" + ENTER)
+    await window.sees("document.querySelectorAll('#search-results li').length === 1")
+    # After a reload, everything is there and nothing is unsent.
+    await window.open(f"{server.url}/chat/room/{school.course}/")
+    await window.sees(CONNECTED)
+    await window.sees(shows("hello to you"))
+    await window.sees(f"document.querySelector('{FIELD}').value === ''")
+
+
+async def test_the_main_path_works_in_firefox(server: Server, school: School, firefox: OtherBrowser) -> None:
+    async with firefox.open_window() as window, Person(server.url, school.luis, course=school.course) as luis:
         socket = await luis.enter()
-        # Talk.
-        await window.type(FIELD, "the frist, with $x^2$" + ENTER)
-        await window.sees(shows("the frist"))
-        await socket.receive_until("chat_message", message="the frist, with $x^2$")
-        # Messages by others arrive at once, with the names of mentioned users.
-        await socket.say(f"Hello @{school.ana}: `look`", id="hello")
-        await window.sees(shows("Hello @Ana Morales"))
-        await window.sees("document.querySelector('.mention-you')")
-        # A short message stays on one line.
-        await window.sees("document.querySelector('.mention-you').getClientRects().length === 1")
-        # Edit.
-        await window.type(FIELD, UP)
-        await window.sees(f"document.querySelector('{FIELD}').value.startsWith('the frist')")
-        await window.press("!" + ENTER)
-        await window.sees(shows("(edited)"))
-        # Reply.
-        await window.run(
-            "document.querySelector('#chat .message.other .body').dispatchEvent("
-            "new PointerEvent('pointermove', {bubbles: true, pointerType: 'mouse'}))"
-        )
-        await window.sees("document.querySelector('.message.other .tools [data-action=reply]')")
-        await window.click(".message.other .tools [data-action=reply]")
-        await window.type(FIELD, "hello to you" + ENTER)
-        await window.sees(shows("hello to you"))
-        await window.sees("document.querySelector('.quote')?.innerText.includes('Luis Ortega')")
-        # Search.
-        await until_indexed(server, school.course)
-        await window.click("#search-button")
-        await window.sees("!document.querySelector('#search').hidden")
-        await window.type("#search-input", "frist" + ENTER)
-        await window.sees("document.querySelectorAll('#search-results li').length === 1")
-        # After a reload, everything is there and nothing is unsent.
-        await window.open(f"{server.url}/chat/room/{school.course}/")
-        await window.sees(CONNECTED)
-        await window.sees(shows("hello to you"))
-        await window.sees(f"document.querySelector('{FIELD}').value === ''")
-        if browser == "firefox":
-            await tab_through(window, socket)
-        else:
-            await come_back(window, server, socket)
+        await take_the_main_path(window, server, school, socket)
+        await tab_through(window, socket)
+
+
+async def test_the_main_path_works_in_webkit(server: Server, school: School, webkit: OtherBrowser) -> None:
+    async with webkit.open_window() as window, Person(server.url, school.luis, course=school.course) as luis:
+        socket = await luis.enter()
+        await take_the_main_path(window, server, school, socket)
+        await come_back(window, server, socket)
 
 
 async def tab_through(window: Window, socket: Chatter) -> None:
@@ -105,3 +157,59 @@ async def come_back(window: Window, server: Server, socket: Chatter) -> None:
     await socket.say("after the return", id="return")
     await window.sees(shows("after the return"))
     await window.sees(f"document.querySelector('{FIELD}').value === 'half a thought'")
+
+
+async def open_room_in(window: Window, platform: FakePlatform, query: str = "") -> bool:
+    """Open the course of the platform, and use the frame when the room is in it; whether the page keeps the session."""
+    await window.open(f"{platform.url}/course?{query}")
+    await window.enter_frame()
+    await window.sees(CONNECTED)
+    return bool(await window.run("JSON.parse(document.getElementById('embedded-session').textContent)"))
+
+
+async def use_room_in(window: Window, platform: FakePlatform, word: str, query: str = "") -> None:
+    """Do everything in the room that a user needs: write, come again, search, sign out."""
+    await window.type(FIELD, f"Does {word} work?" + ENTER)
+    await window.sees(shows(word))
+    await open_room_in(window, platform, query)
+    await window.sees(shows(word))
+    await window.click("#search-button")
+    await window.sees("!document.querySelector('#search').hidden")
+
+    async def is_found() -> bool:
+        # The index is a second behind.
+        await window.run("document.querySelector('#search-input').value = ''")
+        await window.type("#search-input", word)
+        with suppress(AssertionError):
+            await window.sees("document.querySelectorAll('#search-results li').length === 1", within_s=1.5)
+            return True
+        return False
+
+    await until(is_found)
+    await window.click("#sign-out button")
+    await window.sees("document.querySelector('#lti-message')?.dataset.kind === 'ended'")
+
+
+async def test_the_room_opens_in_a_frame_in_firefox_with_a_partitioned_cookie(
+    platform: FakePlatform, firefox: OtherBrowser
+) -> None:
+    async with firefox.open_window() as window:
+        assert not await open_room_in(window, platform)
+        await use_room_in(window, platform, "firefox")
+
+
+async def test_the_room_opens_in_a_frame_in_a_firefox_that_blocks_third_party_cookies(
+    platform: FakePlatform, firefox: OtherBrowser
+) -> None:
+    async with firefox.open_window(blocks_third_parties=True) as window:
+        assert await open_room_in(window, platform, "storage")
+        await use_room_in(window, platform, "strictness", "storage")
+
+
+async def test_the_room_opens_in_a_frame_in_webkit_where_the_page_keeps_the_session(
+    platform: FakePlatform, https_server: Server, webkit: OtherBrowser
+) -> None:
+    platform.tool = https_server.url
+    async with webkit.open_window() as window:
+        assert await open_room_in(window, platform)
+        await use_room_in(window, platform, "webkit")

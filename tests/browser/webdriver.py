@@ -6,18 +6,25 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from tests.conftest import skip_without
 from tests.ports import free_port
 
 TIMEOUT_S = 30.0
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 TAB, ENTER, ESCAPE, UP = "\ue004", "\ue007", "\ue00c", "\ue013"
 """Keys in the notation of WebDriver."""
+PREFERENCES = """
+user_pref("fission.autostart", false);
+user_pref("dom.ipc.processCount", 1);
+user_pref("dom.ipc.processPrelaunch.enabled", false);
+"""
+"""Those of Firefox. Otherwise, it starts a process for each site, and more to have them ready."""
 
 
 class WebDriverError(Exception):
@@ -71,20 +78,46 @@ class Window(ABC):
             raise AssertionError(f"not within {within_s} s: {condition} ({last}) in {text}") from None
 
 
-class _BidiWindow(Window):
+class OtherBrowser(ABC):
+    """A running Firefox or WebKit."""
+
+    @abstractmethod
+    def open_window(self, *, blocks_third_parties: bool = False) -> AbstractAsyncContextManager[Window]:
+        """Open a window without cookies. Use one at a time.
+
+        Firefox blocks the cookies of third parties and all of their storage if it shall. WebKit always blocks the
+        cookies, and it accepts any certificate.
+        """
+
+
+class _Firefox(OtherBrowser):
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self._ids = itertools.count(1)
-        self._tab = ""
-        self._context = ""
-        """The tab, or the frame in it that is used."""
 
     async def begin(self) -> None:
-        """Start a session, and use the tab that is open. Call it first."""
+        """Start a session. Call it first."""
         await self.call("session.new", capabilities={})
-        self._tab = (await self.call("browsingContext.getTree"))["contexts"][0]["context"]
+
+    @asynccontextmanager
+    async def open_window(self, *, blocks_third_parties: bool = False) -> AsyncIterator[Window]:
+        await self._set_preference("network.cookie.cookieBehavior", 1 if blocks_third_parties else 5)
+        # A user context has cookies and storage of its own.
+        user = (await self.call("browser.createUserContext"))["userContext"]
+        tab = (await self.call("browsingContext.create", type="tab", userContext=user))["context"]
         # Otherwise, none of its elements can get the focus.
-        await self.call("browsingContext.activate", context=self._tab)
+        await self.call("browsingContext.activate", context=tab)
+        yield _BidiWindow(self, tab)
+        await self.call("browser.removeUserContext", userContext=user)
+
+    async def _set_preference(self, name: str, value: int) -> None:
+        (chrome, *_) = (await self.call("browsingContext.getTree", **{"moz:scope": "chrome"}))["contexts"]
+        await self.call(
+            "script.evaluate",
+            expression=f"Services.prefs.setIntPref('{name}', {value})",
+            target={"context": chrome["context"]},
+            awaitPromise=False,
+        )
 
     async def call(self, method: str, **parameters: object) -> Any:
         """Give a command, and return its result. Raises WebDriverError."""
@@ -98,16 +131,24 @@ class _BidiWindow(Window):
                         raise WebDriverError(answer["message"])
                     return answer["result"]
 
+
+class _BidiWindow(Window):
+    def __init__(self, firefox: _Firefox, tab: str) -> None:
+        self._call = firefox.call
+        self._tab = tab
+        self._context = tab
+        """The tab, or the frame in it that is used."""
+
     async def open(self, url: str) -> None:
         self._context = self._tab
-        await self.call("browsingContext.navigate", context=self._tab, url=url, wait="complete")
+        await self._call("browsingContext.navigate", context=self._tab, url=url, wait="complete")
 
     async def enter_frame(self) -> None:
-        (tab,) = (await self.call("browsingContext.getTree", root=self._tab))["contexts"]
+        (tab,) = (await self._call("browsingContext.getTree", root=self._tab))["contexts"]
         self._context = tab["children"][0]["context"]
 
     async def run(self, expression: str) -> Any:
-        answer = await self.call(
+        answer = await self._call(
             "script.evaluate", expression=expression, target={"context": self._context}, awaitPromise=False
         )
         if answer["type"] == "exception":
@@ -116,7 +157,7 @@ class _BidiWindow(Window):
 
     async def press(self, keys: str) -> None:
         actions = [{"type": type, "value": key} for key in keys for type in ("keyDown", "keyUp")]
-        await self.call(
+        await self._call(
             "input.performActions",
             context=self._context,
             actions=[{"type": "key", "id": "keyboard", "actions": actions}],
@@ -158,6 +199,19 @@ class _ClassicWindow(Window):
         await self.call(f"/element/{focused[ELEMENT]}/value", text=keys)
 
 
+class _WebKit(OtherBrowser):
+    def __init__(self, http: aiohttp.ClientSession, session_url: str) -> None:
+        self._http = http
+        self._url = session_url
+
+    @asynccontextmanager
+    async def open_window(self, *, blocks_third_parties: bool = False) -> AsyncIterator[Window]:
+        yield _ClassicWindow(self._http, self._url)
+        # Those of the site that is open.
+        async with self._http.delete(f"{self._url}/cookie"):
+            pass
+
+
 def missing_for(browser: str) -> list[str]:
     """Return the programs that `browser` needs and that aren't on the PATH."""
     needed = {"firefox": ["firefox-esr"], "webkit": ["WebKitWebDriver", "Xvfb"]}[browser]
@@ -165,28 +219,23 @@ def missing_for(browser: str) -> list[str]:
 
 
 @asynccontextmanager
-async def open_window(browser: str, *, blocks_third_parties: bool = False) -> AsyncIterator[Window]:
-    """Start `browser` (firefox or webkit), and open a window.
-
-    Firefox blocks the cookies of third parties and all of their storage if it shall. WebKit always blocks the cookies,
-    and it accepts any certificate.
-    """
+async def open_other(browser: str) -> AsyncIterator[OtherBrowser]:
+    """Start `browser` (firefox or webkit). Skips the test if it isn't installed."""
+    if missing := missing_for(browser):
+        skip_without(browser, f"not on the PATH: {', '.join(missing)}")
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         port = free_port()
         if browser == "firefox":
-            if blocks_third_parties:
-                _write_preference(Path(folder), "network.cookie.cookieBehavior", 1)
-            await stack.enter_async_context(
-                _running(
-                    "firefox-esr", "--headless", f"--remote-debugging-port={port}", "--profile", folder, HOME=folder
-                )
-            )
+            _write_preferences(Path(folder))
+            # With access to the system, a test can set preferences while Firefox runs.
+            flags = ("--headless", "--remote-allow-system-access", f"--remote-debugging-port={port}")
+            await stack.enter_async_context(_running("firefox-esr", *flags, "--profile", folder, HOME=folder))
             socket = await stack.enter_async_context(await _connect(http, f"ws://127.0.0.1:{port}/session"))
-            window = _BidiWindow(socket)
-            await window.begin()
-            yield window
+            firefox = _Firefox(socket)
+            await firefox.begin()
+            yield firefox
         else:
             display = f":{free_port()}"
             await stack.enter_async_context(
@@ -196,8 +245,8 @@ async def open_window(browser: str, *, blocks_third_parties: bool = False) -> As
             yield await _start_session(http, f"http://127.0.0.1:{port}", stack)
 
 
-def _write_preference(profile: Path, name: str, value: int) -> None:
-    (profile / "user.js").write_text(f'user_pref("{name}", {value});', encoding="utf-8")
+def _write_preferences(profile: Path) -> None:
+    (profile / "user.js").write_text(PREFERENCES, encoding="utf-8")
 
 
 @asynccontextmanager
@@ -229,7 +278,7 @@ async def _connect(http: aiohttp.ClientSession, url: str) -> Any:
                 await asyncio.sleep(0.1)
 
 
-async def _start_session(http: aiohttp.ClientSession, root: str, stack: AsyncExitStack) -> Window:
+async def _start_session(http: aiohttp.ClientSession, root: str, stack: AsyncExitStack) -> OtherBrowser:
     capabilities = {"capabilities": {"alwaysMatch": {"acceptInsecureCerts": True}}}
     async with asyncio.timeout(TIMEOUT_S):
         while True:
@@ -243,7 +292,7 @@ async def _start_session(http: aiohttp.ClientSession, root: str, stack: AsyncExi
                 await asyncio.sleep(0.1)
     url = f"{root}/session/{answer['sessionId']}"
     stack.push_async_callback(_end_session, http, url)
-    return _ClassicWindow(http, url)
+    return _WebKit(http, url)
 
 
 async def _end_session(http: aiohttp.ClientSession, url: str) -> None:
