@@ -3,19 +3,21 @@
 The browser's `Notification` is wrapped to record what a page creates. Showing it on the desktop is up to the browser.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from educa_chat.handlers.keys import SOCKETS
 from educa_chat.protocol import CloseCode
 from educa_chat.storage.accounts import find_user_id
 from educa_chat.storage.courses import add_course, enrol
-from tests.browser.conftest import TIMEOUT_MS, Desk, PagePool, end_session, until
+from tests.browser.conftest import TIMEOUT_MS, Desk, PagePool, end_session
 from tests.browser.test_barriers import barriers
 from tests.browser.test_signing_out import FORM, click_sign_out, expect_connected
-from tests.browser.test_talking import PHONE, message
+from tests.browser.test_talking import PHONE, message, seed
 from tests.browser.test_unread import turn
 from tests.handlers.test_class_commands import give
 from tests.serving import Chatter
@@ -38,6 +40,15 @@ RECORD = """
         }
     };
 """
+REFUSES_LATER = """
+    window.Notification = class {
+        static permission = 'granted';
+        static requestPermission = async () => 'granted';
+        constructor() { throw new TypeError(); }
+    };
+"""
+POLLING_MS = 100
+"""How often a page looks for its notifications, which appear after two seconds. Each look from outside is expensive."""
 PHONE_BROWSER = """
     window.Notification = class {
         static permission = 'default';
@@ -54,22 +65,21 @@ def pages(chromium_with_windows: Browser) -> PagePool:
     return PagePool(chromium_with_windows)
 
 
-async def sit_down(desk: Desk, *, script: str = RECORD, allow: bool = True, **context: Any) -> Page:
+async def sit_down(desk: Desk, *, allow: bool = True) -> Page:
     """Open a page of Ana's with notifications turned on."""
-    page = await desk.sit_down(desk.ana, "/students/courses/", reuse=False, **context)
+    page = await desk.sit_down(desk.ana)
+    await run(page, RECORD)
     if allow:
         await page.context.grant_permissions(["notifications"])
-    await page.context.add_init_script(script)
-    await enter(page, desk)
-    if allow:
         await page.get_by_role("button", name=ASK).click()
         await expect(page.locator("#notifications-state")).to_have_text("on")
+    await expect_connected(page)
     return page
 
 
-async def enter(page: Page, desk: Desk) -> None:
-    await page.goto(desk.server.url + desk.room)
-    await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
+async def run(page: Page, script: str) -> None:
+    """Run a script in a page, which uses `Notification` only when the user turns notifications on."""
+    await page.evaluate(f"() => {{ {script} }}")
 
 
 async def made(page: Page) -> list[dict[str, Any]]:
@@ -78,69 +88,102 @@ async def made(page: Page) -> list[dict[str, Any]]:
 
 
 async def until_made(page: Page, *titles: str) -> None:
-    async def is_made() -> bool:
-        return [one["title"] for one in await made(page)] == list(titles)
+    with suppress(PlaywrightTimeout):
+        await page.wait_for_function(
+            "titles => made.map(({ title }) => title).join() === titles.join()", arg=titles, polling=POLLING_MS
+        )
+    assert [one["title"] for one in await made(page)] == list(titles)
 
-    await until(is_made)
+
+async def until_open(page: Page, *are_open: bool) -> None:
+    """Wait until these of the notifications are open, and the others have been closed."""
+    with suppress(PlaywrightTimeout):
+        await page.wait_for_function(
+            "open => made.map(({ isOpen }) => isOpen).join() === open.join()", arg=are_open, polling=POLLING_MS
+        )
+    assert [one["isOpen"] for one in await made(page)] == list(are_open)
 
 
 async def answer(socket: Chatter, **command: object) -> int:
     return await give(socket, type="message", **command)
 
 
-async def test_a_hidden_window_notifies_of_mentions_and_replies_only(desk: Desk) -> None:
-    ana = await sit_down(desk)
+async def test_a_window_out_of_sight_notifies_of_mentions_and_replies_only(desk: Desk) -> None:
     async with (
         desk.person(desk.luis) as student,
         desk.person(desk.profe) as teacher,
         desk.person(desk.ana) as herself,
     ):
         luis, profe, other = await student.enter(), await teacher.enter(), await herself.enter()
+        # The page doesn't load the first two.
+        long_ago = await answer(other, message="long ago")
+        long_ago_by_luis = await answer(luis, message="long ago by luis")
+        await seed(desk, 50)
+        ana = await sit_down(desk)
         mine = await answer(other, message="my question")
         await expect(message(ana, "my question")).to_be_visible()
-        await answer(luis, message=f"in the visible window @{desk.ana}")
+        his = await answer(luis, message=f"in the visible window @{desk.ana}")
         await turn(ana, hidden=True)
         await answer(luis, message=f"@{desk.ana} **look** <b>here</b>")
         await answer(luis, message=f"nothing for Ana, but @{desk.profe}")
         await answer(luis, message="so", reply_to=mine)
-        await answer(luis, message="to another", reply_to=2)
+        await answer(luis, message="to another", reply_to=his)
         await answer(other, message=f"@{desk.ana}, by the same user", reply_to=mine)
         await answer(luis, message="@all says a student")
         await answer(profe, message="@all an exam")
-    await until_made(
-        ana,
-        f"Luis Ortega mentioned you · {ROOM}",
-        f"Luis Ortega replied to you · {ROOM}",
-        f"Clara Benítez mentioned everyone · {ROOM}",
-    )
-    first, *_ = await made(ana)
-    assert first["body"] == "@Ana Morales look <b>here</b>"
-    assert len({one["tag"] for one in await made(ana)}) == 3
+        await answer(luis, message="to another, long ago", reply_to=long_ago_by_luis)
+        await answer(luis, message="and that, long ago", reply_to=long_ago)
+        titles = [
+            f"Luis Ortega mentioned you · {ROOM}",
+            f"Luis Ortega replied to you · {ROOM}",
+            f"Clara Benítez mentioned everyone · {ROOM}",
+            f"Luis Ortega replied to you · {ROOM}",
+        ]
+        await until_made(ana, *titles)
+        first, *_, last = await made(ana)
+        assert first["body"] == "@Ana Morales look <b>here</b>"
+        assert last["body"] == "and that, long ago"
+        assert len({one["tag"] for one in await made(ana)}) == 4
+        # A window that is visible but has no focus notifies too.
+        await turn(ana, hidden=False)
+        await ana.evaluate("document.hasFocus = () => false")
+        await answer(luis, message=f"@{desk.ana}")
+        await until_made(ana, *titles, titles[0])
 
 
-async def test_a_window_without_focus_also_notifies(desk: Desk) -> None:
-    ana = await sit_down(desk)
-    await ana.evaluate("document.hasFocus = () => false")
-    async with desk.person(desk.luis) as luis:
-        await answer(await luis.enter(), message=f"@{desk.ana}")
-    await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
-
-
-async def test_clicking_a_notification_shows_its_message_however_old(desk: Desk) -> None:
+async def test_a_notification_disappears_when_its_message_is_deleted_read_elsewhere_or_opened(desk: Desk) -> None:
     ana = await sit_down(desk)
     await turn(ana, hidden=True)
-    async with desk.person(desk.luis) as luis:
-        socket = await luis.enter()
-        await answer(socket, message=f"@{desk.ana} first")
-        for number in range(80):
-            await answer(socket, message=f"number {number}")
-    await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
-    await expect(message(ana, "number 79")).to_be_attached()
-    await turn(ana, hidden=False)
-    await ana.evaluate("made[0].click()")
-    await expect(message(ana, "@Ana Morales first")).to_be_focused()
-    await expect(message(ana, "@Ana Morales first")).to_be_in_viewport()
-    assert not (await made(ana))[0]["isOpen"]
+    title = f"Luis Ortega mentioned you · {ROOM}"
+
+    async with desk.person(desk.ana) as herself, desk.person(desk.luis) as student:
+        phone, luis = await herself.enter(), await student.enter()
+        # Nothing appears if that happens at once.
+        by_mistake = await answer(luis, message=f"@{desk.ana} by mistake")
+        await give(luis, type="delete", target=by_mistake)
+        told = await answer(luis, message=f"@{desk.ana} it is told")
+        await until_made(ana, title)
+        await give(luis, type="delete", target=told)
+        await until_open(ana, False)
+        read = await answer(luis, message=f"@{desk.ana} reads this")
+        await phone.send({"type": "read", "seq": read})
+        read = await answer(luis, message=f"@{desk.ana} and not that")
+        await until_made(ana, title, title)
+        await phone.send({"type": "read", "seq": read})
+        await until_open(ana, False, False)
+        await answer(luis, message=f"@{desk.ana} first")
+        await until_made(ana, title, title, title)
+        # The message is no longer in view when Ana clicks the notification.
+        await seed(desk, 30)
+        await expect(message(ana, "number 30")).to_be_attached()
+        await until_open(ana, False, False, True)
+        await turn(ana, hidden=False)
+        await ana.evaluate("made[2].click()")
+        await expect(message(ana, "@Ana Morales first")).to_be_focused()
+        await expect(message(ana, "@Ana Morales first")).to_be_in_viewport()
+    await until_open(ana, False, False, False)
+    bodies = [one["body"] for one in await made(ana)]
+    assert bodies == [f"@Ana Morales {what}" for what in ("it is told", "and not that", "first")]
 
 
 async def test_mentions_and_replies_in_another_room_notify_and_link_to_it(desk: Desk) -> None:
@@ -178,10 +221,7 @@ async def test_mentions_and_replies_in_another_room_notify_and_link_to_it(desk: 
         # A notification disappears when its message is deleted.
         await give(luis, type="delete", target=said)
 
-        async def is_closed() -> bool:
-            return [one["isOpen"] for one in await made(ana)] == [False, True, True]
-
-        await until(is_closed)
+        await until_open(ana, False, True, True)
         # A window that shows the room announces its messages itself: here, the reader is looking at them.
         window = await ana.context.new_page()
         await window.goto(f"{desk.server.url}/chat/room/{other}/")
@@ -204,57 +244,6 @@ async def test_mentions_and_replies_in_another_room_notify_and_link_to_it(desk: 
         await ana.wait_for_url(f"**/chat/room/{other}/")
         await expect(message(ana, "@Ana Morales, the last one")).to_be_focused()
         assert last > read
-
-
-async def test_a_reply_to_a_message_that_is_not_loaded_notifies_its_author(desk: Desk) -> None:
-    async with desk.person(desk.ana) as herself, desk.person(desk.luis) as student:
-        hers, luis = await herself.enter(), await student.enter()
-        await answer(hers, message="long ago")
-        await answer(luis, message="long ago by luis")
-        for number in range(60):
-            await answer(luis, message=f"number {number}")
-        ana = await sit_down(desk)
-        await turn(ana, hidden=True)
-        await answer(luis, message="not to Ana", reply_to=2)
-        await answer(luis, message="to Ana", reply_to=1)
-        await until_made(ana, f"Luis Ortega replied to you · {ROOM}")
-        assert (await made(ana))[0]["body"] == "to Ana"
-
-
-async def test_messages_read_in_another_window_or_since_do_not_notify(desk: Desk) -> None:
-    ana = await sit_down(desk)
-    await turn(ana, hidden=True)
-    async with desk.person(desk.ana) as herself, desk.person(desk.luis) as student:
-        phone, luis = await herself.enter(), await student.enter()
-        seq = await answer(luis, message=f"@{desk.ana} reads this")
-        await phone.send({"type": "read", "seq": seq})
-        seq = await answer(luis, message=f"@{desk.ana} and not that")
-        await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
-        assert (await made(ana))[0]["body"] == "@Ana Morales and not that"
-        await phone.send({"type": "read", "seq": seq})
-
-        async def is_closed() -> bool:
-            return not (await made(ana))[0]["isOpen"]
-
-        await until(is_closed)
-
-
-async def test_deleting_a_message_prevents_or_closes_its_notification(desk: Desk) -> None:
-    ana = await sit_down(desk)
-    await turn(ana, hidden=True)
-    async with desk.person(desk.luis) as student:
-        luis = await student.enter()
-        by_mistake = await answer(luis, message=f"@{desk.ana} by mistake")
-        await give(luis, type="delete", target=by_mistake)
-        told = await answer(luis, message=f"@{desk.ana} it is told")
-        await until_made(ana, f"Luis Ortega mentioned you · {ROOM}")
-        await give(luis, type="delete", target=told)
-
-        async def is_closed() -> bool:
-            return not (await made(ana))[0]["isOpen"]
-
-        await until(is_closed)
-        assert (await made(ana))[0]["body"] == "@Ana Morales it is told"
 
 
 async def test_after_a_reconnect_new_messages_notify_once_and_old_ones_do_not(desk: Desk) -> None:
@@ -292,7 +281,7 @@ async def cut_off(desk: Desk, username: str) -> None:
 async def test_pausing_notifications_applies_to_all_windows_and_survives_a_reload(desk: Desk) -> None:
     ana = await sit_down(desk)
     other = await ana.context.new_page()
-    await enter(other, desk)
+    await other.goto(desk.server.url + desk.room)
     await expect(other.locator("#notifications-state")).to_have_text("on")
     await other.get_by_role("switch", name="Pause notifications").check()
     for page in (ana, other):
@@ -315,8 +304,7 @@ async def test_pausing_notifications_applies_to_all_windows_and_survives_a_reloa
 
 async def test_the_page_neither_requests_permission_nor_notifies_until_the_user_opts_in(desk: Desk) -> None:
     ana = await sit_down(desk, allow=False)
-    asked = "Notification.requestPermission = async () => { window.asked = true; return 'default'; }"
-    await ana.evaluate(f"() => {{ {asked} }}")
+    await run(ana, "Notification.requestPermission = async () => { window.asked = true; return 'default'; }")
     await ana.context.grant_permissions(["notifications"])
     await turn(ana, hidden=True)
     async with desk.person(desk.luis) as student:
@@ -324,75 +312,59 @@ async def test_the_page_neither_requests_permission_nor_notifies_until_the_user_
     await expect(message(ana, "@Ana Morales")).to_be_attached()
     await expect(ana.locator("#notifications-state")).to_have_text("off")
     assert await ana.evaluate("[window.asked, made.length]") == [None, 0]
+    # The user refuses.
+    await run(ana, "Object.defineProperty(Notification, 'permission', { get: () => 'denied' })")
     await ana.get_by_role("button", name=ASK).click()
     # The click loads the code that asks.
     await ana.wait_for_function("window.asked")
-
-
-async def test_the_page_says_that_the_browser_blocks_notifications(desk: Desk) -> None:
-    script = RECORD + "Object.defineProperty(Notification, 'permission', { get: () => 'denied' });"
-    ana = await sit_down(desk, script=script, allow=False)
-    await ana.get_by_role("button", name=ASK).click()
     await expect(ana.locator("#notifications-state")).to_contain_text("blocked by the browser")
     await expect(ana.get_by_role("button", name=ASK)).to_be_hidden()
 
 
-@pytest.mark.parametrize("script", [PHONE_BROWSER, "delete window.Notification"])
-async def test_the_page_says_that_the_browser_does_not_support_notifications(desk: Desk, script: str) -> None:
-    ana = await sit_down(desk, script=script, allow=False, **PHONE)
-    await ana.locator(".menu-button").tap()
-    await ana.get_by_role("button", name=ASK).tap()
-    await expect(ana.locator("#notifications-state")).to_have_text("not supported by this browser")
-    await turn(ana, hidden=True)
-    async with desk.person(desk.luis) as student:
-        await answer(await student.enter(), message=f"@{desk.ana}")
-    await expect(message(ana, "@Ana Morales")).to_be_attached()
-
-
-async def test_the_room_works_when_creating_a_notification_fails(desk: Desk) -> None:
-    ana = await sit_down(desk)
-    await ana.evaluate(
-        "() => void (window.Notification = class"
-        " { static permission = 'granted'; constructor() { throw new TypeError(); } })"
-    )
-    await turn(ana, hidden=True)
+async def test_the_page_says_that_the_browser_does_not_support_notifications_and_works(desk: Desk) -> None:
+    page = await desk.sit_down(desk.ana)
+    await page.context.grant_permissions(["notifications"])
     async with desk.person(desk.luis) as student:
         luis = await student.enter()
-        await answer(luis, message=f"@{desk.ana}")
-        await expect(ana.locator("#notifications-state")).to_have_text("not supported by this browser")
-        await answer(luis, message=f"@{desk.ana} again")
-    await expect(message(ana, "@Ana Morales again")).to_be_attached()
+        for number, script in enumerate((PHONE_BROWSER, "delete window.Notification", REFUSES_LATER)):
+            if number:
+                await page.reload()
+            await run(page, script)
+            await page.get_by_role("button", name=ASK).click()
+            if script is REFUSES_LATER:
+                await expect(page.locator("#notifications-state")).to_have_text("on")
+                await turn(page, hidden=True)
+                await answer(luis, message=f"@{desk.ana}, the first")
+            await expect(page.locator("#notifications-state")).to_have_text("not supported by this browser")
+            await turn(page, hidden=True)
+            await answer(luis, message=f"@{desk.ana} {number}")
+            await expect(message(page, f"@Ana Morales {number}")).to_be_attached()
 
 
 async def test_notification_settings_are_not_stored_after_the_session_has_ended(desk: Desk) -> None:
-    page = await desk.sit_down(desk.ana)
-    await page.context.grant_permissions(["notifications"])
-    key = f"educa-chat:notifications:{await find_user_id(desk.database, desk.ana)}"
-    await page.evaluate("key => localStorage.setItem(key, 'on')", key)
-    await page.reload()
-    await expect_connected(page)
+    page = await sit_down(desk)
     quiet = page.get_by_role("switch", name="Pause notifications")
-    await expect(quiet).to_be_visible()
     await end_session(page)
     await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
     await quiet.click()
+    key = f"educa-chat:notifications:{await find_user_id(desk.database, desk.ana)}"
     assert await page.evaluate("key => localStorage.getItem(key)", key) == "on"
     await click_sign_out(page)
     await page.wait_for_url(FORM)
     await expect(page.locator("[name=username]")).to_be_visible()
 
 
-@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
-async def test_the_notification_settings_pass_axe(
-    desk: Desk,
-    axe: str,
-    device: dict[str, Any],
-) -> None:
-    page = await sit_down(desk, allow=False, **device)
-    await page.context.grant_permissions(["notifications"])
-    if device:
-        await page.locator(".menu-button").tap()
+async def test_the_notification_settings_pass_axe_on_wide_and_narrow_screens(desk: Desk, axe: str) -> None:
+    page = await sit_down(desk, allow=False)
     assert await barriers(page, axe) == []
+    await page.set_viewport_size(PHONE["viewport"])
+    await page.locator(".menu-button").click()
+    assert await barriers(page, axe) == []
+    await page.context.grant_permissions(["notifications"])
     await page.get_by_role("button", name=ASK).click()
+    await expect(page.get_by_role("switch", name="Pause notifications")).to_be_visible()
+    assert await barriers(page, axe) == []
+    await page.keyboard.press("Escape")
+    await page.set_viewport_size({"width": 1100, "height": 700})
     await expect(page.get_by_role("switch", name="Pause notifications")).to_be_visible()
     assert await barriers(page, axe) == []
