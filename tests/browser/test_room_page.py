@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from educa_chat.demo import PASSWORD
-from tests.browser.conftest import TIMEOUT_MS, Desk, end_session, full_disk, say, until
+from tests.browser.conftest import TIMEOUT_MS, Desk, full_disk, say, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -186,22 +186,6 @@ async def test_the_page_reconnects_by_itself_and_shows_missed_messages(desk: Des
     await expect(ana.locator("#chat .message")).to_have_count(4)
     await expect(ana.locator("#chat .message.pending")).to_have_count(0)
     await expect(ana.locator("#status")).to_have_attribute("data-key", re.compile("connected|back"))
-
-
-async def test_signing_out_elsewhere_shows_a_message_and_keeps_the_draft(desk: Desk) -> None:
-    ana = await desk.sit_down(desk.ana)
-    await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
-    await ana.fill("#chat-message-input", "not yet sent")
-    await end_session(ana)
-    await expect(ana.locator("#status")).to_have_attribute("data-key", "signed-out")
-    # It isn't hidden like the message about scripts that don't load, which is shown after ten seconds.
-    assert await ana.locator("#status a").evaluate("one => getComputedStyle(one).visibility") == "visible"
-    await ana.get_by_role("link", name="Sign in again").click()
-    await ana.fill("[name=username]", desk.ana)
-    await ana.fill("[name=password]", "educa-demo")
-    await ana.press("[name=password]", "Enter")
-    await ana.wait_for_url(f"**{desk.room}")
-    await expect(ana.locator("#chat-message-input")).to_have_value("not yet sent")
 
 
 async def test_leaving_the_course_shows_that_access_has_ended(desk: Desk) -> None:

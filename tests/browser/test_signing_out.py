@@ -1,7 +1,5 @@
 """Signing out, and what the browser shows and stores afterwards: its next user may be somebody else."""
 
-from collections.abc import Awaitable, Callable
-
 import pytest
 from playwright.async_api import Locator, Page, Playwright, expect
 
@@ -21,7 +19,8 @@ from tests.browser.conftest import (
     say,
     until_indexed,
 )
-from tests.browser.test_talking import PHONE, act, message, seed
+from tests.browser.test_talking import PHONE, act, seed
+from tests.handlers.test_class_commands import give
 from tests.serving import Person, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -61,85 +60,61 @@ async def open_in_new_window(desk: Desk, page: Page, path: str) -> Page:
     return window
 
 
-async def write_draft(desk: Desk, page: Page) -> str:
-    await page.fill("#chat-message-input", "half a thought")
-    return "half a thought"
-
-
-async def write_edit(desk: Desk, page: Page) -> str:
-    await say(page, "the frist")
-    await expect(message(page, "the frist")).to_be_visible()
-    await expect(page.locator("#chat .pending")).to_have_count(0)
-    await page.press("#chat-message-input", "ArrowUp")
-    await page.fill("#chat-message-input", "the first")
-    return "the first"
-
-
-async def send_without_network(desk: Desk, page: Page) -> str:
-    await page.context.set_offline(True)
-    await say(page, "from a tunnel")
-    await expect(page.locator("#chat .pending")).to_have_count(1)
-    return "from a tunnel"
-
-
-async def react_without_network(desk: Desk, page: Page) -> str:
-    await seed(desk, 1)
-    await page.context.set_offline(True)
-    await act(page, "number 1", "React")
-    await page.get_by_role("button", name="👍").click()
-    return "👍"
-
-
-async def be_refused(desk: Desk, page: Page) -> str:
+async def leave_unsent(desk: Desk, page: Page) -> list[str]:
+    """Leave everything in the room that a user can have written and not sent, and return it."""
     async with desk.person(desk.profe) as profe:
         socket = await profe.enter()
+        await say(page, "the frist")
+        await socket.receive_until("chat_message", message="the frist")
         await page.context.set_offline(True)
         await say(page, "too late")
-        await socket.send({"type": "close", "id": "close", "on": True})
-        await socket.receive_until("ack", id="close")
+        await give(socket, type="close", on=True)
         await page.context.set_offline(False)
         await expect(page.locator("#chat .failed")).to_have_count(1)
-    return "too late"
+        await give(socket, type="close", on=False)
+    await expect(page.locator("#chat-message-input")).to_be_visible()
+    await page.context.set_offline(True)
+    await say(page, "from a tunnel")
+    await act(page, "the frist", "React")
+    await page.get_by_role("button", name="👍").click()
+    await page.fill("#chat-message-input", "half a thought")
+    await act(page, "the frist", "Edit")
+    await page.fill("#chat-message-input", "the first")
+    return ["from a tunnel", "half a thought", "the first", "too late", "👍"]
 
 
-WAYS = [write_draft, write_edit, send_without_network, react_without_network, be_refused]
-
-
-@pytest.mark.parametrize(
-    ("write", "path"),
-    [
-        *((write, "") for write in WAYS),
-        (write_edit, "/chat/room/{other_course}/"),
-        (send_without_network, COURSES_PATH),
-        (react_without_network, "/students/course/{course}/"),
-    ],
-)
-async def test_signing_out_asks_for_confirmation_if_any_room_has_unsent_text(
-    desk: Desk, write: Callable[[Desk, Page], Awaitable[str]], path: str
-) -> None:
+async def test_signing_out_anywhere_asks_for_confirmation_if_any_room_has_unsent_text(desk: Desk) -> None:
     await enrol(desk.database, desk.ana, desk.other_course)
     page = await desk.sit_down(desk.ana)
     await expect_connected(page)
-    text = await write(desk, page)
-    if path:
-        # No open room sends it in the meantime.
-        context = page.context
-        await page.close()
-        await context.set_offline(False)
-        page = await context.new_page()
-        await page.goto(desk.server.url + path.format(course=desk.course, other_course=desk.other_course))
-    await click_sign_out(page)
-    question = question_in(page)
-    await expect(question.get_by_role("link", name=text)).to_have_attribute("href", desk.room)
+    texts = await leave_unsent(desk, page)
+
+    async def expect_question(page: Page) -> Locator:
+        await click_sign_out(page)
+        question = question_in(page)
+        await expect(question).to_be_visible()
+        links = question.get_by_role("link")
+        assert sorted(await links.all_inner_texts()) == texts
+        assert {await link.get_attribute("href") for link in await links.all()} == {desk.room}
+        return question
+
+    question = await expect_question(page)
     await question.get_by_role("button", name="Cancel").click()
     await expect(question).to_be_hidden()
+    # No open room sends it in the meantime.
+    context = page.context
+    await page.close()
+    await context.set_offline(False)
+    page = await context.new_page()
+    for path in (f"/students/course/{desk.course}/", COURSES_PATH, f"/chat/room/{desk.other_course}/"):
+        await page.goto(desk.server.url + path)
+        question = await expect_question(page)
+        await question.get_by_role("button", name="Cancel").click()
+        await expect(question).to_be_hidden()
     assert await keys_of(page)
-    await page.context.set_offline(False)
-    assert (await page.context.request.get(desk.server.url + "/api/rooms")).status == 200
-    await click_sign_out(page)
-    # It may have been sent in the meantime.
-    if await question.is_visible():
-        await question.get_by_role("button", name="Sign out and delete").click()
+    assert (await context.request.get(desk.server.url + "/api/rooms")).status == 200
+    question = await expect_question(page)
+    await question.get_by_role("button", name="Sign out and delete").click()
     await page.wait_for_url(FORM)
     assert await keys_of(page) == []
 
@@ -170,10 +145,10 @@ async def test_signing_out_without_unsent_text_clears_the_browser_without_asking
 
 
 async def test_signing_out_asks_for_confirmation_even_if_the_browser_stores_nothing(desk: Desk) -> None:
-    page = await desk.sit_down(desk.ana, reuse=False)
-    await page.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError') }")
-    await page.reload()
-    await expect_connected(page)
+    page = await desk.sit_down(desk.ana)
+    await page.evaluate(
+        "() => { Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError') } }"
+    )
     await page.fill("#chat-message-input", "half a thought")
     await click_sign_out(page)
     await question_in(page).get_by_role("button", name="Sign out and delete").click()
@@ -240,6 +215,8 @@ async def test_when_the_session_ends_the_page_shows_only_the_users_unsent_text(d
     await expect(page.locator("#mention-list")).to_contain_text("Luis")
     await end_session(page)
     await expect(page.locator("#status")).to_have_attribute("data-key", "signed-out")
+    # It isn't hidden like the message about scripts that don't load, which is shown after ten seconds.
+    assert await page.locator("#status a").evaluate("one => getComputedStyle(one).visibility") == "visible"
     await expect_nothing_of_the_room(page)
     field = page.locator("#chat-message-input")
     await expect(field).to_have_value("half a thought about @")
@@ -261,7 +238,7 @@ async def test_when_the_session_ends_the_page_shows_only_the_users_unsent_text(d
 async def test_pending_messages_can_be_copied_after_the_session_ends_and_are_sent_after_signing_in(
     desk: Desk,
 ) -> None:
-    page = await desk.sit_down(desk.ana, **PHONE)
+    page = await desk.sit_down(desk.ana)
     await expect_connected(page)
     async with full_disk(desk):
         await page.fill("#chat-message-input", "one\ntwo")
@@ -321,12 +298,11 @@ async def test_an_open_page_shows_nothing_of_the_previous_user_after_a_change_of
     page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(6)
     await page.fill("#chat-message-input", "a secret of ana")
-    luis = await desk.sit_down(desk.luis)
+    async with desk.person(desk.luis) as luis:
+        cookies = [(cookie.key, cookie.value) for cookie in luis.http.cookie_jar]
     # The cookie changes before its socket has ended.
     await page.context.clear_cookies()
-    await page.context.add_cookies(
-        [{"url": desk.server.url, "name": one["name"], "value": one["value"]} for one in await luis.context.cookies()]
-    )
+    await page.context.add_cookies([{"url": desk.server.url, "name": name, "value": value} for name, value in cookies])
     await page.context.set_offline(True)
     await expect(page.locator("#status")).to_have_attribute("data-key", "offline")
     await page.context.set_offline(False)
@@ -352,7 +328,7 @@ async def test_a_room_restored_from_the_back_forward_cache_is_reloaded(desk: Des
 async def test_the_back_button_shows_no_page_after_signing_out(
     server: Server, school: School, playwright: Playwright
 ) -> None:
-    """Playwright normally turns off Chromium's back/forward cache."""
+    """Playwright normally turns off Chromium's back/forward cache, and the variant without windows has none."""
     browser = await playwright.chromium.launch(
         executable_path=find_chromium(), args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
     )
