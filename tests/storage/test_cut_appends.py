@@ -62,7 +62,7 @@ class Wire:
 _KEY = st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(0, 5), st.sampled_from(["fine"] * 9 + ["nul\0"]))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batches=st.lists(st.lists(_KEY, min_size=1, max_size=12), min_size=1, max_size=6),
     cuts=st.lists(st.integers(0, 12), max_size=10),
