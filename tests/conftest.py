@@ -180,8 +180,9 @@ def sharded_pubsub() -> None:
         skip_without("redis-cluster", "there is no redis-server 7 on the PATH")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_cluster(sharded_pubsub: None) -> Iterator[RedisCluster]:
+    """The nodes exchange messages all the time, so the cluster ends with the tests of the module."""
     with RedisCluster() as cluster:
         yield cluster
 
