@@ -208,18 +208,29 @@ class Desk:
 
         For `reuse`, see `PagePool.open`.
         """
+        return await self.open(path or self.room, await self._sign_in(username), reuse=reuse, **options)
+
+    async def change_user(self, page: Page, username: str) -> None:
+        """Replace the session in the browser of `page` by one of `username`. The page isn't loaded again."""
+        await page.context.clear_cookies()
+        await self._add_cookies(page, await self._sign_in(username))
+
+    async def _sign_in(self, username: str) -> list[tuple[str, str]]:
+        """Return the cookies of a new session."""
         async with self.person(username) as person:
-            cookies = [(cookie.key, cookie.value) for cookie in person.http.cookie_jar]
-        return await self.open(path or self.room, cookies, reuse=reuse, **options)
+            return [(cookie.key, cookie.value) for cookie in person.http.cookie_jar]
+
+    async def _add_cookies(self, page: Page, cookies: Iterable[tuple[str, str]]) -> None:
+        await page.context.add_cookies(
+            [{"name": name, "value": value, "url": self.server.url} for name, value in cookies]
+        )
 
     async def open(
         self, path: str, cookies: Iterable[tuple[str, str]] = (), *, reuse: bool = True, **options: Any
     ) -> Page:
         """Open `path` in a browser that has only `cookies`."""
         page = await self._stack.enter_async_context(self._pages.open(self.server.url, reuse=reuse, **options))
-        await page.context.add_cookies(
-            [{"name": name, "value": value, "url": self.server.url} for name, value in cookies]
-        )
+        await self._add_cookies(page, cookies)
         self._listen(page)
         await page.goto(self.server.url + path)
         return page

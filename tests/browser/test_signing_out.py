@@ -298,11 +298,8 @@ async def test_an_open_page_shows_nothing_of_the_previous_user_after_a_change_of
     page = await desk.sit_down(desk.ana)
     await expect(page.locator("#chat .message")).to_have_count(6)
     await page.fill("#chat-message-input", "a secret of ana")
-    async with desk.person(desk.luis) as luis:
-        cookies = [(cookie.key, cookie.value) for cookie in luis.http.cookie_jar]
     # The cookie changes before its socket has ended.
-    await page.context.clear_cookies()
-    await page.context.add_cookies([{"url": desk.server.url, "name": name, "value": value} for name, value in cookies])
+    await desk.change_user(page, desk.luis)
     await page.context.set_offline(True)
     await expect(page.locator("#status")).to_have_attribute("data-key", "offline")
     await page.context.set_offline(False)
