@@ -331,7 +331,8 @@ async def until(condition: Any) -> None:
     """Wait until the coroutine function `condition` is true."""
     async with asyncio.timeout(TIMEOUT_MS / 1000):
         while not await condition():
-            await asyncio.sleep(0.02)
+            # Looking costs processor time, in the page as well.
+            await asyncio.sleep(0.05)
 
 
 async def until_indexed(server: Server, course: int) -> None:
