@@ -68,13 +68,12 @@ export class Completion {
   /** Reads the name before the caret, if there is one. */
   look() {
     const written = this.#beingWritten();
+    // Even if there was none before, because the user may have sent the message since.
+    if (!written) this.#refusedAt = -1;
     if (written?.start === this.#written?.start && written?.name === this.#written?.name) return;
     this.#written = written;
     this.#forgetQuestion();
-    if (!written || written.start === this.#refusedAt) {
-      if (!written) this.#refusedAt = -1;
-      return this.#show([]);
-    }
+    if (!written || written.start === this.#refusedAt) return this.#show([]);
     // Show the members who still match. The server knows whether others match too.
     this.#show(this.#choices.filter((choice) => isMeant(choice, written.name)));
     this.#timer = setTimeout(() => this.#ask(written.name), ASK_AFTER);
