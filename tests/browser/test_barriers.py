@@ -7,6 +7,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Desk
 from tests.browser.test_talking import PHONE, message
+from tests.handlers.test_class_commands import give
 from tests.serving import Chatter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -46,64 +47,48 @@ async def talk(desk: Desk) -> None:
             (luis, {"type": "message", "message": "who knows?", "question": True}),
             (profe, {"type": "slow", "seconds": 30}),
         ]
-        for number, (socket, command) in enumerate(commands):
-            await socket.send({**command, "id": f"{number}"})
-            await socket.receive_until("ack", id=f"{number}")
+        for socket, command in commands:
+            await give(socket, **command)
 
 
-@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
-async def test_the_room_passes_axe(desk: Desk, axe: str, device: dict[str, Any]) -> None:
-    await talk(desk)
-    page = await desk.sit_down(desk.profe, **device)
-    await expect(page.locator("#people-button")).to_be_visible()
-    await expect(message(page, "the first")).to_be_visible()
-    await expect(page.locator("#pins")).to_be_visible()
-    assert await barriers(page, axe) == []
+async def open_menu(page: Page) -> None:
+    """Open the menu of the message "the first" by keyboard."""
     await message(page, "the first").focus()
     await page.keyboard.press("Tab")
     await page.keyboard.press("ArrowLeft")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("menu")).to_be_visible()
+
+
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
+async def test_a_teachers_room_report_queue_and_audit_log_pass_axe(
+    desk: Desk, axe: str, device: dict[str, Any]
+) -> None:
+    await talk(desk)
+    async with desk.person(desk.ana) as ana, desk.person(desk.profe) as profe:
+        await give(await ana.enter(), type="report", target=8, reason="it is unkind")
+        await give(await profe.enter(), type="mute", user=desk.luis, minutes=10)
+    page = await desk.sit_down(desk.profe, **device)
+    await expect(page.locator("#people-button")).to_be_visible()
+    await expect(message(page, "the first").locator(".reported")).to_be_visible()
+    await expect(page.locator("#pins")).to_be_visible()
+    assert await barriers(page, axe) == []
+    await open_menu(page)
     assert await barriers(page, axe) == []
     await page.get_by_role("menuitem", name="React").click()
     await expect(page.locator("#reaction-picker")).to_be_visible()
     assert await barriers(page, axe) == []
     await page.keyboard.press("Escape")
-    for button, panel in (
+    for button, content in (
         ("#people-button", "#people"),
         ("#class-button", "#class-bar"),
-        ("#moderation-button", "#moderation"),
+        ("#moderation-button", "#muted-list button"),
     ):
         await page.click(button)
-        await expect(page.locator(panel)).to_be_visible()
+        await expect(page.locator(content)).to_be_visible()
         assert await barriers(page, axe) == []
         await page.keyboard.press("Escape")
 
-
-@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
-async def test_the_report_dialog_and_queue_pass_axe(desk: Desk, axe: str, device: dict[str, Any]) -> None:
-    await talk(desk)
-    page = await desk.sit_down(desk.ana, **device)
-    await message(page, "the first").focus()
-    await page.keyboard.press("Tab")
-    await page.keyboard.press("ArrowLeft")
-    await page.keyboard.press("Enter")
-    await page.get_by_role("menuitem", name="Report…").click()
-    await expect(page.get_by_role("dialog")).to_be_visible()
-    assert await barriers(page, axe) == []
-    await page.get_by_role("dialog").get_by_role("textbox").fill("it is unkind")
-    await page.get_by_role("dialog").get_by_role("button", name="Report").click()
-    await expect(page.locator("#notice")).not_to_be_empty()
-    assert await barriers(page, axe) == []
-    async with desk.person(desk.profe) as teacher:
-        profe = await teacher.enter()
-        await profe.send({"type": "mute", "id": "m", "user": desk.luis, "minutes": 10})
-        await profe.receive_until("ack", id="m")
-    page = await desk.sit_down(desk.profe, **device)
-    await expect(message(page, "the first").locator(".reported")).to_be_visible()
-    await page.click("#moderation-button")
-    await expect(page.locator("#muted-list button")).to_be_visible()
-    assert await barriers(page, axe) == []
     await page.goto(f"{desk.server.url}{desk.room}reports/")
     assert await barriers(page, axe) == []
     await page.get_by_text("Delete…").click()
@@ -116,11 +101,19 @@ async def test_the_report_dialog_and_queue_pass_axe(desk: Desk, axe: str, device
     assert await barriers(page, axe) == []
 
 
-async def test_a_read_only_room_passes_axe(desk: Desk, axe: str) -> None:
-    async with desk.person(desk.profe) as teacher:
-        profe = await teacher.enter()
-        await profe.send({"type": "close", "id": "c", "on": True})
-        await profe.receive_until("ack", id="c")
-    page = await desk.sit_down(desk.ana)
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
+async def test_the_report_dialog_and_a_read_only_room_pass_axe(desk: Desk, axe: str, device: dict[str, Any]) -> None:
+    await talk(desk)
+    page = await desk.sit_down(desk.ana, **device)
+    await open_menu(page)
+    await page.get_by_role("menuitem", name="Report…").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_be_visible()
+    assert await barriers(page, axe) == []
+    await dialog.get_by_role("textbox").fill("it is unkind")
+    await dialog.get_by_role("button", name="Report").click()
+    await expect(page.locator("#notice")).not_to_be_empty()
+    async with desk.person(desk.profe) as profe:
+        await give(await profe.enter(), type="close", on=True)
     await expect(page.locator("#composer-closed")).not_to_be_empty()
     assert await barriers(page, axe) == []

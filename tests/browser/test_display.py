@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from educa_chat.storage.courses import add_course, enrol
 from tests.browser.conftest import TIMEOUT_MS, Desk, say
 from tests.browser.test_talking import act, message, seed
-from tests.serving import Chatter
+from tests.handlers.test_class_commands import give
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -17,58 +17,56 @@ expect.set_options(timeout=TIMEOUT_MS)
 FIELD = "#chat-message-input"
 
 
-def with_clock_off(ms: int) -> str:
-    """Return a script that moves the clock of a page forwards or backwards."""
+def with_clock_off(ms: str) -> str:
+    """Return a script that moves the clock of a page by the value of this expression, forwards or backwards."""
     return f"""(() => {{
+        const ms = {ms};
         const now = Date.now.bind(Date);
         const Real = Date;
         globalThis.Date = class extends Real {{
-            constructor(...given) {{ given.length ? super(...given) : super(now() + {ms}); }}
-            static now() {{ return now() + {ms}; }}
+            constructor(...given) {{ given.length ? super(...given) : super(now() + ms); }}
+            static now() {{ return now() + ms; }}
         }};
     }})();"""
 
 
-async def give(socket: Chatter, **command: object) -> None:
-    await socket.send({"id": str(command), **command})
-    await socket.receive_until("ack", id=str(command))
-
-
-@pytest.mark.parametrize("hours", [-25, 25])
-async def test_the_servers_clock_is_used_when_the_computers_clock_is_wrong(desk: Desk, hours: int) -> None:
+async def test_the_servers_clock_is_used_when_the_computers_clock_is_wrong(desk: Desk) -> None:
     async with desk.person(desk.profe) as profe:
         teacher = await profe.enter()
-        await teacher.say("a word", id="w")
-        await teacher.receive_until("ack", id="w")
+        await give(teacher, type="message", message="a word")
         ana = await desk.sit_down(desk.ana, "/health/live", reuse=False)
-        await ana.add_init_script(with_clock_off(hours * 3600_000))
-        await ana.goto(desk.server.url + desk.room)
-        await expect(ana.locator(".day")).to_have_text("Today")
-        await say(ana, "mine")
-        await expect(ana.locator("#chat .pending")).to_have_count(0)
-        await message(ana, "mine").locator(".body").hover()
-        await message(ana, "mine").get_by_role("button", name="More").click()
-        await expect(ana.get_by_role("menuitem", name="Edit")).to_be_visible()
-        await ana.keyboard.press("Escape")
-        await give(teacher, type="mute", user=desk.ana, minutes=1)
-        await expect(ana.locator("#composer-closed")).to_contain_text("You’re muted")
-        # Shortly before its end, as after a reload.
-        soon = datetime.now(UTC) + timedelta(seconds=3)
-        await desk.database.execute("update educa_chat.mute set until = $1 where course = $2", soon, desk.course)
-        await ana.reload()
-        await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
-        await expect(ana.locator(FIELD)).to_be_visible()
-        assert datetime.now(UTC) >= soon
-        await give(teacher, type="slow", seconds=60)
-        await say(ana, "again")
-        await expect(ana.locator("#composer-wait")).to_contain_text(re.compile(r"Slow mode: \d\d seconds left"))
+        await ana.add_init_script(with_clock_off("Number(sessionStorage.getItem('clock'))"))
+        for hours in (-25, 25):
+            await ana.evaluate("ms => sessionStorage.setItem('clock', ms)", hours * 3600_000)
+            await ana.goto(desk.server.url + desk.room)
+            await expect(ana.locator(".day")).to_have_text("Today")
+            assert abs(await ana.evaluate("Date.now()") / 3600_000 - datetime.now(UTC).timestamp() / 3600 - hours) < 1
+            await say(ana, f"mine {hours}")
+            await expect(ana.locator("#chat .pending")).to_have_count(0)
+            await message(ana, f"mine {hours}").locator(".body").hover()
+            await message(ana, f"mine {hours}").get_by_role("button", name="More").click()
+            await expect(ana.get_by_role("menuitem", name="Edit")).to_be_visible()
+            await ana.keyboard.press("Escape")
+            await give(teacher, type="mute", user=desk.ana, minutes=1)
+            await expect(ana.locator("#composer-closed")).to_contain_text("You’re muted")
+            # Shortly before its end, as after a reload.
+            soon = datetime.now(UTC) + timedelta(seconds=3)
+            await desk.database.execute("update educa_chat.mute set until = $1 where course = $2", soon, desk.course)
+            await ana.reload()
+            await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
+            await expect(ana.locator(FIELD)).to_be_visible()
+            assert datetime.now(UTC) >= soon
+            await give(teacher, type="slow", seconds=60)
+            await say(ana, "again")
+            await expect(ana.locator("#composer-wait")).to_contain_text(re.compile(r"Slow mode: \d\d seconds left"))
+            await give(teacher, type="slow", seconds=0)
 
 
 async def test_day_headings_are_updated_after_the_computer_wakes_up(desk: Desk) -> None:
     await seed(desk, 1)
     page = await desk.sit_down(desk.ana)
     await expect(page.locator(".day")).to_have_text("Today")
-    await page.evaluate(with_clock_off(24 * 3600_000))
+    await page.evaluate(with_clock_off("24 * 3600_000"))
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await expect(page.locator(".day")).to_have_text("Yesterday")
 
@@ -127,7 +125,8 @@ async def test_messages_are_announced_copied_quoted_and_printed_as_text(desk: De
 
 async def test_pressed_buttons_stand_out_in_forced_colours_and_emoji_variants_count_as_one_reaction(desk: Desk) -> None:
     await seed(desk, 1)
-    page = await desk.sit_down(desk.ana, forced_colors="active")
+    page = await desk.sit_down(desk.ana)
+    await page.emulate_media(forced_colors="active")
     ask = page.locator("#composer-ask")
     colour = "one => getComputedStyle(one).backgroundColor"
     before = await ask.evaluate(colour)
@@ -164,12 +163,12 @@ async def test_the_sidebar_shows_unread_counts_and_can_mark_all_rooms_as_read(de
         here = await profe.enter(courses[29])
         await give(here, type="message", message="why?", question=True)
         await expect(page.locator("#unanswered")).to_have_accessible_name("Unanswered questions: 1 without an answer")
-    # After sending, Tab moves to the newest message, not to a code block far above.
-    await say(page, "```\n" + "long " * 100 + "\n```")
-    await expect(page.locator("#chat .pending")).to_have_count(0)
-    for number in range(3):
-        await say(page, f"more {number}")
+        # After sending, Tab moves to the newest message, not to a code block far above.
+        await give(here, type="message", message="```\n" + "long " * 100 + "\n```")
+        await give(here, type="message", message="more")
+    await say(page, "the newest")
+    await expect(message(page, "the newest")).to_be_visible()
     await expect(page.locator("#chat .pending")).to_have_count(0)
     await page.focus("#chat-message-submit")
     await page.keyboard.press("Tab")
-    await expect(message(page, "more 2")).to_be_focused()
+    await expect(message(page, "the newest")).to_be_focused()

@@ -1,12 +1,10 @@
 """Long messages fade out, and code can be copied."""
 
-from typing import Any
-
 import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import TIMEOUT_MS, Desk, say
-from tests.browser.test_talking import PHONE
+from tests.handlers.test_class_commands import give
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=TIMEOUT_MS)
@@ -19,49 +17,45 @@ async def seed(desk: Desk, *texts: str) -> None:
     async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         for text in texts:
-            await socket.say(text, id=text[:64])
-            await socket.receive_until("ack", id=text[:64])
+            await give(socket, type="message", message=text)
 
 
 def long(page: Page) -> Locator:
     return page.locator("#chat .message", has_text="a long message begins")
 
 
-@pytest.mark.parametrize("device", [{}, PHONE], ids=["wide", "phone"])
-async def test_a_long_message_is_shortened_until_the_reader_asks_for_more(desk: Desk, device: dict[str, Any]) -> None:
+async def test_a_long_message_is_shortened_until_the_reader_asks_for_more_or_moves_into_it(desk: Desk) -> None:
     await seed(desk, "a short one", LONG, "the last")
-    page = await desk.sit_down(desk.ana, **device)
-    button = long(page).get_by_role("button", name="Show more")
-    await expect(button).to_have_count(1)
-    await expect(page.get_by_role("button", name="Show more")).to_have_count(1)
-    await expect(page.get_by_text("the last", exact=True)).to_be_in_viewport()
-    cut = await long(page).bounding_box()
-    await button.click()
-    await expect(long(page).get_by_role("button", name="Show less")).to_have_attribute("aria-expanded", "true")
-    whole = await long(page).bounding_box()
-    assert cut
-    assert whole
-    assert whole["height"] > 2 * cut["height"]
-    await long(page).get_by_role("button", name="Show less").click()
-    await expect(button).to_have_attribute("aria-expanded", "false")
-    await expect(button).to_be_in_viewport()
-
-
-async def test_a_long_message_expands_when_its_hidden_part_gets_the_focus(desk: Desk) -> None:
-    await seed(desk, LONG)
     page = await desk.sit_down(desk.ana)
-    await expect(long(page).get_by_role("button", name="Show more")).to_be_visible()
+    more, less = (long(page).get_by_role("button", name=name) for name in ("Show more", "Show less"))
+    for size in ({"width": 1100, "height": 700}, {"width": 375, "height": 740}):
+        await page.set_viewport_size(size)
+        await expect(more).to_have_count(1)
+        await expect(page.get_by_role("button", name="Show more")).to_have_count(1)
+        await expect(page.get_by_text("the last", exact=True)).to_be_in_viewport()
+        cut = await long(page).bounding_box()
+        await more.click()
+        await expect(less).to_have_attribute("aria-expanded", "true")
+        whole = await long(page).bounding_box()
+        assert cut
+        assert whole
+        assert whole["height"] > 2 * cut["height"]
+        await less.click()
+        await expect(more).to_have_attribute("aria-expanded", "false")
+        await expect(more).to_be_in_viewport()
+        await page.get_by_text("the last", exact=True).scroll_into_view_if_needed()
+
+    # It expands when its hidden part gets the focus.
     await long(page).focus()
     await page.keyboard.press("Tab")
     await expect(long(page).get_by_role("link")).to_be_focused()
-    await expect(long(page).get_by_role("button", name="Show less")).to_be_visible()
+    await expect(less).to_be_visible()
     await expect(long(page).get_by_role("link")).to_be_in_viewport()
     # It stays open when something about the message changes.
     async with desk.person(desk.profe) as profe:
-        socket = await profe.enter()
-        await socket.send({"type": "react", "id": "r", "target": 1, "emoji": "👍", "on": True})
+        await give(await profe.enter(), type="react", target=2, emoji="👍", on=True)
     await expect(long(page).locator(".chip")).to_be_visible()
-    await expect(long(page).get_by_role("button", name="Show less")).to_be_visible()
+    await expect(less).to_be_visible()
 
 
 async def test_a_code_block_shows_its_language_and_can_be_copied(desk: Desk) -> None:
