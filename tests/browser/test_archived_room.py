@@ -4,16 +4,18 @@ import pytest
 from playwright.async_api import expect
 
 from educa_chat.storage.administration import archive_course, remove_course, rename_course, restore_course
-from tests.browser.conftest import Desk, say
+from tests.browser.conftest import Desk
 from tests.browser.test_barriers import barriers
 from tests.browser.test_talking import message
+from tests.handlers.test_class_commands import give
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_an_open_page_shows_that_its_course_was_archived_and_keeps_the_draft(desk: Desk, axe: str) -> None:
+    async with desk.person(desk.profe) as profe:
+        await give(await profe.enter(), type="message", message="the first")
     page = await desk.sit_down(desk.profe)
-    await say(page, "the first")
     field, told = page.locator("#chat-message-input"), page.locator("#composer-closed")
     await expect(page.locator("#chat .message:not(.pending)")).to_have_count(1)
     await field.fill("half a sentence")

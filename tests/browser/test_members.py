@@ -22,7 +22,8 @@ async def test_the_people_panel_lists_and_finds_members_with_roles_and_who_is_on
         " insert into courses_course_students (course_id, user_id) select $1, id from added",
         desk.course,
     )
-    profe = await desk.sit_down(desk.profe, viewport={"width": 360, "height": 740})
+    profe = await desk.sit_down(desk.profe)
+    await profe.set_viewport_size({"width": 360, "height": 740})
     asked: list[str] = []
     profe.on("request", lambda request: asked.append(request.url) if "/roster" in request.url else None)
     await expect(profe.locator("#people-button")).to_be_visible()
@@ -43,7 +44,7 @@ async def test_the_people_panel_lists_and_finds_members_with_roles_and_who_is_on
     await expect(ana.get_by_role("list", name="Members").get_by_role("listitem")).to_have_count(100)
     found = members.filter(has_text="Ana Morales")
     await expect(found.get_by_text("Online")).to_be_visible()
-    await ana.close()
+    await ana.goto(f"{desk.server.url}/students/courses/")
     await expect(found.get_by_text("Online")).to_be_hidden()
 
     await profe.get_by_role("button", name="Show more").click()
