@@ -28,8 +28,8 @@ async def test_a_long_message_is_shortened_until_the_reader_asks_for_more_or_mov
     await seed(desk, "a short one", LONG, "the last")
     page = await desk.sit_down(desk.ana)
     more, less = (long(page).get_by_role("button", name=name) for name in ("Show more", "Show less"))
-    for size in ({"width": 1100, "height": 700}, {"width": 375, "height": 740}):
-        await page.set_viewport_size(size)
+    for width, height in ((1100, 700), (375, 740)):
+        await page.set_viewport_size({"width": width, "height": height})
         await expect(more).to_have_count(1)
         await expect(page.get_by_role("button", name="Show more")).to_have_count(1)
         await expect(page.get_by_text("the last", exact=True)).to_be_in_viewport()
