@@ -160,7 +160,6 @@ async def test_a_teacher_sees_who_is_muted_until_the_mute_expires_or_the_teacher
     await desk.database.execute(
         "update educa_chat.mute set until = now() + interval '2 seconds' where course = $1", desk.course
     )
-    # The page asks for the list when the panel is opened, and for nothing when the mute expires.
     await profe.click("#moderation-button")
     await expect(panel.get_by_role("listitem")).to_have_count(1)
     await expect(panel.get_by_role("listitem")).to_have_count(0)
