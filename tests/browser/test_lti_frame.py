@@ -5,17 +5,16 @@ none to frames.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, Frame, Page, expect
-from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.settings import Settings
-from tests.browser.conftest import TIMEOUT_MS, until
+from tests.browser.conftest import TIMEOUT_MS, until_indexed
 from tests.conftest import Postgres
 from tests.lti_platform import LTI, MEMBERSHIP, FakePlatform, open_platform
 from tests.outside import LOOPBACK
@@ -124,23 +123,14 @@ async def open_room(page: Page, platform: FakePlatform, query: str = "") -> Fram
     return page.frames[1]
 
 
-async def use_room(page: Page, frame: Frame, word: str) -> None:
+async def use_room(page: Page, frame: Frame, server: Server, word: str) -> None:
     """Do everything in the room that a user needs: write, read the history, search, sign out."""
     await frame.fill("#chat-message-input", f"Does {word} work?")
     await frame.press("#chat-message-input", "Enter")
     await expect(frame.locator("#chat .message", has_text=word)).to_have_count(1)
+    await until_indexed(server, int(await frame.text_content("#course-id") or ""))
     await frame.click("#search-button")
-
-    async def is_found() -> bool:
-        # The index lags a second behind.
-        await frame.fill("#search-input", "")
-        await frame.fill("#search-input", word)
-        with suppress(PlaywrightTimeout):
-            await frame.wait_for_selector("#search-results li", timeout=1500)
-            return True
-        return False
-
-    await until(is_found)
+    await frame.fill("#search-input", word)
     await expect(frame.locator("#search-results")).to_contain_text(word)
     assert {"subject": "lti.frameResize", "height": 720} in await page.evaluate("log")
     await frame.locator("#sign-out button").dispatch_event("click")
@@ -152,20 +142,24 @@ async def keeps_session(frame: Frame) -> bool:
     return bool(await frame.evaluate("JSON.parse(document.getElementById('embedded-session').textContent)"))
 
 
-async def test_the_room_opens_with_third_party_cookies(page: Page, platform: FakePlatform) -> None:
+async def test_the_room_opens_with_third_party_cookies(page: Page, platform: FakePlatform, server: Server) -> None:
     frame = await open_room(page, platform)
     assert not await keeps_session(frame)
     # The browser has a session already when the user comes again.
-    await use_room(page, await open_room(page, platform), "partitioned")
+    await use_room(page, await open_room(page, platform), server, "partitioned")
 
 
-async def test_the_room_opens_when_third_party_cookies_are_blocked(strict_page: Page, platform: FakePlatform) -> None:
+async def test_the_room_opens_when_third_party_cookies_are_blocked(
+    strict_page: Page, platform: FakePlatform, server: Server
+) -> None:
     frame = await open_room(strict_page, platform)
     assert not await keeps_session(frame)
-    await use_room(strict_page, frame, "blocked")
+    await use_room(strict_page, frame, server, "blocked")
 
 
-async def test_the_room_opens_when_the_page_has_to_keep_the_session(page: Page, forgotten: FakePlatform) -> None:
+async def test_the_room_opens_when_the_page_has_to_keep_the_session(
+    page: Page, forgotten: FakePlatform, server: Server
+) -> None:
     frame = await open_room(page, forgotten, "storage")
     assert await keeps_session(frame)
     assert await frame.evaluate("location.hash") == ""
@@ -175,15 +169,15 @@ async def test_the_room_opens_when_the_page_has_to_keep_the_session(page: Page, 
     # A platform that offers to keep the secret keeps it too, in case the browser loses it.
     asked = await page.evaluate("log.map((message) => message.subject)")
     assert "lti.put_data" in asked and "lti.get_data" not in asked
-    await use_room(page, frame, "stored")
+    await use_room(page, frame, server, "stored")
 
 
 async def test_the_room_opens_when_the_platform_has_to_keep_the_secret(
-    strict_page: Page, forgotten: FakePlatform
+    strict_page: Page, forgotten: FakePlatform, server: Server
 ) -> None:
     frame = await open_room(strict_page, forgotten, "storage")
     assert await keeps_session(frame)
-    await use_room(strict_page, frame, "platform")
+    await use_room(strict_page, frame, server, "platform")
 
 
 async def test_the_room_opens_in_a_new_window_when_the_browser_stores_nothing_in_a_frame(

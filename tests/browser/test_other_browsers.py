@@ -3,7 +3,6 @@
 import json
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest_asyncio
 
 from educa_chat.demo import PASSWORD
 from educa_chat.settings import Settings
-from tests.browser.conftest import School, until, until_indexed
+from tests.browser.conftest import School, until_indexed
 from tests.browser.test_lti_frame import open_other_site, tool_settings
 from tests.browser.webdriver import ENTER, TAB, UP, OtherBrowser, Window, open_other
 from tests.certificates import make_certificate, server_context
@@ -167,49 +166,41 @@ async def open_room_in(window: Window, platform: FakePlatform, query: str = "") 
     return bool(await window.run("JSON.parse(document.getElementById('embedded-session').textContent)"))
 
 
-async def use_room_in(window: Window, platform: FakePlatform, word: str, query: str = "") -> None:
+async def use_room_in(window: Window, platform: FakePlatform, server: Server, word: str, query: str = "") -> None:
     """Do everything in the room that a user needs: write, come again, search, sign out."""
     await window.type(FIELD, f"Does {word} work?" + ENTER)
     await window.sees(shows(word))
     await open_room_in(window, platform, query)
     await window.sees(shows(word))
+    await until_indexed(server, int(await window.run("document.querySelector('#course-id').textContent")))
     await window.click("#search-button")
     await window.sees("!document.querySelector('#search').hidden")
-
-    async def is_found() -> bool:
-        # The index is a second behind.
-        await window.run("document.querySelector('#search-input').value = ''")
-        await window.type("#search-input", word)
-        with suppress(AssertionError):
-            await window.sees("document.querySelectorAll('#search-results li').length === 1", within_s=1.5)
-            return True
-        return False
-
-    await until(is_found)
+    await window.type("#search-input", word)
+    await window.sees("document.querySelectorAll('#search-results li').length === 1")
     await window.click("#sign-out button")
     await window.sees("document.querySelector('#lti-message')?.dataset.kind === 'ended'")
 
 
 async def test_the_room_opens_in_a_frame_in_firefox_with_a_partitioned_cookie(
-    platform: FakePlatform, firefox: OtherBrowser
+    platform: FakePlatform, server: Server, firefox: OtherBrowser
 ) -> None:
     async with firefox.open_window() as window:
         assert not await open_room_in(window, platform)
-        await use_room_in(window, platform, "firefox")
+        await use_room_in(window, platform, server, "firefox")
 
 
 async def test_the_room_opens_in_a_frame_in_a_firefox_that_blocks_third_party_cookies(
-    platform: FakePlatform, firefox: OtherBrowser
+    platform: FakePlatform, server: Server, firefox: OtherBrowser
 ) -> None:
     async with firefox.open_window(blocks_third_parties=True) as window:
         assert await open_room_in(window, platform, "storage")
-        await use_room_in(window, platform, "strictness", "storage")
+        await use_room_in(window, platform, server, "strictness", "storage")
 
 
 async def test_the_room_opens_in_a_frame_in_webkit_where_the_page_keeps_the_session(
-    platform: FakePlatform, https_server: Server, webkit: OtherBrowser
+    platform: FakePlatform, server: Server, https_server: Server, webkit: OtherBrowser
 ) -> None:
     platform.tool = https_server.url
     async with webkit.open_window() as window:
         assert await open_room_in(window, platform)
-        await use_room_in(window, platform, "webkit")
+        await use_room_in(window, platform, server, "webkit")

@@ -60,11 +60,11 @@ class Window(ABC):
         await self.sees(f"document.querySelector({selector!r})")
         await self.run(f"document.querySelector({selector!r}).click()")
 
-    async def sees(self, condition: str, within_s: float = TIMEOUT_S) -> None:
+    async def sees(self, condition: str) -> None:
         """Wait until an expression is true in the page."""
         last: object = None
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(TIMEOUT_S):
                 while True:
                     # The page may just be loading.
                     try:
@@ -75,7 +75,7 @@ class Window(ABC):
                     await asyncio.sleep(0.05)
         except TimeoutError:
             text = await self.run("document.body.innerText")
-            raise AssertionError(f"not within {within_s} s: {condition} ({last}) in {text}") from None
+            raise AssertionError(f"not within {TIMEOUT_S} s: {condition} ({last}) in {text}") from None
 
 
 class OtherBrowser(ABC):
