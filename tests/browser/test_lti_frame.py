@@ -127,7 +127,7 @@ async def use_room(page: Page, frame: Frame, server: Server, word: str) -> None:
     """Do everything in the room that a user needs: write, read the history, search, sign out."""
     await frame.fill("#chat-message-input", f"Does {word} work?")
     await frame.press("#chat-message-input", "Enter")
-    await expect(frame.locator("#chat .message", has_text=word)).to_have_count(1)
+    await expect(frame.locator("#chat .message:not(.pending)", has_text=word)).to_have_count(1)
     await until_indexed(server, int(await frame.text_content("#course-id") or ""))
     await frame.click("#search-button")
     await frame.fill("#search-input", word)
