@@ -169,7 +169,7 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError("the Redis Cluster does not come about")
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 def _find_program() -> str:

@@ -22,7 +22,7 @@ async def carries(bus: MessageBus, topic: str = "probe") -> None:
                     await bus.publish(topic, b"probe")
                     assert await received(subscription) == b"probe"
                     return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.faults.chaos import LANES, wreak
 
-FAULTS = 3
+FAULTS = 2
 SEED = 2
 
 
