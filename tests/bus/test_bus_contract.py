@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from educa_chat.bus import open_bus
+from educa_chat.bus import inbox, open_bus
 from educa_chat.bus.inbox import INBOX_BYTES, INBOX_PAYLOADS
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES, MessageBus
 from educa_chat.errors import SubscriptionLost
@@ -119,12 +119,13 @@ class TestMessageBus:
 
     @pytest.mark.parametrize(
         ("payload", "fitting"),
-        [(bytes(MAX_PAYLOAD_BYTES), INBOX_BYTES // MAX_PAYLOAD_BYTES), (b"", INBOX_PAYLOADS)],
+        [(bytes(MAX_PAYLOAD_BYTES), INBOX_BYTES // MAX_PAYLOAD_BYTES), (b"", 100)],
         ids=["bytes", "payloads"],
     )
     async def test_overflow_ends_only_the_slow_readers_subscription(
-        self, bus: MessageBus, payload: bytes, fitting: int
+        self, bus: MessageBus, monkeypatch: pytest.MonkeyPatch, payload: bytes, fitting: int
     ) -> None:
+        monkeypatch.setattr(inbox, "INBOX_PAYLOADS", 100)
         async with bus.subscribe("room") as slow, bus.subscribe("room") as fast:
             for _ in range(fitting + 1):
                 await bus.publish("room", payload)
