@@ -220,14 +220,14 @@ async def test_a_client_that_disconnects_at_any_moment_causes_no_error(
     async with Person(scene.server.url, scene.ana) as ana, Person(scene.server.url, scene.luis) as luis:
         here = await luis.enter(scene.course)
         room = await open_room(scene)
-        await fill(here, lambda: room.head >= 300)
+        await fill(here, lambda: room.head >= 200)
         async with listening(here):
             request = handshake(ana, scene.course, query="?after=0")
             for sent in (request[:20], request[:-1], request):
-                for _ in range(10):
+                for _ in range(4):
                     async with open_connection(scene.server.url) as raw:
                         await raw.send(sent)
-            for _ in range(5):
+            for _ in range(3):
                 async with open_connection(scene.server.url, WINDOW_BYTES) as raw:
                     await raw.send(request)
                     await until(
