@@ -44,7 +44,7 @@ FILL = f"""
     insert into courses_course (id, title, slug, overview, created, owner_id, subject_id)
     select n, 'Course ' || n, 'course-' || n, '', now(), n, 1 from generate_series(1, {COURSES}) n;
     insert into courses_course_students (course_id, user_id)
-    select 1 + (n * 7 + k * 13) % {COURSES}, n from generate_series(1, {USERS}) n, generate_series(1, 2) k
+    select 1 + (n * 7 + k * 13) % {COURSES}, n from generate_series(1, {USERS}) n, generate_series(1, 5) k
     on conflict do nothing;
     insert into educa_chat.staff (course, user_id, role)
     select n, {COURSES} + n, case n % 2 when 0 then 'assistant' else 'instructor' end::educa_chat.role
