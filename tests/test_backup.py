@@ -52,11 +52,9 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    server = PostgresServer(is_durable=False)
-    with server:
+def server(prepared: Path) -> Iterator[PostgresServer]:
+    with PostgresServer(prepared, is_durable=False) as server:
         yield server
-    server.discard()
 
 
 @pytest.mark.parametrize(

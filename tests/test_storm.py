@@ -17,7 +17,7 @@ from tests.serving import Chatter, Person, Server, add_person, add_room, open_se
 
 ROOMS = 5
 SOCKETS = 200
-HEAD = 100
+HEAD = 40
 
 
 @pytest.fixture
