@@ -17,7 +17,7 @@ from tests.redis_server import RedisServer
 from tests.serving import add_person, add_room
 
 ROOMS = 3
-STUDENTS = 4
+STUDENTS = 3
 """Students per room, in addition to its teacher."""
 
 

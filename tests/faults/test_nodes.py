@@ -48,12 +48,12 @@ async def test_killing_nodes_in_turn_under_load_loses_no_message(cluster: Cluste
         for client in clients:
             client.is_talking = True
         for node in cluster.nodes:
-            await more_acks(clients, 50)
+            await more_acks(clients, 30)
             await node.kill()
-            await more_acks(clients, 50)
+            await more_acks(clients, 30)
             await node.start()
         account = await prove(cluster, clients)
-    assert account.acked >= 300
+    assert account.acked >= 180
     assert account.connections > len(clients)
 
 
@@ -63,9 +63,9 @@ async def test_restarting_nodes_in_turn_under_load_loses_no_message_and_exits_wi
         for client in clients:
             client.is_talking = True
         for node in nodes:
-            await more_acks(clients, 50)
+            await more_acks(clients, 30)
             assert await node.stop() == 0, node.output
-            await more_acks(clients, 50)
+            await more_acks(clients, 30)
             await node.start()
         await prove(cluster, clients)
         closes = Counter(code for client in clients for code in client.closes)
@@ -203,7 +203,7 @@ async def test_a_node_stops_without_database_and_redis(cluster: Cluster) -> None
     async with open_clients(cluster.courses, [node.url], random.Random(SEED)) as clients:
         for client in clients:
             client.is_talking = True
-        await more_acks(clients, 50)
+        await more_acks(clients, 30)
         node.to_postgres.swallows = node.to_redis.swallows = ANSWERS | QUESTIONS
         asked_at = time.monotonic()
         node.process.signal(signal.SIGTERM)
