@@ -84,10 +84,10 @@ LOOKS_LIKE_CAMPUS = [
 ]
 
 
-@pytest.mark.parametrize("text", LOOKS_LIKE_CAMPUS)
 @pytest.mark.parametrize("title", ["", " 'https://campus.example/exam'"])
-def test_link_text_that_looks_like_another_address_is_followed_by_the_real_one(text: str, title: str) -> None:
-    assert only_link(f"[{text}]({EVIL}/exam{title})") == (f"{EVIL}/exam", "evil.example")
+def test_link_text_that_looks_like_another_address_is_followed_by_the_real_one(title: str) -> None:
+    for text in LOOKS_LIKE_CAMPUS:
+        assert only_link(f"[{text}]({EVIL}/exam{title})") == (f"{EVIL}/exam", "evil.example"), text
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_links_have_no_title(text: str) -> None:
 
 
 @pytest.mark.parametrize("character", [*"\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"])
-@pytest.mark.parametrize("text", ["a{}b", "*a{}b*", "`a{}b`", "a\n{}b", "campus.{}example", "${}a$"])
-def test_direction_overrides_are_removed_from_links(character: str, text: str) -> None:
-    assert character not in render(f"[{text.format(character)}]({EVIL})")
+def test_direction_overrides_are_removed_from_links(character: str) -> None:
+    for text in ("a{}b", "*a{}b*", "`a{}b`", "a\n{}b", "campus.{}example", "${}a$"):
+        assert character not in render(f"[{text.format(character)}]({EVIL})"), text
     assert character in render(f"{character} [x]({EVIL})")
     assert character not in links(render(f"*x* {EVIL}/{character}a {EVIL}/b"))[0].text()
     assert character not in links(render(f"*x* <{EVIL}/{character}a>"))[0].text()

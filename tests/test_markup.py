@@ -133,9 +133,9 @@ def test_a_url_becomes_a_link_with_or_without_other_markup(text: str, url: str |
     assert_harmless(html)
 
 
-@pytest.mark.parametrize("text", hostile.MESSAGES)
-def test_hostile_text_is_rendered_harmless(text: str) -> None:
-    assert_harmless(render(text))
+def test_hostile_text_is_rendered_harmless() -> None:
+    for text in hostile.MESSAGES:
+        assert_harmless(render(text))
 
 
 @given(st.text(max_size=400))
