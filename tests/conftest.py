@@ -87,11 +87,11 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-BROWSERS = 3
+BROWSERS = 2
 """How many workers run the tests in the browser: the first pages of a browser take seconds."""
 BROWSER_FILES = sorted((Path(__file__).parent / "browser").glob("test_*.py"))
-WAITING = ("faults", "bus")
-"""The folders whose tests mostly wait."""
+FIRST = ("browser", "faults", "bus", "tests")
+"""The folders that are tested first, because their files take long or mostly wait."""
 
 
 class FileScheduling(LoadFileScheduling):  # type: ignore[misc]
@@ -110,10 +110,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileSch
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let files that wait run next to those in the browser, and short ones last, so that no processor is idle."""
-    first = [item.path for item in items if item.path in BROWSER_FILES]
-    then = [item.path for item in items if item.path.parent.name in WAITING]
-    order = {path: number for number, path in enumerate(dict.fromkeys(first + then))}
-    items.sort(key=lambda item: order.get(item.path, len(order)))
+    order = {folder: number for number, folder in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 
 
 def memory() -> Path | None:
