@@ -90,8 +90,12 @@ def pytest_collection() -> Generator[None, object, object]:
 BROWSERS = 2
 """How many workers run the tests in the browser: the first pages of a browser take seconds."""
 BROWSER_FILES = sorted((Path(__file__).parent / "browser").glob("test_*.py"))
-FIRST = ("browser", "faults", "bus", "tests")
-"""The folders that are tested first, because their files take long or mostly wait."""
+FIRST = (
+    *("browser", "test_redis", "test_nodes", "test_redis_cluster_bus", "test_endings", "faults", "bus"),
+    *("test_log_lines", "test_two_processes", "test_unread", "test_presence", "test_concealed_presence"),
+    *("test_mutes", "test_mails"),
+)
+"""The folders and files that are tested first, because they take long or mostly wait; the longest are the first."""
 
 
 class FileScheduling(LoadFileScheduling):  # type: ignore[misc]
@@ -110,8 +114,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileSch
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let files that wait run next to those in the browser, and short ones last, so that no processor is idle."""
-    order = {folder: number for number, folder in enumerate(FIRST)}
-    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+    order = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: min(order.get(name, len(order)) for name in (item.path.parent.name, item.path.stem)))
 
 
 def memory() -> Path | None:
