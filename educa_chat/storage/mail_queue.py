@@ -131,5 +131,5 @@ async def make_mailed_link(database: Database, mail: DueMail) -> str | None:
 
 
 async def remove_mail(database: Database, mail: DueMail) -> None:
-    """Remove an e-mail that was sent, or that can't be sent."""
-    await database.execute("delete from educa_chat.mail where address = $1", mail.queued_address)
+    """Remove an e-mail that was sent or can't be sent, unless it has been requested again since it was claimed."""
+    await database.execute("delete from educa_chat.mail where address = $1 and attempts > 0", mail.queued_address)
