@@ -11,7 +11,7 @@ import importlib
 import json
 import os
 import runpy
-import select
+import selectors
 import signal
 import socket
 import struct
@@ -35,6 +35,8 @@ CHEAP_ITERATIONS = 1000
 """The work of new passwords: a hash of a million iterations takes a core for a quarter of a second, also to verify."""
 SHARED_FOLDER = "TESTS_SHARED_FOLDER"
 """The environment variable that names a folder for all workers of this run."""
+MOST_FILES = 1024
+"""How many files the process that forks the others has open at most."""
 RUN_BY = "TESTS_RUN_BY"
 """The environment variable with the id of the process that starts and outlives all workers."""
 
@@ -144,34 +146,35 @@ def main(listener: socket.socket, run_by: int) -> None:
     )
     gc.collect()
     gc.freeze()
-    while psutil.pid_exists(run_by):
-        if select.select([listener], [], [], 1.0)[0]:
-            connection, _ = listener.accept()
-            with connection:
-                if os.fork() == 0:
-                    listener.close()
-                    _watch(connection)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while psutil.pid_exists(run_by):
+            for key, _ in selector.select(1.0):
+                if key.fileobj is listener:
+                    connection, _ = listener.accept()
+                    pid = _fork(connection)
+                    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection))
+                else:
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+                    pid, connection = key.data
+                    _, status = os.waitpid(pid, 0)
+                    with connection, suppress(BrokenPipeError):
+                        connection.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
-def _watch(connection: socket.socket) -> NoReturn:
-    """Fork the process that `connection` requests. Send its pid, and its exit code when it has ended."""
+def _fork(connection: socket.socket) -> int:
+    """Fork the process that `connection` requests, and send its pid, which is returned."""
     _, fds, _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile() as stream:
         request = json.loads(stream.readline())
     pid = os.fork()
     if pid == 0:
-        connection.close()
         _run(fds, **request)
     for fd in fds:
         os.close(fd)
     connection.sendall(NUMBER.pack(pid))
-    _, status = os.waitpid(pid, 0)
-    with suppress(BrokenPipeError):
-        connection.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))
-    os._exit(0)
+    return pid
 
 
 def _run(
@@ -180,7 +183,7 @@ def _run(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
-        os.close(fd)
+    os.closerange(len(fds), MOST_FILES)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

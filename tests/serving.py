@@ -140,13 +140,20 @@ class Person:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.http)
-        if self.username:
+        if self.username and not any(self.http.cookie_jar):
             status, _ = await self.sign_in(self.username)
             assert status == 302
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    def again(self) -> "Person":
+        """Return another client with the same session."""
+        other = Person(self.url, course=self.course)
+        other.username = self.username
+        other.http.cookie_jar.update_cookies({cookie.key: cookie.value for cookie in self.http.cookie_jar})
+        return other
 
     async def token(self, path: str = "/accounts/login/") -> str:
         """Return the CSRF token of the form on a page."""

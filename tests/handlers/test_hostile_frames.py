@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from educa_chat.handlers.keys import DATABASE
+from educa_chat.storage.courses import enrol
 from tests.raw_socket import (
     BINARY,
     CLOSE,
@@ -28,7 +29,7 @@ from tests.raw_socket import (
     frame,
     open_raw,
 )
-from tests.serving import Chatter, Person, Server, add_room, open_server, settings_for
+from tests.serving import Chatter, Person, Server, add_person, add_room, open_server, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -56,18 +57,45 @@ class Scene(NamedTuple):
         assert await chatter.receive() == shown
 
 
+Students = tuple[Person, Person]
+
+
 @asynccontextmanager
-async def open_scene(server: Server) -> AsyncIterator[Scene]:
-    course, (ana, luis) = await add_room(server.app[DATABASE])
+async def sign_in_students(server: Server) -> AsyncIterator[Students]:
+    ana, luis = [await add_person(server.app[DATABASE]) for _ in range(2)]
     async with Person(server.url, ana) as sender, Person(server.url, luis) as neighbour:
+        yield sender, neighbour
+
+
+@asynccontextmanager
+async def open_scene(server: Server, students: Students) -> AsyncIterator[Scene]:
+    """Let the students enter a new room."""
+    database = server.app[DATABASE]
+    course, _ = await add_room(database, 0)
+    for student in students:
+        await enrol(database, student.username, course)
+    async with students[0].again() as sender, students[1].again() as neighbour:
         hearing = await neighbour.enter(course)
         assert (await hearing.receive())["type"] == "welcome"
         yield Scene(course, server, sender, neighbour, hearing)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def students(server: Server) -> AsyncIterator[Students]:
+    async with sign_in_students(server) as signed_in:
+        yield signed_in
+
+
 @pytest_asyncio.fixture(loop_scope="module")
-async def scene(server: Server) -> AsyncIterator[Scene]:
-    async with open_scene(server) as opened:
+async def scene(server: Server, students: Students) -> AsyncIterator[Scene]:
+    async with open_scene(server, students) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def fresh_scene(server: Server) -> AsyncIterator[Scene]:
+    """A scene with students who haven't sent anything yet, for tests about limits that are counted for each user."""
+    async with sign_in_students(server) as students, open_scene(server, students) as opened:
         yield opened
 
 
@@ -225,11 +253,11 @@ async def test_an_error_is_in_the_readers_language(scene: Scene) -> None:
     assert "A message can have at most 4000 characters." in texts
 
 
-async def test_deep_nesting_in_a_large_frame_closes_the_socket(scene: Scene) -> None:
-    chatter = await enter(scene)
+async def test_deep_nesting_in_a_large_frame_closes_the_socket(fresh_scene: Scene) -> None:
+    chatter = await enter(fresh_scene)
     await chatter.socket.send_str("[" * 100_000)
     assert await chatter.close_code() == 1009
-    await scene.works(await enter(scene))
+    await fresh_scene.works(await enter(fresh_scene))
 
 
 # Accepted commands, and their effect.
@@ -375,9 +403,9 @@ async def test_html_in_a_message_is_text(scene: Scene, text: str) -> None:
     assert "javascript" not in [part.partition(":")[0] for part in shown["html"].split('href="')[1:]]
 
 
-async def test_a_reply_must_refer_to_a_message_of_its_room(server: Server, scene: Scene) -> None:
+async def test_a_reply_must_refer_to_a_message_of_its_room(server: Server, students: Students, scene: Scene) -> None:
     chatter = await enter(scene)
-    async with open_scene(server) as other:
+    async with open_scene(server, students) as other:
         for n in range(3):
             await other.hearing.say("elsewhere", f"{n}")
             await other.hearing.receive_until("ack")
@@ -391,12 +419,12 @@ async def test_a_reply_must_refer_to_a_message_of_its_room(server: Server, scene
     assert [await scene.hearing.receive() for _ in range(2)][1]["reply_to"] == 1
 
 
-async def test_combining_marks_do_not_delay_other_users(scene: Scene) -> None:
-    chatter = await enter(scene)
+async def test_combining_marks_do_not_delay_other_users(fresh_scene: Scene) -> None:
+    chatter = await enter(fresh_scene)
     for n in range(20):
         await chatter.send(command(id=f"{n}", message="a" + "\u0301\u0316" * 5_000))
-    await scene.hearing.say("and I?", "b")
-    assert (await scene.hearing.receive())["type"] == "ack"
+    await fresh_scene.hearing.say("and I?", "b")
+    assert (await fresh_scene.hearing.receive())["type"] == "ack"
     assert {(await chatter.receive_until("error"))["code"] for _ in range(20)} <= {"bad_request", "too_long"}
 
 
@@ -450,7 +478,11 @@ async def test_a_client_with_unknown_subprotocols_is_a_basic_client(scene: Scene
 
 async def test_a_rate_limited_user_learns_when_to_retry_and_others_are_not_affected(url: str) -> None:
     settings = settings_for(url, limits_message_burst=3, limits_messages_per_second=0.01)
-    async with open_server(settings) as server, open_scene(server) as scene:
+    async with (
+        open_server(settings) as server,
+        sign_in_students(server) as students,
+        open_scene(server, students) as scene,
+    ):
         one, other, basic = await enter(scene), await enter(scene), await scene.sender.enter(scene.course, basic=True)
         await one.say("1", "a")
         await one.receive_until("ack", id="a")
@@ -482,32 +514,32 @@ async def test_rate_limits_are_separate_for_each_room(url: str) -> None:
             assert (await chatter.receive_until("error"))["code"] == "rate_limited"
 
 
-async def test_a_client_that_keeps_breaking_the_rules_is_disconnected(scene: Scene) -> None:
-    chatter = await enter(scene)
+async def test_a_client_that_keeps_breaking_the_rules_is_disconnected(fresh_scene: Scene) -> None:
+    chatter = await enter(fresh_scene)
     with suppress(ConnectionError):
         for _ in range(400):
             await chatter.socket.send_str("[")
     assert await chatter.close_code() == 1008
-    await scene.works(await enter(scene))
+    await fresh_scene.works(await enter(fresh_scene))
 
 
-async def test_a_flood_of_messages_is_refused_without_affecting_others(scene: Scene) -> None:
-    chatter = await enter(scene)
+async def test_a_flood_of_messages_is_refused_without_affecting_others(fresh_scene: Scene) -> None:
+    chatter = await enter(fresh_scene)
     with suppress(ConnectionError):
         for n in range(240):
             await chatter.say("flood", f"{n}")
-    await scene.hearing.say("and I?", "a")
-    await scene.hearing.receive_until("ack", id="a")
+    await fresh_scene.hearing.say("and I?", "a")
+    await fresh_scene.hearing.receive_until("ack", id="a")
     assert (await chatter.receive_until("error"))["code"] == "rate_limited"
-    assert (await scene.neighbour.messages(scene.course))["head"] < 200
+    assert (await fresh_scene.neighbour.messages(fresh_scene.course))["head"] < 200
 
 
-async def test_one_socket_too_many_closes_the_users_oldest(scene: Scene) -> None:
-    chatters = [await enter(scene) for _ in range(20)]
-    newest = await enter(scene)
+async def test_one_socket_too_many_closes_the_users_oldest(fresh_scene: Scene) -> None:
+    chatters = [await enter(fresh_scene) for _ in range(20)]
+    newest = await enter(fresh_scene)
     assert await chatters[0].close_code() == 4029
     await newest.say("hello", "a")
-    for chatter in [*chatters[1:], newest, scene.hearing]:
+    for chatter in [*chatters[1:], newest, fresh_scene.hearing]:
         assert (await chatter.receive_until("chat_message"))["seq"] == 1
 
 
@@ -603,8 +635,8 @@ async def test_a_frame_of_exactly_64_kib_is_accepted(scene: Scene) -> None:
     assert (await scene.hearing.receive())["message"] == "hello"
 
 
-async def test_endless_fragments_close_the_socket(scene: Scene) -> None:
-    async with open_raw(scene.sender, scene.course) as raw:
+async def test_endless_fragments_close_the_socket(fresh_scene: Scene) -> None:
+    async with open_raw(fresh_scene.sender, fresh_scene.course) as raw:
         sent = 0
         await raw.send(frame(TEXT, b"x" * 1000))
         closing = asyncio.create_task(raw.close_code())
@@ -614,7 +646,7 @@ async def test_endless_fragments_close_the_socket(scene: Scene) -> None:
             await asyncio.sleep(0)
         assert await closing == 1009
         assert sent < 1000
-    await scene.works(await enter(scene))
+    await fresh_scene.works(await enter(fresh_scene))
 
 
 async def test_slow_and_fragmented_messages_are_reassembled(scene: Scene) -> None:
@@ -632,8 +664,8 @@ async def test_slow_and_fragmented_messages_are_reassembled(scene: Scene) -> Non
     assert [(await scene.hearing.receive())["message"] for _ in range(2)] == ["hello", "ñ" * 50]
 
 
-async def test_pings_are_answered_and_unsolicited_pongs_are_ignored(scene: Scene) -> None:
-    async with open_raw(scene.sender, scene.course) as raw:
+async def test_pings_are_answered_and_unsolicited_pongs_are_ignored(fresh_scene: Scene) -> None:
+    async with open_raw(fresh_scene.sender, fresh_scene.course) as raw:
         for said in (b"", b"x" * 125, *(b"%d" % number for number in range(100))):
             await raw.send(frame(FIN | PING, said))
             assert await raw.receive() == (PONG, said)
@@ -642,11 +674,13 @@ async def test_pings_are_answered_and_unsolicited_pongs_are_ignored(scene: Scene
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG])
-async def test_a_flood_of_pings_or_pongs_closes_the_socket_without_affecting_others(scene: Scene, opcode: int) -> None:
-    async with open_raw(scene.sender, scene.course) as raw:
+async def test_a_flood_of_pings_or_pongs_closes_the_socket_without_affecting_others(
+    fresh_scene: Scene, opcode: int
+) -> None:
+    async with open_raw(fresh_scene.sender, fresh_scene.course) as raw:
         sending = asyncio.create_task(raw.send(b"".join(frame(FIN | opcode, b"%d" % n) for n in range(20_000))))
-        await scene.hearing.say("and I?", "a")
-        assert (await scene.hearing.receive())["type"] == "ack"
+        await fresh_scene.hearing.say("and I?", "a")
+        assert (await fresh_scene.hearing.receive())["type"] == "ack"
         pongs: list[bytes] = []
         while (received := await raw.receive()) is not None and received[0] != CLOSE:
             if received[0] == PONG:

@@ -506,30 +506,30 @@ async def test_the_provider_can_end_one_session_by_sid_or_all_by_sub(school: Sch
         assert [await has_session(one) for one in people] == [False, False, False]
 
 
-@pytest.mark.parametrize(
-    ("claims", "reason"),
-    [
-        ({"iss": "https://evil.example"}, "issuer"),
-        ({"aud": "another"}, "audience"),
-        ({"exp": 1}, "expired"),
-        ({"jti": None}, "jti"),
-        ({"events": None}, "events"),
-        ({"events": {}}, "events"),
-        ({"events": {LOGOUT_EVENT: "x"}}, "events"),
-        ({"nonce": "n"}, "nonce"),
-        ({"sid": None, "sub": None}, "neither"),
-        ({"sid": "a\0b"}, "sid"),
-        ({"sub": "a\0b"}, "sub"),
-    ],
-)
-async def test_a_forged_logout_ends_nothing(school: School, person: Person, claims: Any, reason: str) -> None:
+FORGED_CLAIMS: list[tuple[dict[str, Any], str]] = [
+    ({"iss": "https://evil.example"}, "issuer"),
+    ({"aud": "another"}, "audience"),
+    ({"exp": 1}, "expired"),
+    ({"jti": None}, "jti"),
+    ({"events": None}, "events"),
+    ({"events": {}}, "events"),
+    ({"events": {LOGOUT_EVENT: "x"}}, "events"),
+    ({"nonce": "n"}, "nonce"),
+    ({"sid": None, "sub": None}, "neither"),
+    ({"sid": "a\0b"}, "sid"),
+    ({"sub": "a\0b"}, "sub"),
+]
+
+
+async def test_a_forged_logout_ends_nothing(school: School, person: Person) -> None:
     sub = school.enrol(name="Pia")
     await school.sign_in(person, sub)
-    token = school.sign({k: v for k, v in (logout_claims(school, sub=sub) | claims).items() if v is not None})
-    status, text = await post_logout(school, token)
-    assert (status, json.loads(text)["error"]) == (400, "invalid_request")
-    assert reason in text
-    assert await has_session(person)
+    for claims, reason in FORGED_CLAIMS:
+        token = school.sign({k: v for k, v in (logout_claims(school, sub=sub) | claims).items() if v is not None})
+        status, text = await post_logout(school, token)
+        assert (status, json.loads(text)["error"]) == (400, "invalid_request"), claims
+        assert reason in text
+        assert await has_session(person), claims
 
 
 async def test_an_id_token_is_not_accepted_as_a_logout_token(school: School, person: Person) -> None:
