@@ -1,9 +1,12 @@
 """Static files: their content, and the ones that a page preloads."""
 
+import asyncio
 from pathlib import Path
 
+import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from educa_chat.handlers import static
 from educa_chat.handlers.static import StaticFiles
 
 
@@ -26,3 +29,20 @@ def test_a_page_preloads_exactly_the_modules_it_starts_with(tmp_path: Path) -> N
         (tmp_path / name).write_text(code, encoding="utf-8")
     files = StaticFiles(tmp_path)
     assert files.modules("js/a.js") == [files.address(f"js/{name}") for name in ("a.js", "log/b.js", "c.js")]
+
+
+async def test_a_file_is_compressed_once_however_many_clients_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compressed, gzip = [], static._CODINGS["gzip"]
+
+    def compress(content: bytes) -> bytes:
+        compressed.append(content)
+        return gzip(content)
+
+    monkeypatch.setattr(static, "_CODINGS", {"gzip": compress})
+    (tmp_path / "one.css").write_text(f"/* {tmp_path} */")
+    files = StaticFiles(tmp_path)
+    request = make_mocked_request("GET", files.address("one.css"), {"Accept-Encoding": "gzip"})
+    responses = await asyncio.gather(*(files.serve(request) for _ in range(20)))
+    assert len({response.body for response in responses}) == len(compressed) == 1

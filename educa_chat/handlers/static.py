@@ -1,13 +1,13 @@
-"""The static files of the pages: style sheets, modules, images, strings. They are compressed once, at the start."""
+"""The static files of the pages: style sheets, modules, images, strings. Each is compressed for its first request."""
 
+import asyncio
 import gzip
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from importlib.resources.abc import Traversable
-from typing import NamedTuple
 
 import brotli
 from aiohttp import web
@@ -30,13 +30,24 @@ _TYPES = {
 """Media types by suffix. Files with other suffixes aren't served."""
 _IMPORTED = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '([^']+)';|^import '([^']+)';", re.MULTILINE)
 _A_YEAR_S = 365 * 86400
+_CODINGS: Mapping[str, Callable[[bytes], bytes]] = {"br": brotli.compress, "gzip": partial(gzip.compress, mtime=0)}
+"""The content codings, the best first."""
 
 
-class _File(NamedTuple):
-    type: str
-    plain: bytes
-    compressed: Mapping[str, bytes]
-    """The compressed content by content coding, the best first."""
+class _File:
+    """A file. It is compressed when it is requested for the first time: all files together would take a second."""
+
+    def __init__(self, type: str, content: bytes) -> None:
+        self.type = type
+        self.content = content
+        self._bodies: dict[str, asyncio.Task[bytes]] = {}
+
+    async def body(self, coding: str) -> bytes:
+        """Return the body of a response with a content coding, or without one if `coding` is empty."""
+        if coding not in self._bodies:
+            # In a thread, because it takes milliseconds, and once, however many requests are waiting for it.
+            self._bodies[coding] = asyncio.create_task(asyncio.to_thread(_encode, self.type, self.content, coding))
+        return await asyncio.shield(self._bodies[coding])
 
 
 class StaticFiles:
@@ -69,12 +80,12 @@ class StaticFiles:
             self._logos[name] = self._addresses[f"{name}{suffix}"]
 
     def _add(self, files: Sequence[tuple[str, str, bytes]]) -> None:
-        digest = hashlib.sha256(repr([(path, hashlib.sha256(plain).digest()) for path, _, plain in files]).encode())
+        digest = hashlib.sha256(repr([(path, hashlib.sha256(content).digest()) for path, _, content in files]).encode())
         version = digest.hexdigest()[:12]
-        for path, type, plain in files:
+        for path, type, content in files:
             address = f"{PATH}{version}/{path}"
             self._addresses[path] = address
-            self._files[address] = _File(type, plain, _compress(plain) if _is_text(type) else {})
+            self._files[address] = _File(type, content)
 
     def address(self, path: str) -> str:
         """Return the address of a file. Raises KeyError if there is none."""
@@ -93,7 +104,7 @@ class StaticFiles:
         if path not in self._modules:
             found = [path]
             for module in found:
-                for imported in _imports_of(module, self._files[self.address(module)].plain):
+                for imported in _imports_of(module, self._files[self.address(module)].content):
                     if imported not in found:
                         found.append(imported)
             self._modules[path] = [self.address(module) for module in found]
@@ -106,14 +117,12 @@ class StaticFiles:
         headers = {"Cache-Control": f"public, max-age={_A_YEAR_S}, immutable", "Vary": "Accept-Encoding"}
         if file.type.startswith("image/"):
             headers["Content-Security-Policy"] = _IMAGE_POLICY
-        body = file.plain
-        for coding, compressed in file.compressed.items():
-            if _accepts(request, coding):
-                headers["Content-Encoding"] = coding
-                body = compressed
-                break
+        coding = next((one for one in _CODINGS if _is_text(file.type) and _accepts(request, one)), "")
+        if coding:
+            headers["Content-Encoding"] = coding
         # Modules are always UTF-8, whatever the header says.
         charset = "utf-8" if _is_text(file.type) and file.type != "text/javascript" else None
+        body = await file.body(coding)
         return web.Response(body=body, content_type=file.type, charset=charset, headers=headers)
 
 
@@ -121,10 +130,11 @@ def _is_text(type: str) -> bool:
     return not type.startswith("image/") or type == "image/svg+xml"
 
 
-@cache  # Brotli needs 0.2 seconds for all of them, and the tests start hundreds of servers in a process.
-def _compress(plain: bytes) -> Mapping[str, bytes]:
-    """Return `plain` in each content coding, the best first."""
-    return {"br": brotli.compress(plain), "gzip": gzip.compress(plain, mtime=0)}
+@cache  # The tests start hundreds of servers in a process.
+def _encode(type: str, content: bytes, coding: str) -> bytes:
+    if type == "text/javascript":
+        content = _without_comments(content)
+    return _CODINGS[coding](content) if coding else content
 
 
 def accepts_gzip(request: web.Request) -> bool:
@@ -153,11 +163,9 @@ def _read(folder: Traversable, parent: str) -> Iterator[tuple[str, str, bytes]]:
         if entry.is_dir():
             yield from _read(entry, f"{parent}{entry.name}/")
         elif type := _TYPES.get("." + entry.name.rpartition(".")[2]):
-            content = entry.read_bytes()
-            yield f"{parent}{entry.name}", type, _without_comments(content) if type == "text/javascript" else content
+            yield f"{parent}{entry.name}", type, entry.read_bytes()
 
 
-@cache
 def _without_comments(script: bytes) -> bytes:
     """Return the script without comments, which are a fifth of the bytes that a room page would load. Line numbers
     don't change.
