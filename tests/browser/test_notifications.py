@@ -123,6 +123,7 @@ async def test_a_window_out_of_sight_notifies_of_mentions_and_replies_only(desk:
         mine = await answer(other, message="my question")
         await expect(message(ana, "my question")).to_be_visible()
         his = await answer(luis, message=f"in the visible window @{desk.ana}")
+        await expect(message(ana, "in the visible window @Ana Morales")).to_be_visible()
         await turn(ana, hidden=True)
         await answer(luis, message=f"@{desk.ana} **look** <b>here</b>")
         await answer(luis, message=f"nothing for Ana, but @{desk.profe}")

@@ -63,6 +63,15 @@ async def update(fetcher: Rosters, database: Database, course: int) -> bool:
     return await fetcher.update(roster)
 
 
+async def until_fetched(database: Database, course: int) -> None:
+    """Wait until the server has fetched the roster of the course, which an instructor has launched."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while not await database.fetchval(
+            "select roster_fetched_at from educa_chat.lti_context where course = $1", course
+        ):
+            await asyncio.sleep(0.02)
+
+
 async def members(database: Database, course: int) -> dict[str, str]:
     """Return the members of the course, by their names."""
     return {one.name: one.role for one in await read_roster(database, course)}
@@ -80,10 +89,7 @@ async def test_the_first_launch_by_an_instructor_fetches_the_roster(
         )
         socket = await clara.enter(await launch(clara, platform, **TEACHER))
         await socket.receive_until("welcome")
-        fetched = "select roster_fetched_at from educa_chat.lti_context where course = $1"
-        async with asyncio.timeout(TIMEOUT_S):
-            while not await database.fetchval(fetched, course):
-                await asyncio.sleep(0.02)
+        await until_fetched(database, course)
     assert await members(database, course) == {
         "Member 1": "instructor", "Member 17": "student", "Member 18": "student"
     }  # fmt: skip
@@ -117,6 +123,7 @@ async def test_users_who_left_or_are_suspended_lose_access_at_once(
         sockets = [await user.enter(course) for user in (ana, luis, clara)]
         for socket in sockets:
             await socket.receive_until("welcome")
+        await until_fetched(database, course)
         platform.pages = [[member("1", "Instructor"), member("18", status="Inactive")]]
         assert await update(fetcher, database, course)
         assert [await socket.close_code() for socket in sockets[:2]] == [4003, 4003]
@@ -215,6 +222,7 @@ async def test_the_roster_does_not_lower_a_role_set_by_a_launch_this_week(
     platform.pages = [[member("1"), member("17", "Instructor")]]
     async with LtiUser(server.url) as clara:
         course = await launch(clara, platform, **TEACHER)
+        await until_fetched(database, course)
         await update(fetcher, database, course)
         assert await members(database, course) == {"Member 1": "instructor", "Member 17": "instructor"}
         platform.pages = [[member("1"), member("17")]]
@@ -255,6 +263,7 @@ async def test_an_administrator_who_only_visits_the_course_keeps_access(
     async with LtiUser(server.url) as admin, LtiUser(server.url) as clara:
         course = await launch(admin, platform, **TEACHER | {"sub": "2"})
         await launch(clara, platform, **TEACHER)
+        await until_fetched(database, course)
         await update(fetcher, database, course)
         assert await members(database, course) == {
             "Clara Benítez": "instructor", "Member 1": "instructor", "Member 17": "student", "Member 18": "student"
