@@ -138,7 +138,7 @@ def main(listener: socket.socket, run_by: int) -> None:
     """Fork what is requested through `listener` until the process `run_by` has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C
     passwords.NEW_ITERATIONS = CHEAP_ITERATIONS
-    # The imports of a node, also those that it makes only with Redis, and what it keeps of the static files.
+    # The imports of a node, also those that it makes only with Redis.
     for name in ("check", "bus.redis", "bus.redis_cluster"):
         importlib.import_module(f"educa_chat.{name}")
     importlib.import_module("educa_chat.serve").build_app(

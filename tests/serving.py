@@ -148,9 +148,9 @@ class Person:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def again(self) -> "Person":
-        """Return another client with the same session."""
-        other = Person(self.url, course=self.course)
+    def again(self, url: str | None = None) -> "Person":
+        """Return another client with the same session, at the same server or at `url`."""
+        other = Person(url or self.url, course=self.course)
         other.username = self.username
         other.http.cookie_jar.update_cookies({cookie.key: cookie.value for cookie in self.http.cookie_jar})
         return other

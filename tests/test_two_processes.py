@@ -123,8 +123,7 @@ async def test_signing_out_on_one_node_closes_sockets_on_the_other(
     nodes: tuple[Process, Process], room: Classroom
 ) -> None:
     one, two = nodes
-    async with Person(one.url, room.ana) as ana, Person(two.url) as elsewhere:
-        elsewhere.http.cookie_jar.update_cookies({c.key: c.value for c in ana.http.cookie_jar})
+    async with Person(one.url, room.ana) as ana, ana.again(two.url) as elsewhere:
         socket = await elsewhere.enter(room.course)
         await socket.receive()
         assert await ana.sign_out() == 302

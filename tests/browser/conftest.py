@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Dialog, Error, Page, Playwright, async_playwright
+from playwright.async_api import Browser, CDPSession, ConsoleMessage, Dialog, Error, Page, Playwright, async_playwright
 
 from educa_chat.demo import COURSES, PEOPLE
 from educa_chat.handlers.keys import DATABASE
+from educa_chat.settings import Settings
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.courses import add_course, enrol
 from educa_chat.storage.pool import Database
 from tests.conftest import Postgres, skip_without
+from tests.outside import LOOPBACK
 from tests.postgres_server import PostgresServer
 from tests.serving import Person, Server, open_server, quick_hash, settings_for
 
@@ -268,6 +270,18 @@ async def open_desk(pages: PagePool, server: Server, school: School = DEMO) -> A
     assert desk.complaints == []
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def tool_settings(postgres: Postgres) -> Settings:
+    """Settings for a server that a learning platform of the tests can use, with a database of its own."""
+    return settings_for(await postgres.create_chat_database(), outbound_private_networks=",".join(LOOPBACK))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def tool_server(tool_settings: Settings) -> AsyncIterator[Server]:
+    async with open_server(tool_settings) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="session")
 def axe() -> str:
     """The script that checks the accessibility of a page."""
@@ -316,6 +330,15 @@ async def own_desk(pages: PagePool, postgres: Postgres) -> AsyncIterator[Desk]:
 async def say(page: Page, text: str) -> None:
     await page.fill("#chat-message-input", text)
     await page.press("#chat-message-input", "Enter")
+
+
+async def record_sent(page: Page) -> tuple[CDPSession, list[str]]:
+    """Return the list to which the frames that `page` sends are added, after the session that reports them."""
+    sent: list[str] = []
+    session = await page.context.new_cdp_session(page)
+    session.on("Network.webSocketFrameSent", lambda event: sent.append(event["response"]["payloadData"]))
+    await session.send("Network.enable")
+    return session, sent
 
 
 async def end_session(page: Page) -> None:

@@ -15,10 +15,8 @@ from playwright.async_api import Browser, BrowserContext, Frame, Page, expect
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.settings import Settings
 from tests.browser.conftest import TIMEOUT_MS, until_indexed
-from tests.conftest import Postgres
 from tests.lti_platform import LTI, MEMBERSHIP, FakePlatform, open_platform
-from tests.outside import LOOPBACK
-from tests.serving import Server, open_server, settings_for
+from tests.serving import Server, open_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,11 +24,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def send_no_cookies(request: web.Request, response: web.StreamResponse) -> None:
     if request.headers.get("Sec-Fetch-Dest") == "iframe":
         response.headers.popall("Set-Cookie", [])
-
-
-async def tool_settings(postgres: Postgres) -> Settings:
-    """Return settings for a server that a platform of these tests can use, with a database of its own."""
-    return settings_for(await postgres.create_chat_database(), outbound_private_networks=",".join(LOOPBACK))
 
 
 @asynccontextmanager
@@ -44,33 +37,22 @@ async def open_other_site(server: Server) -> AsyncIterator[FakePlatform]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def settings(postgres: Postgres) -> Settings:
-    return await tool_settings(postgres)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def server(settings: Settings) -> AsyncIterator[Server]:
-    async with open_server(settings) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def forgetful_server(settings: Settings) -> AsyncIterator[Server]:
+async def forgetful_server(tool_settings: Settings) -> AsyncIterator[Server]:
     """A server whose cookies are lost in frames."""
-    async with open_server(settings, on_response=send_no_cookies) as opened:
+    async with open_server(tool_settings, on_response=send_no_cookies) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def platform_of_all(server: Server) -> AsyncIterator[FakePlatform]:
-    async with open_other_site(server) as opened:
+async def platform_of_all(tool_server: Server) -> AsyncIterator[FakePlatform]:
+    async with open_other_site(tool_server) as opened:
         opened.users["1"] = {"sub": "1", "name": "Clara", LTI + "roles": [MEMBERSHIP + "Instructor"]}
         yield opened
 
 
 @pytest.fixture
-def platform(platform_of_all: FakePlatform, server: Server) -> FakePlatform:
-    platform_of_all.tool = server.url
+def platform(platform_of_all: FakePlatform, tool_server: Server) -> FakePlatform:
+    platform_of_all.tool = tool_server.url
     return platform_of_all
 
 
@@ -142,23 +124,23 @@ async def keeps_session(frame: Frame) -> bool:
     return bool(await frame.evaluate("JSON.parse(document.getElementById('embedded-session').textContent)"))
 
 
-async def test_the_room_opens_with_third_party_cookies(page: Page, platform: FakePlatform, server: Server) -> None:
+async def test_the_room_opens_with_third_party_cookies(page: Page, platform: FakePlatform, tool_server: Server) -> None:
     frame = await open_room(page, platform)
     assert not await keeps_session(frame)
     # The browser has a session already when the user comes again.
-    await use_room(page, await open_room(page, platform), server, "partitioned")
+    await use_room(page, await open_room(page, platform), tool_server, "partitioned")
 
 
 async def test_the_room_opens_when_third_party_cookies_are_blocked(
-    strict_page: Page, platform: FakePlatform, server: Server
+    strict_page: Page, platform: FakePlatform, tool_server: Server
 ) -> None:
     frame = await open_room(strict_page, platform)
     assert not await keeps_session(frame)
-    await use_room(strict_page, frame, server, "blocked")
+    await use_room(strict_page, frame, tool_server, "blocked")
 
 
 async def test_the_room_opens_when_the_page_has_to_keep_the_session(
-    page: Page, forgotten: FakePlatform, server: Server
+    page: Page, forgotten: FakePlatform, tool_server: Server
 ) -> None:
     frame = await open_room(page, forgotten, "storage")
     assert await keeps_session(frame)
@@ -169,15 +151,15 @@ async def test_the_room_opens_when_the_page_has_to_keep_the_session(
     # A platform that offers to keep the secret keeps it too, in case the browser loses it.
     asked = await page.evaluate("log.map((message) => message.subject)")
     assert "lti.put_data" in asked and "lti.get_data" not in asked
-    await use_room(page, frame, server, "stored")
+    await use_room(page, frame, tool_server, "stored")
 
 
 async def test_the_room_opens_when_the_platform_has_to_keep_the_secret(
-    strict_page: Page, forgotten: FakePlatform, server: Server
+    strict_page: Page, forgotten: FakePlatform, tool_server: Server
 ) -> None:
     frame = await open_room(strict_page, forgotten, "storage")
     assert await keeps_session(frame)
-    await use_room(strict_page, frame, server, "platform")
+    await use_room(strict_page, frame, tool_server, "platform")
 
 
 async def test_the_room_opens_in_a_new_window_when_the_browser_stores_nothing_in_a_frame(

@@ -11,10 +11,9 @@ import pytest_asyncio
 from educa_chat.demo import PASSWORD
 from educa_chat.settings import Settings
 from tests.browser.conftest import School, until_indexed
-from tests.browser.test_lti_frame import open_other_site, tool_settings
+from tests.browser.test_lti_frame import open_other_site
 from tests.browser.webdriver import ENTER, TAB, UP, OtherBrowser, Window, open_other
 from tests.certificates import make_certificate, server_context
-from tests.conftest import Postgres
 from tests.lti_platform import FakePlatform
 from tests.serving import Chatter, Person, Server, open_server
 
@@ -24,28 +23,23 @@ FIELD = "#chat-message-input"
 CONNECTED = "document.querySelector('#status')?.dataset.key === 'connected'"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def settings(postgres: Postgres) -> Settings:
-    return await tool_settings(postgres)
+@pytest.fixture
+def server(tool_server: Server) -> Server:
+    """The server on which `school` is."""
+    return tool_server
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def server(settings: Settings) -> AsyncIterator[Server]:
-    async with open_server(settings) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def https_server(settings: Settings) -> AsyncIterator[Server]:
+async def https_server(tool_settings: Settings) -> AsyncIterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         make_certificate(Path(folder, "certificate"))
-        async with open_server(settings, tls=server_context(Path(folder, "certificate"))) as opened:
+        async with open_server(tool_settings, tls=server_context(Path(folder, "certificate"))) as opened:
             yield opened
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def platform(server: Server) -> AsyncIterator[FakePlatform]:
-    async with open_other_site(server) as opened:
+async def platform(tool_server: Server) -> AsyncIterator[FakePlatform]:
+    async with open_other_site(tool_server) as opened:
         yield opened
 
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Locator, Page, Route, expect
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
-from tests.browser.conftest import MOMENT, TIMEOUT_MS, Desk, say
+from tests.browser.conftest import MOMENT, TIMEOUT_MS, Desk, record_sent, say
 from tests.handlers.test_class_commands import give
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -81,10 +81,7 @@ async def test_online_users_are_counted_and_named(desk: Desk) -> None:
 async def test_typing_is_shown_to_others_unless_the_field_is_blank(desk: Desk) -> None:
     ana = await desk.sit_down(desk.ana)
     await expect(ana.locator("#status")).to_have_attribute("data-key", "connected")
-    sent: list[str] = []
-    session = await ana.context.new_cdp_session(ana)
-    session.on("Network.webSocketFrameSent", lambda event: sent.append(event["response"]["payloadData"]))
-    await session.send("Network.enable")
+    session, sent = await record_sent(ana)
     async with desk.person(desk.luis) as person:
         luis = await person.enter()
         await ana.type("#chat-message-input", "  ")

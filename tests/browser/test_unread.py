@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import TIMEOUT_MS, Desk, say, until
+from tests.browser.conftest import TIMEOUT_MS, Desk, record_sent, say, until
 from tests.serving import Chatter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -122,10 +122,7 @@ async def test_messages_read_in_one_window_are_read_in_all(desk: Desk) -> None:
 async def test_messages_out_of_view_are_not_marked_as_read(desk: Desk) -> None:
     page = await desk.sit_down(desk.ana)
     await expect(page.locator("#status")).to_have_attribute("data-key", "connected")
-    sent: list[str] = []
-    session = await page.context.new_cdp_session(page)
-    session.on("Network.webSocketFrameSent", lambda event: sent.append(event["response"]["payloadData"]))
-    await session.send("Network.enable")
+    _, sent = await record_sent(page)
     async with desk.person(desk.luis) as luis:
         socket = await luis.enter()
         await turn(page, hidden=True)

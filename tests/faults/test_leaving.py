@@ -83,8 +83,7 @@ async def test_losing_access_closes_a_users_sockets_on_both_nodes_and_no_others(
 async def test_signing_out_on_one_node_closes_sockets_on_the_other(watched: Watched) -> None:
     one, two = watched.nodes
     course, (student,) = await add_room(watched.database, 1)
-    async with Person(one.url, student) as ana, Person(two.url) as elsewhere, Person(two.url, student) as otherwise:
-        elsewhere.http.cookie_jar.update_cookies({cookie.key: cookie.value for cookie in ana.http.cookie_jar})
+    async with Person(one.url, student) as ana, ana.again(two.url) as elsewhere, Person(two.url, student) as otherwise:
         same_session, other_session = await elsewhere.enter(course), await otherwise.enter(course)
         with at_once():
             assert await ana.sign_out() == 302
