@@ -39,6 +39,8 @@ async def refuse_connections(postgres: PostgresServer) -> None:
     """All connections of the server are taken: 'sorry, too many clients already'."""
     await postgres.execute("alter system set max_connections = 20")
     await asyncio.to_thread(postgres.restart)
+    # Now, while a connection is free. It takes effect with the next start.
+    await postgres.execute("alter system reset max_connections")
     taken = []
     try:
         async with asyncio.timeout(OUTAGE_S):
@@ -57,7 +59,6 @@ async def refuse_connections(postgres: PostgresServer) -> None:
         pass
     for connection in taken:
         connection.terminate()
-    await postgres.execute("alter system reset max_connections")
     await asyncio.to_thread(postgres.restart)
 
 
