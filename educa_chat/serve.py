@@ -17,7 +17,7 @@ from aiohttp import web
 from cryptography.fernet import Fernet
 
 from educa_chat.app import build_app
-from educa_chat.errors import EducaChatError
+from educa_chat.errors import ComponentEnded, EducaChatError
 from educa_chat.handlers.keys import CONNECTIONS
 from educa_chat.log_lines import configure_logging, log_loop_failure
 from educa_chat.settings import Settings
@@ -34,7 +34,8 @@ ACCEPTS_A_TURN = 16
 async def serve(settings: Settings, ready: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM. Call `ready` once the server accepts connections.
 
-    Raises ComponentEnded when the server stopped because one of its components ended unexpectedly.
+    Raises ComponentEnded when the server stopped because one of its components ended unexpectedly, or a worker did so
+    before the server was ready.
     """
     _allow_many_files()
     settings = _with_session_key(settings)
@@ -105,7 +106,10 @@ def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
 
 
 async def _serve_in_workers(settings: Settings, ready: Callable[[], None], stop: asyncio.Event) -> None:
-    """Keep `server.workers` processes running, and the embedded database if there is one."""
+    """Keep `server.workers` processes running, and the embedded database if there is one.
+
+    Raises ComponentEnded when a worker ends before all have accepted connections.
+    """
     async with open_database(settings.database.url, 1) as database:
         one = msgspec.structs.replace(
             settings,
@@ -124,6 +128,9 @@ async def _serve_in_workers(settings: Settings, ready: Callable[[], None], stop:
                 for index, worker in enumerate(workers):
                     if not worker.process.is_alive() and not stop.is_set():
                         pid, code = worker.process.pid, worker.process.exitcode
+                        if not is_announced:
+                            # It would probably fail again and again. The log says why.
+                            raise ComponentEnded(f"a worker ended with exit code {code} before the server was ready")
                         logger.error("worker %s ended with exit code %s; restarting it", pid, code)
                         await asyncio.sleep(RESTART_PAUSE_S)
                         workers[index] = _Worker(one)
