@@ -1,5 +1,6 @@
 """Parts of the page that are loaded when they are opened, and what the user sees when that fails."""
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -54,6 +55,25 @@ async def test_a_part_is_loaded_on_demand_or_on_hover_and_opens_on_retry_if_that
         await retry.click()
         await expect(page.locator("#search-input")).to_be_focused()
         await expect(notice).to_be_empty()
+
+
+async def test_the_strings_of_a_part_are_fetched_once_however_many_signs_announce_it(desk: Desk) -> None:
+    page = await connected(desk, desk.ana)
+    button, is_opened, fetched = page.locator("#search-button"), asyncio.Event(), 0
+
+    async def hold(route: Route) -> None:
+        nonlocal fetched
+        fetched += 1
+        await is_opened.wait()
+        await route.continue_()
+
+    await page.route("**/strings/en/search.json", hold)
+    await button.hover()
+    await button.focus()
+    await button.click()
+    is_opened.set()
+    await expect(page.locator("#search-input")).to_be_focused()
+    assert fetched == 1
 
 
 async def test_the_class_panel_is_inert_until_it_is_loaded(desk: Desk) -> None:

@@ -13,14 +13,27 @@ const lists = new Intl.ListFormat(locale);
 /** @type {Record<string, string>} the addresses of strings that the page doesn't contain, by the name of their part */
 const addresses = pageData('part-strings');
 
+/** @type {Map<string, Promise<void>>} parts whose strings are being loaded, or have been */
+const loads = new Map();
+
 /**
  * Loads the strings of a part of the page, once.
  *
  * @param {string} part
- * @throws what `fetch` throws, and Error for an answer without the strings
+ * @throws what `fetch` throws, and Error for an answer without the strings; then the next call tries again
  */
-export async function loadStrings(part) {
-  if (part in strings) return;
+export function loadStrings(part) {
+  let load = loads.get(part);
+  if (load === undefined) {
+    load = fetchStrings(part);
+    loads.set(part, load);
+    load.catch(() => loads.delete(part));
+  }
+  return load;
+}
+
+/** @param {string} part */
+async function fetchStrings(part) {
   const response = await fetch(addresses[part], { signal: AbortSignal.timeout(TIMEOUT_MS) });
   if (!response.ok) throw new Error(`The strings were answered with ${response.status}`);
   strings[part] = await response.json();
