@@ -53,6 +53,10 @@ class RecordMissing(EducaChatError):
     """The named record doesn't exist."""
 
 
+class RosterOutdated(EducaChatError):
+    """A roster of the course that was asked for later has begun to take effect."""
+
+
 class ConfirmationMissing(EducaChatError):
     """An action that can't be undone was not confirmed."""
 

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Collection
+from datetime import datetime
 from typing import NamedTuple
 
+from educa_chat.errors import RosterOutdated
 from educa_chat.protocol import Role
 from educa_chat.storage.access_changes import notify
 from educa_chat.storage.courses import set_role
@@ -22,11 +24,13 @@ LAUNCH_DAYS = 7
 
 
 class Roster(NamedTuple):
-    """The roster of a course that is due."""
+    """The roster of a course, which somebody or a process has just asked for."""
 
     course: int
     platform: int
     url: str
+    asked_at: datetime
+    """When it was asked for, by the database's clock."""
 
 
 class KnownMember(NamedTuple):
@@ -129,7 +133,7 @@ async def claim_roster(database: Database) -> Roster | None:
         "  select course from educa_chat.lti_context x join educa_chat.lti_platform p on p.id = x.platform"
         "  where roster_due_at <= now() and roster_url is not null and p.is_active"
         "  order by roster_due_at limit 1 for update of x skip locked)"
-        " returning course, platform, roster_url",
+        " returning course, platform, roster_url, clock_timestamp()",
         ROSTER_LEASE_S,
     )
     return Roster(*row) if row else None
@@ -138,12 +142,36 @@ async def claim_roster(database: Database) -> Roster | None:
 async def find_roster(database: Database, course: int) -> Roster | None:
     """Return the roster of `course`, or None if it has none that can be fetched."""
     row = await database.fetchrow(
-        "select course, platform, roster_url from educa_chat.lti_context x"
+        "select course, platform, roster_url, clock_timestamp() from educa_chat.lti_context x"
         " join educa_chat.lti_platform p on p.id = x.platform"
         " where course = $1 and roster_url is not null and p.is_active",
         course,
     )
     return Roster(*row) if row else None
+
+
+async def begin_roster(database: Database, roster: Roster) -> None:
+    """Begin to apply a roster that was fetched. From now on, those that were asked for earlier change nothing.
+
+    Raises RosterOutdated if one that was asked for later has begun.
+    """
+    if not await database.fetchval(
+        "update educa_chat.lti_context set roster_asked_at = $2"
+        " where course = $1 and (roster_asked_at is null or roster_asked_at <= $2) returning true",
+        roster.course,
+        roster.asked_at,
+    ):
+        raise RosterOutdated
+
+
+async def _require_newest(connection: Connection, roster: Roster) -> None:
+    """Let no newer roster begin until the transaction ends. Raises RosterOutdated if one has begun."""
+    if not await connection.fetchval(
+        "select true from educa_chat.lti_context where course = $1 and roster_asked_at = $2 for share",
+        roster.course,
+        roster.asked_at,
+    ):
+        raise RosterOutdated
 
 
 async def finish_roster(database: Database, course: int, *, is_fetched: bool) -> None:
@@ -174,10 +202,15 @@ async def known_members(database: Database, course: int, issuer: str) -> list[Kn
     ]
 
 
-async def note_listed(database: Database, course: int, user_id: int, role: Role) -> None:
-    """Enrol a person from the roster in `course`. Lowers their role unless a launch has set it within LAUNCH_DAYS."""
+async def note_listed(database: Database, roster: Roster, user_id: int, role: Role) -> None:
+    """Enrol a person from the roster in its course. Lowers their role unless a launch has set it within LAUNCH_DAYS.
+
+    Raises RosterOutdated.
+    """
+    course = roster.course
     async with database.connection() as connection, connection.transaction():
         await _lock_member(connection, course, user_id)
+        await _require_newest(connection, roster)
         held = await _role_of(connection, course, user_id)
         is_recent = await connection.fetchval(
             "select launched_at > now() - make_interval(days => $3) from educa_chat.lti_member"
@@ -196,23 +229,26 @@ async def note_listed(database: Database, course: int, user_id: int, role: Role)
             await _give_role(connection, course, user_id, role)
 
 
-async def remove_missing(database: Database, course: int, user_ids: Collection[int], since: float) -> int:
-    """Remove those of `user_ids` from `course` who haven't launched it after `since` (Unix time). Return their number.
+async def remove_missing(database: Database, roster: Roster, user_ids: Collection[int]) -> int:
+    """Remove those of `user_ids` from the course who haven't launched it since the roster was asked for. Return their
+    number.
 
     Their open sockets are closed at once. An instructor whom no roster has ever named stays for VISIT_HOURS after a
-    launch.
+    launch. Raises RosterOutdated.
     """
+    course = roster.course
     removed = 0
     for user_id in user_ids:
         async with database.connection() as connection, connection.transaction():
             await _lock_member(connection, course, user_id)
+            await _require_newest(connection, roster)
             if not await connection.fetchval(
                 "delete from educa_chat.lti_member where course = $1 and user_id = $2"
-                " and (launched_at is null or launched_at < to_timestamp($3))"
+                " and (launched_at is null or launched_at < $3)"
                 " and (is_listed or not $4 or launched_at < now() - make_interval(hours => $5)) returning true",
                 course,
                 user_id,
-                since,
+                roster.asked_at,
                 await _role_of(connection, course, user_id) is Role.INSTRUCTOR,
                 VISIT_HOURS,
             ):
@@ -243,9 +279,3 @@ async def _give_role(connection: Connection, course: int, user_id: int, role: Ro
     """Give the user this role and no other, and recheck their sockets."""
     await set_role(connection, course, user_id, role)
     await notify(connection, "user", str(user_id))
-
-
-async def database_time(database: Database) -> float:
-    """Return the time of the database's clock (Unix time)."""
-    now: float = await database.fetchval("select extract(epoch from clock_timestamp())::float8")
-    return now

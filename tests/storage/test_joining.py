@@ -9,7 +9,7 @@ from educa_chat.roster_file import RosterRow
 from educa_chat.storage.accounts import find_user_id
 from educa_chat.storage.administration import change_owner
 from educa_chat.storage.courses import add_course, enrol, unenrol
-from educa_chat.storage.lti_courses import note_launch, note_listed
+from educa_chat.storage.lti_courses import begin_roster, find_roster, note_launch, note_listed
 from educa_chat.storage.mapped_roles import apply_mapped_roles
 from educa_chat.storage.markers import find_markers, mark_first_seen, mark_new_members, write_markers
 from educa_chat.storage.pool import Database
@@ -41,7 +41,8 @@ async def add_context(database: Database, course: int) -> None:
         "with p as (insert into educa_chat.lti_platform"
         "  (name, issuer, client_id, authorization_url, token_url, jwks_url, origins, is_active, owner_id)"
         "  select 'P', 'i' || id, 'c', '', '', '', '{}', true, owner_id from courses_course where id = $1 returning id)"
-        " insert into educa_chat.lti_context (course, platform, deployment, context) select $1, id, 'd', 'x' from p",
+        " insert into educa_chat.lti_context (course, platform, deployment, context, roster_url)"
+        " select $1, id, 'd', 'x', '' from p",
         course,
     )
 
@@ -53,7 +54,10 @@ async def launch(database: Database, course: int, username: str) -> None:
 
 async def list_in_roster(database: Database, course: int, username: str) -> None:
     await add_context(database, course)
-    await note_listed(database, course, await find_user_id(database, username), Role.ASSISTANT)
+    roster = await find_roster(database, course)
+    assert roster is not None
+    await begin_roster(database, roster)
+    await note_listed(database, roster, await find_user_id(database, username), Role.ASSISTANT)
 
 
 async def map_role(database: Database, course: int, username: str) -> None:

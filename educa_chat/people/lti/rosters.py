@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 import msgspec
 from aiohttp import web
 
-from educa_chat.errors import DatabaseUnavailable, OutboundFailed, RecordMissing
+from educa_chat.errors import DatabaseUnavailable, OutboundFailed, RecordMissing, RosterOutdated
 from educa_chat.handlers.access import course_id, instructor_of, page_visitor
 from educa_chat.handlers.csrf import is_own_form, use_posted_session
 from educa_chat.handlers.embedding import embedded_session
@@ -25,8 +25,8 @@ from educa_chat.people.outbound import location
 from educa_chat.storage.external_people import ExternalPerson, find_or_add_person, tidy_name
 from educa_chat.storage.lti_courses import (
     Roster,
+    begin_roster,
     claim_roster,
-    database_time,
     find_roster,
     finish_roster,
     known_members,
@@ -100,10 +100,10 @@ class Rosters:
     async def update(self, roster: Roster) -> bool:
         """Fetch a roster, add the people it lists, and remove those it no longer lists. Return whether this succeeded.
 
-        A roster that can't be fetched changes nothing, and one with an empty page removes nobody.
+        A roster that can't be fetched changes nothing, and one with an empty page removes nobody. One that was asked
+        for before another that takes effect changes nothing any more.
         """
         database = self._tool.database
-        started_at = await database_time(database)
         try:
             platform = await find_platform(database, roster.platform)
             members, is_complete = await self._fetch(platform, roster.url)
@@ -111,17 +111,28 @@ class Rosters:
             logger.warning("the roster of course %d can't be fetched: %s", roster.course, error)
             await finish_roster(database, roster.course, is_fetched=False)
             return False
-        await self._let_in(platform, roster.course, members)
+        try:
+            await self._apply(platform, roster, members, is_complete=is_complete)
+        except RosterOutdated:
+            logger.info("a newer roster of course %d has taken effect", roster.course)
+        return True
+
+    async def _apply(
+        self, platform: Platform, roster: Roster, members: Mapping[str, _Member], *, is_complete: bool
+    ) -> None:
+        """Add and remove people. Raises RosterOutdated."""
+        database = self._tool.database
+        await begin_roster(database, roster)
+        await self._let_in(platform, roster, members)
         known = await known_members(database, roster.course, platform.people_issuer)
         missing = [member.user_id for member in known if member.subject not in members]
         removed = 0
         if is_complete:
-            removed = await remove_missing(database, roster.course, missing, started_at)
+            removed = await remove_missing(database, roster, missing)
         elif missing:
             logger.warning("the roster of course %d has an empty page, so nobody is removed", roster.course)
         await finish_roster(database, roster.course, is_fetched=True)
         logger.info("the roster of course %d has %d members; %d have left", roster.course, len(members), removed)
-        return True
 
     async def _fetch(self, platform: Platform, url: str) -> tuple[dict[str, _Member], bool]:
         """Return the present members by their ids, and whether these are certainly all. Raises OutboundFailed."""
@@ -162,10 +173,10 @@ class Rosters:
         answer = await self._tool.outbound.post(platform.token_url, _Token, hosts=platform.hosts, form=form)
         return answer.access_token
 
-    async def _let_in(self, platform: Platform, course: int, members: Mapping[str, _Member]) -> None:
-        """Add new `members`, and update those whose role or name has changed."""
+    async def _let_in(self, platform: Platform, roster: Roster, members: Mapping[str, _Member]) -> None:
+        """Add new `members`, and update those whose role or name has changed. Raises RosterOutdated."""
         database = self._tool.database
-        known = {one.subject: one for one in await known_members(database, course, platform.people_issuer)}
+        known = {one.subject: one for one in await known_members(database, roster.course, platform.people_issuer)}
         for subject, member in members.items():
             role = role_of(member.roles)
             name = names_of(member.name, member.given_name, member.family_name)
@@ -174,7 +185,7 @@ class Rosters:
             if before is not None and before.is_listed and before.role is role and is_same_name:
                 continue
             person = await find_or_add_person(database, ExternalPerson(platform.people_issuer, subject, *name))
-            await note_listed(database, course, person.user_id, role)
+            await note_listed(database, roster, person.user_id, role)
 
     async def _fetch_now(self, request: web.Request) -> web.Response:
         """Fetch the roster because an instructor asks for it, and redirect to the room."""

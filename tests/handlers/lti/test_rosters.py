@@ -10,14 +10,17 @@ import pytest_asyncio
 from aiohttp import web
 from joserfc import jwk, jwt
 
+from educa_chat.errors import RosterOutdated
 from educa_chat.people.lti import rosters
 from educa_chat.people.lti.rosters import Rosters
 from educa_chat.people.lti.tool import Tool
 from educa_chat.people.outbound import Outbound
+from educa_chat.protocol import Role
 from educa_chat.settings import Settings
+from educa_chat.storage.accounts import find_user_id
 from educa_chat.storage.administration import read_roster
 from educa_chat.storage.courses import enrol
-from educa_chat.storage.lti_courses import claim_roster, find_roster
+from educa_chat.storage.lti_courses import begin_roster, claim_roster, find_roster, note_listed, remove_missing
 from educa_chat.storage.pool import Database
 from tests.lti_platform import LTI, MEMBERSHIP, ROSTER, FakePlatform, LtiUser, kind_of
 from tests.outside import LOOPBACK
@@ -142,6 +145,43 @@ async def test_a_user_who_launches_while_the_roster_is_fetched_keeps_access(
         platform.before_roster = lambda: launch(ana, platform)
         assert await update(fetcher, database, course)
     assert "Ana Morales" in await members(database, course)
+
+
+async def test_a_roster_whose_successor_was_faster_changes_nothing(
+    server: Server, platform: FakePlatform, fetcher: Rosters, database: Database
+) -> None:
+    async def fetch_the_next() -> None:
+        platform.before_roster = None
+        platform.pages = [[member("17"), member("19")]]
+        assert await update(fetcher, database, course)
+
+    async with LtiUser(server.url) as ana:
+        course = await launch(ana, platform)
+        platform.pages = [[member("17"), member("18")]]
+        platform.before_roster = fetch_the_next
+        assert await update(fetcher, database, course)
+        assert set(await members(database, course)) == {"Member 17", "Member 19"}
+
+
+async def test_a_roster_stops_changing_the_course_when_a_newer_one_begins_to(
+    server: Server, platform: FakePlatform, database: Database
+) -> None:
+    async with LtiUser(server.url) as ana:
+        course = await launch(ana, platform)
+    older, newer = await find_roster(database, course), await find_roster(database, course)
+    assert older is not None and newer is not None
+    await begin_roster(database, older)
+    await begin_roster(database, newer)
+    luis = await find_user_id(database, await add_person(database))
+    for change in (
+        begin_roster(database, older),
+        note_listed(database, older, luis, Role.STUDENT),
+        remove_missing(database, older, [luis]),
+    ):
+        with pytest.raises(RosterOutdated):
+            await change
+    await note_listed(database, newer, luis, Role.STUDENT)
+    assert await remove_missing(database, newer, [luis]) == 1
 
 
 @pytest.mark.parametrize(
