@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from educa_chat.bus import inbox, open_bus
-from educa_chat.bus.inbox import INBOX_BYTES, INBOX_PAYLOADS
+from educa_chat.bus.inbox import INBOX_BYTES
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES, MessageBus
 from educa_chat.errors import SubscriptionLost
 from tests.redis_server import RedisCluster, RedisServer
@@ -137,14 +137,18 @@ class TestMessageBus:
             with pytest.raises(SubscriptionLost):
                 await received(slow, 1)
 
-    async def test_a_reader_keeps_up_with_a_publisher_in_a_loop(self, bus: MessageBus) -> None:
+    async def test_a_reader_keeps_up_with_a_publisher_in_a_loop(
+        self, bus: MessageBus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(inbox, "INBOX_PAYLOADS", 1000)
+
         async def publish_all() -> None:
-            for _ in range(INBOX_PAYLOADS + 1):
+            for _ in range(1001):
                 await bus.publish("room", b"")
 
         async with bus.subscribe("room") as subscription, asyncio.TaskGroup() as tasks:
             tasks.create_task(publish_all())
-            await received(subscription, INBOX_PAYLOADS + 1)
+            await received(subscription, 1001)
 
     async def test_payloads_that_fit_are_queued_for_a_slow_reader(self, bus: MessageBus) -> None:
         payloads = [bytes([number]) * MAX_PAYLOAD_BYTES for number in range(INBOX_BYTES // MAX_PAYLOAD_BYTES)]

@@ -1,7 +1,8 @@
 """The bus over a Redis Cluster when slots move and masters fail."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.crc import key_slot
@@ -9,7 +10,7 @@ from redis.crc import key_slot
 from educa_chat.bus.protocol import MessageBus
 from educa_chat.bus.redis_cluster import RedisClusterBus, open_redis_cluster_bus
 from educa_chat.errors import BusUnavailable, SubscriptionLost
-from tests.bus.waiting import carries, received, until
+from tests.bus.waiting import at_once, carries, received, until
 from tests.redis_server import RedisCluster, RedisServer
 from tests.stopwatch import Stopwatch
 
@@ -25,6 +26,13 @@ def cluster(sharded_pubsub: None) -> Iterator[RedisCluster]:
 
 @pytest.fixture
 async def bus(cluster: RedisCluster) -> AsyncIterator[RedisClusterBus]:
+    async with open_bus_over(cluster) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_bus_over(cluster: RedisCluster) -> AsyncIterator[RedisClusterBus]:
+    """Open a bus, and wait until it works on all masters."""
     async with open_redis_cluster_bus(cluster.url, PREFIX) as opened:
         for master in cluster.masters:
             await carries(opened, topic_on(master))
@@ -92,48 +100,56 @@ async def test_buses_with_different_prefixes_are_isolated(redis_cluster: RedisCl
         assert await received(strangers) == b"theirs"
 
 
-async def test_silence_of_any_master_is_noticed(cluster: RedisCluster, bus: RedisClusterBus) -> None:
-    await beating(bus)
-    for master in cluster.masters:
-        # A frozen master keeps its connections, and this process has no subscriptions on it.
-        master.freeze()
-        stopwatch = Stopwatch()
-        await until(lambda: bus.silence_s > 1)
-        assert stopwatch.own_s < 1.5
-        master.thaw()
-        await beating(bus)
+async def test_silence_of_any_master_is_noticed(sharded_pubsub: None) -> None:
+    async def check(number: int) -> None:
+        with RedisCluster() as cluster:
+            async with open_bus_over(cluster) as bus:
+                await beating(bus)
+                # A frozen master keeps its connections, and this process has no subscriptions on it.
+                cluster.masters[number].freeze()
+                stopwatch = Stopwatch()
+                await until(lambda: bus.silence_s > 1)
+                assert stopwatch.own_s < 1.5
+                cluster.masters[number].thaw()
+                await beating(bus)
+
+    await at_once({f"master {number}": check(number) for number in range(3)})
 
 
-@pytest.mark.parametrize("way", ["killed", "frozen"])
-async def test_the_other_masters_work_while_one_is_down_and_it_is_used_again_afterwards(
-    cluster: RedisCluster, bus: RedisClusterBus, way: str
-) -> None:
-    fallen, *others = cluster.masters
-    topic = topic_on(fallen)
-    others_topic = topic_on(others[1])
-    async with bus.subscribe(topic) as subscription, bus.subscribe(others_topic) as others_subscription:
-        await beating(bus)
-        stopwatch = Stopwatch()
-        if way == "killed":
-            fallen.stop()
-        else:
-            fallen.freeze()
-        await until(lambda: bus.silence_s > 1)
-        assert stopwatch.own_s < 1.5
-        await lost(subscription)
-        with pytest.raises(BusUnavailable):
-            await bus.publish(topic, b"lost")
-        await bus.publish(others_topic, b"on it goes")
-        assert await received(others_subscription) == b"on it goes"
-        if way == "killed":
-            fallen.start()
-        else:
-            fallen.thaw()
-        await carries(bus, topic)
-        await beating(bus)
-        # Meanwhile, the subscriptions on the other masters continued.
-        await bus.publish(others_topic, b"still the same")
-        assert await received(others_subscription) == b"still the same"
+async def test_the_other_masters_work_while_one_is_down_and_it_is_used_again_afterwards(sharded_pubsub: None) -> None:
+    async def check(fall: Callable[[RedisServer], None], rise: Callable[[RedisServer], None]) -> None:
+        with RedisCluster() as cluster:
+            fallen, *others = cluster.masters
+            topic = topic_on(fallen)
+            others_topic = topic_on(others[1])
+            async with (
+                open_bus_over(cluster) as bus,
+                bus.subscribe(topic) as subscription,
+                bus.subscribe(others_topic) as others_subscription,
+            ):
+                await beating(bus)
+                stopwatch = Stopwatch()
+                fall(fallen)
+                await until(lambda: bus.silence_s > 1)
+                assert stopwatch.own_s < 1.5
+                await lost(subscription)
+                with pytest.raises(BusUnavailable):
+                    await bus.publish(topic, b"lost")
+                await bus.publish(others_topic, b"on it goes")
+                assert await received(others_subscription) == b"on it goes"
+                rise(fallen)
+                await carries(bus, topic)
+                await beating(bus)
+                # Meanwhile, the subscriptions on the other masters continued.
+                await bus.publish(others_topic, b"still the same")
+                assert await received(others_subscription) == b"still the same"
+
+    await at_once(
+        {
+            "killed": check(RedisServer.stop, RedisServer.start),
+            "frozen": check(RedisServer.freeze, RedisServer.thaw),
+        }
+    )
 
 
 async def test_a_subscription_follows_its_slot_to_another_master(cluster: RedisCluster, bus: RedisClusterBus) -> None:

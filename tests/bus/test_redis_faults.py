@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from educa_chat.bus.protocol import MAX_PAYLOAD_BYTES
 from educa_chat.bus.redis import open_redis_bus
 from educa_chat.errors import BusUnavailable, SubscriptionLost
-from tests.bus.waiting import beating, carries, received, until
+from tests.bus.waiting import at_once, beating, carries, received, until
 from tests.proxy import ANSWERS, QUESTIONS, Flow, Proxy
 from tests.redis_server import RedisServer
 from tests.stopwatch import Stopwatch
@@ -106,8 +106,23 @@ def server() -> Iterator[RedisServer]:
     server.stop()
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-async def test_a_fault_is_reported_within_a_second_and_the_bus_recovers(server: RedisServer, fault: Fault) -> None:
+@pytest.fixture
+def servers() -> Iterator[list[RedisServer]]:
+    """One Redis for each fault."""
+    servers = [RedisServer() for _ in FAULTS]
+    for server in servers:
+        server.start()
+    yield servers
+    for server in servers:
+        server.stop()
+
+
+async def test_every_fault_is_reported_within_a_second_and_the_bus_recovers(servers: list[RedisServer]) -> None:
+    pairs = zip(FAULTS.items(), servers, strict=True)
+    await at_once({name: check_fault(fault, server) for (name, fault), server in pairs})
+
+
+async def check_fault(fault: Fault, server: RedisServer) -> None:
     async with Proxy(server.port).open() as proxy, open_redis_bus(f"redis://{proxy.address}", PREFIX) as bus:
         async with bus.subscribe("room") as subscription:
             await beating(bus)

@@ -1,7 +1,7 @@
 """Conditions that tests of a bus over a broker wait for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 
 from educa_chat.bus.protocol import MessageBus
@@ -34,3 +34,18 @@ async def until(condition: Callable[[], bool]) -> None:
 async def beating(bus: MessageBus) -> None:
     """Wait until a heartbeat has just been received."""
     await until(lambda: bus.silence_s < 0.1)
+
+
+async def at_once(checks: Mapping[str, Coroutine[None, None, None]]) -> None:
+    """Run `checks` at the same time, because a bus mostly waits. An error is noted with the name of its check."""
+
+    async def run(name: str, check: Coroutine[None, None, None]) -> None:
+        try:
+            await check
+        except Exception as error:
+            error.add_note(name)
+            raise
+
+    async with asyncio.TaskGroup() as tasks:
+        for name, check in checks.items():
+            tasks.create_task(run(name, check))
