@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -98,11 +98,18 @@ async def open_process(
         await running.ended()
 
 
-@asynccontextmanager
-async def open_node(
+def open_node(
     database_url: str, bus_url: str = "memory:", *arguments: str, **overrides: object
-) -> AsyncIterator[Process]:
+) -> AbstractAsyncContextManager[Process]:
     """Run `educa-chat serve` on a free port while the context lasts. It is ready when the context is entered."""
+    return open_scripted_node(None, database_url, bus_url, *arguments, **overrides)
+
+
+@asynccontextmanager
+async def open_scripted_node(
+    script: Path | None, database_url: str, bus_url: str, *arguments: str, **overrides: object
+) -> AsyncIterator[Process]:
+    """Do the same with `script` instead of `educa-chat`, if given."""
     port = free_port()
     environment = {
         "EDUCA_CHAT_DATABASE_URL": database_url,
@@ -111,6 +118,7 @@ async def open_node(
     }
     environment |= {f"EDUCA_CHAT_{name.upper()}": str(value) for name, value in overrides.items()}
     url = f"http://127.0.0.1:{port}"
-    async with open_process("serve", "--port", str(port), *arguments, environment=environment, url=url) as process:
+    command = ("serve", "--port", str(port), *arguments)
+    async with open_process(*command, environment=environment, url=url, script=script) as process:
         await process.ready()
         yield process

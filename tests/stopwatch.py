@@ -33,15 +33,15 @@ class Stopwatch:
         return max(0.0, elapsed_s - waited_ns / 1e9)
 
 
-def _waited_ns() -> dict[Path, int]:
+def _waited_ns() -> dict[str, int]:
     """The time that each thread of this process, and of all that it started, has waited so far."""
-    waited: dict[Path, int] = {}
+    waited: dict[str, int] = {}
     processes = [os.getpid(), *started]
     for process in processes:
-        tasks = Path(f"/proc/{process}/task")
+        tasks = f"/proc/{process}/task"
         with suppress(OSError):  # The process has ended.
-            processes += map(int, (tasks / str(process) / "children").read_text().split())
-        for path in tasks.glob("*/schedstat"):
-            with suppress(OSError):  # The thread has ended.
-                waited[path] = int(path.read_text().split()[1])
+            processes += map(int, Path(tasks, str(process), "children").read_text().split())
+            for thread in os.listdir(tasks):
+                with suppress(OSError):  # The thread has ended.
+                    waited[thread] = int(Path(tasks, thread, "schedstat").read_text().split()[1])
     return waited

@@ -44,7 +44,8 @@ class Client:
         self.head = 0
         """The seq after which the client continues."""
         self.is_talking = False
-        self.stays_away = False
+        self.talk_pause_s = TALK_PAUSE_S
+        """The average pause before the client replaces acked messages by new ones."""
         self._epoch = ""
         self._at = ""
         self._urls = urls
@@ -73,11 +74,6 @@ class Client:
             finally:
                 living.cancel()
                 await asyncio.gather(living, return_exceptions=True)
-
-    async def level(self, head: int) -> None:
-        """Wait until the client has seen the event `head` and every command was answered."""
-        while not (self.is_level and self.head >= head):
-            await asyncio.sleep(0.02)
 
     def cut(self) -> None:
         """Abort the connection."""
@@ -188,7 +184,7 @@ class Client:
             self._refused.clear()
             self._answered.clear()
             if not self._unacked:
-                await asyncio.sleep(TALK_PAUSE_S)
+                await asyncio.sleep(self.talk_pause_s)
                 unsent = []
                 continue
             try:
@@ -197,7 +193,7 @@ class Client:
             except TimeoutError:
                 await socket.close()
                 return
-            await asyncio.sleep(self._chance.uniform(0, 2 * TALK_PAUSE_S))
+            await asyncio.sleep(self._chance.uniform(0, 2 * self.talk_pause_s))
             unsent = [id for id in self._refused if id in self._unacked]
 
 

@@ -22,18 +22,21 @@ STUDENTS = 3
 
 
 class Node:
-    """A real `educa-chat serve` on a fixed port, which can be killed and started again.
+    """A real `educa-chat serve`, or `script`, on a fixed port, which can be killed and started again.
 
     It reaches Postgres and Redis through its own proxies.
     """
 
-    def __init__(self, postgres: PostgresServer, redis: RedisServer, **overrides: object) -> None:
+    def __init__(
+        self, postgres: PostgresServer, redis: RedisServer, script: Path | None = None, **overrides: object
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.to_postgres = Proxy(postgres.port)
         self.to_redis = Proxy(redis.port)
         self.outputs: list[str] = []
         """What its processes have printed that are gone."""
+        self._script = script
         self._overrides = overrides
         self._stack = AsyncExitStack()
         self._process: Process | None = None
@@ -74,7 +77,7 @@ class Node:
         await self.kill()  # The process may have ended by itself.
         self.to_postgres.swallows = self.to_redis.swallows = set()
         self._process = await self._stack.enter_async_context(
-            open_process("serve", "--port", str(self.port), environment=environment, url=self.url)
+            open_process("serve", "--port", str(self.port), environment=environment, url=self.url, script=self._script)
         )
         await self.process.ready()
 
@@ -144,8 +147,13 @@ async def populate(database: Database) -> dict[int, list[str]]:
 
 
 @asynccontextmanager
-async def open_cluster(nodes: int = 2, prepared: Path | None = None, **overrides: object) -> AsyncIterator[Cluster]:
-    """Run Postgres, on a copy of `prepared` if given, Redis and `nodes` nodes while the context lasts."""
+async def open_cluster(
+    nodes: int = 2, prepared: Path | None = None, *, script: Path | None = None, **overrides: object
+) -> AsyncIterator[Cluster]:
+    """Run Postgres, on a copy of `prepared` if given, Redis and `nodes` nodes while the context lasts.
+
+    The nodes run `educa-chat`, or `script`.
+    """
     redis = RedisServer()
     async with AsyncExitStack() as stack:
         postgres = await asyncio.to_thread(stack.enter_context, PostgresServer(prepared))
@@ -155,7 +163,7 @@ async def open_cluster(nodes: int = 2, prepared: Path | None = None, **overrides
         async with open_database(postgres.url, 2) as database:
             await migrate(database)
         for _ in range(nodes):
-            node = Node(postgres, redis, **overrides)
+            node = Node(postgres, redis, script, **overrides)
             cluster.nodes.append(node)
             await stack.enter_async_context(node.open())
         await cluster.renew()
