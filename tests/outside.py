@@ -14,6 +14,8 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from joserfc import jwk, jwt
 
+from tests.ports import free_port
+
 LOOPBACK = ["127.0.0.0/8", "::1/128"]
 
 
@@ -25,8 +27,10 @@ async def open_elsewhere(answer: Callable[[web.Request], Awaitable[web.StreamRes
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        # The URL is new, so the database of other tests knows nobody of it.
+        port = free_port()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        yield f"http://127.0.0.1:{port}"
     finally:
         await runner.cleanup()
 
