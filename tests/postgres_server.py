@@ -27,6 +27,8 @@ TIMEOUT_S = 60
 SETTINGS = (
     "max_connections=200",
     "shared_buffers=16MB",
+    # Each of the thousands of short connections would plan the same statement up to five times.
+    "plan_cache_mode=force_generic_plan",
     "min_wal_size=32MB",
     "max_wal_size=128MB",
     "log_line_prefix=%m [%p] %q%a ",
