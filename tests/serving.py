@@ -8,13 +8,15 @@ import re
 import ssl
 import uuid
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, NamedTuple, Self
 
 import aiohttp
+import pytest
 from aiohttp import web
 
+from educa_chat import hub, markers, presence, unread
 from educa_chat.app import build_app
 from educa_chat.demo import PASSWORD, add_demo
 from educa_chat.handlers.api import SEARCHES_PER_SECOND
@@ -76,6 +78,20 @@ async def open_server(
         yield Server(app, f"{'https' if tls else 'http'}://{host}:{port}")
     finally:
         await runner.cleanup()
+
+
+@contextmanager
+def prompt_signals() -> Iterator[None]:
+    """Let the servers of this process send presence, typing, read markers and unread counts after shorter pauses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hub, "SWEEP_S", 0.1)
+        patch.setattr(hub, "GOSSIP_TURN_S", 0.02)
+        patch.setattr(presence, "GATHER_S", 0.02)
+        patch.setattr(presence, "MIN_PUBLISH_INTERVAL_S", 0.05)
+        patch.setattr(presence, "MIN_BROADCAST_INTERVAL_S", 0.1)
+        patch.setattr(markers, "PUBLISH_EVERY_S", 0.05)
+        patch.setattr(unread, "LOOK_EVERY_S", 0.05)
+        yield
 
 
 def codec_of(epoch: str, course: int = 1) -> PayloadCodec:

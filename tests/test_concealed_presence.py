@@ -11,7 +11,7 @@ from educa_chat.handlers.keys import DATABASE
 from tests.conftest import Postgres
 from tests.handlers.test_class_commands import give
 from tests.redis_server import RedisServer
-from tests.serving import Chatter, Person, Server, add_room, open_server, settings_for
+from tests.serving import Chatter, Person, Server, add_room, open_server, prompt_signals, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -21,8 +21,9 @@ async def servers(postgres: Postgres, redis_server: RedisServer) -> AsyncIterato
     """Two servers on one bus, and one that only reads the log, because its bus reaches nobody."""
     url = await postgres.create_chat_database(demo=True)
     settings = settings_for(url, bus_url=redis_server.url)
-    async with open_server(settings) as one, open_server(settings) as two, open_server(settings_for(url)) as deaf:
-        yield one, two, deaf
+    with prompt_signals():
+        async with open_server(settings) as one, open_server(settings) as two, open_server(settings_for(url)) as deaf:
+            yield one, two, deaf
 
 
 async def first_presence(person: Person, course: int) -> dict[str, Any]:

@@ -25,7 +25,17 @@ from educa_chat.presence import (
 from educa_chat.protocol import Audience
 from tests.conftest import Postgres
 from tests.redis_server import RedisServer
-from tests.serving import Chatter, Classroom, Server, add_classroom, add_room, codec_of, open_server, settings_for
+from tests.serving import (
+    Chatter,
+    Classroom,
+    Server,
+    add_classroom,
+    add_room,
+    codec_of,
+    open_server,
+    prompt_signals,
+    settings_for,
+)
 from tests.serving import Person as Browser
 
 ANA, LUIS, PROFE = Person(1, "ana", "Ana"), Person(2, "luis", "Luis"), Person(3, "profe", "Clara")
@@ -265,8 +275,9 @@ def test_presence_converges_on_exactly_the_users_online(
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def servers(postgres: Postgres, redis_server: RedisServer) -> AsyncIterator[tuple[Server, Server]]:
     settings = settings_for(await postgres.create_chat_database(demo=True), bus_url=redis_server.url)
-    async with open_server(settings) as one, open_server(settings) as two:
-        yield one, two
+    with prompt_signals():
+        async with open_server(settings) as one, open_server(settings) as two:
+            yield one, two
 
 
 async def counted(chatter: Chatter, count: int) -> dict[str, object]:

@@ -16,7 +16,7 @@ from tests.conftest import Postgres
 from tests.serving import Chatter, Person, Server, add_person, add_room, open_server, settings_for
 
 ROOMS = 5
-SOCKETS = 200
+SOCKETS = 100
 HEAD = 40
 
 
@@ -46,8 +46,10 @@ async def test_a_reconnect_storm_costs_one_replay_per_room_and_few_user_queries(
     async with AsyncExitStack() as stack:
         courses = [(await add_room(database, 0))[0] for _ in range(ROOMS)]
         times: dict[int, list[str]] = {}
-        async with open_server(settings_for(database_url, limits_messages_per_second=0)) as lost:
-            person = await stack.enter_async_context(Person(lost.url, teacher))
+        async with (
+            open_server(settings_for(database_url, limits_messages_per_second=0)) as lost,
+            Person(lost.url, teacher) as person,
+        ):
             for course in courses:
                 socket = await person.enter(course)
                 for number in range(HEAD):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -11,9 +11,25 @@ from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.courses import enrol
 from tests.conftest import Postgres
 from tests.handlers.test_class_commands import give
-from tests.serving import TIMEOUT_S, Chatter, Person, Server, add_person, add_room, open_server, settings_for
+from tests.serving import (
+    TIMEOUT_S,
+    Chatter,
+    Person,
+    Server,
+    add_person,
+    add_room,
+    open_server,
+    prompt_signals,
+    settings_for,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _signals_are_prompt() -> Iterator[None]:
+    with prompt_signals():
+        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -134,6 +150,7 @@ async def test_a_page_learns_of_mentions_and_replies_in_other_rooms(servers: tup
         assert await addressed_seqs(page, other, last) == [mention, reply, last]
         assert await addressed_seqs(bystander, other, last) == [last]
         # After a reconnect, what is recent and unread is named again.
+        await own.receive_until("chat_message", seq=last)
         await own.send({"type": "read", "seq": mention})
         await receive_counts(page, other, 3, 1)
         again = await reader.enter(shown, query="?unread=1")

@@ -15,10 +15,10 @@ async def test_only_the_muted_student_and_instructors_learn_of_a_mute(
 ) -> None:
     course, (username, classmate) = await add_room(server.app[DATABASE])
     async with (
+        open_server(settings_for(url)) as late_server,
         Person(server.url, username) as ana,
         Person(server.url, classmate) as luis,
         Person(server.url, "profe") as profe,
-        open_server(settings_for(url)) as late_server,
     ):
         teacher, colleague = await profe.enter(course), await profe.enter(course)
         muted, window, other = await ana.enter(course), await ana.enter(course), await luis.enter(course)
