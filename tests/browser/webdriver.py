@@ -255,6 +255,8 @@ async def _running(program: str, *arguments: str, **environment: str) -> AsyncIt
         "PATH": "/usr/bin:/bin",
         "LANG": "en_GB.UTF-8",
         "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1",
+        # Without a graphics card, its layers would be computed by a program that emulates one.
+        "WEBKIT_DISABLE_COMPOSITING_MODE": "1",
         **environment,
     }
     process = await asyncio.create_subprocess_exec(
