@@ -56,6 +56,12 @@ class MailServer:
                 await asyncio.sleep(0.01)
         return self.received[count - 1]
 
+    async def refusal(self, address: str, timeout_s: float = 30.0) -> None:
+        """Wait until a mail to `address` was refused."""
+        async with asyncio.timeout(timeout_s):
+            while address not in self.refused:
+                await asyncio.sleep(0.01)
+
 
 @contextmanager
 def open_mail_server(port: int = 0) -> Iterator[MailServer]:

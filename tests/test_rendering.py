@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import psutil
 import pytest
+import pytest_asyncio
 
 from educa_chat.chat import Chat
 from educa_chat.events.kind import Stored
@@ -38,27 +39,34 @@ def lexers() -> None:
     prepare(["python"])
 
 
-@pytest.fixture
-async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RenderPool]:
-    """A pool with running workers, and a wait that doesn't time out on a busy machine."""
-    monkeypatch.setattr(pool_module, "PATIENCE_S", TIMEOUT_S)
-    monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", TIMEOUT_S)
-    start, ready = pool_module._start_worker, 0
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened_pool() -> AsyncIterator[tuple[RenderPool, set[int]]]:
+    """A pool whose wait doesn't time out on a busy machine, and the ids of all processes that were its workers."""
+    start, ready = pool_module._start_worker, set[int]()
 
-    async def counting() -> Process:
-        nonlocal ready
+    async def noting() -> Process:
         worker = await start()
-        ready += 1
+        ready.add(worker.pid)
         return worker
 
-    monkeypatch.setattr(pool_module, "_start_worker", counting)
-    async with open_render_pool() as opened:
-        async with asyncio.timeout(TIMEOUT_S):
-            while ready < WORKERS:
-                await asyncio.gather(*(opened.render(user, CODE) for user in range(2 * WORKERS)))
-            # Each worker loads a lexer with its first text that needs it.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool_module, "PATIENCE_S", TIMEOUT_S)
+        patch.setattr(pool_module, "ANSWER_TIMEOUT_S", TIMEOUT_S)
+        patch.setattr(pool_module, "_start_worker", noting)
+        async with open_render_pool() as opened:
+            yield opened, ready
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def pool(opened_pool: tuple[RenderPool, set[int]]) -> RenderPool:
+    """The pool, with all of its workers running, although an earlier test may have killed some."""
+    opened, ready = opened_pool
+    async with asyncio.timeout(TIMEOUT_S):
+        while len({worker.pid for worker in workers()} & ready) < WORKERS:
             await asyncio.gather(*(opened.render(user, CODE) for user in range(2 * WORKERS)))
-        yield opened
+        # Each worker loads a lexer with its first text that needs it.
+        await asyncio.gather(*(opened.render(user, CODE) for user in range(2 * WORKERS)))
+    return opened
 
 
 def workers() -> Iterator[psutil.Process]:
@@ -67,33 +75,6 @@ def workers() -> Iterator[psutil.Process]:
         with suppress(psutil.NoSuchProcess):  # It has ended in the meantime, or is a zombie.
             if "educa_chat.markup.worker" in child.cmdline():
                 yield child
-
-
-async def test_rendering_in_a_worker_gives_the_same_html(pool: RenderPool) -> None:
-    for text in ("**bold** and ñ \U0001f600", CODE, "$x^2$", "> a\n\n- b", ""):
-        assert await pool.render(1, text) == render(text)
-
-
-async def test_a_worker_that_dies_leaves_its_text_unformatted(pool: RenderPool) -> None:
-    for worker in workers():
-        worker.kill()
-    for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS))):
-        assert html == render_plain(CODE)
-    assert await pool.render(1, CODE) == render(CODE)
-
-
-async def test_a_text_that_is_not_rendered_in_time_is_shown_as_typed(
-    pool: RenderPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool_module, "PATIENCE_S", 0.1)
-    monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", 1.0)
-    for worker in workers():
-        worker.send_signal(signal.SIGSTOP)
-    for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS + 1))):
-        assert html == render_plain(CODE)
-    monkeypatch.setattr(pool_module, "PATIENCE_S", TIMEOUT_S)
-    monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", TIMEOUT_S)
-    assert await pool.render(1, CODE) == render(CODE)
 
 
 async def test_a_second_worker_starts_only_when_the_first_is_busy() -> None:
@@ -106,6 +87,13 @@ async def test_a_second_worker_starts_only_when_the_first_is_busy() -> None:
                 await asyncio.gather(*(pool.render(user, CODE) for user in range(10)))
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_rendering_in_a_worker_gives_the_same_html(pool: RenderPool) -> None:
+    for text in ("**bold** and ñ \U0001f600", CODE, "$x^2$", "> a\n\n- b", ""):
+        assert await pool.render(1, text) == render(text)
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_rendering_is_fair_between_users(pool: RenderPool, monkeypatch: pytest.MonkeyPatch) -> None:
     ask, order = pool_module._request, list[str]()
 
@@ -118,6 +106,7 @@ async def test_rendering_is_fair_between_users(pool: RenderPool, monkeypatch: py
     assert order.index("**2**") <= WORKERS
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_one_user_never_occupies_more_than_one_worker(pool: RenderPool, monkeypatch: pytest.MonkeyPatch) -> None:
     ask, under_way, most = pool_module._request, 0, 0
 
@@ -135,6 +124,30 @@ async def test_one_user_never_occupies_more_than_one_worker(pool: RenderPool, mo
     assert most == 1
     await asyncio.gather(*(pool.render(user, CODE) for user in range(20)))
     assert most == WORKERS
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_worker_that_dies_leaves_its_text_unformatted(pool: RenderPool) -> None:
+    for worker in workers():
+        worker.kill()
+    for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS))):
+        assert html == render_plain(CODE)
+    assert await pool.render(1, CODE) == render(CODE)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_text_that_is_not_rendered_in_time_is_shown_as_typed(
+    pool: RenderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", 1.0)
+    for worker in workers():
+        worker.send_signal(signal.SIGSTOP)
+    for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS + 1))):
+        assert html == render_plain(CODE)
+    monkeypatch.setattr(pool_module, "PATIENCE_S", TIMEOUT_S)
+    monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", TIMEOUT_S)
+    assert await pool.render(1, CODE) == render(CODE)
 
 
 def test_the_time_limit_interrupts_a_regular_expression() -> None:

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from educa_chat.errors import MailRefused
 from educa_chat.handlers.keys import DATABASE
+from educa_chat.people import mailer
 from educa_chat.people.forgotten_page import MAILS_PER_HOUR, PATH
 from educa_chat.people.mails import compose
 from educa_chat.settings import Email
@@ -35,6 +36,13 @@ from tests.serving import TIMEOUT_S, Person, Server, add_person, open_server, se
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SENDER = "Example School <chat@school.example>"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _mails_are_sent_at_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mailer, "PAUSE_S", 0.05)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +203,7 @@ async def test_an_added_user_with_an_address_can_be_sent_a_link_by_email(
         mail_server.is_busy = True
         await post(admin, form, username="busy", email="busy@x.example", mail="1")
         assert "1 e-mail with a sign-in link is waiting" in (await admin.get("/admin/people/"))[1]
+        await mail_server.refusal("busy@x.example")
     await database.execute("delete from educa_chat.mail")
 
 
@@ -239,7 +248,7 @@ async def test_an_email_to_a_busy_server_is_sent_later(
     await person_with(database, "later@x.example")
     mail_server.is_busy = True
     await ask(server, "later@x.example")
-    await until_attempted(database, "later@x.example")
+    await mail_server.refusal("later@x.example")
     mail_server.is_busy = False
     await make_due(database)
     assert (await mail_server.mail())["To"] == "later@x.example"
@@ -269,7 +278,7 @@ async def test_no_link_is_stored_while_an_email_is_waiting(
     mail_server.is_busy = True
     await person_with(database, "secret@x.example")
     await ask(server, "secret@x.example")
-    await until_attempted(database, "secret@x.example")
+    await mail_server.refusal("secret@x.example")
     stored = await database.fetchval("select row_to_json(m)::text from educa_chat.mail m")
     assert set(json.loads(stored)) == {"address", "kind", "language", "attempts", "due_at", "expires_at"}
     await database.execute("delete from educa_chat.mail")
@@ -279,7 +288,7 @@ async def test_an_email_is_abandoned_after_a_day(server: Server, database: Datab
     mail_server.is_busy = True
     await person_with(database, "late@x.example")
     await ask(server, "late@x.example")
-    await until_attempted(database, "late@x.example")
+    await mail_server.refusal("late@x.example")
     await database.execute(f"update educa_chat.mail set expires_at = expires_at - interval '{LIFE_HOURS} hours'")
     await until_waiting(database)
 

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from educa_chat.handlers.keys import DATABASE, SOCKETS
+from educa_chat.storage import log
 from educa_chat.storage.courses import unenrol
 from tests.conftest import Postgres
 from tests.serving import TIMEOUT_S, Person, Server, add_person, add_room, open_server, settings_for
@@ -166,7 +167,10 @@ async def test_a_stopping_node_closes_its_sockets_with_1001(url: str) -> None:
         await asyncio.wait_for(drain, TIMEOUT_S)
 
 
-async def test_connections_are_refused_while_the_database_is_down_and_accepted_afterwards(postgres: Postgres) -> None:
+async def test_connections_are_refused_while_the_database_is_down_and_accepted_afterwards(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "PATIENCE_S", 0.5)
     url = await postgres.create_chat_database(demo=True)
     name = url.partition("@/")[2].partition("?")[0]
     control = await asyncpg.connect(postgres.url("postgres"))

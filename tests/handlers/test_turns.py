@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from educa_chat import websocket_protocol
 from educa_chat.frames import MAX_SMALL_FRAGMENTS, Message, Text
 from educa_chat.protocol import text_frame
 from educa_chat.websocket_protocol import READING_S, ReadingTime
@@ -248,7 +249,9 @@ async def test_frames_received_after_our_close_are_ignored() -> None:
     assert len(handled) == 3
 
 
-async def test_cutting_off_a_flood_ends_it_at_once() -> None:
+async def test_cutting_off_a_flood_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket_protocol, "LINGER_S", 0.2)
+
     def cut_off(message: Message) -> None:
         handled.append(message)
         if len(handled) == 3:

@@ -14,7 +14,7 @@ from educa_chat.storage import log as log_module
 from educa_chat.storage.log import Accepted
 from educa_chat.storage.pool import open_database
 from tests.conftest import Postgres
-from tests.storage.platform import add_class, entry
+from tests.storage.platform import add_class, clear, entry
 from tests.storage.test_log import check_log, open_node
 
 
@@ -62,19 +62,24 @@ class Wire:
 _KEY = st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(0, 5), st.sampled_from(["fine"] * 9 + ["nul\0"]))
 
 
+@pytest.fixture
+def url(postgres: Postgres) -> str:
+    return asyncio.run(postgres.create_chat_database())
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batches=st.lists(st.lists(_KEY, min_size=1, max_size=12), min_size=1, max_size=6),
     cuts=st.lists(st.integers(0, 12), max_size=10),
 )
 def test_appends_cut_off_by_a_broken_connection_are_resolved_from_the_log(
-    postgres: Postgres, batches: list[list[tuple[int, int, int, str]]], cuts: list[int]
+    url: str, batches: list[list[tuple[int, int, int, str]]], cuts: list[int]
 ) -> None:
     """Nothing is lost, duplicated or out of order, and only the entries that Postgres refuses are refused."""
 
     async def play() -> None:
-        url = await postgres.create_chat_database()
         async with open_database(url, 2) as database:
+            await clear(database)
             await add_class(database, courses=2)
             async with Wire(url, cuts).open() as broken, open_database(broken, 1) as behind, open_node(behind) as node:
                 first: dict[tuple[int, int, str], Accepted] = {}
