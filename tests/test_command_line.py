@@ -526,9 +526,8 @@ async def test_each_command_shows_its_database_without_passwords(arguments: tupl
     assert not any(password in printed + said for password in (b"xyzzy", b"plugh"))
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
+def test_a_database_url_is_shown_without_passwords() -> None:
+    for url, shown in (
         ("postgresql://educa:xyzzy@db.example:5432/campus", "postgresql://educa@db.example:5432/campus"),
         ("postgresql://educa@db.example/campus", "postgresql://educa@db.example/campus"),
         ("postgresql://db.example/campus", "postgresql://db.example/campus"),
@@ -540,10 +539,8 @@ async def test_each_command_shows_its_database_without_passwords(arguments: tupl
          "postgresql:///campus?host=/run&user=educa"),
         ("embedded:/var/lib/educa", "embedded:/var/lib/educa"),
         ("embedded:var/database", f"embedded:{Path.cwd()}/var/database"),
-    ],
-)  # fmt: skip
-def test_a_database_url_is_shown_without_passwords(url: str, shown: str) -> None:
-    assert database_location(url) == shown
+    ):  # fmt: skip
+        assert database_location(url) == shown, url
 
 
 async def test_a_misspelt_variable_stops_every_command(tmp_path: Path) -> None:

@@ -106,9 +106,8 @@ def test_decoding_any_signed_content_never_raises(content: bytes, compressed: by
     assert decode_session(signed(b"", compressed=compressed), SECRET_KEY) == {}
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def test_a_signed_session_that_is_not_an_object_is_anonymous() -> None:
+    for content in (
         b"",
         b"null",
         b"1",
@@ -118,12 +117,9 @@ def test_decoding_any_signed_content_never_raises(content: bytes, compressed: by
         b'{"a": 1} {}',
         b"[" * 10**5,
         b'{"a": ' + b"9" * 5000 + b"}",
-    ],
-    ids=["nothing", "null", "number", "text", "list", "half", "more", "deep", "long number"],
-)
-def test_a_signed_session_that_is_not_an_object_is_anonymous(content: bytes) -> None:
-    assert decode_session(signed(content), SECRET_KEY) == {}
-    assert decode_session(signed(b"", compressed=zlib.compress(content)), SECRET_KEY) == {}
+    ):
+        assert decode_session(signed(content), SECRET_KEY) == {}, content[:20]
+        assert decode_session(signed(b"", compressed=zlib.compress(content)), SECRET_KEY) == {}, content[:20]
 
 
 def test_a_signed_session_with_truncated_compression_is_anonymous() -> None:
@@ -151,9 +147,8 @@ def test_a_small_session_that_decompresses_to_a_huge_one_takes_little_memory() -
     assert peak < 4 * SESSION_BYTES
 
 
-@pytest.mark.parametrize(
-    ("value", "is_key"),
-    [
+def test_a_session_key_has_32_lower_case_letters_and_digits() -> None:
+    for value, is_key in (
         ("l0bw1msh7yr13pnia2ncx7wc7e9lu60z", True),
         ("l0bw1msh7yr13pnia2ncx7wc7e9lu60", False),
         ("l0bw1msh7yr13pnia2ncx7wc7e9lu60zz", False),
@@ -163,10 +158,8 @@ def test_a_small_session_that_decompresses_to_a_huge_one_takes_little_memory() -
         ("l0bw1msh7yr13pnia2ncx7wc7e9lu60\0", False),
         ("l0bw1msh7yr13pnia2ncx7wc7e9lu60٣", False),
         ("", False),
-    ],
-)
-def test_a_session_key_has_32_lower_case_letters_and_digits(value: str, is_key: bool) -> None:
-    assert is_session_key(value) == is_key
+    ):
+        assert is_session_key(value) == is_key, value
 
 
 class SeededSite:

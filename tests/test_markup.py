@@ -59,40 +59,39 @@ def assert_harmless(html: str) -> None:
             assert element.attributes["target"] == "_blank"
 
 
-@pytest.mark.parametrize(
-    ("text", "html"),
-    [
-        ("**bold** and *it* and _it_", "<p><strong>bold</strong> and <em>it</em> and <em>it</em></p>"),
-        ("~~gone~~", "<p><s>gone</s></p>"),
-        ("`<b> **x**`", "<p><code>&lt;b&gt; **x**</code></p>"),
-        ("*a*\nb", "<p><em>a</em><br>b</p>"),
-        ("*a*\n\nb", "<p><em>a</em><br><br>b</p>"),
-        ("# a *b*", "<p><strong>a <em>b</em></strong></p>"),
-        ("- a\n- b\n  - c", "<ul><li>a</li><li>b<ul><li>c</li></ul></li></ul>"),
-        ("1. a\n3. c", '<ol><li value="1">a</li><li value="3">c</li></ol>'),
-        ("> a\n> b", "<blockquote><p>a<br>b</p></blockquote>"),
-        (
-            "|a|b|\n|-|-:|\n|1||",
-            '<table><thead><tr><th>a</th><th class="right">b</th></tr></thead>'
-            '<tbody><tr><td>1</td><td class="right"></td></tr></tbody></table>',
-        ),
-        ("```\n a\n\n  b\n```", "<pre><code> a\n\n  b</code></pre>"),
-        ("```py\nx = 1  # y\n```",
-        '<pre><code>x <span class="o">=</span> <span class="m">1</span>  <span class="c"># y</span></code></pre>'),
-        ("```hello there\nx\n```", "<pre><code>hello there\nx</code></pre>"),
-        ("$a^2$", '<p><math display="inline" alttext="a^2"><mrow><msup><mi>a</mi><mn>2</mn></msup></mrow></math></p>'),
-        ("$$\na\n+ b\n$$",
-        '<p><math display="block" alttext="a\n+ b"><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow></math></p>'),
-        ("is $$x$$ so?", '<p>is <math display="block" alttext="x"><mrow><mi>x</mi></mrow></math> so?</p>'),
-    ],
-)  # fmt: skip
-def test_markdown_is_rendered(text: str, html: str) -> None:
-    assert render(text) == html
+MARKDOWN: list[tuple[str, str]] = [
+    ("**bold** and *it* and _it_", "<p><strong>bold</strong> and <em>it</em> and <em>it</em></p>"),
+    ("~~gone~~", "<p><s>gone</s></p>"),
+    ("`<b> **x**`", "<p><code>&lt;b&gt; **x**</code></p>"),
+    ("*a*\nb", "<p><em>a</em><br>b</p>"),
+    ("*a*\n\nb", "<p><em>a</em><br><br>b</p>"),
+    ("# a *b*", "<p><strong>a <em>b</em></strong></p>"),
+    ("- a\n- b\n  - c", "<ul><li>a</li><li>b<ul><li>c</li></ul></li></ul>"),
+    ("1. a\n3. c", '<ol><li value="1">a</li><li value="3">c</li></ol>'),
+    ("> a\n> b", "<blockquote><p>a<br>b</p></blockquote>"),
+    (
+        "|a|b|\n|-|-:|\n|1||",
+        '<table><thead><tr><th>a</th><th class="right">b</th></tr></thead>'
+        '<tbody><tr><td>1</td><td class="right"></td></tr></tbody></table>',
+    ),
+    ("```\n a\n\n  b\n```", "<pre><code> a\n\n  b</code></pre>"),
+    ("```py\nx = 1  # y\n```",
+    '<pre><code>x <span class="o">=</span> <span class="m">1</span>  <span class="c"># y</span></code></pre>'),
+    ("```hello there\nx\n```", "<pre><code>hello there\nx</code></pre>"),
+    ("$a^2$", '<p><math display="inline" alttext="a^2"><mrow><msup><mi>a</mi><mn>2</mn></msup></mrow></math></p>'),
+    ("$$\na\n+ b\n$$",
+    '<p><math display="block" alttext="a\n+ b"><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow></math></p>'),
+    ("is $$x$$ so?", '<p>is <math display="block" alttext="x"><mrow><mi>x</mi></mrow></math> so?</p>'),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_markdown_is_rendered() -> None:
+    for text, html in MARKDOWN:
+        assert render(text) == html, text
+
+
+def test_text_that_is_not_markdown_is_shown_as_typed() -> None:
+    for text in (
         "2 * 3 * 4", "3*4*5 = 60, f(3)*4, x**2 + y**2", "snake_case_name and __init__x", "$5 and $10", "$5-$10",
         "it costs 5$, not 6$", "$HOME/$USER",
         "#1", "#", "##",
@@ -107,30 +106,27 @@ def test_markdown_is_rendered(text: str, html: str) -> None:
         "|a|\n|-|\n|1|2|", ">" * 30 + " x", "- " * 30 + "x", "[]" * 40, "[" * 4000, "*a" * 2000,
         "\n".join("> x" for _ in range(1000)),
         "a" + "\n" * 3900 + "*b*", "$" + "\\frac{" * 500 + "$", "<!-- x -->", "<https:x>",
-    ],
-)  # fmt: skip
-def test_text_that_is_not_markdown_is_shown_as_typed(text: str) -> None:
-    assert text_of(render(text)).split() == text.split()
+    ):  # fmt: skip
+        assert text_of(render(text)).split() == text.split(), text
 
 
-@pytest.mark.parametrize("markup", ["", "*x* "])
-@pytest.mark.parametrize(
-    ("text", "url"),
-    [
-        ("see https://example.org.", "https://example.org"),
-        ("(http://example.org/a_b_c?d=1&e=2#f)", "http://example.org/a_b_c?d=1&e=2#f"),
-        ("xhttps://example.org", None),
-        ("https://good.example@evil.example", None),
-        ("https://", None),
-        ("ftp://example.org javascript://example.org", None),
-    ],
-)
-def test_a_url_becomes_a_link_with_or_without_other_markup(text: str, url: str | None, markup: str) -> None:
-    html = render(markup + text)
-    links = [element for element in elements(html) if element.tag == "a"]
-    assert [(link.attributes["href"], link.text()) for link in links] == ([(url, url)] if url else [])
-    assert text in text_of(html)
-    assert_harmless(html)
+def test_a_url_becomes_a_link_with_or_without_other_markup() -> None:
+    for markup in ("", "*x* "):
+        for text, url in (
+            ("see https://example.org.", "https://example.org"),
+            ("(http://example.org/a_b_c?d=1&e=2#f)", "http://example.org/a_b_c?d=1&e=2#f"),
+            ("xhttps://example.org", None),
+            ("https://good.example@evil.example", None),
+            ("https://", None),
+            ("ftp://example.org javascript://example.org", None),
+        ):
+            html = render(markup + text)
+            links = [element for element in elements(html) if element.tag == "a"]
+            assert [(link.attributes["href"], link.text()) for link in links] == ([(url, url)] if url else []), (
+                markup + text
+            )
+            assert text in text_of(html), markup + text
+            assert_harmless(html)
 
 
 def test_hostile_text_is_rendered_harmless() -> None:
@@ -192,20 +188,7 @@ def test_a_message_whose_html_exceeds_the_limit_is_shown_as_typed() -> None:
     assert_harmless(render('"' * 4000))
 
 
-@pytest.mark.parametrize(
-    "code_block",
-    [
-        "```{}\nx",
-        "~~~{}\nx\n~~~",
-        "````  {}\nx\n````",
-        "Look: ```{}\nx\n```",
-        "> ```{}\n> x",
-        "- a\n  ```{} \n  x\n  ```",
-    ],
-)
-def test_the_language_of_each_block_of_code_is_known_before_it_is_rendered(
-    code_block: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_language_of_each_block_of_code_is_known_before_it_is_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
 
     def note(text: str, language: str, until_s: float) -> str:
@@ -213,11 +196,19 @@ def test_the_language_of_each_block_of_code_is_known_before_it_is_rendered(
         return text
 
     monkeypatch.setattr(code, "to_html", note)
-    for language in [*code.LANGUAGES, "Python", "SQL"]:
-        loaded.clear()
-        text = code_block.format(language)
-        render(text)
-        assert loaded == list(languages_in(text)) == [language.lower()]
+    for code_block in (
+        "```{}\nx",
+        "~~~{}\nx\n~~~",
+        "````  {}\nx\n````",
+        "Look: ```{}\nx\n```",
+        "> ```{}\n> x",
+        "- a\n  ```{} \n  x\n  ```",
+    ):
+        for language in [*code.LANGUAGES, "Python", "SQL"]:
+            loaded.clear()
+            text = code_block.format(language)
+            render(text)
+            assert loaded == list(languages_in(text)) == [language.lower()], text
 
 
 def test_code_beyond_the_limit_is_not_highlighted() -> None:

@@ -32,41 +32,41 @@ def names(text: str, *, by_instructor: bool = False) -> list[str]:
     return (mentioned_in(render(text), by_instructor=by_instructor) or "").split()
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("@ana", ["ana"]),
-        ("hi @ana, @luis: (@marta) @pia!", ["ana", "luis", "marta", "pia"]),
-        ("@ana @luis @ana", ["ana", "luis"]),
-        ("@ana.", ["ana."]),
-        ("@ana.morales+1@example.org", ["ana.morales+1@example.org"]),
-        ("@Ñandú_7", ["Ñandú_7"]),
-        ("ana@example.org", []),
-        ("a @ b", []),
-        ("@", []),
-        ("**@ana** ~~@luis~~\n- @pia\n- @marta", ["ana", "luis", "pia", "marta"]),
-        ("> @ana dijo que no\n\nyo creo que sí", []),
-        ("> @ana\n@luis", ["luis"]),
-        ("> > @ana\n> @luis\n\n@pia\n> @ana\n> > @luis", ["pia"]),
-        ("- @pia\n  > @ana\n- @luis", ["pia", "luis"]),
-        ("`@ana` and @luis", ["luis"]),
-        ("```\n@ana\n```\n@luis", ["luis"]),
-        ("```python\n@property\ndef f(): ...\n```", []),
-        ("$@ana$ @luis", ["luis"]),
-        ("https://example.org/@ana", []),
-        ("[@ana](https://example.org/) @luis", ["luis"]),
-        ("<@ana> <b>@luis</b>", ["ana", "luis"]),
-        ("@" + "a" * 150, ["a" * 150]),
-        ("@" + "a" * 151, []),
-        ("@ana" + "好" * 400, ["ana" + "好" * 147]),
-        ("@ana.Thanks @all.Thanks", ["ana.Thanks", "all.Thanks"]),
-        ("@all", []),
-        ("@ﷺ", []),
-        ("@ﬁn", ["fin"]),
-    ],
-)
-def test_names_are_found_where_they_are_meant_as_mentions(text: str, expected: list[str]) -> None:
-    assert names(text) == expected
+MENTIONS: list[tuple[str, list[str]]] = [
+    ("@ana", ["ana"]),
+    ("hi @ana, @luis: (@marta) @pia!", ["ana", "luis", "marta", "pia"]),
+    ("@ana @luis @ana", ["ana", "luis"]),
+    ("@ana.", ["ana."]),
+    ("@ana.morales+1@example.org", ["ana.morales+1@example.org"]),
+    ("@Ñandú_7", ["Ñandú_7"]),
+    ("ana@example.org", []),
+    ("a @ b", []),
+    ("@", []),
+    ("**@ana** ~~@luis~~\n- @pia\n- @marta", ["ana", "luis", "pia", "marta"]),
+    ("> @ana dijo que no\n\nyo creo que sí", []),
+    ("> @ana\n@luis", ["luis"]),
+    ("> > @ana\n> @luis\n\n@pia\n> @ana\n> > @luis", ["pia"]),
+    ("- @pia\n  > @ana\n- @luis", ["pia", "luis"]),
+    ("`@ana` and @luis", ["luis"]),
+    ("```\n@ana\n```\n@luis", ["luis"]),
+    ("```python\n@property\ndef f(): ...\n```", []),
+    ("$@ana$ @luis", ["luis"]),
+    ("https://example.org/@ana", []),
+    ("[@ana](https://example.org/) @luis", ["luis"]),
+    ("<@ana> <b>@luis</b>", ["ana", "luis"]),
+    ("@" + "a" * 150, ["a" * 150]),
+    ("@" + "a" * 151, []),
+    ("@ana" + "好" * 400, ["ana" + "好" * 147]),
+    ("@ana.Thanks @all.Thanks", ["ana.Thanks", "all.Thanks"]),
+    ("@all", []),
+    ("@ﷺ", []),
+    ("@ﬁn", ["fin"]),
+]
+
+
+def test_names_are_found_where_they_are_meant_as_mentions() -> None:
+    for text, expected in MENTIONS:
+        assert names(text) == expected, text
 
 
 @pytest.mark.parametrize("text", ["@all", "@All", "hello @all.", "@ana @all"])
@@ -108,9 +108,8 @@ def test_any_text_yields_only_a_few_valid_usernames(text: str, by_instructor: bo
         assert name.lower().rstrip(".@+-") != "all"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_no_text_makes_finding_names_slow() -> None:
+    for text in (
         "@" * 4000,
         "@a " * 1300,
         "@a." * 1300,
@@ -119,13 +118,11 @@ def test_any_text_yields_only_a_few_valid_usernames(text: str, by_instructor: bo
         "`@" * 2000,
         "<a " * 1300 + "@",
         "@" + "." * 3999,
-    ],
-)
-def test_no_text_makes_finding_names_slow(text: str) -> None:
-    html = render(text)
-    started = time.thread_time()
-    mentioned_in(html, by_instructor=True)
-    assert time.thread_time() - started < 0.05
+    ):
+        html = render(text)
+        started = time.thread_time()
+        mentioned_in(html, by_instructor=True)
+        assert time.thread_time() - started < 0.05, text[:20]
 
 
 @pytest.fixture

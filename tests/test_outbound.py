@@ -83,9 +83,8 @@ async def test_no_cookie_is_sent_back() -> None:
             assert (await client.get(f"{url}/cookie", Answer))[0].name == "none"
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+async def test_only_https_is_requested(subtests: pytest.Subtests) -> None:
+    for url in (
         "http://moodle.example/",
         "ftp://moodle.example/",
         "file:///etc/passwd",
@@ -97,26 +96,26 @@ async def test_no_cookie_is_sent_back() -> None:
         "https://[::1",
         "//moodle.example/",
         "",
-    ],
-)
-async def test_only_https_is_requested(url: str) -> None:
-    async with Outbound(LOOPBACK).open() as client:
-        with pytest.raises(OutboundFailed) as failure:
-            await client.get(url, Answer)
-    assert "secret" not in str(failure.value)
+    ):
+        with subtests.test(url=url):
+            async with Outbound(LOOPBACK).open() as client:
+                with pytest.raises(OutboundFailed) as failure:
+                    await client.get(url, Answer)
+            assert "secret" not in str(failure.value)
 
 
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0",
-             "[fd00::1]", "100.64.0.1", "2130706433", "0x7f000001", "127.1", "[64:ff9b::7f00:1]",
-             "[2002:7f00:1::]", "224.0.0.1"],
-)  # fmt: skip
-async def test_a_private_address_is_refused_by_default(host: str) -> None:
-    async with Outbound([]).open() as client:
-        with pytest.raises(
-            OutboundFailed, match=r"private addresses are refused|canonical|Name or service|getaddrinfo"
-        ):
-            await client.get(f"https://{host}:1/", Answer)
+async def test_a_private_address_is_refused_by_default(subtests: pytest.Subtests) -> None:
+    for host in (
+        "127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0",
+        "[fd00::1]", "100.64.0.1", "2130706433", "0x7f000001", "127.1", "[64:ff9b::7f00:1]", "[2002:7f00:1::]",
+        "224.0.0.1",
+    ):  # fmt: skip
+        with subtests.test(host=host):
+            async with Outbound([]).open() as client:
+                with pytest.raises(
+                    OutboundFailed, match=r"private addresses are refused|canonical|Name or service|getaddrinfo"
+                ):
+                    await client.get(f"https://{host}:1/", Answer)
 
 
 async def test_the_checked_address_is_the_one_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:

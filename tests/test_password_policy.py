@@ -15,9 +15,8 @@ from educa_chat.people.password_policy import PASSWORD_CHARACTERS, require_stron
 from educa_chat.people.passwords import PASSWORD_BYTES, make_password
 
 
-@pytest.mark.parametrize(
-    "password",
-    [
+def test_a_long_uncommon_password_is_accepted(subtests: pytest.Subtests) -> None:
+    for password in (
         "a sentence of mine",
         "Tr0ub4dor&3",
         "correct horse battery staple",
@@ -30,15 +29,13 @@ from educa_chat.people.passwords import PASSWORD_BYTES, make_password
         "x7" * (PASSWORD_BYTES // 4) + "yz" * (PASSWORD_BYTES // 4),
         "my chat in educa",
         DEMO_PASSWORD,
-    ],
-)
-def test_a_long_uncommon_password_is_accepted(password: str) -> None:
-    require_strong(password, "ana")
+    ):
+        with subtests.test(password=password):
+            require_strong(password, "ana")
 
 
-@pytest.mark.parametrize(
-    "password",
-    [
+def test_a_short_password_is_refused_even_if_padded(subtests: pytest.Subtests) -> None:
+    for password in (
         "",
         "1",
         "gq7vkx2",
@@ -49,11 +46,10 @@ def test_a_long_uncommon_password_is_accepted(password: str) -> None:
         "\ufb03" * 3,  # ﬃ, which becomes three letters
         "\ufdfa",  # becomes eighteen
         "e\u0301a\u0301i\u0301o\u0301",  # eight code points of four letters
-    ],
-)
-def test_a_short_password_is_refused_even_if_padded(password: str) -> None:
-    with pytest.raises(PasswordRefused, match=f"at least {PASSWORD_CHARACTERS} characters"):
-        require_strong(password, "ana")
+    ):
+        with subtests.test(password=password):
+            with pytest.raises(PasswordRefused, match=f"at least {PASSWORD_CHARACTERS} characters"):
+                require_strong(password, "ana")
 
 
 @given(st.text(max_size=PASSWORD_CHARACTERS - 1))
@@ -62,48 +58,50 @@ def test_passwords_below_the_minimum_length_are_refused(password: str) -> None:
         require_strong(password, "")
 
 
-@pytest.mark.parametrize(
-    "password",
-    ["aaaaaaaa", "aAaAaAaA", "abababababab", "12121212", "........", "abcdefghij", "87654321", "ijklmnopq",
-     "\u200b" * 8, "\u200b\u200c\u200d\u2060\ufeff\u00ad\u2061\u2062", "á a à â ä ã å ā"],
-)  # fmt: skip
-def test_repeated_characters_and_sequences_are_refused(password: str) -> None:
-    with pytest.raises(PasswordRefused, match="too simple"):
-        require_strong(password, "ana")
+def test_repeated_characters_and_sequences_are_refused(subtests: pytest.Subtests) -> None:
+    for password in (
+        "aaaaaaaa", "aAaAaAaA", "abababababab", "12121212", "........", "abcdefghij", "87654321", "ijklmnopq",
+        "\u200b" * 8, "\u200b\u200c\u200d\u2060\ufeff\u00ad\u2061\u2062", "á a à â ä ã å ā",
+    ):  # fmt: skip
+        with subtests.test(password=password):
+            with pytest.raises(PasswordRefused, match="too simple"):
+                require_strong(password, "ana")
 
 
-@pytest.mark.parametrize(
-    "password",
-    ["password", "PassWord", "ＰＡＳＳＷＯＲＤ", "password1", "Password2026!", "!!password!!", "qwertyuiop", "iloveyou",
-     "1q2w3e4r", "p@ssw0rd", "contraseña", "Contrasena1", "pass\u00adword", "barcelona", "realmadrid", "#1stunna"],
-)  # fmt: skip
-def test_common_passwords_are_refused_in_any_case_and_with_a_year(password: str) -> None:
-    with pytest.raises(PasswordRefused, match="most common"):
-        require_strong(password, "ana")
+def test_common_passwords_are_refused_in_any_case_and_with_a_year(subtests: pytest.Subtests) -> None:
+    for password in (
+        "password", "PassWord", "ＰＡＳＳＷＯＲＤ", "password1", "Password2026!", "!!password!!", "qwertyuiop",
+        "iloveyou", "1q2w3e4r", "p@ssw0rd", "contraseña", "Contrasena1", "pass\u00adword", "barcelona", "realmadrid",
+        "#1stunna",
+    ):  # fmt: skip
+        with subtests.test(password=password):
+            with pytest.raises(PasswordRefused, match="most common"):
+                require_strong(password, "ana")
 
 
-@pytest.mark.parametrize(
-    ("username", "password"),
-    [
-        ("ana.ruiz", "ana.ruiz"),
-        ("ana.ruiz", "AnaRuiz2026"),
-        ("ana.ruiz", "ana_ruiz!"),
-        ("anaruiz", "ana-ruiz-1"),
-        ("Ñandú-Gómez", "nandugomez7"),
-        ("ana", "anaana2026"),
-        ("ana", "ana@educa-chat"),
-        ("", "educa-chat"),
-        ("", "EducaChat"),
-        ("", "educa_chat_2026"),
-        ("", "Educa Chat!"),
-        ("", "chateduca1"),
-        ("", "educaeduca"),
-        ("chat", "educachat"),
-    ],
-)
-def test_the_username_and_site_name_are_refused_even_with_digits_and_dashes(username: str, password: str) -> None:
-    with pytest.raises(PasswordRefused, match="the user name, the name, or the name of this chat"):
-        require_strong(password, username)
+NAMES_AS_PASSWORDS: list[tuple[str, str]] = [
+    ("ana.ruiz", "ana.ruiz"),
+    ("ana.ruiz", "AnaRuiz2026"),
+    ("ana.ruiz", "ana_ruiz!"),
+    ("anaruiz", "ana-ruiz-1"),
+    ("Ñandú-Gómez", "nandugomez7"),
+    ("ana", "anaana2026"),
+    ("ana", "ana@educa-chat"),
+    ("", "educa-chat"),
+    ("", "EducaChat"),
+    ("", "educa_chat_2026"),
+    ("", "Educa Chat!"),
+    ("", "chateduca1"),
+    ("", "educaeduca"),
+    ("chat", "educachat"),
+]
+
+
+def test_the_username_and_site_name_are_refused_even_with_digits_and_dashes(subtests: pytest.Subtests) -> None:
+    for username, password in NAMES_AS_PASSWORDS:
+        with subtests.test(password=password):
+            with pytest.raises(PasswordRefused, match="the user name, the name, or the name of this chat"):
+                require_strong(password, username)
 
 
 @settings(deadline=None)

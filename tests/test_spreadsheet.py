@@ -3,15 +3,13 @@
 import csv
 import io
 
-import pytest
-
 from educa_chat.spreadsheet import csv_row
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@a", "\tx", "\r=1", "\n=1", "＝1"])
-def test_a_cell_that_looks_like_a_formula_becomes_text(cell: str) -> None:
-    (row,) = csv.reader(io.StringIO(csv_row([cell, "b"]), newline=""))
-    assert row == [f"'{cell}", "b"]
+def test_a_cell_that_looks_like_a_formula_becomes_text() -> None:
+    for cell in ("=1+1", "+1", "-1", "@a", "\tx", "\r=1", "\n=1", "＝1"):
+        (row,) = csv.reader(io.StringIO(csv_row([cell, "b"]), newline=""))
+        assert row == [f"'{cell}", "b"], cell
 
 
 def test_any_other_cell_is_read_back_unchanged() -> None:

@@ -68,9 +68,8 @@ def test_catalogues_load_with_plurals() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("header", "language"),
-    [
+def test_the_best_matching_language_is_chosen() -> None:
+    for header, language in (
         ("", "en"),
         ("es", "es"),
         ("es-MX,es;q=0.9,en;q=0.8", "es"),
@@ -83,10 +82,8 @@ def test_catalogues_load_with_plurals() -> None:
         (";;;q=,=", "en"),
         ("es;q=nan", "en"),
         ("a" * 10_000, "en"),
-    ],
-)
-def test_the_best_matching_language_is_chosen(header: str, language: str) -> None:
-    assert negotiate_language(header) == language
+    ):
+        assert negotiate_language(header) == language, header
 
 
 def test_scripts_contain_no_untranslated_text() -> None:

@@ -16,9 +16,8 @@ CLIENT = "203.0.113.7"
 SPOOFED = "198.51.100.66"
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
+def test_addresses_are_parsed_without_ports_and_ipv4_mapped_ones_as_ipv4() -> None:
+    for text, address in (
         ("192.0.2.1", "192.0.2.1"),
         ("  192.0.2.1\t", "192.0.2.1"),
         ("192.0.2.1:567", "192.0.2.1"),
@@ -31,20 +30,17 @@ SPOOFED = "198.51.100.66"
         ("::ffff:192.0.2.1", "192.0.2.1"),
         ("::ffff:c000:201", "192.0.2.1"),
         ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
-    ],
-)
-def test_addresses_are_parsed_without_ports_and_ipv4_mapped_ones_as_ipv4(text: str, address: str) -> None:
-    assert str(parse_address(text)) == address
+    ):
+        assert str(parse_address(text)) == address, text
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "unknown", "_hidden", "192.0.2", "192.0.2.256", "192.0.2.1.5", "192.0.2.1:", "192.0.2.1:x", "1.2.3.4:5:6",
-     "[192.0.2.1", "[]", "[]:80", "[2001:db8::1]80", "2001:db8::g", "192.0.2.1, 192.0.2.2", "192.0.2.01", "١٩٢.٠.٢.١",
-     "192.0.2.1\n", "localhost", "%", "[::1]:٨٠"],
-)  # fmt: skip
-def test_invalid_addresses_parse_as_none(text: str) -> None:
-    assert parse_address(text) is None
+def test_invalid_addresses_parse_as_none() -> None:
+    for text in (
+        "", "unknown", "_hidden", "192.0.2", "192.0.2.256", "192.0.2.1.5", "192.0.2.1:", "192.0.2.1:x", "1.2.3.4:5:6",
+        "[192.0.2.1", "[]", "[]:80", "[2001:db8::1]80", "2001:db8::g", "192.0.2.1, 192.0.2.2", "192.0.2.01",
+        "١٩٢.٠.٢.١", "192.0.2.1\n", "localhost", "%", "[::1]:٨٠",
+    ):  # fmt: skip
+        assert parse_address(text) is None, text
 
 
 @given(st.text(st.characters()))
@@ -59,32 +55,30 @@ def client_of(peer: str, *lines: str) -> str:
     return str(find_client(address, list_elements(lines), membership_test(PROXIES.split(",")))[0])
 
 
-@pytest.mark.parametrize(
-    ("peer", "lines", "client"),
-    [
-        ("127.0.0.1", [], "127.0.0.1"),
-        ("127.0.0.1", [CLIENT], CLIENT),
-        ("::ffff:127.0.0.1", [CLIENT], CLIENT),
-        (CLIENT, [SPOOFED], CLIENT),
-        ("127.0.0.1", [f"{SPOOFED}, {CLIENT}"], CLIENT),
-        ("127.0.0.1", [SPOOFED, CLIENT], CLIENT),
-        ("127.0.0.1", [SPOOFED, f"{CLIENT}, 10.0.0.1"], CLIENT),
-        ("127.0.0.1", [SPOOFED, CLIENT, "10.0.0.1", "2001:db8:ff::1"], CLIENT),
-        ("127.0.0.1", [f"{SPOOFED}, 10.0.0.9, {CLIENT}:5000, 10.0.0.1:80, [2001:db8:ff::1]:443"], CLIENT),
-        ("127.0.0.1", [SPOOFED, f"::ffff:{CLIENT}", "::ffff:10.0.0.1"], CLIENT),
-        ("127.0.0.1", [f" , {SPOOFED},, {CLIENT} ,, "], CLIENT),
-        ("127.0.0.1", ["", "10.0.0.7"], "10.0.0.7"),
-        # An invalid element isn't an address, and everything before it may be forged too.
-        ("127.0.0.1", [SPOOFED, "unknown"], "127.0.0.1"),
-        ("127.0.0.1", [SPOOFED, "unknown", "10.0.0.1"], "10.0.0.1"),
-        ("127.0.0.1", ["unknown", CLIENT], CLIENT),
-        ("127.0.0.1", [f"{SPOOFED};{CLIENT}"], "127.0.0.1"),
-    ],
-)
-def test_the_client_is_the_last_address_that_is_not_a_trusted_proxy(
-    peer: str, lines: Sequence[str], client: str
-) -> None:
-    assert client_of(peer, *lines) == client
+FORWARDED: list[tuple[str, Sequence[str], str]] = [
+    ("127.0.0.1", [], "127.0.0.1"),
+    ("127.0.0.1", [CLIENT], CLIENT),
+    ("::ffff:127.0.0.1", [CLIENT], CLIENT),
+    (CLIENT, [SPOOFED], CLIENT),
+    ("127.0.0.1", [f"{SPOOFED}, {CLIENT}"], CLIENT),
+    ("127.0.0.1", [SPOOFED, CLIENT], CLIENT),
+    ("127.0.0.1", [SPOOFED, f"{CLIENT}, 10.0.0.1"], CLIENT),
+    ("127.0.0.1", [SPOOFED, CLIENT, "10.0.0.1", "2001:db8:ff::1"], CLIENT),
+    ("127.0.0.1", [f"{SPOOFED}, 10.0.0.9, {CLIENT}:5000, 10.0.0.1:80, [2001:db8:ff::1]:443"], CLIENT),
+    ("127.0.0.1", [SPOOFED, f"::ffff:{CLIENT}", "::ffff:10.0.0.1"], CLIENT),
+    ("127.0.0.1", [f" , {SPOOFED},, {CLIENT} ,, "], CLIENT),
+    ("127.0.0.1", ["", "10.0.0.7"], "10.0.0.7"),
+    # An invalid element isn't an address, and everything before it may be forged too.
+    ("127.0.0.1", [SPOOFED, "unknown"], "127.0.0.1"),
+    ("127.0.0.1", [SPOOFED, "unknown", "10.0.0.1"], "10.0.0.1"),
+    ("127.0.0.1", ["unknown", CLIENT], CLIENT),
+    ("127.0.0.1", [f"{SPOOFED};{CLIENT}"], "127.0.0.1"),
+]
+
+
+def test_the_client_is_the_last_address_that_is_not_a_trusted_proxy() -> None:
+    for peer, lines, client in FORWARDED:
+        assert client_of(peer, *lines) == client, (peer, lines)
 
 
 @given(st.lists(st.text(st.characters(codec="ascii")) | st.ip_addresses().map(str)))
@@ -100,19 +94,16 @@ def test_an_ipv4_mapped_network_matches_ipv4_addresses() -> None:
     assert not is_trusted(None)
 
 
-@pytest.mark.parametrize(
-    ("address", "narrow", "wide"),
-    [
+def test_ipv6_clients_are_grouped_by_their_64_and_48() -> None:
+    for address, narrow, wide in (
         ("192.0.2.1", "192.0.2.1", "192.0.2.1"),
         ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.1"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64", "2001:db8:1::/48"),
         ("fe80::1%eth0", "fe80::/64", "fe80::/48"),
         ("unknown", "unknown", "unknown"),
         (None, "unknown", "unknown"),
-    ],
-)
-def test_ipv6_clients_are_grouped_by_their_64_and_48(address: str | None, narrow: str, wide: str) -> None:
-    assert networks_of(address) == (narrow, wide)
+    ):
+        assert networks_of(address) == (narrow, wide), address
 
 
 # The server.
@@ -139,36 +130,35 @@ async def test_repeated_forwarded_headers_are_combined(proxied: Server, caplog: 
     ]
 
 
+ORIGINS: list[tuple[Sequence[tuple[str, str]], str, int]] = [
+    ([("Proto", "https"), ("Host", "chat.example")], "https://chat.example", 302),
+    ([("Proto", "HTTPS"), ("Host", "Chat.Example:8443")], "https://chat.example:8443", 302),
+    ([("Proto", "http"), ("Proto", "https"), ("Host", "evil.example"), ("Host", "chat.example")],
+     "https://chat.example", 302),
+    ([("Proto", "http"), ("Proto", "https"), ("Host", "evil.example"), ("Host", "chat.example")],
+     "http://evil.example", 403),
+    # Two proxies that both append: the client connected to the first.
+    ([("For", SPOOFED), ("For", f"{CLIENT}, 10.0.0.1"), ("Proto", "http, https, http"),
+      ("Host", "evil.example, chat.example, inside.example")], "https://chat.example", 302),
+    # Two proxies, and the last one overwrites.
+    ([("For", f"{CLIENT}, 10.0.0.1"), ("Proto", "https"), ("Host", "chat.example")], "https://chat.example", 302),
+    ([("Proto", "gopher"), ("Host", "chat.example")], "http://chat.example", 302),
+    ([("Proto", "https"), ("Host", "chat example/@:")], "https://chat.example", 403),
+    ([("Proto", ""), ("Host", "")], "https://chat.example", 403),
+]  # fmt: skip
+
+
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize(
-    ("forwarded", "origin", "status"),
-    [
-        ([("Proto", "https"), ("Host", "chat.example")], "https://chat.example", 302),
-        ([("Proto", "HTTPS"), ("Host", "Chat.Example:8443")], "https://chat.example:8443", 302),
-        ([("Proto", "http"), ("Proto", "https"), ("Host", "evil.example"), ("Host", "chat.example")],
-         "https://chat.example", 302),
-        ([("Proto", "http"), ("Proto", "https"), ("Host", "evil.example"), ("Host", "chat.example")],
-         "http://evil.example", 403),
-        # Two proxies that both append: the client connected to the first.
-        ([("For", SPOOFED), ("For", f"{CLIENT}, 10.0.0.1"), ("Proto", "http, https, http"),
-          ("Host", "evil.example, chat.example, inside.example")], "https://chat.example", 302),
-        # Two proxies, and the last one overwrites.
-        ([("For", f"{CLIENT}, 10.0.0.1"), ("Proto", "https"), ("Host", "chat.example")], "https://chat.example", 302),
-        ([("Proto", "gopher"), ("Host", "chat.example")], "http://chat.example", 302),
-        ([("Proto", "https"), ("Host", "chat example/@:")], "https://chat.example", 403),
-        ([("Proto", ""), ("Host", "")], "https://chat.example", 403),
-    ],
-)  # fmt: skip
-async def test_scheme_and_host_are_those_the_client_used(
-    proxied: Server, forwarded: Sequence[tuple[str, str]], origin: str, status: int
-) -> None:
-    async with Person(proxied.url) as person:
-        data = {"username": "ana", "password": "educa-demo", "csrf_token": await person.token()}
-        headers = [("Origin", origin), *((f"X-Forwarded-{name}", value) for name, value in forwarded)]
-        async with person.http.post(
-            f"{proxied.url}/accounts/login/", data=data, headers=headers, allow_redirects=False
-        ) as answer:
-            assert answer.status == status
+async def test_scheme_and_host_are_those_the_client_used(proxied: Server, subtests: pytest.Subtests) -> None:
+    for forwarded, origin, status in ORIGINS:
+        with subtests.test(forwarded=forwarded, origin=origin):
+            async with Person(proxied.url) as person:
+                data = {"username": "ana", "password": "educa-demo", "csrf_token": await person.token()}
+                headers = [("Origin", origin), *((f"X-Forwarded-{name}", value) for name, value in forwarded)]
+                async with person.http.post(
+                    f"{proxied.url}/accounts/login/", data=data, headers=headers, allow_redirects=False
+                ) as answer:
+                    assert answer.status == status
 
 
 @pytest.mark.asyncio(loop_scope="module")

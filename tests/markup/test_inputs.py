@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from html import escape, unescape
 
-import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -13,7 +12,7 @@ from educa_chat.markup import formulas, is_plain, render
 from educa_chat.markup.allowed import sanitise
 from tests.markup.inputs import AS_TYPED, RENDERED
 
-TYPED = [(kind, text) for kind, texts in AS_TYPED.items() for text in texts]
+TYPED = [text for texts in AS_TYPED.values() for text in texts]
 SIGNS = "*_~`$[]()<>#|\\.-+:"
 """The characters that markup consists of."""
 
@@ -33,17 +32,15 @@ def tags(html: str) -> set[str]:
     return set(re.findall(r"<(\w+)", html))
 
 
-@pytest.mark.parametrize("kind", AS_TYPED)
-def test_text_that_is_not_markup_is_shown_as_typed(kind: str) -> None:
-    for text in AS_TYPED[kind]:
+def test_text_that_is_not_markup_is_shown_as_typed() -> None:
+    for text in TYPED:
         html = render(text)
         assert shown(html) == text
         assert tags(html) <= {"p", "br"}, text
 
 
-@pytest.mark.parametrize("kind", AS_TYPED)
-def test_text_next_to_markup_is_shown_as_typed(kind: str) -> None:
-    for text in AS_TYPED[kind]:
+def test_text_next_to_markup_is_shown_as_typed() -> None:
+    for text in TYPED:
         if text == "```":
             continue
         html = render(f"{text}\n**x**")
@@ -59,21 +56,21 @@ def expected(html: str) -> str:
     return re.sub(r"<a [^>]*>", "<a>", sanitise(html))
 
 
-@pytest.mark.parametrize("kind", RENDERED)
-def test_markup_is_rendered(kind: str) -> None:
-    for text, html in RENDERED[kind]:
-        rendered = re.sub(r"<a [^>]*>", "<a>", render(text))
-        assert rendered in (expected(html), f"<p>{expected(html)}</p>") or unescape(rendered) == html, text
+def test_markup_is_rendered() -> None:
+    for cases in RENDERED.values():
+        for text, html in cases:
+            rendered = re.sub(r"<a [^>]*>", "<a>", render(text))
+            assert rendered in (expected(html), f"<p>{expected(html)}</p>") or unescape(rendered) == html, text
 
 
 def test_the_table_of_inputs_is_large_enough() -> None:
     assert len(TYPED) + sum(map(len, RENDERED.values())) >= 400
 
 
-@pytest.mark.parametrize("kind", RENDERED)
-def test_markup_never_takes_the_fast_path_for_plain_messages(kind: str) -> None:
-    for text, _ in RENDERED[kind]:
-        assert not is_plain(text) or not tags(render(text)) - {"p", "br", "a"}, text
+def test_markup_never_takes_the_fast_path_for_plain_messages() -> None:
+    for cases in RENDERED.values():
+        for text, _ in cases:
+            assert not is_plain(text) or not tags(render(text)) - {"p", "br", "a"}, text
 
 
 CONSTRUCTS = re.compile(r"[*_`~$\[\\<]|://|^(?:[>#|:-]|\d)", re.MULTILINE)
@@ -96,7 +93,7 @@ def test_text_without_any_construct_is_unchanged(text: str) -> None:
 
 
 PIECES = st.sampled_from(
-    [text for _, text in TYPED]
+    TYPED
     + [text for kind, table in RENDERED.items() if kind != "formulas" for text, _ in table if "$" not in text]
     + [
         *SIGNS.replace("$", ""),

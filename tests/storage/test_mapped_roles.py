@@ -1,7 +1,5 @@
 """Roles that the settings give according to an issuer's claims: only these are revoked again."""
 
-import pytest
-
 from educa_chat.protocol import Role
 from educa_chat.storage.accounts import add_user
 from educa_chat.storage.courses import add_course, enrol, unenrol
@@ -11,40 +9,34 @@ from educa_chat.storage.pool import Database
 S, A, T = Role.STUDENT, Role.ASSISTANT, Role.INSTRUCTOR
 
 
-@pytest.mark.parametrize(
-    ("current", "given", "wanted", "role", "remembered"),
-    [
-        (None, None, None, None, None),
-        (None, None, S, S, MappedRole(S, None)),
-        (S, MappedRole(S, None), S, S, MappedRole(S, None)),
-        (S, MappedRole(S, None), None, None, None),
-        (S, MappedRole(S, None), T, T, MappedRole(T, None)),
-        (T, MappedRole(T, None), S, S, MappedRole(S, None)),
-        # Somebody else gave a role before.
-        (S, None, S, S, None),
-        (S, None, T, T, MappedRole(T, S)),
-        (T, MappedRole(T, S), None, S, None),
-        (T, MappedRole(T, S), A, A, MappedRole(A, S)),
-        (T, MappedRole(T, S), S, S, None),
-        (T, None, S, T, None),
-        (T, None, None, T, None),
-        # Somebody else has given or revoked a role since.
-        (T, MappedRole(S, None), S, T, None),
-        (T, MappedRole(S, None), None, T, None),
-        (S, MappedRole(T, None), None, S, None),
-        (S, MappedRole(T, None), T, T, MappedRole(T, S)),
-        (None, MappedRole(S, None), S, S, MappedRole(S, None)),
-        (None, MappedRole(S, None), None, None, None),
-    ],
-)
-def test_mapped_roles_determine_the_next_role(
-    current: Role | None,
-    given: MappedRole | None,
-    wanted: Role | None,
-    role: Role | None,
-    remembered: MappedRole | None,
-) -> None:
-    assert next_role(current, given, wanted) == (role, remembered)
+ROLES: list[tuple[Role | None, MappedRole | None, Role | None, Role | None, MappedRole | None]] = [
+    (None, None, None, None, None),
+    (None, None, S, S, MappedRole(S, None)),
+    (S, MappedRole(S, None), S, S, MappedRole(S, None)),
+    (S, MappedRole(S, None), None, None, None),
+    (S, MappedRole(S, None), T, T, MappedRole(T, None)),
+    (T, MappedRole(T, None), S, S, MappedRole(S, None)),
+    # Somebody else gave a role before.
+    (S, None, S, S, None),
+    (S, None, T, T, MappedRole(T, S)),
+    (T, MappedRole(T, S), None, S, None),
+    (T, MappedRole(T, S), A, A, MappedRole(A, S)),
+    (T, MappedRole(T, S), S, S, None),
+    (T, None, S, T, None),
+    (T, None, None, T, None),
+    # Somebody else has given or revoked a role since.
+    (T, MappedRole(S, None), S, T, None),
+    (T, MappedRole(S, None), None, T, None),
+    (S, MappedRole(T, None), None, S, None),
+    (S, MappedRole(T, None), T, T, MappedRole(T, S)),
+    (None, MappedRole(S, None), S, S, MappedRole(S, None)),
+    (None, MappedRole(S, None), None, None, None),
+]
+
+
+def test_mapped_roles_determine_the_next_role() -> None:
+    for current, given, wanted, role, remembered in ROLES:
+        assert next_role(current, given, wanted) == (role, remembered), (current, given, wanted)
 
 
 async def test_each_issuer_revokes_only_the_roles_it_granted(database: Database) -> None:
