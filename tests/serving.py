@@ -241,10 +241,11 @@ class Chatter:
 
     async def receive(self) -> dict[str, Any]:
         """Return the next frame that isn't a signal. Signals may arrive at any time."""
-        while True:
-            frame = await self.receive_any()
-            if frame["type"] not in SIGNALS:
-                return frame
+        async with asyncio.timeout(TIMEOUT_S):
+            while True:
+                frame = await self.receive_any()
+                if frame["type"] not in SIGNALS:
+                    return frame
 
     async def receive_any(self) -> dict[str, Any]:
         """Return the next frame of any kind."""

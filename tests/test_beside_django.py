@@ -143,11 +143,12 @@ async def test_accounts_can_be_changed_only_on_the_site(beside: Beside, own: Ser
                 assert response.status == 403
 
 
-@pytest.mark.parametrize("cookie", ["", "x", "a" * 32, "A" * 32, "a" * 40, "é" * 32, "'; drop table auth_user; --"])
-async def test_a_session_cookie_not_made_by_django_is_anonymous(shared: Server, cookie: str) -> None:
+async def test_a_session_cookie_not_made_by_django_is_anonymous(shared: Server, subtests: pytest.Subtests) -> None:
     async with Person(shared.url) as person:
-        headers = {"Cookie": f"sessionid={cookie}"}
-        assert (await person.get("/students/courses/", **headers))[0] == 302
+        for cookie in ("", "x", "a" * 32, "A" * 32, "a" * 40, "é" * 32, "'; drop table auth_user; --"):
+            with subtests.test(cookie=cookie):
+                headers = {"Cookie": f"sessionid={cookie}"}
+                assert (await person.get("/students/courses/", **headers))[0] == 302
 
 
 async def test_the_session_of_a_non_member_is_refused(beside: Beside, shared: Server) -> None:

@@ -272,14 +272,14 @@ async def test_markers_beyond_the_head_or_behind_the_current_one_are_ignored(ser
         assert (await greeted(ana, room.course))[1] == 5
 
 
-@pytest.mark.parametrize("seq", [0, -1, 2**53 + 1, 2**64, 1.5, "1", None, True, [1], {}])
-async def test_an_invalid_seq_is_a_bad_request(server: Server, room: Classroom, seq: object) -> None:
+async def test_an_invalid_seq_is_a_bad_request(server: Server, room: Classroom, subtests: pytest.Subtests) -> None:
+    wrong: list[object] = [0, -1, 2**53 + 1, 2**64, 1.5, "1", None, True, [1], {}]
     async with Person(server.url, room.ana) as ana:
         chatter, _ = await greeted(ana, room.course)
-        await chatter.send({"type": "read", "seq": seq})
-        assert (await chatter.receive_until("error"))["code"] == "bad_request"
-        await chatter.send({"type": "read"})
-        assert (await chatter.receive_until("error"))["code"] == "bad_request"
+        for fields in ({}, *({"seq": seq} for seq in wrong)):
+            with subtests.test(fields=fields):
+                await chatter.send({"type": "read", **fields})
+                assert (await chatter.receive_until("error"))["code"] == "bad_request"
         assert (await greeted(ana, room.course))[1] == 0
 
 

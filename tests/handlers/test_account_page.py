@@ -181,9 +181,8 @@ async def test_usernames_are_case_insensitive_unless_two_match(server: Server, d
         assert (await person.sign_in(username))[0] == 302
 
 
-@pytest.mark.parametrize(
-    ("user_agent", "named"),
-    [
+async def test_browsers_have_familiar_names() -> None:
+    for user_agent, named in (
         ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", ("Firefox", "Linux")),
         ("Mozilla/5.0 (Windows NT 10.0) Chrome/140.0 Safari/537.36 Edg/140.0", ("Edge", "Windows")),
         ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Version/18.0 Safari/605.1.15", ("Safari", "macOS")),
@@ -191,7 +190,5 @@ async def test_usernames_are_case_insensitive_unless_two_match(server: Server, d
         ("Mozilla/5.0 (iPad; CPU OS 18_0 like Mac OS X) CriOS/140.0 Safari/604.1", ("Chrome", "iPad")),
         ("curl/8.0", ("", "")),
         ("", ("", "")),
-    ],
-)
-async def test_browsers_have_familiar_names(user_agent: str, named: tuple[str, str]) -> None:
-    assert describe_browser(user_agent) == named
+    ):
+        assert describe_browser(user_agent) == named, user_agent

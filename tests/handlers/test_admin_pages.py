@@ -143,24 +143,23 @@ async def test_account_changes_take_effect_at_once_and_are_audited(
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
+async def test_the_page_of_a_user_says_why_a_change_is_refused(
+    server: Server, admin: Person, subtests: pytest.Subtests
+) -> None:
+    database = server.app[DATABASE]
+    await database.execute("update auth_user set email = 'taken@example.org' where username = 'luis'")
+    path = await path_of(database, "profe")
+    for fields, said in (
         ({"act": "edit", "first_name": "\u202egnat"}, "invisible characters"),
         ({"act": "edit", "first_name": "x" * 151}, "too long"),
         ({"act": "edit", "email": "nowhere"}, "an e-mail address"),
         ({"act": "edit", "email": "TAKEN@example.org"}, "Another person has this e-mail address"),
         ({"act": "enrol", "course": "999999", "role": "student"}, "No course has this title"),
         ({"act": "enrol", "course": "1", "role": "instructor"}, "The owner of a course always teaches it"),
-    ],
-)
-async def test_the_page_of_a_user_says_why_a_change_is_refused(
-    server: Server, admin: Person, fields: dict[str, str], said: str
-) -> None:
-    database = server.app[DATABASE]
-    await database.execute("update auth_user set email = 'taken@example.org' where username = 'luis'")
-    status, answer = await post(admin, await path_of(database, "profe"), **fields)
-    assert (status, said in answer) == (422, True)
+    ):
+        with subtests.test(fields=fields):
+            status, answer = await post(admin, path, **fields)
+            assert (status, said in answer) == (422, True)
 
 
 async def test_adding_a_user_with_a_taken_or_invalid_name_is_refused(server: Server, admin: Person) -> None:

@@ -46,20 +46,20 @@ ACCEPTED = {
 }
 
 
-@pytest.mark.parametrize("case", ACCEPTED)
-async def test_a_valid_handshake_is_accepted(echoing: EchoServer, case: str) -> None:
-    async with open_connection(echoing.url) as raw:
-        answer = await answer_to(raw, ACCEPTED[case])
-        assert answer.status == 101
-        assert answer.headers["sec-websocket-accept"] == "s3pplmbitxaq9kygzzhzrbk+xoo="
-        assert "sec-websocket-extensions" not in answer.headers
-        await raw.send(frame(FIN | TEXT, b"hello"))
-        assert await raw.receive() == (TEXT, b"hello")
+async def test_a_valid_handshake_is_accepted(echoing: EchoServer, subtests: pytest.Subtests) -> None:
+    for case, data in ACCEPTED.items():
+        with subtests.test(case):
+            async with open_connection(echoing.url) as raw:
+                answer = await answer_to(raw, data)
+                assert answer.status == 101
+                assert answer.headers["sec-websocket-accept"] == "s3pplmbitxaq9kygzzhzrbk+xoo="
+                assert "sec-websocket-extensions" not in answer.headers
+                await raw.send(frame(FIN | TEXT, b"hello"))
+                assert await raw.receive() == (TEXT, b"hello")
 
 
-@pytest.mark.parametrize(
-    ("offered", "accepted"),
-    [
+async def test_the_subprotocol_may_be_in_any_header_line(echoing: EchoServer, subtests: pytest.Subtests) -> None:
+    for offered, accepted in (
         ([], None),
         (["echo"], "echo"),
         (["other, echo"], "echo"),
@@ -69,14 +69,11 @@ async def test_a_valid_handshake_is_accepted(echoing: EchoServer, case: str) -> 
         (["ECHO"], None),
         (["", ","], None),
         (["\xff, echo"], "echo"),
-    ],
-)
-async def test_the_subprotocol_may_be_in_any_header_line(
-    echoing: EchoServer, offered: list[str], accepted: str | None
-) -> None:
-    async with open_connection(echoing.url) as raw:
-        answer = await answer_to(raw, request(Sec_WebSocket_Protocol=offered))
-        assert (answer.status, answer.headers.get("sec-websocket-protocol")) == (101, accepted)
+    ):
+        with subtests.test(offered=offered):
+            async with open_connection(echoing.url) as raw:
+                answer = await answer_to(raw, request(Sec_WebSocket_Protocol=offered))
+                assert (answer.status, answer.headers.get("sec-websocket-protocol")) == (101, accepted)
 
 
 REFUSED = {
@@ -114,11 +111,12 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-async def test_an_invalid_handshake_is_refused(echoing: EchoServer, case: str) -> None:
-    async with open_connection(echoing.url) as raw:
-        answer = await answer_to(raw, REFUSED[case])
-        assert answer.status == 400
+async def test_an_invalid_handshake_is_refused(echoing: EchoServer, subtests: pytest.Subtests) -> None:
+    for case, data in REFUSED.items():
+        with subtests.test(case):
+            async with open_connection(echoing.url) as raw:
+                answer = await answer_to(raw, data)
+                assert answer.status == 400
 
 
 VERSIONS: list[list[str]] = [
@@ -136,13 +134,14 @@ VERSIONS: list[list[str]] = [
 ]
 
 
-@pytest.mark.parametrize("versions", [*VERSIONS, ["013"], ["+13"], ["13.0"], ["\xff"], ["\xb9\xb3"]])
 async def test_an_unsupported_version_is_refused_with_the_supported_one(
-    echoing: EchoServer, versions: list[str]
+    echoing: EchoServer, subtests: pytest.Subtests
 ) -> None:
-    async with open_connection(echoing.url) as raw:
-        answer = await answer_to(raw, request(Sec_WebSocket_Version=versions))
-        assert (answer.status, answer.headers["sec-websocket-version"]) == (400, "13")
+    for versions in (*VERSIONS, ["013"], ["+13"], ["13.0"], ["\xff"], ["\xb9\xb3"]):
+        with subtests.test(versions=versions):
+            async with open_connection(echoing.url) as raw:
+                answer = await answer_to(raw, request(Sec_WebSocket_Version=versions))
+                assert (answer.status, answer.headers["sec-websocket-version"]) == (400, "13")
 
 
 # The socket of a room.
@@ -164,9 +163,10 @@ async def test_a_room_refuses_an_unsupported_version(server: Server, lines: byte
         assert (answer.status, answer.headers["sec-websocket-version"]) == (400, "13")
 
 
-@pytest.mark.parametrize(
-    ("name", "lines"),
-    [
+async def test_a_room_refuses_non_ascii_headers_without_an_error(
+    server: Server, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
+) -> None:
+    for name, lines in (
         ("Sec-WebSocket-Key", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j\xe9Q=="),
         ("Sec-WebSocket-Key", b"Sec-WebSocket-Key: \xf0\x9f\x98\x80"),
         ("Sec-WebSocket-Key", b"Sec-WebSocket-Key: " + 2 * f"{KEY}\r\nSec-WebSocket-Key: ".encode()),
@@ -174,15 +174,13 @@ async def test_a_room_refuses_an_unsupported_version(server: Server, lines: byte
         ("Host", b"Host: \xff"),
         ("Cookie", b"Cookie: educa_chat_session=\xff"),
         ("Sec-WebSocket-Protocol", b"Sec-WebSocket-Protocol: \xff\r\nOrigin: \xff"),
-    ],
-)
-async def test_a_room_refuses_non_ascii_headers_without_an_error(
-    server: Server, name: str, lines: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
-        answer = await answer_to(raw, changed(handshake(ana, 1), name, lines))
-        assert answer.status in {"Host": {101}, "Cookie": {401}}.get(name, {400, 403})
-    assert [record for record in caplog.records if record.exc_info or record.levelname == "ERROR"] == []
+    ):
+        with subtests.test(name=name):
+            caplog.clear()
+            async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
+                answer = await answer_to(raw, changed(handshake(ana, 1), name, lines))
+                assert answer.status in {"Host": {101}, "Cookie": {401}}.get(name, {400, 403})
+            assert [record for record in caplog.records if record.exc_info or record.levelname == "ERROR"] == []
 
 
 async def test_a_room_finds_the_subprotocol_in_a_second_header_line(server: Server) -> None:

@@ -202,24 +202,24 @@ HOSTILE_COMMANDS: dict[str, tuple[str, set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", HOSTILE_COMMANDS)
-async def test_a_hostile_command_gets_an_error_and_changes_nothing(scene: Scene, case: str) -> None:
-    frame, codes = HOSTILE_COMMANDS[case]
+async def test_a_hostile_command_gets_an_error_and_changes_nothing(scene: Scene, subtests: pytest.Subtests) -> None:
     chatter = await enter(scene)
-    await chatter.socket.send_str(frame)
-    answer = await chatter.receive()
-    assert (answer["type"], answer["code"] in codes) == ("error", True), answer
-    assert answer["message"]
-    assert abs(datetime.fromisoformat(answer["datetime"]) - datetime.now(UTC)) < timedelta(minutes=1)
-    assert answer.get("id") in ("a", "b", None)
-    assert "seq" not in answer
-    assert await scene.sender.messages(scene.course) | {"epoch": ""} == {
-        "messages": [],
-        "head": 0,
-        "more": False,
-        "lines": [],
-        "epoch": "",
-    }
+    for case, (text, codes) in HOSTILE_COMMANDS.items():
+        with subtests.test(case):
+            await chatter.socket.send_str(text)
+            answer = await chatter.receive()
+            assert (answer["type"], answer["code"] in codes) == ("error", True), answer
+            assert answer["message"]
+            assert abs(datetime.fromisoformat(answer["datetime"]) - datetime.now(UTC)) < timedelta(minutes=1)
+            assert answer.get("id") in ("a", "b", None)
+            assert "seq" not in answer
+            assert await scene.sender.messages(scene.course) | {"epoch": ""} == {
+                "messages": [],
+                "head": 0,
+                "more": False,
+                "lines": [],
+                "epoch": "",
+            }
     await scene.works(chatter)
 
 
@@ -343,45 +343,48 @@ async def test_ten_simultaneous_commands_with_one_id_store_one_message(scene: Sc
     assert (await scene.sender.messages(scene.course))["head"] == 1
 
 
-@pytest.mark.parametrize(
-    ("typed", "stored"),
-    [
-        ("  hello\n", "hello"),
-        ("\u00a0\u3000hello\u2003", "hello"),
-        ("cafe\u0301", "caf\u00e9"),
-        ("\u212b", "\u00c5"),
-        ("\u1112\u1161\u11ab", "\ud55c"),
-        ("a\r\nb", "a\nb"),
-        ("x" * 4000, "x" * 4000),
-        (" " * 500 + "x" * 4000 + " " * 500, "x" * 4000),
-        ("e\u0301" * 4000, "\u00e9" * 4000),
-        ("😀" * 4000, "😀" * 4000),
-        ("👩‍👩‍👧‍👦", "👩‍👩‍👧‍👦"),
-        ("a" + "\u0301" * 400, unicodedata.normalize("NFC", "a" + "\u0301" * 400)),
-        ("\u202eabc\u2069", "\u202eabc\u2069"),
-        ("\x1b[31mred\x07", "\x1b[31mred\x07"),
-        ("a" + "\n" * 1000 + "b", "a" + "\n" * 1000 + "b"),
-        ("'; drop table educa_chat.event; --", "'; drop table educa_chat.event; --"),
-        ("%s %(x)s {0} {x.__class__} ${jndi:ldap://x} $1", "%s %(x)s {0} {x.__class__} ${jndi:ldap://x} $1"),
-        ("0", "0"),
-        ("null", "null"),
-    ],
-)
-async def test_text_is_trimmed_and_normalised_and_otherwise_unchanged(scene: Scene, typed: str, stored: str) -> None:
+TYPED: list[tuple[str, str]] = [
+    ("  hello\n", "hello"),
+    ("\u00a0\u3000hello\u2003", "hello"),
+    ("cafe\u0301", "caf\u00e9"),
+    ("\u212b", "\u00c5"),
+    ("\u1112\u1161\u11ab", "\ud55c"),
+    ("a\r\nb", "a\nb"),
+    ("x" * 4000, "x" * 4000),
+    (" " * 500 + "x" * 4000 + " " * 500, "x" * 4000),
+    ("e\u0301" * 4000, "\u00e9" * 4000),
+    ("😀" * 4000, "😀" * 4000),
+    ("👩‍👩‍👧‍👦", "👩‍👩‍👧‍👦"),
+    ("a" + "\u0301" * 400, unicodedata.normalize("NFC", "a" + "\u0301" * 400)),
+    ("\u202eabc\u2069", "\u202eabc\u2069"),
+    ("\x1b[31mred\x07", "\x1b[31mred\x07"),
+    ("a" + "\n" * 1000 + "b", "a" + "\n" * 1000 + "b"),
+    ("'; drop table educa_chat.event; --", "'; drop table educa_chat.event; --"),
+    ("%s %(x)s {0} {x.__class__} ${jndi:ldap://x} $1", "%s %(x)s {0} {x.__class__} ${jndi:ldap://x} $1"),
+    ("0", "0"),
+    ("null", "null"),
+]
+
+
+async def test_text_is_trimmed_and_normalised_and_otherwise_unchanged(scene: Scene, subtests: pytest.Subtests) -> None:
     chatter = await enter(scene)
-    await chatter.say(typed, "a")
-    assert (await chatter.receive())["type"] == "ack"
-    shown = await scene.hearing.receive()
-    assert shown["message"] == stored
-    (kept,) = (await scene.sender.messages(scene.course))["messages"]
-    assert (kept["message"], kept["html"]) == (stored, shown["html"])
-    rows = await scene.server.app[DATABASE].fetch("select body from educa_chat.message where course = $1", scene.course)
-    assert [row["body"] for row in rows] == [stored]
+    for seq, (typed, stored) in enumerate(TYPED, 1):
+        with subtests.test(typed=typed):
+            await chatter.say(typed, f"{seq}")
+            assert (await chatter.receive_until("ack"))["seq"] == seq
+            shown = await scene.hearing.receive()
+            assert shown["message"] == stored
+            kept = (await scene.sender.messages(scene.course))["messages"][-1]
+            assert (kept["message"], kept["html"]) == (stored, shown["html"])
+    rows = await scene.server.app[DATABASE].fetch(
+        "select body from educa_chat.message where course = $1 order by seq", scene.course
+    )
+    assert [row["body"] for row in rows] == [stored for _, stored in TYPED]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+async def test_html_in_a_message_is_text(scene: Scene, subtests: pytest.Subtests) -> None:
+    chatter = await enter(scene)
+    for text in (
         "<script>alert(1)</script>",
         '"><svg/onload=alert(1)>',
         "<img src=x onerror=alert(1)>",
@@ -392,15 +395,13 @@ async def test_text_is_trimmed_and_normalised_and_otherwise_unchanged(scene: Sce
         "{{7*7}} {% raw %}",
         "[x](javascript:alert(1))",
         'https://example.org/"onmouseover="alert(1)',
-    ],
-)
-async def test_html_in_a_message_is_text(scene: Scene, text: str) -> None:
-    chatter = await enter(scene)
-    await chatter.say(text, "a")
-    shown = await scene.hearing.receive()
-    assert shown["message"] == text
-    assert "<" not in re.sub(r'</?p>|<a href="https://example\.org/" [^<>]*>|</a>', "", shown["html"])
-    assert "javascript" not in [part.partition(":")[0] for part in shown["html"].split('href="')[1:]]
+    ):
+        with subtests.test(text=text):
+            await chatter.say(text, text[:20])
+            shown = await scene.hearing.receive()
+            assert shown["message"] == text
+            assert "<" not in re.sub(r'</?p>|<a href="https://example\.org/" [^<>]*>|</a>', "", shown["html"])
+            assert "javascript" not in [part.partition(":")[0] for part in shown["html"].split('href="')[1:]]
 
 
 async def test_a_reply_must_refer_to_a_message_of_its_room(server: Server, students: Students, scene: Scene) -> None:
@@ -601,12 +602,12 @@ WRONG_FRAMES: dict[str, tuple[bytes, int]] = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG_FRAMES)
-async def test_an_invalid_frame_closes_the_socket_with_the_reason(scene: Scene, case: str) -> None:
-    data, code = WRONG_FRAMES[case]
-    async with open_raw(scene.sender, scene.course) as raw:
-        await raw.send(data)
-        assert await raw.close_code() == code
+async def test_an_invalid_frame_closes_the_socket_with_the_reason(scene: Scene, subtests: pytest.Subtests) -> None:
+    for case, (data, code) in WRONG_FRAMES.items():
+        with subtests.test(case):
+            async with open_raw(scene.sender, scene.course) as raw:
+                await raw.send(data)
+                assert await raw.close_code() == code
     await scene.works(await enter(scene))
 
 
@@ -706,9 +707,10 @@ async def test_an_unmasked_frame_does_not_affect_others(scene: Scene) -> None:
     await scene.works(await enter(scene))
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 3000, 4000, 4999])
-async def test_a_close_frame_is_answered_with_its_code(scene: Scene, code: int) -> None:
-    async with open_raw(scene.sender, scene.course) as raw:
-        await raw.send(frame(FIN | CLOSE, struct.pack("!H", code) + b"bye"))
-        assert await raw.close_code() in (code, 1000)
+async def test_a_close_frame_is_answered_with_its_code(scene: Scene, subtests: pytest.Subtests) -> None:
+    for code in (1000, 1001, 3000, 4000, 4999):
+        with subtests.test(code=code):
+            async with open_raw(scene.sender, scene.course) as raw:
+                await raw.send(frame(FIN | CLOSE, struct.pack("!H", code) + b"bye"))
+                assert await raw.close_code() in (code, 1000)
     await scene.works(await enter(scene))

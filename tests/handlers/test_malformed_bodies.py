@@ -114,17 +114,18 @@ def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("name", MALFORMED)
 async def test_a_malformed_body_gets_400_and_one_log_line(
-    teacher: Person, caplog: pytest.LogCaptureFixture, route: str, name: str
+    teacher: Person, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
 ) -> None:
-    headers, body = MALFORMED[name]
     caplog.set_level(logging.INFO)
-    answer = await send(teacher, route, {**headers, "Content-Length": str(len(body))}, body)
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    (line,) = lines_of(caplog)
-    assert f"POST {route} 400 " in line
+    for route in ROUTES:
+        for name, (headers, body) in MALFORMED.items():
+            with subtests.test(name, route=route):
+                caplog.clear()
+                answer = await send(teacher, route, {**headers, "Content-Length": str(len(body))}, body)
+                assert answer.startswith(b"HTTP/1.1 400 ")
+                (line,) = lines_of(caplog)
+                assert f"POST {route} 400 " in line
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -140,22 +141,23 @@ async def test_a_body_with_invalid_chunks_gets_400_and_one_log_line(
     assert f"POST {route} 400 " in line
 
 
-@pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize(
-    ("headers", "body"),
-    [({"Content-Length": "100"}, b"username=ana"), ({"Transfer-Encoding": "chunked"}, b"64\r\nusername=ana")],
-    ids=["length", "chunk"],
-)
 async def test_a_truncated_body_gets_one_log_line(
-    teacher: Person, caplog: pytest.LogCaptureFixture, route: str, headers: Mapping[str, str], body: bytes
+    teacher: Person, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
 ) -> None:
     caplog.set_level(logging.INFO)
-    assert await send(teacher, route, {**PLAIN, **headers}, body, end=True) == b""
-    async with asyncio.timeout(TIMEOUT_S):
-        while not lines_of(caplog):
-            await asyncio.sleep(0.01)
-    (line,) = lines_of(caplog)
-    assert f"POST {route} 400 " in line
+    for route in ROUTES:
+        for headers, body in (
+            ({"Content-Length": "100"}, b"username=ana"),
+            ({"Transfer-Encoding": "chunked"}, b"64\r\nusername=ana"),
+        ):
+            with subtests.test(route=route, headers=headers):
+                caplog.clear()
+                assert await send(teacher, route, {**PLAIN, **headers}, body, end=True) == b""
+                async with asyncio.timeout(TIMEOUT_S):
+                    while not lines_of(caplog):
+                        await asyncio.sleep(0.01)
+                (line,) = lines_of(caplog)
+                assert f"POST {route} 400 " in line
 
 
 @pytest.mark.parametrize("route", ROUTES)

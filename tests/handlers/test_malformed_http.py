@@ -93,25 +93,29 @@ def check_log(caplog: pytest.LogCaptureFixture) -> None:
     assert "\n" not in record.getMessage()
 
 
-@pytest.mark.parametrize("case", MALFORMED)
 async def test_invalid_http_gets_400_and_one_log_line(
-    server: Server, case: str, caplog: pytest.LogCaptureFixture
+    server: Server, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with open_connection(server.url) as raw:
-        check_answer(await exchange(raw, MALFORMED[case]))
-    check_log(caplog)
-    assert MARK.decode() not in caplog.text
+    for case, data in MALFORMED.items():
+        with subtests.test(case):
+            caplog.clear()
+            async with open_connection(server.url) as raw:
+                check_answer(await exchange(raw, data))
+            check_log(caplog)
+            assert MARK.decode() not in caplog.text
 
 
-@pytest.mark.parametrize("rest", [b"Zq7\r\n", b"3\r\nZq7Zq7\r\n", b"-1\r\n", b"3\r\nZq7\r\n0\r\nZq7\r\n\r\n"])
 async def test_an_invalid_chunk_in_an_awaited_body_gets_400_at_once(
-    server: Server, rest: bytes, caplog: pytest.LogCaptureFixture
+    server: Server, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with open_connection(server.url) as raw:
-        check_answer(await exchange(raw, CHUNKED, rest))
-    check_log(caplog)
+    for rest in (b"Zq7\r\n", b"3\r\nZq7Zq7\r\n", b"-1\r\n", b"3\r\nZq7\r\n0\r\nZq7\r\n\r\n"):
+        with subtests.test(rest=rest):
+            caplog.clear()
+            async with open_connection(server.url) as raw:
+                check_answer(await exchange(raw, CHUNKED, rest))
+            check_log(caplog)
 
 
 async def test_garbage_after_a_request_is_refused_after_the_response(
@@ -178,18 +182,19 @@ ODD: dict[str, tuple[bytes, set[int]]] = {
 }
 
 
-@pytest.mark.parametrize("case", ODD)
 async def test_an_unusual_request_gets_an_ordinary_response(
-    server: Server, case: str, caplog: pytest.LogCaptureFixture
+    server: Server, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
 ) -> None:
     caplog.set_level(logging.INFO)
-    data, statuses = ODD[case]
-    async with open_connection(server.url) as raw:
-        await raw.send(data + b"\r\n")
-        head = await raw.head()
-    assert int(head.split(b" ")[1]) in statuses
-    assert re.search(rb"aiohttp|python", head, re.IGNORECASE) is None
-    assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
+    for case, (data, statuses) in ODD.items():
+        with subtests.test(case):
+            caplog.clear()
+            async with open_connection(server.url) as raw:
+                await raw.send(data + b"\r\n")
+                head = await raw.head()
+            assert int(head.split(b" ")[1]) in statuses
+            assert re.search(rb"aiohttp|python", head, re.IGNORECASE) is None
+            assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
 
 
 async def test_a_body_in_one_byte_chunks_is_parsed_in_small_parts(

@@ -161,27 +161,25 @@ async def test_an_invalid_prefix_is_refused_and_not_counted(server: Server, quer
             assert (status, json.loads(body)["error"]["code"]) == (400, "bad_request")
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        "%ED%A0%80",
-        "%FF%FE",
-        "%",
-        "%C3%28",
-        "%F0%9F%98%80" * 40,
-        "%EF%BF%BF",
-        "+",
-        "%CC%81" * 40,
-        "%EF%B7%BA" * 50,
-        "%0A",
-    ],
-)
-async def test_hostile_bytes_in_a_prefix_get_a_response(server: Server, raw: str) -> None:
+async def test_hostile_bytes_in_a_prefix_get_a_response(server: Server, subtests: pytest.Subtests) -> None:
     username = await add_person(server.app[DATABASE], 1)
     async with Person(server.url, username) as student:
-        url = URL(f"{server.url}/api/rooms/1/members?q={raw}", encoded=True)
-        async with student.http.get(url) as response:
-            assert response.status in (200, 400)
+        for raw in (
+            "%ED%A0%80",
+            "%FF%FE",
+            "%",
+            "%C3%28",
+            "%F0%9F%98%80" * 40,
+            "%EF%BF%BF",
+            "+",
+            "%CC%81" * 40,
+            "%EF%B7%BA" * 50,
+            "%0A",
+        ):
+            with subtests.test(raw=raw):
+                url = URL(f"{server.url}/api/rooms/1/members?q={raw}", encoded=True)
+                async with student.http.get(url) as response:
+                    assert response.status in (200, 400)
 
 
 async def test_too_many_requests_get_429_with_retry_after_and_do_not_affect_others(server: Server) -> None:

@@ -261,114 +261,123 @@ async def test_a_hostile_username_stays_within_its_json_block(server: Server) ->
     assert json.loads(Page(html).text_of("script", id="request-user")) == username
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/accounts/login/",
-        "/students/courses/",
-        "/students/course/1/",
-        "/chat/room/1/",
-        "/chat/room/2/",
-        "/no/such/page",
-    ],
-)
-async def test_no_page_has_inline_scripts_or_styles(server: Server, path: str) -> None:
+async def test_no_page_has_inline_scripts_or_styles(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url, "ana") as ana:
-        _, html, _ = await ana.get(path)
-    page = Page(html)
-    assert page.elements
-    for tag, attributes in page.elements:
-        assert tag not in ("style", "base", "iframe", "object", "embed")
-        assert not [name for name in attributes if name.startswith("on") or name == "style"]
-        for name in ("href", "src", "action"):
-            assert str(attributes.get(name) or "/").startswith(("/", "#")), (tag, attributes)
-    for attributes in page.named("script"):
-        assert "src" in attributes or attributes.get("type") == "application/json"
+        for path in (
+            "/accounts/login/",
+            "/students/courses/",
+            "/students/course/1/",
+            "/chat/room/1/",
+            "/chat/room/2/",
+            "/no/such/page",
+        ):
+            with subtests.test(path=path):
+                _, html, _ = await ana.get(path)
+                page = Page(html)
+                assert page.elements
+                for tag, attributes in page.elements:
+                    assert tag not in ("style", "base", "iframe", "object", "embed")
+                    assert not [name for name in attributes if name.startswith("on") or name == "style"]
+                    for name in ("href", "src", "action"):
+                        assert str(attributes.get(name) or "/").startswith(("/", "#")), (tag, attributes)
+                for attributes in page.named("script"):
+                    assert "src" in attributes or attributes.get("type") == "application/json"
 
 
 # Headers.
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/", 302),
-        ("/accounts/login/", 200),
-        ("/students/courses/", 200),
-        ("/chat/room/1/", 200),
-        ("/chat/room/2/", 403),
-        ("/chat/room/01/", 403),
-        ("/api/rooms/1/messages", 200),
-        ("/api/rooms/1/messages?before=x", 400),
-        ("/api/rooms/2/messages", 403),
-        ("/ws/chat/room/1/", 400),
-        ("/health/live", 200),
-        ("/health/ready", 200),
-        ("/static/js/room.js", 404),
-        ("/static/", 404),
-        ("/no/such/page", 404),
-    ],
-)
-async def test_every_response_has_the_security_headers(server: Server, path: str, expected: int) -> None:
+RESPONSES: list[tuple[str, int]] = [
+    ("/", 302),
+    ("/accounts/login/", 200),
+    ("/students/courses/", 200),
+    ("/chat/room/1/", 200),
+    ("/chat/room/2/", 403),
+    ("/chat/room/01/", 403),
+    ("/api/rooms/1/messages", 200),
+    ("/api/rooms/1/messages?before=x", 400),
+    ("/api/rooms/2/messages", 403),
+    ("/ws/chat/room/1/", 400),
+    ("/health/live", 200),
+    ("/health/ready", 200),
+    ("/static/js/room.js", 404),
+    ("/static/", 404),
+    ("/no/such/page", 404),
+]
+
+
+async def test_every_response_has_the_security_headers(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url, "ana") as ana:
-        status, _, headers = await ana.get(path)
-    assert status == expected
-    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
-    assert policy["default-src"] == "'none'"
-    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == policy["form-action"] == "'self'"
-    assert policy["base-uri"] == "'none'"
-    assert policy["frame-ancestors"] in ("'none'", "'self'")
-    assert "unsafe" not in headers["Content-Security-Policy"]
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] in ("same-origin", "no-referrer", "strict-origin")
+        for path, expected in RESPONSES:
+            with subtests.test(path=path):
+                status, _, headers = await ana.get(path)
+                assert status == expected
+                policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+                assert policy["default-src"] == "'none'"
+                for kind in ("script-src", "style-src", "connect-src", "form-action"):
+                    assert policy[kind] == "'self'"
+                assert policy["base-uri"] == "'none'"
+                assert policy["frame-ancestors"] in ("'none'", "'self'")
+                assert "unsafe" not in headers["Content-Security-Policy"]
+                assert headers["X-Content-Type-Options"] == "nosniff"
+                assert headers["Referrer-Policy"] in ("same-origin", "no-referrer", "strict-origin")
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/accounts/login/", "/students/courses/", "/chat/room/1/", "/chat/room/2/", "/api/rooms/1/messages", "/none"],
-)
-async def test_personal_responses_are_not_cached(server: Server, path: str) -> None:
+async def test_personal_responses_are_not_cached(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url, "ana") as ana:
-        _, _, headers = await ana.get(path)
-    assert headers["Cache-Control"] == "no-store"
+        for path in (
+            "/accounts/login/",
+            "/students/courses/",
+            "/chat/room/1/",
+            "/chat/room/2/",
+            "/api/rooms/1/messages",
+            "/none",
+        ):
+            with subtests.test(path=path):
+                _, _, headers = await ana.get(path)
+                assert headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize(
-    ("header", "language"),
-    [("es", "es"), ("es-MX,es;q=0.9,en;q=0.8", "es"), ("ES", "es"), ("en", "en"), ("de", "en"), (";;q=,\xff", "en")],
-)
-async def test_a_page_is_in_the_readers_language(server: Server, header: str, language: str) -> None:
+async def test_a_page_is_in_the_readers_language(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url) as anonymous:
-        status, html, headers = await anonymous.get("/accounts/login/", **{"Accept-Language": header})
-    assert status == 200
-    assert Page(html).named("html")[0]["lang"] == language
-    assert "Accept-Language" in headers["Vary"]
+        for header, language in (
+            ("es", "es"),
+            ("es-MX,es;q=0.9,en;q=0.8", "es"),
+            ("ES", "es"),
+            ("en", "en"),
+            ("de", "en"),
+            (";;q=,\xff", "en"),
+        ):
+            with subtests.test(header=header):
+                status, html, headers = await anonymous.get("/accounts/login/", **{"Accept-Language": header})
+                assert status == 200
+                assert Page(html).named("html")[0]["lang"] == language
+                assert "Accept-Language" in headers["Vary"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "allowed"),
-    [
+async def test_other_methods_get_405_with_an_allow_header(server: Server, subtests: pytest.Subtests) -> None:
+    for method, path, allowed in (
         ("GET", "/accounts/logout/", "POST"),
         ("POST", "/students/courses/", "GET,HEAD"),
         ("DELETE", "/chat/room/1/", "GET,HEAD"),
         ("POST", "/ws/chat/room/1/", "GET"),
         ("PUT", "/api/rooms/1/messages", "GET,HEAD"),
         ("DELETE", "/accounts/login/", "GET,HEAD,POST"),
-    ],
-)
-async def test_other_methods_get_405_with_an_allow_header(server: Server, method: str, path: str, allowed: str) -> None:
-    async with Person(server.url, "ana") as ana, ana.http.request(method, server.url + path) as response:
-        assert (response.status, response.headers["Allow"]) == (405, allowed)
-        assert "Content-Security-Policy" in response.headers
+    ):
+        with subtests.test(method=method, path=path):
+            async with Person(server.url, "ana") as ana, ana.http.request(method, server.url + path) as response:
+                assert (response.status, response.headers["Allow"]) == (405, allowed)
+                assert "Content-Security-Policy" in response.headers
 
 
-@pytest.mark.parametrize("path", ["/none", "/chat/room/1", "/chat/room/", "/chat/room/1/2/", "/%00", "/%ff", "/<b>"])
-async def test_an_unknown_page_gets_a_404_page(server: Server, path: str) -> None:
+async def test_an_unknown_page_gets_a_404_page(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url) as anonymous:
-        status, html, headers = await anonymous.get(path)
-    assert (status, headers["Content-Type"]) == (404, "text/html; charset=utf-8")
-    assert Page(html).text_of("h1") == "Page not found"
-    assert "<b>" not in html
+        for path in ("/none", "/chat/room/1", "/chat/room/", "/chat/room/1/2/", "/%00", "/%ff", "/<b>"):
+            with subtests.test(path=path):
+                status, html, headers = await anonymous.get(path)
+                assert (status, headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+                assert Page(html).text_of("h1") == "Page not found"
+                assert "<b>" not in html
 
 
 async def test_an_unknown_api_path_gets_404_as_json(server: Server) -> None:
@@ -395,9 +404,11 @@ async def test_a_static_file_has_its_type_and_is_cached_forever(
     assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
 
 
-@pytest.mark.parametrize(
-    ("accepted", "of_file", "of_page"),
-    [
+async def test_files_and_pages_are_compressed_for_clients_that_accept_it(
+    server: Server, subtests: pytest.Subtests
+) -> None:
+    script = server.app[STATIC_FILES].address("js/room.js")
+    for accepted, of_file, of_page in (
         ("gzip, deflate, br", "br", "gzip"),
         ("br;q=1.0, GZIP;q=0.5", "br", "gzip"),
         ("br;q=0, gzip", "gzip", "gzip"),
@@ -406,22 +417,17 @@ async def test_a_static_file_has_its_type_and_is_cached_forever(
         ("gzip; q=0.000, br", "br", None),
         ("br", "br", None),
         ("", None, None),
-    ],
-)
-@pytest.mark.parametrize("path", ["", "/accounts/login/"])
-async def test_files_and_pages_are_compressed_for_clients_that_accept_it(
-    server: Server, path: str, accepted: str, of_file: str | None, of_page: str | None
-) -> None:
-    coding = of_page if path else of_file
-    path = path or server.app[STATIC_FILES].address("js/room.js")
-    async with Person(server.url) as anonymous:
-        _, plain, _ = await anonymous.get(path, **{"Accept-Encoding": "identity"})
-        _, text, headers = await anonymous.get(path, **{"Accept-Encoding": accepted})
-    assert headers.get("Content-Encoding") == coding
-    assert "Accept-Encoding" in headers["Vary"]
-    assert (int(headers["Content-Length"]) < len(plain) / 2) == (coding is not None)
-    token = r'name="csrf_token" value="[^"]+"'
-    assert re.sub(token, "", text) == re.sub(token, "", plain)
+    ):
+        for path, coding in ((script, of_file), ("/accounts/login/", of_page)):
+            with subtests.test(path=path, accepted=accepted):
+                async with Person(server.url) as anonymous:
+                    _, plain, _ = await anonymous.get(path, **{"Accept-Encoding": "identity"})
+                    _, text, headers = await anonymous.get(path, **{"Accept-Encoding": accepted})
+                assert headers.get("Content-Encoding") == coding
+                assert "Accept-Encoding" in headers["Vary"]
+                assert (int(headers["Content-Length"]) < len(plain) / 2) == (coding is not None)
+                token = r'name="csrf_token" value="[^"]+"'
+                assert re.sub(token, "", text) == re.sub(token, "", plain)
 
 
 async def test_every_page_has_a_different_csrf_token(server: Server) -> None:
@@ -453,15 +459,16 @@ async def test_the_strings_of_a_part_are_in_the_language_of_the_page(server: Ser
         assert "immutable" in headers["Cache-Control"]
 
 
-@pytest.mark.parametrize("path", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "js/../../app.py", "/etc/passwd", "%00"])
-async def test_only_static_files_are_served(server: Server, path: str) -> None:
-    reader, writer = await _raw(server)
-    writer.write(f"GET /static/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-    answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    assert answer.split(b" ", 2)[1] in (b"400", b"403", b"404")
-    assert b"import asyncio" not in answer
+async def test_only_static_files_are_served(server: Server, subtests: pytest.Subtests) -> None:
+    for path in ("../app.py", "..%2fapp.py", "%2e%2e/app.py", "js/../../app.py", "/etc/passwd", "%00"):
+        with subtests.test(path=path):
+            reader, writer = await _raw(server)
+            writer.write(f"GET /static/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            assert answer.split(b" ", 2)[1] in (b"400", b"403", b"404")
+            assert b"import asyncio" not in answer
 
 
 async def test_every_file_that_a_page_references_exists(server: Server) -> None:

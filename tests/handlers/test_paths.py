@@ -13,9 +13,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 OWN = "/chat/"
 
 
-@pytest.mark.parametrize(
-    ("username", "path", "status"),
-    [
+async def test_pages_link_only_to_the_chats_own_prefixes(server: Server, subtests: pytest.Subtests) -> None:
+    for username, path, status in (
         ("ana", "/chat/courses/", 200),
         ("ana", "/chat/course/1/", 200),
         ("ana", "/chat/room/1/", 200),
@@ -26,24 +25,23 @@ OWN = "/chat/"
         ("ana", "/chat/room/1/reports/", 403),
         ("ana", "/chat/none/", 404),
         ("", "/chat/sign-in/", 200),
-    ],
-)
-async def test_pages_link_only_to_the_chats_own_prefixes(server: Server, username: str, path: str, status: int) -> None:
-    async with Person(server.url, username) as person:
-        answer, html, _ = await person.get(path)
-        assert answer == status
-        addresses = {
-            str(attributes[name])
-            for _, attributes in Page(html).elements
-            for name in ("href", "src", "action")
-            if attributes.get(name)
-        }
-        assert addresses
-        posted = {form["action"] for form in Page(html).named("form") if form.get("method") == "post"}
-        for address in addresses:
-            assert address.startswith((OWN, "#")), address
-            if address.startswith(OWN) and address not in posted:
-                assert (await person.get(address))[0] == 200, address
+    ):
+        with subtests.test(username=username, path=path):
+            async with Person(server.url, username) as person:
+                answer, html, _ = await person.get(path)
+                assert answer == status
+                addresses = {
+                    str(attributes[name])
+                    for _, attributes in Page(html).elements
+                    for name in ("href", "src", "action")
+                    if attributes.get(name)
+                }
+                assert addresses
+                posted = {form["action"] for form in Page(html).named("form") if form.get("method") == "post"}
+                for address in addresses:
+                    assert address.startswith((OWN, "#")), address
+                    if address.startswith(OWN) and address not in posted:
+                        assert (await person.get(address))[0] == 200, address
 
 
 async def test_links_stay_under_the_prefix_of_the_page(server: Server) -> None:

@@ -134,25 +134,26 @@ async def school(server: Server) -> AsyncIterator[School]:
         await person.__aexit__()
 
 
-@pytest.mark.parametrize("path", PAGES)
-async def test_a_page_is_open_only_to_its_roles(server: Server, school: School, path: str) -> None:
-    path_here = path.format(school.classroom.course)
-    statuses = [(await person.get(path_here))[0] for person in school.people]
-    assert dict(zip(ROLES, statuses, strict=True)) == dict(zip(ROLES, PAGES[path], strict=True))
-    async with Person(server.url) as anonymous:
-        assert (await anonymous.get(path_here))[0] == (401 if "/api/" in path else 302)
+async def test_a_page_is_open_only_to_its_roles(server: Server, school: School, subtests: pytest.Subtests) -> None:
+    for path, expected in PAGES.items():
+        with subtests.test(path=path):
+            path_here = path.format(school.classroom.course)
+            statuses = [(await person.get(path_here))[0] for person in school.people]
+            assert dict(zip(ROLES, statuses, strict=True)) == dict(zip(ROLES, expected, strict=True))
+            async with Person(server.url) as anonymous:
+                assert (await anonymous.get(path_here))[0] == (401 if "/api/" in path else 302)
 
 
-@pytest.mark.parametrize("path", FORMS)
-async def test_a_form_is_open_only_to_its_roles(school: School, path: str) -> None:
-    fields, expected = FORMS[path]
-    statuses = []
-    for person in school.people:
-        data = {"csrf_token": await person.token("/chat/courses/"), **fields}
-        url = person.url + path.format(school.classroom.course)
-        async with person.http.post(url, data=data, allow_redirects=False) as response:
-            statuses.append(response.status)
-    assert dict(zip(ROLES, statuses, strict=True)) == dict(zip(ROLES, expected, strict=True))
+async def test_a_form_is_open_only_to_its_roles(school: School, subtests: pytest.Subtests) -> None:
+    for path, (fields, expected) in FORMS.items():
+        with subtests.test(path=path):
+            statuses = []
+            for person in school.people:
+                data = {"csrf_token": await person.token("/chat/courses/"), **fields}
+                url = person.url + path.format(school.classroom.course)
+                async with person.http.post(url, data=data, allow_redirects=False) as response:
+                    statuses.append(response.status)
+            assert dict(zip(ROLES, statuses, strict=True)) == dict(zip(ROLES, expected, strict=True))
 
 
 async def answer_to(socket: Chatter, command: dict[str, object]) -> dict[str, object]:
@@ -162,27 +163,29 @@ async def answer_to(socket: Chatter, command: dict[str, object]) -> dict[str, ob
     return frame
 
 
-@pytest.mark.parametrize("name", BY_COMMAND_NAME)
-async def test_a_command_is_accepted_only_from_its_roles(server: Server, school: School, name: str) -> None:
-    fields, expected = COMMANDS[name]
-    course, luis_name = school.classroom.course, school.classroom.luis
-    answers = []
-    async with Person(server.url, luis_name) as person:
-        luis = await person.enter(course)
-        for actor in school.people[1:]:
-            mark = f"{name}-{actor.username}"
-            other = (await answer_to(luis, {"type": "message", "id": f"o-{mark}", "message": "other"}))["seq"]
-            reply = {"type": "message", "id": f"r-{mark}", "message": "reply", "reply_to": other}
-            targets = {"other": other, "reply": (await answer_to(luis, reply))["seq"]}
-            given = {
-                field: targets.get(str(value), value) if field == "target" else luis_name if field == "user" else value
-                for field, value in fields.items()
-            }
-            socket = await actor.enter(course)
-            answer = await answer_to(socket, {"type": name, "id": mark, **given})
-            answers.append(str(answer.get("code", "ack")))
-            await socket.socket.close()
-    assert dict(zip(ROLES[1:], answers, strict=True)) == dict(zip(ROLES[1:], expected, strict=True))
+async def answer_for(actor: Person, luis: Chatter, classroom: Classroom, name: str, fields: dict[str, object]) -> str:
+    """Let `actor` give a command about Luis or one of two new messages, and return `ack` or the error code."""
+    mark = f"{name}-{actor.username}"
+    other = (await answer_to(luis, {"type": "message", "id": f"o-{mark}", "message": "other"}))["seq"]
+    reply = {"type": "message", "id": f"r-{mark}", "message": "reply", "reply_to": other}
+    meant = {"other": other, "reply": (await answer_to(luis, reply))["seq"], "luis": classroom.luis}
+    given = {field: meant.get(str(value), value) for field, value in fields.items()}
+    socket = await actor.enter(classroom.course)
+    answer = await answer_to(socket, {"type": name, "id": mark, **given})
+    await socket.socket.close()
+    return str(answer.get("code", "ack"))
+
+
+async def test_a_command_is_accepted_only_from_its_roles(
+    server: Server, school: School, subtests: pytest.Subtests
+) -> None:
+    async with Person(server.url, school.classroom.luis) as person:
+        luis = await person.enter(school.classroom.course)
+        for name in BY_COMMAND_NAME:
+            fields, expected = COMMANDS[name]
+            with subtests.test(name):
+                answers = [await answer_for(actor, luis, school.classroom, name, fields) for actor in school.people[1:]]
+                assert dict(zip(ROLES[1:], answers, strict=True)) == dict(zip(ROLES[1:], expected, strict=True))
 
 
 async def test_the_table_covers_every_course_and_admin_page(server: Server) -> None:

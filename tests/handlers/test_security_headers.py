@@ -23,34 +23,33 @@ def assert_kept_to_itself(headers: Mapping[str, str]) -> None:
     assert is_document == ("camera=()" in permissions and "microphone=()" in permissions)
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/chat/room/1/", 200),
-        ("HEAD", "/chat/room/1/", 200),
-        ("GET", "/chat/room/2/", 403),
-        ("GET", "/chat/none/", 404),
-        ("GET", "/chat/static/none.js", 404),
-        ("DELETE", "/chat/room/1/", 405),
-        ("POST", "/chat/sign-out/", 400),
-        ("GET", "/chat/", 302),
-        ("GET", "/chat/api/rooms", 200),
-        ("GET", "/chat/api/rooms/2/messages", 403),
-        ("GET", "/chat/api/none", 404),
-        ("GET", "/ws/chat/room/1/", 400),
-        ("GET", "/health/live", 200),
-        ("GET", "/health/ready", 200),
-        ("GET", "/metrics", 200),
-        ("GET", "/%ff%00", 404),
-    ],
-)
-async def test_responses_of_any_status_have_the_security_headers(
-    server: Server, method: str, path: str, status: int
-) -> None:
+RESPONSES: list[tuple[str, str, int]] = [
+    ("GET", "/chat/room/1/", 200),
+    ("HEAD", "/chat/room/1/", 200),
+    ("GET", "/chat/room/2/", 403),
+    ("GET", "/chat/none/", 404),
+    ("GET", "/chat/static/none.js", 404),
+    ("DELETE", "/chat/room/1/", 405),
+    ("POST", "/chat/sign-out/", 400),
+    ("GET", "/chat/", 302),
+    ("GET", "/chat/api/rooms", 200),
+    ("GET", "/chat/api/rooms/2/messages", 403),
+    ("GET", "/chat/api/none", 404),
+    ("GET", "/ws/chat/room/1/", 400),
+    ("GET", "/health/live", 200),
+    ("GET", "/health/ready", 200),
+    ("GET", "/metrics", 200),
+    ("GET", "/%ff%00", 404),
+]
+
+
+async def test_responses_of_any_status_have_the_security_headers(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url, "ana") as ana:
-        async with ana.http.request(method, server.url + path, allow_redirects=False) as answer:
-            assert answer.status == status
-            assert_kept_to_itself(answer.headers)
+        for method, path, status in RESPONSES:
+            with subtests.test(method=method, path=path):
+                async with ana.http.request(method, server.url + path, allow_redirects=False) as answer:
+                    assert answer.status == status
+                    assert_kept_to_itself(answer.headers)
 
 
 async def test_responses_413_429_and_417_have_the_security_headers(server: Server) -> None:

@@ -36,9 +36,10 @@ async def role_of(database: Database, username: str, course: int) -> Role | None
     return membership and membership.role
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
+async def test_assistants_see_what_instructors_see_except_for_the_audit_log(
+    classroom: Classroom, assistant: Person, subtests: pytest.Subtests
+) -> None:
+    for path, status in (
         ("/chat/room/{}/", 200),
         ("/chat/course/{}/", 200),
         ("/chat/room/{}/reports/", 200),
@@ -46,12 +47,9 @@ async def role_of(database: Database, username: str, course: int) -> Role | None
         ("/api/rooms/{}/messages", 200),
         ("/api/rooms/{}/muted", 200),
         ("/api/rooms/{}/reports", 200),
-    ],
-)
-async def test_assistants_see_what_instructors_see_except_for_the_audit_log(
-    classroom: Classroom, assistant: Person, path: str, status: int
-) -> None:
-    assert (await assistant.get(path.format(classroom.course)))[0] == status
+    ):
+        with subtests.test(path=path):
+            assert (await assistant.get(path.format(classroom.course)))[0] == status
 
 
 async def test_the_room_page_offers_assistants_no_settings(

@@ -62,39 +62,39 @@ async def found(database: Database, course: int, words: str) -> list[str]:
     return [message.message for message in (await search(database, course, READER, words)).messages]
 
 
-@pytest.mark.parametrize(
-    ("said", "asked"),
-    [
-        ("The derivative of a product", "derivatives"),
-        ("Three exercises were corrected", "exercise correct"),
-        ("Los ejercicios están corregidos", "ejercicio"),
-        ("¿Alguien está corriendo?", "correr"),
-        ("La función es continua", "funcion"),
-        ("La funcion es continua", "FUNCIÓN"),
-        ("Mañana, año nuevo", "manana ano"),
-        ("Man\u0303ana", "mañana"),
-        ("Examen: ＦＩＮＡＬ", "final"),
-        ("To be or not to be", '"to be or not to be"'),
-        ("Se entrega el 3 de mayo", "3 mayo"),
-        ("see https://example.org/some/path", "example.org path"),
-        ("see https://example.org/some/path", "https://example.org/some/path"),
-        ("a vector<int> of yes/no", "int no"),
-        ("if a <b and c> d", '"and c"'),
-        ("the mean value theorem", '"mean value"'),
-        ("the mean value theorem", 'mean -"value mean"'),
-        ("the mean value theorem", '-"something else"'),
-        ("only oranges here", "apples or oranges"),
-    ],
-)
-async def test_a_message_is_found_by_its_words_in_both_languages(database: Database, said: str, asked: str) -> None:
-    course = await new_room(database, said, "something else")
-    await index(database)
-    assert await found(database, course, asked) == [said]
+MATCHES: list[tuple[str, str]] = [
+    ("The derivative of a product", "derivatives"),
+    ("Three exercises were corrected", "exercise correct"),
+    ("Los ejercicios están corregidos", "ejercicio"),
+    ("¿Alguien está corriendo?", "correr"),
+    ("La función es continua", "funcion"),
+    ("La funcion es continua", "FUNCIÓN"),
+    ("Mañana, año nuevo", "manana ano"),
+    ("Man\u0303ana", "mañana"),
+    ("Examen: ＦＩＮＡＬ", "final"),
+    ("To be or not to be", '"to be or not to be"'),
+    ("Se entrega el 3 de mayo", "3 mayo"),
+    ("see https://example.org/some/path", "example.org path"),
+    ("see https://example.org/some/path", "https://example.org/some/path"),
+    ("a vector<int> of yes/no", "int no"),
+    ("if a <b and c> d", '"and c"'),
+    ("the mean value theorem", '"mean value"'),
+    ("the mean value theorem", 'mean -"value mean"'),
+    ("the mean value theorem", '-"something else"'),
+    ("only oranges here", "apples or oranges"),
+]
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
+async def test_a_message_is_found_by_its_words_in_both_languages(database: Database, subtests: pytest.Subtests) -> None:
+    for said, asked in MATCHES:
+        with subtests.test(said=said, asked=asked):
+            course = await new_room(database, said, "something else")
+            await index(database)
+            assert await found(database, course, asked) == [said]
+
+
+async def test_a_message_that_does_not_match_is_not_found(database: Database, subtests: pytest.Subtests) -> None:
+    for asked in (
         "nowhere",
         "derivative nowhere",
         '"value mean"',
@@ -104,13 +104,12 @@ async def test_a_message_is_found_by_its_words_in_both_languages(database: Datab
         "\u0301",
         "-",
         '""',
-    ],
-)
-async def test_a_message_that_does_not_match_is_not_found(database: Database, asked: str) -> None:
-    course = await new_room(database, "the mean value theorem and the derivative")
-    await index(database)
-    answer = await search(database, course, READER, asked)
-    assert (answer.messages, answer.head, answer.more) == ([], 1, False)
+    ):
+        with subtests.test(asked=asked):
+            course = await new_room(database, "the mean value theorem and the derivative")
+            await index(database)
+            answer = await search(database, course, READER, asked)
+            assert (answer.messages, answer.head, answer.more) == ([], 1, False)
 
 
 WORDS = [
@@ -274,33 +273,34 @@ async def test_a_message_is_found_by_each_part_of_its_text(database: Database) -
         assert await found(database, courses[said], asked) == [said], asked
 
 
-@pytest.mark.parametrize(
-    ("said", "asked"),
-    [
-        ("c and c", "C++"),
-        ("c and c", "c#"),
-        ("C++ here", "c#"),
-        ("C# here", "c++"),
-        ("F here", "f#"),
-        ("the linalg of np", "np.linalg"),
-        ("1 and 3 and 2", "2.3.1"),
-        ("v2.31", "2.3.1"),
-        ("5 then 3", "3-5"),
-        ("考不试", "考试"),
-        ("😀", "🎉"),
-        ("integrals", "in"),
-        ("integrals", "tegr"),
-        ("integrals", "integ "),
-        ("integrals", '"integ"'),
-        ("integrals here", "integ here"),
-        ("np.linalg.solve", "-np.linalg"),
-        ("the last word", '"word last"'),
-    ],
-)
-async def test_a_similar_message_is_not_found(database: Database, said: str, asked: str) -> None:
-    course = await new_room(database, said)
-    await index(database)
-    assert await found(database, course, asked) == []
+SIMILAR: list[tuple[str, str]] = [
+    ("c and c", "C++"),
+    ("c and c", "c#"),
+    ("C++ here", "c#"),
+    ("C# here", "c++"),
+    ("F here", "f#"),
+    ("the linalg of np", "np.linalg"),
+    ("1 and 3 and 2", "2.3.1"),
+    ("v2.31", "2.3.1"),
+    ("5 then 3", "3-5"),
+    ("考不试", "考试"),
+    ("😀", "🎉"),
+    ("integrals", "in"),
+    ("integrals", "tegr"),
+    ("integrals", "integ "),
+    ("integrals", '"integ"'),
+    ("integrals here", "integ here"),
+    ("np.linalg.solve", "-np.linalg"),
+    ("the last word", '"word last"'),
+]
+
+
+async def test_a_similar_message_is_not_found(database: Database, subtests: pytest.Subtests) -> None:
+    for said, asked in SIMILAR:
+        with subtests.test(said=said, asked=asked):
+            course = await new_room(database, said)
+            await index(database)
+            assert await found(database, course, asked) == []
 
 
 @pytest.mark.parametrize("asked", ["limits -integrals", "-integ limits", "limits -apples.and"])
@@ -481,9 +481,8 @@ async def test_no_text_breaks_the_search(database: Database, text: str) -> None:
     assert answer.messages == []
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+async def test_hostile_texts_can_be_indexed_and_searched_for(database: Database, subtests: pytest.Subtests) -> None:
+    for text in (
         "'" * 200,
         '"' * 199,
         "-" * 200,
@@ -498,14 +497,13 @@ async def test_no_text_breaks_the_search(database: Database, text: str) -> None:
         "-(a" * 66,
         '-"a b" ' * 28,
         "\r\n\t",
-    ],
-)
-async def test_hostile_texts_can_be_indexed_and_searched_for(database: Database, text: str) -> None:
-    course = await new_room(database, text * 20, "x")
-    await index(database)
-    assert await search(database, course, READER, text)
-    assert await search(database, course, READER, f"{text[:100]} x")
-    assert await found(database, course, "x") == ["x"]
+    ):
+        with subtests.test(text=text[:20]):
+            course = await new_room(database, text * 20, "x")
+            await index(database)
+            assert await search(database, course, READER, text)
+            assert await search(database, course, READER, f"{text[:100]} x")
+            assert await found(database, course, "x") == ["x"]
 
 
 async def test_the_longest_texts_can_be_indexed(database: Database) -> None:
@@ -543,9 +541,8 @@ async def long_room(postgres: Postgres) -> AsyncIterator[ExplainingDatabase]:
         yield ExplainingDatabase(opened._pool, opened.url)
 
 
-@pytest.mark.parametrize(
-    ("asked", "count"),
-    [
+async def test_searching_a_long_room_scans_no_table(long_room: ExplainingDatabase, subtests: pytest.Subtests) -> None:
+    for asked, count in (
         ("zebra", 2),
         ("exercise", FOUND),
         ("limit theorem exercise", FOUND),
@@ -555,21 +552,20 @@ async def long_room(postgres: Postgres) -> AsyncIterator[ExplainingDatabase]:
         ('"limits exercise"', 0),
         ("-exercise", FOUND),
         ('-"limits exercise"', FOUND),
-    ],
-)
-async def test_searching_a_long_room_scans_no_table(long_room: ExplainingDatabase, asked: str, count: int) -> None:
-    long_room.plans.clear()
-    answer = await search(long_room, 1, READER, asked)
-    assert len(answer.messages) == count
-    (explained,) = long_room.plans
-    for node in nodes(explained["Plan"]):
-        assert node["Node Type"] != "Seq Scan" or node["Relation Name"] == "room", explained
-        assert not node.get("Rows Removed by Index Recheck"), "the index alone says where to look"
-        assert node.get("Rows Removed by Filter", 0) <= CANDIDATES, explained
-        if node.get("Relation Name") == "message":
-            assert node["Actual Loops"] <= FOUND + 1, "no more messages are looked at than are shown"
-    if count == FOUND:
-        assert min(message.seq for message in answer.messages) > LONG_ROOM // 4, "the newest are enough"
+    ):
+        with subtests.test(asked=asked):
+            long_room.plans.clear()
+            answer = await search(long_room, 1, READER, asked)
+            assert len(answer.messages) == count
+            (explained,) = long_room.plans
+            for node in nodes(explained["Plan"]):
+                assert node["Node Type"] != "Seq Scan" or node["Relation Name"] == "room", explained
+                assert not node.get("Rows Removed by Index Recheck"), "the index alone says where to look"
+                assert node.get("Rows Removed by Filter", 0) <= CANDIDATES, explained
+                if node.get("Relation Name") == "message":
+                    assert node["Actual Loops"] <= FOUND + 1, "no more messages are looked at than are shown"
+            if count == FOUND:
+                assert min(message.seq for message in answer.messages) > LONG_ROOM // 4, "the newest are enough"
 
 
 async def test_a_search_without_time_still_examines_its_guaranteed_amount(

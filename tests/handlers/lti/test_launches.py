@@ -70,26 +70,27 @@ async def test_people_are_never_matched_by_email_or_username(
         assert len(users) == 2
 
 
-@pytest.mark.parametrize(
-    ("roles", "role"),
-    [
-        ([MEMBERSHIP + "Learner"], "student"),
-        ([MEMBERSHIP + "Instructor"], "instructor"),
-        ([MEMBERSHIP + "Learner", TA], "assistant"),
-        ([MEMBERSHIP + "Instructor", TA], "assistant"),
-        (["http://purl.imsglobal.org/vocab/lis/v2/institution/person#Administrator"], "instructor"),
-        (["http://purl.imsglobal.org/vocab/lis/v2/institution/person#Instructor"], "student"),
-        (["Instructor"], "instructor"),
-        ([], "student"),
-        (None, "student"),
-        (["http://evil.example/membership#Instructor"], "student"),
-    ],
-)
-async def test_roles_are_mapped(server: Server, platform: FakePlatform, roles: list[str] | None, role: str) -> None:
-    async with LtiUser(server.url) as user:
-        _, path = await user.launch(platform, **{LTI + "roles": roles})
-        welcome = await (await user.enter(int(path.split("/")[3]))).receive_until("welcome")
-        assert welcome["me"]["role"] == role
+MAPPED_ROLES: list[tuple[list[str] | None, str]] = [
+    ([MEMBERSHIP + "Learner"], "student"),
+    ([MEMBERSHIP + "Instructor"], "instructor"),
+    ([MEMBERSHIP + "Learner", TA], "assistant"),
+    ([MEMBERSHIP + "Instructor", TA], "assistant"),
+    (["http://purl.imsglobal.org/vocab/lis/v2/institution/person#Administrator"], "instructor"),
+    (["http://purl.imsglobal.org/vocab/lis/v2/institution/person#Instructor"], "student"),
+    (["Instructor"], "instructor"),
+    ([], "student"),
+    (None, "student"),
+    (["http://evil.example/membership#Instructor"], "student"),
+]
+
+
+async def test_roles_are_mapped(server: Server, platform: FakePlatform, subtests: pytest.Subtests) -> None:
+    for number, (roles, role) in enumerate(MAPPED_ROLES):
+        with subtests.test(roles=roles):
+            async with LtiUser(server.url) as user:
+                _, path = await user.launch(platform, **{"sub": f"user {number}", LTI + "roles": roles})
+                welcome = await (await user.enter(int(path.split("/")[3]))).receive_until("welcome")
+                assert welcome["me"]["role"] == role
 
 
 async def test_a_launch_can_raise_a_role_but_never_lower_it(server: Server, platform: FakePlatform) -> None:
@@ -111,47 +112,44 @@ async def test_a_launch_with_a_missing_or_hostile_name_works(server: Server, pla
 NOW = int(time.time())
 
 
-@pytest.mark.parametrize(
-    ("changes", "kind", "reason"),
-    [
-        ({"iss": "https://other.example"}, "platform", "issuer"),
-        ({"aud": "another"}, "platform", "audience"),
-        ({"aud": [CLIENT_ID, "another"]}, "platform", "azp"),
-        ({"aud": [CLIENT_ID, "another"], "azp": "another"}, "platform", "azp"),
-        ({"exp": NOW - 600}, "again", "expired"),
-        ({"iat": NOW - 9000}, "again", "too old"),
-        ({"iat": NOW + 9000}, "platform", "future"),
-        ({"nonce": "old"}, "platform", "nonce"),
-        ({"nonce": None}, "platform", "nonce"),
-        ({"sub": None}, "withheld", "who the user is"),
-        ({"sub": ""}, "withheld", "who the user is"),
-        ({"sub": "x" * 300}, "withheld", "who the user is"),
-        ({LTI + "deployment_id": "2"}, "platform", "no deployment '2'"),
-        ({LTI + "deployment_id": None}, "platform", "no deployment ''"),
-        ({LTI + "version": "1.1"}, "platform", "version"),
-        ({LTI + "message_type": "basic-lti-launch-request"}, "platform", "type of the message"),
-        ({LTI + "target_link_uri": "https://evil.example/lti/launch"}, "platform", "target_link_uri"),
-        ({LTI + "target_link_uri": None}, "platform", "target_link_uri"),
-        ({LTI + "context": None}, "course", "not from a course"),
-        ({LTI + "context": {"id": ""}}, "course", "not from a course"),
-        ({LTI + "roles": "Instructor"}, "platform", "can't be used"),
-    ],
-)
+WRONG_LAUNCHES: list[tuple[dict[str, Any], str, str]] = [
+    ({"iss": "https://other.example"}, "platform", "issuer"),
+    ({"aud": "another"}, "platform", "audience"),
+    ({"aud": [CLIENT_ID, "another"]}, "platform", "azp"),
+    ({"aud": [CLIENT_ID, "another"], "azp": "another"}, "platform", "azp"),
+    ({"exp": NOW - 600}, "again", "expired"),
+    ({"iat": NOW - 9000}, "again", "too old"),
+    ({"iat": NOW + 9000}, "platform", "future"),
+    ({"nonce": "old"}, "platform", "nonce"),
+    ({"nonce": None}, "platform", "nonce"),
+    ({"sub": None}, "withheld", "who the user is"),
+    ({"sub": ""}, "withheld", "who the user is"),
+    ({"sub": "x" * 300}, "withheld", "who the user is"),
+    ({LTI + "deployment_id": "2"}, "platform", "no deployment '2'"),
+    ({LTI + "deployment_id": None}, "platform", "no deployment ''"),
+    ({LTI + "version": "1.1"}, "platform", "version"),
+    ({LTI + "message_type": "basic-lti-launch-request"}, "platform", "type of the message"),
+    ({LTI + "target_link_uri": "https://evil.example/lti/launch"}, "platform", "target_link_uri"),
+    ({LTI + "target_link_uri": None}, "platform", "target_link_uri"),
+    ({LTI + "context": None}, "course", "not from a course"),
+    ({LTI + "context": {"id": ""}}, "course", "not from a course"),
+    ({LTI + "roles": "Instructor"}, "platform", "can't be used"),
+]
+
+
 async def test_a_forged_or_stale_launch_is_refused(
-    server: Server,
-    platform: FakePlatform,
-    caplog: pytest.LogCaptureFixture,
-    changes: dict[str, Any],
-    kind: str,
-    reason: str,
+    server: Server, platform: FakePlatform, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
 ) -> None:
-    async with LtiUser(server.url) as user:
-        status, page = await user.launch(platform, **changes)
-        assert (status, kind_of(page)) == (403, kind)
-        assert (await user.get("/chat/courses/"))[0] == 302
-    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(lines) == 1 and reason in lines[0]
-    assert "ey" + "J" not in caplog.text
+    for changes, kind, reason in WRONG_LAUNCHES:
+        with subtests.test(changes=changes):
+            caplog.clear()
+            async with LtiUser(server.url) as user:
+                status, page = await user.launch(platform, **changes)
+                assert (status, kind_of(page)) == (403, kind)
+                assert (await user.get("/chat/courses/"))[0] == 302
+            lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+            assert len(lines) == 1 and reason in lines[0]
+            assert "ey" + "J" not in caplog.text
 
 
 async def test_a_token_not_signed_by_the_platform_is_refused(server: Server, platform: FakePlatform) -> None:
@@ -226,9 +224,10 @@ async def test_a_platform_without_keys_is_reported_as_unreachable(server: Server
         assert (status, kind_of(page)) == (502, "unreachable")
 
 
-@pytest.mark.parametrize(
-    ("changes", "kind"),
-    [
+async def test_an_invalid_login_request_is_refused(
+    server: Server, platform: FakePlatform, subtests: pytest.Subtests
+) -> None:
+    for changes, kind in (
         ({"iss": "https://unknown.example"}, "platform"),
         ({"iss": None}, "platform"),
         ({"client_id": "another"}, "platform"),
@@ -236,16 +235,13 @@ async def test_a_platform_without_keys_is_reported_as_unreachable(server: Server
         ({"target_link_uri": None}, "platform"),
         ({"login_hint": None}, "again"),
         ({"login_hint": "x" * 5000}, "again"),
-    ],
-)
-async def test_an_invalid_login_request_is_refused(
-    server: Server, platform: FakePlatform, changes: dict[str, str | None], kind: str
-) -> None:
-    async with LtiUser(server.url) as user:
-        with pytest.raises(AssertionError) as refused:
-            await user.begin(platform, **changes)
-        status, page = refused.value.args[0]
-        assert (status, kind_of(page)) == (403, kind)
+    ):
+        with subtests.test(changes=changes):
+            async with LtiUser(server.url) as user:
+                with pytest.raises(AssertionError) as refused:
+                    await user.begin(platform, **changes)
+                status, page = refused.value.args[0]
+                assert (status, kind_of(page)) == (403, kind)
 
 
 async def test_an_inactive_platform_cannot_launch(server: Server, database: Database) -> None:

@@ -113,9 +113,10 @@ async def test_a_platform_can_be_added_by_hand_with_several_deployments_and_site
     ]
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
+async def test_a_platform_with_invalid_values_is_not_added(
+    admin: Person, platform: FakePlatform, subtests: pytest.Subtests
+) -> None:
+    for changes, reason in (
         *(({name: "http://lms.example/"}, "An address is invalid.") for name in (
             "issuer", "authorization_url", "token_url", "jwks_url", "origin"
         )),
@@ -126,13 +127,10 @@ async def test_a_platform_can_be_added_by_hand_with_several_deployments_and_site
         ({"deployment": ""}, "is empty, too long"),
         ({"deployment": "x" * 5000}, "is empty, too long"),
         ({"deployment": "a\u202eb"}, "is empty, too long"),
-    ],
-)  # fmt: skip
-async def test_a_platform_with_invalid_values_is_not_added(
-    admin: Person, platform: FakePlatform, changes: dict[str, str], reason: str
-) -> None:
-    status, answer = await post(admin, f"{PATH}add/", **form_of(platform, **{"client_id": "wrong"} | changes))
-    assert status == 422 and reason in answer
+    ):  # fmt: skip
+        with subtests.test(changes=changes):
+            status, answer = await post(admin, f"{PATH}add/", **form_of(platform, **{"client_id": "wrong"} | changes))
+            assert status == 422 and reason in answer
 
 
 async def test_removing_a_platform_requires_its_name_and_a_recent_sign_in(
@@ -157,9 +155,10 @@ async def test_removing_a_platform_requires_its_name_and_a_recent_sign_in(
     assert await last_entries(database, 1) == [("platform.removed", username, known.name)]
 
 
-@pytest.mark.parametrize("id", ["0", "01", "x", "99999999", "4294967296", "-1", "١"])
-async def test_a_platform_that_does_not_exist_has_no_page(admin: Person, id: str) -> None:
-    assert (await admin.get(f"{PATH}{id}/"))[0] == 404
+async def test_a_platform_that_does_not_exist_has_no_page(admin: Person, subtests: pytest.Subtests) -> None:
+    for id in ("0", "01", "x", "99999999", "4294967296", "-1", "١"):
+        with subtests.test(id=id):
+            assert (await admin.get(f"{PATH}{id}/"))[0] == 404
 
 
 async def test_addresses_for_users_and_platforms_begin_with_the_public_url(

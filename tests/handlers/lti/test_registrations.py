@@ -76,37 +76,39 @@ async def test_registration_requires_an_invitation(server: Server, platform: Fak
     assert not platform.registered
 
 
-@pytest.mark.parametrize(
-    "name", ["issuer", "authorization_endpoint", "registration_endpoint", "jwks_uri", "token_endpoint"]
-)
-@pytest.mark.parametrize(
-    "address", ["https://evil.example/", "http://localhost/", "https://10.0.0.1/", "javascript:x", ""]
-)
 async def test_a_configuration_that_names_another_host_is_refused(
-    server: Server, platform: FakePlatform, database: Database, name: str, address: str
+    server: Server, platform: FakePlatform, database: Database, subtests: pytest.Subtests
 ) -> None:
-    platform.configuration = {name: address}
     before = await list_platforms(database)
     invitation = await add_invitation(database)
-    status, page, _ = await register(server, invitation, f"{platform.url}/configuration")
-    assert status in (403, 502) and kind_of(page) in ("platform", "unreachable")
-    assert not platform.registered and await list_platforms(database) == before
+    for name in ("issuer", "authorization_endpoint", "registration_endpoint", "jwks_uri", "token_endpoint"):
+        for address in ("https://evil.example/", "http://localhost/", "https://10.0.0.1/", "javascript:x", ""):
+            with subtests.test(name=name, address=address):
+                platform.configuration = {name: address}
+                status, page, _ = await register(server, invitation, f"{platform.url}/configuration")
+                assert status in (403, 502) and kind_of(page) in ("platform", "unreachable")
+                assert not platform.registered and await list_platforms(database) == before
     # The invitation is still valid.
     platform.configuration = {}
     assert (await register(server, invitation, f"{platform.url}/configuration"))[0] == 200
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["https://10.0.0.1/x", "https://169.254.169.254/x", "http://school.example/", "file:///etc/passwd", "", "https://a;b/",
-     "https://a'b/"],
-)  # fmt: skip
 async def test_a_configuration_in_a_private_network_is_not_fetched(
-    server: Server, database: Database, address: str
+    server: Server, database: Database, subtests: pytest.Subtests
 ) -> None:
-    status, page, headers = await register(server, await add_invitation(database), address)
-    assert (status, kind_of(page)) == (502, "unreachable")
-    assert ";b" not in headers["Content-Security-Policy"]
+    for address in (
+        "https://10.0.0.1/x",
+        "https://169.254.169.254/x",
+        "http://school.example/",
+        "file:///etc/passwd",
+        "",
+        "https://a;b/",
+        "https://a'b/",
+    ):
+        with subtests.test(address=address):
+            status, page, headers = await register(server, await add_invitation(database), address)
+            assert (status, kind_of(page)) == (502, "unreachable")
+            assert ";b" not in headers["Content-Security-Policy"]
 
 
 async def test_a_redirected_configuration_is_refused(
@@ -166,20 +168,18 @@ async def test_a_teacher_can_add_a_link_to_the_room(server: Server, platform: Fa
     assert item["type"] == "ltiResourceLink" and item["url"] == f"{server.url}/lti/launch"
 
 
-@pytest.mark.parametrize(
-    ("role", "wanted", "kind"),
-    [
+async def test_an_invalid_deep_link_is_refused(
+    server: Server, platform: FakePlatform, database: Database, subtests: pytest.Subtests
+) -> None:
+    await platform.register(database)
+    for role, wanted, kind in (
         ("Learner", {}, "not_teacher"),
         ("Instructor", {"accept_types": ["file"]}, "platform"),
         ("Instructor", {"deep_link_return_url": "https://evil.example/"}, "platform"),
         ("Instructor", {"deep_link_return_url": "javascript:alert(1)"}, "platform"),
         ("Instructor", {"deep_link_return_url": None}, "platform"),
-    ],
-)
-async def test_an_invalid_deep_link_is_refused(
-    server: Server, platform: FakePlatform, database: Database, role: str, wanted: dict[str, Any], kind: str
-) -> None:
-    await platform.register(database)
-    async with LtiUser(server.url) as user:
-        status, page = await user.launch(platform, **deep_linking(platform, role, **wanted))
-        assert (status, kind_of(page)) == (403, kind)
+    ):
+        with subtests.test(role=role, kind=kind):
+            async with LtiUser(server.url) as user:
+                status, page = await user.launch(platform, **deep_linking(platform, role, **wanted))
+                assert (status, kind_of(page)) == (403, kind)
