@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,14 @@ SETTINGS = (
     "log_line_prefix=%m [%p] %q%a ",
 )
 """Settings for tests. `fsync` stays on, because the promises are about data on disk."""
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Return whether `process` still runs; a zombie doesn't."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def copy_folder(source: Path, target: Path) -> Path:
@@ -138,7 +147,12 @@ class PostgresServer:
 
     def kill(self) -> None:
         """Kill it and all its children with SIGKILL, like a crash."""
-        psutil.wait_procs(self._kill(), timeout=TIMEOUT_S)
+        for process in self._kill():
+            while _is_alive(process):
+                time.sleep(0.005)
+        # Until the system's init has reaped them, which may take a second, a new postmaster would refuse to start.
+        for file in (self.folder / "postmaster.pid", self._home / f".s.PGSQL.{self.port}.lock"):
+            file.unlink(missing_ok=True)
 
     def _kill(self) -> list[psutil.Process]:
         """Kill it without waiting until the system has forgotten the processes, which are returned."""

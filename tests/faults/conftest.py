@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.faults.impatient import SCRIPT
 from tests.postgres_server import PostgresServer
-from tests.processes import Process, open_node
+from tests.processes import Process, open_scripted_node
 from tests.redis_server import RedisServer
 
 
@@ -29,10 +30,10 @@ def module_postgres(prepared: Path) -> Iterator[PostgresServer]:
 async def module_nodes(
     module_postgres: PostgresServer, redis_server: RedisServer
 ) -> AsyncIterator[tuple[Process, Process]]:
-    """Two nodes on `module_postgres`."""
+    """Two impatient nodes on `module_postgres`."""
     settings = {"limits_messages_per_second": 0}
     async with (
-        open_node(module_postgres.url, redis_server.url, **settings) as one,
-        open_node(module_postgres.url, redis_server.url, **settings) as two,
+        open_scripted_node(SCRIPT, module_postgres.url, redis_server.url, **settings) as one,
+        open_scripted_node(SCRIPT, module_postgres.url, redis_server.url, **settings) as two,
     ):
         yield one, two

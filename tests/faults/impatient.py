@@ -12,7 +12,6 @@ from educa_chat.storage import log
 
 SCRIPT = Path(__file__)
 PATIENCE_S = 1.0
-APPEND_TIMEOUT_S = log.APPEND_TIMEOUT_S
 BUS_LOST_AFTER_S = 4.0
 FORGET_AFTER_S = 5.0
 MAX_PUBLISH_INTERVAL_S = 2.0

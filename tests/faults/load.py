@@ -10,8 +10,9 @@ from typing import Any
 
 import aiohttp
 
-from educa_chat.storage.log import PATIENCE_S
+from educa_chat.storage.log import APPEND_TIMEOUT_S
 from educa_chat.storage.pool import Database, open_database
+from tests.faults.impatient import PATIENCE_S
 from tests.faults.proof import read_log
 from tests.postgres_server import PostgresServer
 from tests.processes import Process
@@ -22,13 +23,8 @@ PAUSE_S = 0.05
 RETRY_PAUSE_S = 0.2
 TALK_PAUSE_S = 0.1
 WRITERS = 4
-OUTAGE_S = PATIENCE_S + 1.0
-"""So long that the users' commands are refused as `unavailable`."""
-LONGEST_WAIT_S = 8.0
-"""PATIENCE_S plus the duration of one append."""
-
-Fault = Callable[[PostgresServer], Awaitable[None]]
-"""Causes a fault in a server, and ends it again."""
+LONGEST_WAIT_S = PATIENCE_S + APPEND_TIMEOUT_S + 1.0
+"""A command that waits for PATIENCE_S may wait for one more append."""
 
 
 class Talker:
@@ -131,6 +127,17 @@ async def more_acks(people: Sequence[Talker], count: int) -> None:
         await asyncio.sleep(PAUSE_S)
 
 
+async def refused(people: Sequence[Talker]) -> None:
+    """Wait until a message of each of `people` has been refused as `unavailable`."""
+    async with asyncio.timeout(2 * ANSWER_TIMEOUT_S):
+        while not all(talker.unavailable for talker in people):
+            await asyncio.sleep(PAUSE_S)
+
+
+Fault = Callable[[PostgresServer, Sequence[Talker]], Awaitable[None]]
+"""Causes a fault in a server that some people depend on, and ends it again."""
+
+
 async def check_room(database: Database, course: int, people: Sequence[Talker]) -> None:
     """Check every promise: stored once at the acknowledged seq, no gap, no time going backwards, and seen by all in one
     order.
@@ -154,7 +161,7 @@ async def check_fault(fault: Fault, postgres: PostgresServer, nodes: Sequence[Pr
         course, usernames = await add_room(database, WRITERS)
         async with talkers([node.url for node in nodes], course, usernames) as people:
             async with talking(people):
-                await fault(postgres)
+                await fault(postgres, people)
             await check_room(database, course, people)
             waits = [talker.longest_wait_s for talker in people]
             assert max(waits) < LONGEST_WAIT_S

@@ -6,8 +6,18 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from educa_chat.storage import log, pool
+from tests.faults.impatient import PATIENCE_S
 from tests.postgres_server import PostgresServer
 from tests.serving import Person, Server, open_server, settings_for
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up soon, whether the database answers that it is unavailable or doesn't answer."""
+    monkeypatch.setattr(log, "PATIENCE_S", PATIENCE_S)
+    for module, name in ((log, "APPEND_TIMEOUT_S"), (pool, "ACQUIRE_TIMEOUT_S"), (pool, "COMMAND_TIMEOUT_S")):
+        monkeypatch.setattr(module, name, 1.5)
 
 
 @pytest.fixture
@@ -28,6 +38,7 @@ async def assert_away(server: Server, ana: Person) -> None:
         await ana.enter()
 
 
+@pytest.mark.usefixtures("short_waits")
 async def test_a_stopped_database_is_reported_and_waited_for(server: Server, own_postgres: PostgresServer) -> None:
     async with Person(server.url, "ana") as ana, Person(server.url, "luis") as luis:
         here, there = await ana.enter(), await luis.enter()
@@ -57,6 +68,7 @@ async def test_a_quick_restart_is_not_reported(server: Server, own_postgres: Pos
         assert (await socket.receive())["type"] == "ack"
 
 
+@pytest.mark.usefixtures("short_waits")
 async def test_a_paused_database_is_reported_and_pending_commands_take_effect_once(
     server: Server, own_postgres: PostgresServer
 ) -> None:
@@ -77,6 +89,7 @@ async def test_a_paused_database_is_reported_and_pending_commands_take_effect_on
         assert [message["id"] for message in (await ana.messages())["messages"]] == ["1", "2"]
 
 
+@pytest.mark.usefixtures("short_waits")
 async def test_a_read_only_database_is_reported(server: Server, own_postgres: PostgresServer) -> None:
     async with Person(server.url, "ana") as ana:
         socket = await ana.enter()

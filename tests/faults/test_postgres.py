@@ -1,51 +1,52 @@
 """Postgres outages while users post: acknowledged messages are stored once and seen by all."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.load import OUTAGE_S, Fault, check_fault
+from tests.faults.load import Fault, Talker, check_fault, refused
 from tests.postgres_server import PostgresServer
 from tests.processes import Process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def restart(postgres: PostgresServer) -> None:
+async def restart(postgres: PostgresServer, _: Sequence[Talker]) -> None:
     await asyncio.to_thread(postgres.restart)
 
 
-async def stay_away(postgres: PostgresServer) -> None:
+async def stay_away(postgres: PostgresServer, people: Sequence[Talker]) -> None:
     await asyncio.to_thread(postgres.stop)
-    await asyncio.sleep(OUTAGE_S)
+    await refused(people)
     await asyncio.to_thread(postgres.start)
 
 
-async def restart_at_once(postgres: PostgresServer) -> None:
+async def restart_at_once(postgres: PostgresServer, _: Sequence[Talker]) -> None:
     await asyncio.to_thread(postgres.stop, "immediate")
     await asyncio.to_thread(postgres.start)
 
 
-async def crash(postgres: PostgresServer) -> None:
+async def crash(postgres: PostgresServer, _: Sequence[Talker]) -> None:
     await asyncio.to_thread(postgres.kill)
     await asyncio.to_thread(postgres.start)
 
 
-async def crash_again_and_again(postgres: PostgresServer) -> None:
-    for _ in range(4):
-        await crash(postgres)
+async def crash_again_and_again(postgres: PostgresServer, people: Sequence[Talker]) -> None:
+    for _ in range(3):
+        await crash(postgres, people)
         await asyncio.sleep(0.3)
 
 
-async def cut_again_and_again(postgres: PostgresServer) -> None:
+async def cut_again_and_again(postgres: PostgresServer, _: Sequence[Talker]) -> None:
     for _ in range(20):
         await postgres.terminate_connections()
         await asyncio.sleep(0.05)
 
 
-async def pause(postgres: PostgresServer) -> None:
+async def pause(postgres: PostgresServer, people: Sequence[Talker]) -> None:
     postgres.freeze()
-    await asyncio.sleep(OUTAGE_S)
+    await refused(people)
     postgres.thaw()
 
 
