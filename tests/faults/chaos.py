@@ -359,10 +359,17 @@ LANES: dict[str, Sequence[Fault]] = {
 
 
 async def wreak(
-    seconds: float, seed: int, say: Callable[[str], None], *, least: int = 0, prepared: Path | None = None
+    seconds: float,
+    seed: int,
+    say: Callable[[str], None],
+    *,
+    least: int = 0,
+    haste: float = 1.0,
+    prepared: Path | None = None,
 ) -> tuple[Account, Counter[str]]:
     """Let everything fail for this long, and until each lane has caused `least` faults, however slow the machine is.
 
+    Faults and the pauses between them are shorter by the factor `haste`.
     Return what was checked, and the number of each fault. Raises AssertionError for a broken promise.
     """
     faults: Counter[str] = Counter()
@@ -370,9 +377,9 @@ async def wreak(
     async def run(lane: str, scene: Scene, until: float) -> None:
         done = 0
         while done < least or time.monotonic() < until:
-            await asyncio.sleep(scene.chance.uniform(*PAUSE_S))
+            await asyncio.sleep(scene.chance.uniform(*PAUSE_S) / haste)
             fault = scene.chance.choice(LANES[lane])
-            lasts_s = scene.chance.uniform(*LASTS_S)
+            lasts_s = scene.chance.uniform(*LASTS_S) / haste
             say(f"{seconds - until + time.monotonic():7.1f} s  {fault.__name__} for {lasts_s:.1f} s")
             async with fault(scene):
                 await asyncio.sleep(lasts_s)

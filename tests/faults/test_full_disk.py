@@ -11,15 +11,25 @@ from pathlib import Path
 import pytest
 
 from educa_chat.errors import DatabaseUnavailable
+from educa_chat.handlers import readiness
+from educa_chat.storage import log
 from educa_chat.storage.pool import open_database
 from educa_chat.storage.writing import require_writable
 from tests.conftest import skip_without
+from tests.faults.impatient import PATIENCE_S
 from tests.postgres_server import PostgresServer
 from tests.serving import TIMEOUT_S, Chatter, Person, open_server, settings_for
 from tests.test_command_line import run
 
 DISK_MB = 160
 LONG = "A long message. " * 200
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse a message after a second, and check the database for each request."""
+    monkeypatch.setattr(log, "PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(readiness, "FRESH_S", 0.0)
 
 
 class Disk:
