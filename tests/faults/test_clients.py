@@ -30,9 +30,10 @@ LONG_TEXT = "&" * 3900
 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Detect silent sockets within 1.5 seconds."""
+    """Detect silent sockets within 1.5 seconds, and drop those that don't finish the closing handshake."""
     monkeypatch.setattr(websocket_protocol, "HEARTBEAT_S", HEARTBEAT_S)
     monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(websocket_protocol, "LINGER_S", 0.3)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -15,11 +15,11 @@ from tests.raw_socket import CLOSE, FIN, frame, open_raw
 from tests.serving import Chatter, Person, add_room
 
 PEOPLE = 10
-JOINS = 500
-WARM_UP_JOINS = 200
+JOINS = 300
+WARM_UP_JOINS = 100
 AT_ONCE = 30
-GROWTH_BYTES = 8 * 2**20
-"""The allowed growth of a process over JOINS: less than 17 KB each."""
+GROWTH_BYTES = 5 * 2**20
+"""The allowed growth of a process over JOINS: less than 18 KB each."""
 
 
 async def join_and_leave(person: Person, course: int) -> None:
