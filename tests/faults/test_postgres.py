@@ -38,7 +38,7 @@ async def crash_again_and_again(postgres: PostgresServer, people: Sequence[Talke
         await asyncio.sleep(0.3)
 
 
-async def cut_again_and_again(postgres: PostgresServer, _: Sequence[Talker]) -> None:
+async def cut_again_and_again(postgres: PostgresServer, people: Sequence[Talker]) -> None:
     for _ in range(20):
         await postgres.terminate_connections()
         await asyncio.sleep(0.05)
