@@ -334,9 +334,10 @@ async def test_a_message_can_be_edited_for_a_day(room: Class) -> None:
     assert await room.code_of(ASKER, Edit(target=seq, message="newer")) == "forbidden"
 
 
-@pytest.mark.parametrize("user", ["user1000", "user5", "nobody", "user4", ""])
-async def test_only_students_of_the_course_can_be_muted(room: Class, user: str) -> None:
-    assert await room.code_of(TEACHER, Mute(user=user, minutes=5)) == "bad_request"
+async def test_only_students_of_the_course_can_be_muted(room: Class, subtests: pytest.Subtests) -> None:
+    for user in ("user1000", "user5", "nobody", "user4", ""):
+        with subtests.test(user=user):
+            assert await room.code_of(TEACHER, Mute(user=user, minutes=5)) == "bad_request"
 
 
 async def test_a_mute_expires_and_can_be_lifted(room: Class) -> None:

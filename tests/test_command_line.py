@@ -81,38 +81,38 @@ async def test_four_commands_set_up_a_chat_in_an_empty_database(postgres: Postgr
         assert (await student.sign_in("student", "another secret"))[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("user", "add", "ana"), "exists"),
-        (("user", "add", "a b"), "may have only letters"),
-        (("user", "add", "mallory", "--first-name", "\u202egpj"), "invisible characters"),
-        (("user", "rename", "ana", "--first-name", "A\x1bB"), "invisible characters"),
-        (("user", "rename", "nobody", "--first-name", "A"), "no user"),
-        (("user", "reactivate", "nobody"), "no user"),
-        (("course", "rename", "1", " "), "must not be empty"),
-        (("course", "rename", "1", "x" * 201), "more than 200"),
-        (("course", "rename", "Geometry", "X"), "no course Geometry"),
-        (("course", "owner", "1", "nobody"), "no user"),
-        (("roster", "99999999999999999999"), "no course"),
-        (("user", "password", "nobody"), "no user"),
-        (("user", "deactivate", "nobody"), "no user"),
-        (("course", "add", "X", "--owner", "nobody"), "no user"),
-        (("enrol", "ana", "1"), "already"),
-        (("enrol", "ana", "99"), "no course"),
-        (("unenrol", "ana", "2"), "not in the course"),
-        (("enrol", "profe", "1"), "owns the course"),
-        (("enrol", "profe", "1", "--role", "assistant"), "owns the course"),
-        (("unenrol", "profe", "1"), "owns the course"),
-        (("course", "remove", "1"), "--yes"),
-        (("demo",), "already"),
-    ],
-)
-async def test_errors_are_explained_and_the_exit_code_is_1(
-    postgres: Postgres, arguments: tuple[str, ...], said: str
-) -> None:
-    code, output = await run(await postgres.create_chat_database(demo=True), *arguments, input="a secret word\n")
-    assert (code, said in output) == (1, True), output
+WRONG_ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
+    (("user", "add", "ana"), "exists"),
+    (("user", "add", "a b"), "may have only letters"),
+    (("user", "add", "mallory", "--first-name", "\u202egpj"), "invisible characters"),
+    (("user", "rename", "ana", "--first-name", "A\x1bB"), "invisible characters"),
+    (("user", "rename", "nobody", "--first-name", "A"), "no user"),
+    (("user", "reactivate", "nobody"), "no user"),
+    (("course", "rename", "1", " "), "must not be empty"),
+    (("course", "rename", "1", "x" * 201), "more than 200"),
+    (("course", "rename", "Geometry", "X"), "no course Geometry"),
+    (("course", "owner", "1", "nobody"), "no user"),
+    (("roster", "99999999999999999999"), "no course"),
+    (("user", "password", "nobody"), "no user"),
+    (("user", "deactivate", "nobody"), "no user"),
+    (("course", "add", "X", "--owner", "nobody"), "no user"),
+    (("enrol", "ana", "1"), "already"),
+    (("enrol", "ana", "99"), "no course"),
+    (("unenrol", "ana", "2"), "not in the course"),
+    (("enrol", "profe", "1"), "owns the course"),
+    (("enrol", "profe", "1", "--role", "assistant"), "owns the course"),
+    (("unenrol", "profe", "1"), "owns the course"),
+    (("course", "remove", "1"), "--yes"),
+    (("demo",), "already"),
+]
+
+
+async def test_errors_are_explained_and_the_exit_code_is_1(postgres: Postgres, subtests: pytest.Subtests) -> None:
+    url = await postgres.create_chat_database(demo=True)
+    for arguments, said in WRONG_ARGUMENTS:
+        with subtests.test(arguments=arguments):
+            code, output = await run(url, *arguments, input="a secret word\n")
+            assert (code, said in output) == (1, True), output
 
 
 async def test_courses_can_be_given_by_id_title_or_slug_and_slugs_are_unique(
@@ -396,21 +396,19 @@ async def test_production_refuses_an_outdated_schema_and_says_what_to_do(postgre
     assert (code, "run `educa-chat migrate`" in output) == (1, True), output
 
 
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [
+async def test_production_refuses_unsafe_settings(subtests: pytest.Subtests) -> None:
+    for environment, said in (
         ({"EDUCA_CHAT_SESSION_KEY": ""}, "session.key"),
         ({"EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY}, "demo key"),
         ({"EDUCA_CHAT_SESSION_SECURE": "false"}, "session.secure: production refuses"),
         ({"EDUCA_CHAT_DATABASE_URL": "embedded:x"}, "database.url: production refuses"),
         ({"EDUCA_CHAT_BUS_URL": "memory:", "EDUCA_CHAT_SERVER_WORKERS": "2"}, "memory bus"),
-    ],
-)
-async def test_production_refuses_unsafe_settings(environment: Mapping[str, str], said: str) -> None:
-    code, output = await run(
-        "postgresql://x@y/z", "serve", "--config", str(CONFIG / "production.toml"), environment=environment
-    )
-    assert (code, said in output) == (1, True), output
+    ):
+        with subtests.test(said=said):
+            code, output = await run(
+                "postgresql://x@y/z", "serve", "--config", str(CONFIG / "production.toml"), environment=environment
+            )
+            assert (code, said in output) == (1, True), output
 
 
 async def test_several_workers_on_a_memory_bus_are_refused() -> None:
@@ -620,29 +618,27 @@ def test_a_misspelt_command_is_refused_with_a_suggestion(
 # Passwords.
 
 
-@pytest.mark.parametrize(
-    ("input", "said"),
-    [
-        ("", "too short"),
-        ("\n", "too short"),
-        ("\nanother secret\n", "too short"),
-        ("secret\n", "too short"),
-        ("        \n", "too short"),
-        ("password1\n", "most common"),
-        ("new-ana1\n", "the user name"),
-        ("Educa-Chat 2026!\n", "the name of this chat"),
-        ("x" * 2000 + "y" * 2097 + "\n", "too long"),
-        ("a secret \udcff word\n", "UTF-8"),
-    ],
-)
-async def test_a_weak_password_is_refused_by_every_command(postgres: Postgres, input: str, said: str) -> None:
+async def test_a_weak_password_is_refused_by_every_command(postgres: Postgres, subtests: pytest.Subtests) -> None:
     url = await postgres.create_chat_database()
     async with open_database(url, 1) as database:
         await add_user(database, "new-ana", "!")
-        for arguments in (("user", "add", "new-ana"), ("user", "password", "new-ana")):
-            code, output = await run(url, *arguments, input=input)
-            assert (code, said in output) == (1, True), output
-            assert input.strip() not in output or not input.strip()
+        for input, said in (
+            ("", "too short"),
+            ("\n", "too short"),
+            ("\nanother secret\n", "too short"),
+            ("secret\n", "too short"),
+            ("        \n", "too short"),
+            ("password1\n", "most common"),
+            ("new-ana1\n", "the user name"),
+            ("Educa-Chat 2026!\n", "the name of this chat"),
+            ("x" * 2000 + "y" * 2097 + "\n", "too long"),
+            ("a secret \udcff word\n", "UTF-8"),
+        ):
+            for arguments in (("user", "add", "new-ana"), ("user", "password", "new-ana")):
+                with subtests.test(input=input, arguments=arguments):
+                    code, output = await run(url, *arguments, input=input)
+                    assert (code, said in output) == (1, True), output
+                    assert input.strip() not in output or not input.strip()
         users = await database.fetch("select username, password from auth_user")
     assert [tuple(user) for user in users] == [("new-ana", "!")]
 

@@ -7,8 +7,6 @@ from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).parent.parent / "educa_chat"
 LAYERS = [
     {"settings", "errors", "logo"},
@@ -108,26 +106,25 @@ def test_scripts_have_no_import_cycles() -> None:
     TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize(
-    ("folder", "strangers"),
-    [
+def test_folders_do_not_import_forbidden_modules() -> None:
+    for folder, strangers in (
         ("bus", {"aiohttp", "aiohttp_session", "aiohttp_jinja2", "asyncpg"}),
         ("storage", {"aiohttp", "aiohttp_session", "aiohttp_jinja2", "redis"}),
         ("handlers", {"asyncpg", "redis"}),
-    ],
-)
-def test_folders_do_not_import_forbidden_modules(folder: str, strangers: set[str]) -> None:
-    others = {"bus": "storage", "storage": "bus"}
-    for module in MODULES:
-        if module.parts[1] == folder:
-            names = imports_of(module)
-            assert not {name.partition(".")[0] for name in names} & strangers, module
-            assert others.get(folder, "nothing") not in map(part_of, names), module
+    ):
+        others = {"bus": "storage", "storage": "bus"}
+        for module in MODULES:
+            if module.parts[1] == folder:
+                names = imports_of(module)
+                assert not {name.partition(".")[0] for name in names} & strangers, module
+                assert others.get(folder, "nothing") not in map(part_of, names), module
 
 
-@pytest.mark.parametrize("module", ["room", "chat_socket", "websocket_protocol"])
-def test_rooms_and_sockets_do_not_import_http(module: str) -> None:
-    assert not {name.partition(".")[0] for name in imports_of(Path(f"educa_chat/{module}.py"))} & {"aiohttp"}
+def test_rooms_and_sockets_do_not_import_http() -> None:
+    for module in ("room", "chat_socket", "websocket_protocol"):
+        assert not {name.partition(".")[0] for name in imports_of(Path(f"educa_chat/{module}.py"))} & {"aiohttp"}, (
+            module
+        )
 
 
 def test_only_the_application_imports_implementations() -> None:

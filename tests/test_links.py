@@ -168,9 +168,9 @@ def test_a_bare_url_with_lookalike_letters_is_followed_by_its_ascii_host(
     assert only_link("*x* <ana@example.org>") == ("mailto:ana@example.org", "ana@example.org")
 
 
-@pytest.mark.parametrize("url", ["https://ж..example", "https://xn--zzzz.example", f"https://{'ж' * 64}.example"])
-def test_an_invalid_host_is_not_a_link(url: str) -> None:
-    assert links(render(url)) == links(render(f"*x* [x]({url})")) == []
+def test_an_invalid_host_is_not_a_link() -> None:
+    for url in ("https://ж..example", "https://xn--zzzz.example", f"https://{'ж' * 64}.example"):
+        assert links(render(url)) == links(render(f"*x* [x]({url})")) == [], url
 
 
 def test_links_have_no_title() -> None:

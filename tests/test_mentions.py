@@ -69,15 +69,15 @@ def test_names_are_found_where_they_are_meant_as_mentions() -> None:
         assert names(text) == expected, text
 
 
-@pytest.mark.parametrize("text", ["@all", "@All", "hello @all.", "@ana @all"])
-def test_only_an_instructor_can_mention_everyone(text: str) -> None:
-    assert names(text, by_instructor=True)[0] == EVERYBODY
-    assert names(text) == [name for name in ("ana",) if name in text]
+def test_only_an_instructor_can_mention_everyone() -> None:
+    for text in ("@all", "@All", "hello @all.", "@ana @all"):
+        assert names(text, by_instructor=True)[0] == EVERYBODY, text
+        assert names(text) == [name for name in ("ana",) if name in text], text
 
 
-@pytest.mark.parametrize("text", ["@allan", "all", "a@all", "`@all`"])
-def test_lookalikes_of_everyone_mention_nobody(text: str) -> None:
-    assert EVERYBODY not in names(text, by_instructor=True)
+def test_lookalikes_of_everyone_mention_nobody() -> None:
+    for text in ("@allan", "all", "a@all", "`@all`"):
+        assert EVERYBODY not in names(text, by_instructor=True), text
 
 
 def test_the_number_of_names_is_limited() -> None:

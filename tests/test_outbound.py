@@ -155,6 +155,6 @@ async def test_an_unexpected_host_is_refused() -> None:
         assert (await client.get(f"{url}/html", Answer, hosts=["127.0.0.1"]))[0].name == "Moodle"
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "64:ff9b::101:101"])
-def test_public_addresses_are_recognised(address: str) -> None:
-    assert is_public(ipaddress.ip_address(address))
+def test_public_addresses_are_recognised() -> None:
+    for address in ("1.1.1.1", "2606:4700::1111", "64:ff9b::101:101"):
+        assert is_public(ipaddress.ip_address(address)), address

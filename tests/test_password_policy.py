@@ -121,10 +121,11 @@ def test_the_blocklist_has_djangos_common_passwords_of_sufficient_length() -> No
     ]
 
 
-@pytest.mark.parametrize("password", ["", "short", "password1", "ana-2026"])
-def test_no_weak_password_is_ever_hashed(password: str) -> None:
-    with pytest.raises(PasswordRefused):
-        make_password(password, "ana")
+def test_no_weak_password_is_ever_hashed(subtests: pytest.Subtests) -> None:
+    for password in ("", "short", "password1", "ana-2026"):
+        with subtests.test(password=password):
+            with pytest.raises(PasswordRefused):
+                make_password(password, "ana")
 
 
 def test_the_demo_password_is_accepted_for_demo_users() -> None:
@@ -132,8 +133,9 @@ def test_the_demo_password_is_accepted_for_demo_users() -> None:
         require_strong(DEMO_PASSWORD, username)
 
 
-@pytest.mark.parametrize("password", ["Núñez2026!!", "zoenunez123", "Zoë-Núñez-1"])
-def test_a_password_made_of_the_users_name_is_refused(password: str) -> None:
-    with pytest.raises(PasswordRefused):
-        require_strong(password, "z", "Zoë", "Núñez")
-    require_strong(f"{password} and a tree", "z", "Zoë", "Núñez")
+def test_a_password_made_of_the_users_name_is_refused(subtests: pytest.Subtests) -> None:
+    for password in ("Núñez2026!!", "zoenunez123", "Zoë-Núñez-1"):
+        with subtests.test(password=password):
+            with pytest.raises(PasswordRefused):
+                require_strong(password, "z", "Zoë", "Núñez")
+            require_strong(f"{password} and a tree", "z", "Zoë", "Núñez")

@@ -78,10 +78,10 @@ def test_a_command_that_is_accepted_has_an_id_and_a_message_that_can_be_stored(v
         decoded.message.encode()
 
 
-@pytest.mark.parametrize("opening", ["[", '{"a":', '{"id":"a","message":['])
-def test_nesting_of_any_depth_is_refused_without_an_error(opening: str) -> None:
-    for depth in (1, 100, 1_000, 10_000, 100_000):
-        assert isinstance(decoded_or_refused(opening * depth), CommandRefused)
+def test_nesting_of_any_depth_is_refused_without_an_error() -> None:
+    for opening in ("[", '{"a":', '{"id":"a","message":['):
+        for depth in (1, 100, 1_000, 10_000, 100_000):
+            assert isinstance(decoded_or_refused(opening * depth), CommandRefused), opening
 
 
 def test_a_duplicate_field_is_refused(subtests: pytest.Subtests) -> None:

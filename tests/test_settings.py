@@ -63,17 +63,14 @@ def test_the_environment_overrides_the_file() -> None:
         assert getattr(getattr(settings, section), key) == value, variable
 
 
-@pytest.mark.parametrize(
-    ("environment", "url"),
-    [
+def test_links_start_with_the_public_url_an_origin_or_the_address() -> None:
+    for environment, url in (
         ({"PUBLIC_URL": "https://a.example/", "ORIGINS": "https://b.example"}, "https://a.example"),
         ({"ORIGINS": "https://b.example, https://c.example"}, "https://b.example"),
         ({"HOST": "::1", "PORT": "8010"}, "http://[::1]:8010"),
-    ],
-)
-def test_links_start_with_the_public_url_an_origin_or_the_address(environment: dict[str, str], url: str) -> None:
-    settings = load_settings(None, {f"EDUCA_CHAT_SERVER_{name}": value for name, value in environment.items()})
-    assert settings.server.site_url == url
+    ):
+        settings = load_settings(None, {f"EDUCA_CHAT_SERVER_{name}": value for name, value in environment.items()})
+        assert settings.server.site_url == url, environment
 
 
 def test_variables_without_our_prefix_are_ignored() -> None:
@@ -272,56 +269,52 @@ def test_a_url_that_would_be_parsed_wrongly_is_refused_without_showing_its_passw
             assert "zzy" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_a_url_that_libpq_accepts_is_accepted() -> None:
+    for url in (
         "postgresql://educa:xy%2Fzzy@db.example:5432/campus",
         "postgresql://one.example:1,two.example:2/campus",
         "postgresql://educa@[::1]:5432/campus",
         "postgresql:///campus?host=/run/postgresql&password=x@y",
         "postgresql://",
-    ],
-)
-def test_a_url_that_libpq_accepts_is_accepted(url: str) -> None:
-    assert load_settings(None, {"EDUCA_CHAT_DATABASE_URL": url}).database.url == url
+    ):
+        assert load_settings(None, {"EDUCA_CHAT_DATABASE_URL": url}).database.url == url, url
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "message"),
-    [
+def test_an_invalid_value_is_refused_with_the_valid_ones(subtests: pytest.Subtests) -> None:
+    for variable, value, message in (
         ("SERVER_MODE", "prod", "server.mode: 'prod' is not a valid value. Choose from: development, production"),
         ("SERVER_PORT", "eighty", "server.port: 'eighty' is not a valid value. Expected a whole number"),
         ("SESSION_SECURE", "maybe", "session.secure: 'maybe' is not a valid value. Expected true or false"),
         ("LIMITS_MESSAGES_PER_SECOND", "few", "limits.messages_per_second: 'few' is not a valid value."
          " Expected a number"),
-    ],
-)  # fmt: skip
-def test_an_invalid_value_is_refused_with_the_valid_ones(variable: str, value: str, message: str) -> None:
-    with pytest.raises(SettingsInvalid) as refusal:
-        load_settings(None, {f"EDUCA_CHAT_{variable}": value})
-    assert str(refusal.value) == message
+    ):  # fmt: skip
+        with subtests.test(variable=variable, value=value):
+            with pytest.raises(SettingsInvalid) as refusal:
+                load_settings(None, {f"EDUCA_CHAT_{variable}": value})
+            assert str(refusal.value) == message
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_an_invalid_secret_is_refused_without_showing_it(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    for text, message in (
         ("[session]\nkey_fallbacks = 'xyzzy'", "session.key_fallbacks: expected a list of strings"),
         ("[session]\nkey_fallbacks = [7]", "session.key_fallbacks: expected a list of strings"),
         ("[session]\nkey = 7", "session.key: expected a string"),
         ("[server]\nport = [7]", "server.port: [7] is not a valid value. Expected a whole number"),
         ("server = 1", "server: Expected `object`, got `int`"),
-    ],
-)
-def test_an_invalid_secret_is_refused_without_showing_it(tmp_path: Path, text: str, message: str) -> None:
-    file = tmp_path / "settings.toml"
-    file.write_text(text)
-    with pytest.raises(SettingsInvalid) as refusal:
-        load_settings(file, {})
-    assert str(refusal.value) == message
+    ):
+        with subtests.test(text=text):
+            file = tmp_path / "settings.toml"
+            file.write_text(text)
+            with pytest.raises(SettingsInvalid) as refusal:
+                load_settings(file, {})
+            assert str(refusal.value) == message
 
 
-@pytest.mark.parametrize(("character", "escaped"), [("/", "%2F"), ("?", "%3F"), ("#", "%23"), ("@", "%40")])
-def test_the_error_about_an_unescaped_password_says_how_to_escape_it(character: str, escaped: str) -> None:
-    with pytest.raises(SettingsInvalid, match=f"write {escaped} for ") as refusal:
-        load_settings(None, {"EDUCA_CHAT_DATABASE_URL": f"postgresql://educa:xy{character}zzy@db.example/campus"})
-    assert str(refusal.value).endswith(f"write {escaped} for {character}")
+def test_the_error_about_an_unescaped_password_says_how_to_escape_it(subtests: pytest.Subtests) -> None:
+    for character, escaped in (("/", "%2F"), ("?", "%3F"), ("#", "%23"), ("@", "%40")):
+        with subtests.test(character=character):
+            with pytest.raises(SettingsInvalid, match=f"write {escaped} for ") as refusal:
+                load_settings(
+                    None, {"EDUCA_CHAT_DATABASE_URL": f"postgresql://educa:xy{character}zzy@db.example/campus"}
+                )
+            assert str(refusal.value).endswith(f"write {escaped} for {character}")

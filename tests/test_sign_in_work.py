@@ -139,8 +139,7 @@ def kind_of(stored: str) -> str:
     return "$".join([parts[0], *(parts[position] for position in PARAMETERS.get(parts[0], ()))])
 
 
-@pytest.mark.parametrize("password", [PASSWORD, "a wrong one", "", "x" * 4096])
-def test_verifying_any_hash_costs_as_much_as_the_most_expensive_ones(work: Work, password: str) -> None:
+def test_verifying_any_hash_costs_as_much_as_the_most_expensive_ones(work: Work) -> None:
     expected: Work = Counter(
         {
             ("pbkdf2", "sha256"): 25,
@@ -153,8 +152,9 @@ def test_verifying_any_hash_costs_as_much_as_the_most_expensive_ones(work: Work,
             ("scrypt", 8, 8): 1,
         }
     )
-    for name, stored in STORED.items():
-        assert work_for(work, stored, password) == expected, name
+    for password in (PASSWORD, "a wrong one", "", "x" * 4096):
+        for name, stored in STORED.items():
+            assert work_for(work, stored, password) == expected, name
 
 
 @pytest.mark.parametrize("password", ["x" * 4097, "\ud800"])

@@ -154,13 +154,12 @@ def changed(data: bytes, name: str, lines: bytes) -> bytes:
     return made
 
 
-@pytest.mark.parametrize(
-    "lines", [b"", b"Sec-WebSocket-Version: 8", b"Sec-WebSocket-Version: 13\r\nsec-websocket-version: 13"]
-)
-async def test_a_room_refuses_an_unsupported_version(server: Server, lines: bytes) -> None:
-    async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
-        answer = await answer_to(raw, changed(handshake(ana, 1), "Sec-WebSocket-Version", lines))
-        assert (answer.status, answer.headers["sec-websocket-version"]) == (400, "13")
+async def test_a_room_refuses_an_unsupported_version(server: Server, subtests: pytest.Subtests) -> None:
+    for lines in (b"", b"Sec-WebSocket-Version: 8", b"Sec-WebSocket-Version: 13\r\nsec-websocket-version: 13"):
+        with subtests.test(lines=lines):
+            async with Person(server.url, "ana") as ana, open_connection(server.url) as raw:
+                answer = await answer_to(raw, changed(handshake(ana, 1), "Sec-WebSocket-Version", lines))
+                assert (answer.status, answer.headers["sec-websocket-version"]) == (400, "13")
 
 
 async def test_a_room_refuses_non_ascii_headers_without_an_error(

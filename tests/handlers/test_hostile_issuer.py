@@ -265,9 +265,8 @@ async def test_an_issuer_that_never_finishes_its_response_does_not_delay_others(
             assert (await other.get(BEGIN))[0] == 502
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [
+async def test_invalid_metadata_is_refused(url: str, liar: Liar, subtests: pytest.Subtests) -> None:
+    for metadata in (
         {"issuer": "https://other.example"},
         {"issuer": None},
         {"authorization_endpoint": "http://other.example/authorize"},
@@ -275,26 +274,30 @@ async def test_an_issuer_that_never_finishes_its_response_does_not_delay_others(
         {"end_session_endpoint": "http://other.example/end"},
         {"token_endpoint": None},
         {"jwks_uri": None},
-    ],
-)
-async def test_invalid_metadata_is_refused(url: str, liar: Liar, metadata: dict[str, Any]) -> None:
-    liar.metadata = metadata
-    async with open_server(liar_settings(url, liar.url)) as server, Person(server.url) as person:
-        assert (await person.get(BEGIN))[0] == 502
+    ):
+        with subtests.test(metadata=metadata):
+            liar.metadata = metadata
+            async with open_server(liar_settings(url, liar.url)) as server, Person(server.url) as person:
+                assert (await person.get(BEGIN))[0] == 502
 
 
-@pytest.mark.parametrize("endpoint", ["token_endpoint", "jwks_uri", "userinfo_endpoint"])
-@pytest.mark.parametrize(
-    "address", ["https://10.1.2.3/x", "https://169.254.169.254/x", "https://[::ffff:10.1.2.3]/x", "http://example.org/"]
-)
 async def test_metadata_cannot_direct_requests_into_a_private_network(
-    url: str, liar: Liar, endpoint: str, address: str, caplog: pytest.LogCaptureFixture
+    url: str, liar: Liar, caplog: pytest.LogCaptureFixture, subtests: pytest.Subtests
 ) -> None:
-    liar.metadata = {endpoint: address}
-    async with open_server(liar_settings(url, liar.url)) as server, Person(server.url) as person:
-        assert (await sign_in(liar, person)).status == 502
-        assert not await has_session(person)
-    assert "private addresses are refused" in caplog.text or "only https is allowed" in caplog.text
+    for endpoint in ("token_endpoint", "jwks_uri", "userinfo_endpoint"):
+        for address in (
+            "https://10.1.2.3/x",
+            "https://169.254.169.254/x",
+            "https://[::ffff:10.1.2.3]/x",
+            "http://example.org/",
+        ):
+            with subtests.test(endpoint=endpoint, address=address):
+                caplog.clear()
+                liar.metadata = {endpoint: address}
+                async with open_server(liar_settings(url, liar.url)) as server, Person(server.url) as person:
+                    assert (await sign_in(liar, person)).status == 502
+                    assert not await has_session(person)
+                assert "private addresses are refused" in caplog.text or "only https is allowed" in caplog.text
 
 
 async def test_an_issuer_in_a_private_network_has_to_be_allowed(url: str, liar: Liar) -> None:

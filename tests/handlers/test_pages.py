@@ -63,35 +63,40 @@ async def test_the_home_page_redirects_to_the_courses(server: Server) -> None:
         assert (status, headers["Location"]) == (302, "/students/courses/")
 
 
-@pytest.mark.parametrize(
-    "path", ["/students/courses/", "/students/course/1/", "/chat/room/1/", "/chat/room/1/?a=b&c=d"]
-)
-async def test_an_anonymous_visitor_is_redirected_to_sign_in_and_back(server: Server, path: str) -> None:
+async def test_an_anonymous_visitor_is_redirected_to_sign_in_and_back(
+    server: Server, subtests: pytest.Subtests
+) -> None:
+    for path in ("/students/courses/", "/students/course/1/", "/chat/room/1/", "/chat/room/1/?a=b&c=d"):
+        with subtests.test(path=path):
+            async with Person(server.url) as anonymous:
+                status, _, headers = await anonymous.get(path)
+                address, _, query = headers["Location"].partition("?")
+                assert (status, address, parse_qs(query)) == (302, "/accounts/login/", {"next": [path]})
+                async with anonymous.http.get(server.url + headers["Location"]) as response:
+                    assert Page(await response.text()).text_of("h1") == "Sign in"
+                    token = await anonymous.token(headers["Location"])
+                data = {"username": "ana", "password": "educa-demo", "csrf_token": token, "next": path}
+                async with anonymous.http.post(
+                    f"{server.url}/accounts/login/", data=data, allow_redirects=False
+                ) as response:
+                    assert (response.status, response.headers["Location"]) == (302, path)
+
+
+async def test_an_anonymous_api_client_gets_401(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url) as anonymous:
-        status, _, headers = await anonymous.get(path)
-        address, _, query = headers["Location"].partition("?")
-        assert (status, address, parse_qs(query)) == (302, "/accounts/login/", {"next": [path]})
-        async with anonymous.http.get(server.url + headers["Location"]) as response:
-            assert Page(await response.text()).text_of("h1") == "Sign in"
-            token = await anonymous.token(headers["Location"])
-        data = {"username": "ana", "password": "educa-demo", "csrf_token": token, "next": path}
-        async with anonymous.http.post(f"{server.url}/accounts/login/", data=data, allow_redirects=False) as response:
-            assert (response.status, response.headers["Location"]) == (302, path)
+        for path in ("/api/rooms", "/api/rooms/1/messages", "/ws/chat/room/1/"):
+            with subtests.test(path=path):
+                status, body, headers = await anonymous.get(path)
+                assert (status, headers["Content-Type"]) == (401, "application/json; charset=utf-8")
+                assert json.loads(body)["error"]["code"] == "unauthorized"
 
 
-@pytest.mark.parametrize("path", ["/api/rooms", "/api/rooms/1/messages", "/ws/chat/room/1/"])
-async def test_an_anonymous_api_client_gets_401(server: Server, path: str) -> None:
-    async with Person(server.url) as anonymous:
-        status, body, headers = await anonymous.get(path)
-        assert (status, headers["Content-Type"]) == (401, "application/json; charset=utf-8")
-        assert json.loads(body)["error"]["code"] == "unauthorized"
-
-
-@pytest.mark.parametrize("username", ["ana", "luis", "profe"])
-async def test_members_can_see_their_course(server: Server, username: str) -> None:
-    async with Person(server.url, username) as member:
-        for path in [*MEMBERS_ONLY, "/api/rooms/{}/messages"]:
-            assert (await member.get(path.format(1)))[0] == 200
+async def test_members_can_see_their_course(server: Server, subtests: pytest.Subtests) -> None:
+    for username in ("ana", "luis", "profe"):
+        with subtests.test(username=username):
+            async with Person(server.url, username) as member:
+                for path in [*MEMBERS_ONLY, "/api/rooms/{}/messages"]:
+                    assert (await member.get(path.format(1)))[0] == 200
 
 
 async def test_a_superuser_can_see_every_course(server: Server) -> None:
@@ -103,15 +108,16 @@ async def test_a_superuser_can_see_every_course(server: Server) -> None:
             assert (await superuser.get(path.format(MISSING)))[0] == 403
 
 
-@pytest.mark.parametrize("path", [*MEMBERS_ONLY, "/api/rooms/{}/messages", "/ws/chat/room/{}/"])
-async def test_a_stranger_cannot_tell_whether_a_course_exists(server: Server, path: str) -> None:
+async def test_a_stranger_cannot_tell_whether_a_course_exists(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url, "marta") as stranger:
-        of_others, none = await stranger.get(path.format(1)), await stranger.get(path.format(MISSING))
-        assert of_others[0] == none[0] == 403
-        # The token of the sign-out form belongs to the visitor, and is the same on both pages.
-        assert of_others[1] == none[1]
-        own = {"Date": "", "X-Request-ID": ""}
-        assert {**of_others[2], **own} == {**none[2], **own}
+        for path in (*MEMBERS_ONLY, "/api/rooms/{}/messages", "/ws/chat/room/{}/"):
+            with subtests.test(path=path):
+                of_others, none = await stranger.get(path.format(1)), await stranger.get(path.format(MISSING))
+                assert of_others[0] == none[0] == 403
+                # The token of the sign-out form belongs to the visitor, and is the same on both pages.
+                assert of_others[1] == none[1]
+                own = {"Date": "", "X-Request-ID": ""}
+                assert {**of_others[2], **own} == {**none[2], **own}
 
 
 async def test_leaving_a_course_ends_access_to_it(server: Server) -> None:
@@ -135,13 +141,14 @@ async def test_a_deactivated_user_is_anonymous(server: Server) -> None:
         assert (await student.get("/api/rooms/1/messages"))[0] == 401
 
 
-@pytest.mark.parametrize("path", [*MEMBERS_ONLY, "/api/rooms/{}/messages", "/ws/chat/room/{}/"])
-async def test_a_malformed_id_is_refused_before_authentication(server: Server, path: str) -> None:
+async def test_a_malformed_id_is_refused_before_authentication(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url) as anonymous, Person(server.url, "ana") as ana:
-        for id in WRONG_IDS:
-            for person in (anonymous, ana):
-                assert (await person.get(path.format(quote(id))))[0] == 403, id
-        assert (await anonymous.get(path.format(MISSING)))[0] in (302, 401)
+        for path in (*MEMBERS_ONLY, "/api/rooms/{}/messages", "/ws/chat/room/{}/"):
+            with subtests.test(path=path):
+                for id in WRONG_IDS:
+                    for person in (anonymous, ana):
+                        assert (await person.get(path.format(quote(id))))[0] == 403, id
+                assert (await anonymous.get(path.format(MISSING)))[0] in (302, 401)
 
 
 # Content.
@@ -386,22 +393,18 @@ async def test_an_unknown_api_path_gets_404_as_json(server: Server) -> None:
     assert (status, json.loads(body)["error"]["code"]) == (404, "not_found")
 
 
-@pytest.mark.parametrize(
-    ("path", "types"),
-    [
-        ("js/room.js", ("text/javascript", "application/javascript")),
-        ("css/base.css", ("text/css",)),
-        ("css/room.css", ("text/css",)),
-        ("logo.svg", ("image/svg+xml",)),
-    ],
-)
-async def test_a_static_file_has_its_type_and_is_cached_forever(
-    server: Server, path: str, types: tuple[str, ...]
-) -> None:
+async def test_a_static_file_has_its_type_and_is_cached_forever(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url) as anonymous:
-        status, _, headers = await anonymous.get(server.app[STATIC_FILES].address(path))
-    assert (status, headers["Content-Type"].partition(";")[0] in types) == (200, True)
-    assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        for path, types in (
+            ("js/room.js", ("text/javascript", "application/javascript")),
+            ("css/base.css", ("text/css",)),
+            ("css/room.css", ("text/css",)),
+            ("logo.svg", ("image/svg+xml",)),
+        ):
+            with subtests.test(path=path):
+                status, _, headers = await anonymous.get(server.app[STATIC_FILES].address(path))
+                assert (status, headers["Content-Type"].partition(";")[0] in types) == (200, True)
+                assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
 
 
 async def test_files_and_pages_are_compressed_for_clients_that_accept_it(

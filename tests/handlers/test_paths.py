@@ -81,24 +81,22 @@ async def test_the_api_gives_the_same_answers_under_both_prefixes(server: Server
             assert json.loads(own[1]) == json.loads(documented[1]), path
 
 
-@pytest.mark.parametrize(
-    ("path", "next", "location"),
-    [
+async def test_a_sign_in_form_posts_to_its_own_path_and_redirects_under_the_same_prefix(
+    server: Server, subtests: pytest.Subtests
+) -> None:
+    for path, next, location in (
         ("/chat/sign-in/", "", "/chat/courses/"),
         ("/chat/sign-in/", "/chat/room/1/", "/chat/room/1/"),
         ("/accounts/login/", "", "/students/courses/"),
-    ],
-)
-async def test_a_sign_in_form_posts_to_its_own_path_and_redirects_under_the_same_prefix(
-    server: Server, path: str, next: str, location: str
-) -> None:
-    async with Person(server.url) as ana:
-        _, html, _ = await ana.get(path)
-        assert [form["action"] for form in Page(html).named("form")] == [path]
-        data = {"username": "ana", "password": PASSWORD, "next": next, "csrf_token": await ana.token(path)}
-        async with ana.http.post(server.url + path, data=data, allow_redirects=False) as response:
-            assert (response.status, response.headers["Location"]) == (302, location)
-            assert response.cookies["educa_chat_device"]["path"] == path
+    ):
+        with subtests.test(path=path):
+            async with Person(server.url) as ana:
+                _, html, _ = await ana.get(path)
+                assert [form["action"] for form in Page(html).named("form")] == [path]
+                data = {"username": "ana", "password": PASSWORD, "next": next, "csrf_token": await ana.token(path)}
+                async with ana.http.post(server.url + path, data=data, allow_redirects=False) as response:
+                    assert (response.status, response.headers["Location"]) == (302, location)
+                    assert response.cookies["educa_chat_device"]["path"] == path
 
 
 @pytest.mark.parametrize("path", ["/chat/sign-out/", "/accounts/logout/"])

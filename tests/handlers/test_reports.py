@@ -62,16 +62,18 @@ async def test_only_instructors_receive_reports(server: Server) -> None:
             assert "report" not in (await luis.get(f"/api/rooms/{course}/{path}"))[1]
 
 
-@pytest.mark.parametrize("path", ["/chat/room/{}/reports/", "/api/rooms/{}/reports", "/api/rooms/{}/muted"])
-async def test_moderation_pages_are_refused_to_everyone_but_instructors(server: Server, path: str) -> None:
+async def test_moderation_pages_are_refused_to_everyone_but_instructors(
+    server: Server, subtests: pytest.Subtests
+) -> None:
     course, (student, _) = await add_room(server.app[DATABASE])
-    is_page = path.startswith("/chat")
     async with Person(server.url) as nobody, Person(server.url, student) as ana, Person(server.url, "profe") as profe:
-        assert (await nobody.get(path.format("01")))[0] == 403
-        assert (await nobody.get(path.format(course)))[0] == (302 if is_page else 401)
-        assert (await ana.get(path.format(course)))[0] == 403
-        assert (await profe.get(path.format(MISSING)))[0] == 403
-        assert (await profe.get(path.format(course)))[0] == 200
+        for path in ("/chat/room/{}/reports/", "/api/rooms/{}/reports", "/api/rooms/{}/muted"):
+            with subtests.test(path=path):
+                assert (await nobody.get(path.format("01")))[0] == 403
+                assert (await nobody.get(path.format(course)))[0] == (302 if path.startswith("/chat") else 401)
+                assert (await ana.get(path.format(course)))[0] == 403
+                assert (await profe.get(path.format(MISSING)))[0] == 403
+                assert (await profe.get(path.format(course)))[0] == 200
 
 
 async def test_an_instructor_can_handle_the_queue_without_scripts(server: Server) -> None:

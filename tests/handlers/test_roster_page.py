@@ -96,21 +96,19 @@ async def test_assistants_can_only_view_the_page_and_students_cannot_open_it(
         assert "/roster/" not in await shown(ana, f"/chat/room/{classroom.course}/")
 
 
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
+async def test_the_page_says_why_a_change_is_refused(
+    classroom: Classroom, teacher: Person, subtests: pytest.Subtests
+) -> None:
+    for fields, said in (
         ({"act": "add", "username": "nobody", "role": "student"}, "Nobody has this username"),
         ({"act": "add", "username": "{ana}", "role": "student"}, "already has this role"),
         ({"act": "role", "username": "{teacher}", "role": "student"}, "The owner of a course always teaches it"),
         ({"act": "remove", "username": "{teacher}"}, "The owner of a course always teaches it"),
-    ],
-)
-async def test_the_page_says_why_a_change_is_refused(
-    classroom: Classroom, teacher: Person, fields: dict[str, str], said: str
-) -> None:
-    given = {name: value.format(**classroom._asdict()) for name, value in fields.items()}
-    status, answer = await post(teacher, path_of(classroom), **given)
-    assert (status, said in answer) == (422, True)
+    ):
+        with subtests.test(fields=fields):
+            given = {name: value.format(**classroom._asdict()) for name, value in fields.items()}
+            status, answer = await post(teacher, path_of(classroom), **given)
+            assert (status, said in answer) == (422, True)
 
 
 async def test_a_teacher_who_leaves_their_course_is_redirected_to_the_courses(

@@ -44,16 +44,17 @@ async def test_search_is_limited_to_its_room(server: Server) -> None:
         assert (await one.get(f"/api/rooms/{other}/search?q=words"))[0] == 403
 
 
-@pytest.mark.parametrize("query", ["?q=words", "?q=", ""])
-async def test_requests_are_checked_in_the_documented_order(server: Server, query: str) -> None:
+async def test_requests_are_checked_in_the_documented_order(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url) as anonymous, Person(server.url, "marta") as stranger:
-        for wrong in WRONG_IDS:
-            assert (await anonymous.get(f"/api/rooms/{quote(wrong)}/search{query}"))[0] == 403
-        status, body, _ = await anonymous.get(f"/api/rooms/1/search{query}")
-        assert (status, json.loads(body)["error"]["code"]) == (401, "unauthorized")
-        of_others, none = [await stranger.get(f"/api/rooms/{course}/search{query}") for course in (1, MISSING)]
-        assert (of_others[0], of_others[1]) == (none[0], none[1])
-        assert of_others[0] == 403
+        for query in ("?q=words", "?q=", ""):
+            with subtests.test(query=query):
+                for wrong in WRONG_IDS:
+                    assert (await anonymous.get(f"/api/rooms/{quote(wrong)}/search{query}"))[0] == 403
+                status, body, _ = await anonymous.get(f"/api/rooms/1/search{query}")
+                assert (status, json.loads(body)["error"]["code"]) == (401, "unauthorized")
+                of_others, none = [await stranger.get(f"/api/rooms/{course}/search{query}") for course in (1, MISSING)]
+                assert (of_others[0], of_others[1]) == (none[0], none[1])
+                assert of_others[0] == 403
 
 
 async def test_search_is_refused_after_leaving_the_course(server: Server) -> None:

@@ -89,10 +89,11 @@ async def test_server_errors_have_the_security_headers(
         assert_kept_to_itself(headers)
 
 
-@pytest.mark.parametrize("path", ["js/room.js", "css/room.css", "logo.svg"])
-async def test_static_files_are_served_with_nosniff(server: Server, path: str) -> None:
+async def test_static_files_are_served_with_nosniff(server: Server, subtests: pytest.Subtests) -> None:
     async with Person(server.url) as anonymous:
-        status, _, headers = await anonymous.get(server.app[STATIC_FILES].address(path))
-    assert (status, headers["X-Content-Type-Options"]) == (200, "nosniff")
-    if path.endswith(".svg"):
-        assert_kept_to_itself(headers)  # An SVG that is opened by itself is a document.
+        for path in ("js/room.js", "css/room.css", "logo.svg"):
+            with subtests.test(path=path):
+                status, _, headers = await anonymous.get(server.app[STATIC_FILES].address(path))
+                assert (status, headers["X-Content-Type-Options"]) == (200, "nosniff")
+                if path.endswith(".svg"):
+                    assert_kept_to_itself(headers)  # An SVG that is opened by itself is a document.

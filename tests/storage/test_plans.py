@@ -189,17 +189,17 @@ async def test_hot_paths_scan_no_table(database: ExplainingDatabase, subtests: p
                     assert node.get("Rows Removed by Filter", 0) <= PAGE, explained
 
 
-@pytest.mark.parametrize(
-    ("question", "blocks"),
-    [
+async def test_hot_paths_read_few_blocks(database: ExplainingDatabase, subtests: pytest.Subtests) -> None:
+    for question, blocks in (
         ("the newest page", PAGE_BLOCKS),
         ("a page before", PAGE_BLOCKS),
         ("a page after", PAGE_BLOCKS),
         ("the unread counts of a hundred courses", 100 * UNREAD_BLOCKS),
-    ],
-)
-async def test_hot_paths_read_few_blocks(database: ExplainingDatabase, question: str, blocks: int) -> None:
-    database.plans.clear()
-    await QUESTIONS[question](database)
-    read = sum(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] for plan in database.plans)
-    assert 0 < read <= blocks
+    ):
+        with subtests.test(question=question):
+            database.plans.clear()
+            await QUESTIONS[question](database)
+            read = sum(
+                plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] for plan in database.plans
+            )
+            assert 0 < read <= blocks

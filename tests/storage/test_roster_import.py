@@ -117,9 +117,8 @@ async def test_given_names_and_addresses_are_updated_and_missing_ones_kept(datab
     assert tuple(found) == (school.student.title(), "Roe", f"{school.student}@x.es")
 
 
-@pytest.mark.parametrize(
-    ("person", "refusal"),
-    [
+async def test_an_invalid_row_is_refused(database: Database, subtests: pytest.Subtests) -> None:
+    for person, refusal in (
         ({"username": ""}, Refusal.USERNAME),
         ({"username": "a b"}, Refusal.USERNAME),
         ({"username": "x" * 151}, Refusal.USERNAME),
@@ -132,12 +131,11 @@ async def test_given_names_and_addresses_are_updated_and_missing_ones_kept(datab
         ({"username": "n1", "role": "king"}, Refusal.ROLE),
         ({"username": "n1", "course": "Alchemy"}, Refusal.COURSE),
         ({"username": "n1", "course": "9" * 30}, Refusal.COURSE),
-    ],
-)
-async def test_an_invalid_row_is_refused(database: Database, person: dict[str, str], refusal: Refusal) -> None:
-    before = await everything(database)
-    assert one(await import_roster(database, rows(person), Terms())).refusal is refusal
-    assert await everything(database) == before
+    ):
+        with subtests.test(person=person):
+            before = await everything(database)
+            assert one(await import_roster(database, rows(person), Terms())).refusal is refusal
+            assert await everything(database) == before
 
 
 async def test_two_rows_for_one_person_are_reported(database: Database, school: School) -> None:
