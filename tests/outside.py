@@ -44,11 +44,16 @@ def _rsa_key(_number: int) -> RSAPrivateKey:
 _numbers = itertools.cycle(range(8))
 
 
+def next_rsa_key() -> RSAPrivateKey:
+    """Return a private key that differs from the seven before it."""
+    return _rsa_key(next(_numbers))
+
+
 class Signer:
     """The key of an issuer, which signs tokens. It differs from the keys of the seven signers before it."""
 
     def __init__(self, kid: str = "one") -> None:
-        self.key = jwk.RSAKey.import_key(_rsa_key(next(_numbers)), {"kid": kid})
+        self.key = jwk.RSAKey.import_key(next_rsa_key(), {"kid": kid})
 
     def public(self) -> dict[str, Any]:
         return {"keys": [self.key.as_dict(private=False)]}

@@ -481,9 +481,9 @@ async def test_the_next_server_takes_over_and_stops_the_database_of_a_killed_one
 # The database in use.
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+async def test_each_command_shows_its_database_without_passwords(subtests: pytest.Subtests) -> None:
+    """On stderr, so that a script that reads the id of a course gets nothing else."""
+    for arguments in (
         ("check",),
         ("migrate",),
         ("demo",),
@@ -502,26 +502,23 @@ async def test_the_next_server_takes_over_and_stops_the_database_of_a_killed_one
         ("enrol", "x", "1"),
         ("unenrol", "x", "1"),
         ("serve", "--port", "1"),
-    ],
-    ids=" ".join,
-)
-async def test_each_command_shows_its_database_without_passwords(arguments: tuple[str, ...]) -> None:
-    """On stderr, so that a script that reads the id of a course gets nothing else."""
-    port = free_port()
-    environment = {
-        "EDUCA_CHAT_DATABASE_URL": f"postgresql://educa:xyzzy@127.0.0.1:{port}/campus?password=plugh&host=127.0.0.1",
-        "EDUCA_CHAT_SESSION_KEY": KEY,
-    }
-    with TemporaryFile() as stderr:
-        process = await fork(*arguments, env={**os.environ, **environment}, stderr=stderr)
-        printed = await process.stdout.read()
-        await process.wait()
-        stderr.seek(0)
-        said = stderr.read()
-    line = f"the database is postgresql://educa@127.0.0.1:{port}/campus?host=127.0.0.1\n"
-    assert said.decode().splitlines(keepends=True)[0].endswith(line), said.decode()
-    assert b"the database is" not in printed
-    assert not any(password in printed + said for password in (b"xyzzy", b"plugh"))
+    ):
+        with subtests.test(" ".join(arguments)):
+            port = free_port()
+            environment = {
+                "EDUCA_CHAT_DATABASE_URL": f"postgresql://educa:xyzzy@127.0.0.1:{port}/campus?password=plugh&host=127.0.0.1",
+                "EDUCA_CHAT_SESSION_KEY": KEY,
+            }
+            with TemporaryFile() as stderr:
+                process = await fork(*arguments, env={**os.environ, **environment}, stderr=stderr)
+                printed = await process.stdout.read()
+                await process.wait()
+                stderr.seek(0)
+                said = stderr.read()
+            line = f"the database is postgresql://educa@127.0.0.1:{port}/campus?host=127.0.0.1\n"
+            assert said.decode().splitlines(keepends=True)[0].endswith(line), said.decode()
+            assert b"the database is" not in printed
+            assert not any(password in printed + said for password in (b"xyzzy", b"plugh"))
 
 
 def test_a_database_url_is_shown_without_passwords() -> None:

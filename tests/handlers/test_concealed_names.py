@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from itertools import product
 from typing import Any
@@ -20,6 +20,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIXES = list(product((False, True), repeat=3))
 """Which are anonymous: a question, a reply to it, and a reply to that."""
+Observed = tuple[list[str], list[dict[str, Any]]]
+"""Everything that a student receives, and the events among it."""
 MARKS = ("edited", "deleted", "pinned", "questioned", "answered", "endorsed")
 
 
@@ -35,7 +37,7 @@ def is_concealed(mix: tuple[bool, ...], index: int) -> bool:
     return mix[index] or mix[0] or mix[max(0, index - 1)]
 
 
-async def observe(server: Server, mix: tuple[bool, ...], author_number: int) -> tuple[list[str], list[dict[str, Any]]]:
+async def observe(server: Server, mix: tuple[bool, ...], author_number: int) -> Observed:
     """Let one of two students write the anonymous messages, and the first one the others, and act on them in every way.
 
     Return everything that a third student receives, and the events among it.
@@ -106,41 +108,55 @@ async def observe(server: Server, mix: tuple[bool, ...], author_number: int) -> 
     return shown, events
 
 
-@pytest.mark.parametrize("mix", MIXES, ids=lambda mix: "-".join("anonymous" if one else "named" for one in mix))
-async def test_events_about_messages_do_not_reveal_anonymous_authors(server: Server, mix: tuple[bool, ...]) -> None:
-    (first, events), (second, _) = await asyncio.gather(observe(server, mix, 0), observe(server, mix, 1))
-    assert len(first) > 60
-    for one, other in zip(first, second, strict=True):
-        assert one == other
-    messages = {event["seq"]: event for event in events if event["type"] == "chat_message"}
-    seqs = list(messages)[:3]
-    for event in events:
-        if event["type"] in MARKS and is_concealed(mix, seqs.index(event["target"])):
-            by_author_alone = event["type"] in ("edited", "deleted", "questioned")
-            assert "user" not in event or (by_author_alone and event["user"] == messages[event["target"]]["user"])
-            assert "user" not in event or PSEUDONYM.fullmatch(event["user"])
-        elif event["type"] == "reaction" and is_concealed(mix, seqs.index(event["target"])):
-            assert event["user"] == "profe" or PSEUDONYM.fullmatch(event["user"])
-        elif event["type"] != "hidden":
-            assert event["user"]
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def observed(server: Server) -> dict[tuple[bool, ...], tuple[Observed, Observed]]:
+    """What was observed of each mix, with one student as the author of the anonymous messages and then the other."""
+    return {mix: await asyncio.gather(observe(server, mix, 0), observe(server, mix, 1)) for mix in MIXES}
 
 
-@pytest.mark.parametrize("mix", [mix for mix in MIXES if any(mix)], ids=str)
-async def test_an_instructors_mark_looks_like_the_askers_own(server: Server, mix: tuple[bool, ...]) -> None:
-    _, events = await observe(server, mix, 1)
-    seqs = [event["seq"] for event in events if event["type"] == "chat_message"][:3]
-    for index in (1, 2):
-        if is_concealed(mix, index):
-            marks = [event for event in events if event["type"] == "answered" and event["target"] == seqs[index]]
-            assert len(marks) == 6
-            for mark in marks:
-                assert mark == {
-                    "seq": mark["seq"],
-                    "datetime": mark["datetime"],
-                    "type": "answered",
-                    "target": seqs[index],
-                    "on": mark["on"],
-                }
+async def test_events_about_messages_do_not_reveal_anonymous_authors(
+    observed: Mapping[tuple[bool, ...], tuple[Observed, Observed]], subtests: pytest.Subtests
+) -> None:
+    for mix, ((first, events), (second, _)) in observed.items():
+        with subtests.test(mix=mix):
+            assert len(first) > 60
+            for one, other in zip(first, second, strict=True):
+                assert one == other
+            messages = {event["seq"]: event for event in events if event["type"] == "chat_message"}
+            seqs = list(messages)[:3]
+            for event in events:
+                if event["type"] in MARKS and is_concealed(mix, seqs.index(event["target"])):
+                    by_author_alone = event["type"] in ("edited", "deleted", "questioned")
+                    assert "user" not in event or (
+                        by_author_alone and event["user"] == messages[event["target"]]["user"]
+                    )
+                    assert "user" not in event or PSEUDONYM.fullmatch(event["user"])
+                elif event["type"] == "reaction" and is_concealed(mix, seqs.index(event["target"])):
+                    assert event["user"] == "profe" or PSEUDONYM.fullmatch(event["user"])
+                elif event["type"] != "hidden":
+                    assert event["user"]
+
+
+async def test_an_instructors_mark_looks_like_the_askers_own(
+    observed: Mapping[tuple[bool, ...], tuple[Observed, Observed]], subtests: pytest.Subtests
+) -> None:
+    for mix, (_, (_, events)) in observed.items():
+        with subtests.test(mix=mix):
+            seqs = [event["seq"] for event in events if event["type"] == "chat_message"][:3]
+            for index in (1, 2):
+                if is_concealed(mix, index):
+                    marks = [
+                        event for event in events if event["type"] == "answered" and event["target"] == seqs[index]
+                    ]
+                    assert len(marks) == 6
+                    for mark in marks:
+                        assert mark == {
+                            "seq": mark["seq"],
+                            "datetime": mark["datetime"],
+                            "type": "answered",
+                            "target": seqs[index],
+                            "on": mark["on"],
+                        }
 
 
 async def test_instructors_see_who_acted_and_users_recognise_their_own_actions(server: Server) -> None:

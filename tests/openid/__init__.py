@@ -16,6 +16,7 @@ from joserfc.jwk import RSAKey
 from yarl import URL
 
 from tests.conftest import skip_without
+from tests.outside import next_rsa_key
 from tests.processes import answers
 
 CLIENT_ID = "chat"
@@ -26,7 +27,8 @@ _MODULE = _FOLDER.parents[1] / "build/openid/node_modules/oidc-provider/lib/inde
 
 def new_key() -> dict[str, Any]:
     """Return a new private key that signs with RS256, as a JWK."""
-    key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True)
+    key = RSAKey.import_key(next_rsa_key(), {"use": "sig", "alg": "RS256"})
+    key.ensure_kid()
     return dict(key.as_dict(private=True))
 
 

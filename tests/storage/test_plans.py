@@ -24,7 +24,7 @@ from tests.storage.platform import READER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-EVENTS = 60_000
+EVENTS = 30_000
 """The number in course 1; the other courses have a few each."""
 COURSES = 5_000
 USERS = 10_000
