@@ -20,6 +20,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from educa_chat.markup import pool
 from educa_chat.people import passwords
+from educa_chat.storage import search
 from educa_chat.storage.pool import Database, open_database
 from tests.forks import CHEAP_ITERATIONS, RUN_BY, SHARED_FOLDER
 from tests.postgres_server import PostgresServer
@@ -134,6 +135,14 @@ def _busy_machine_renders() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _passwords_are_cheap() -> None:
     passwords.NEW_ITERATIONS = CHEAP_ITERATIONS
+
+
+@pytest.fixture(scope="module")
+def prompt_search_index() -> Iterator[None]:
+    """Let servers of this process look for new messages to index more often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "PAUSE_S", 0.1)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

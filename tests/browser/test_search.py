@@ -10,7 +10,7 @@ from tests.browser.conftest import TIMEOUT_MS, Desk, say, until, until_indexed
 from tests.browser.test_room_page import HOSTILE, seed
 from tests.browser.test_unread import until_read
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("prompt_search_index")]
 expect.set_options(timeout=TIMEOUT_MS)
 
 TEXT = "About the exercise {number}: the función {number} is continuous, isn't it?"

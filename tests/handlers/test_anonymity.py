@@ -12,7 +12,7 @@ from educa_chat.handlers.keys import DATABASE
 from tests.handlers.test_class_commands import give
 from tests.serving import TIMEOUT_S, Chatter, Person, Server, add_room
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("prompt_search_index")]
 
 PSEUDONYM = re.compile(r"~\d{6}")
 VARYING = re.compile(r'course-id">\d+|id="now">"[^"]*"|"(datetime|until|epoch)": ?"[^"]*"|nonce="[^"]*"|value="[^"]*"')

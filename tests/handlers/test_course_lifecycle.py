@@ -21,7 +21,7 @@ from educa_chat.storage.administration import (
 from educa_chat.storage.courses import add_course
 from tests.serving import Chatter, Classroom, Person, Server, add_classroom, add_person
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("prompt_search_index")]
 
 
 @pytest_asyncio.fixture(loop_scope="module")

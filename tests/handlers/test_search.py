@@ -13,7 +13,7 @@ from educa_chat.storage.courses import enrol, unenrol
 from tests.handlers.test_pages import MISSING, WRONG_IDS
 from tests.serving import Person, Server, add_person, add_room
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("prompt_search_index")]
 
 
 async def test_results_have_the_format_of_the_history(server: Server) -> None:
