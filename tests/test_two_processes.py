@@ -162,11 +162,12 @@ async def test_markers_reach_only_the_readers_windows_on_the_other_node(
 async def test_a_node_started_later_knows_the_markers(
     database_url: str, redis_server: RedisServer, room: Classroom
 ) -> None:
-    async with open_node(database_url, redis_server.url) as one, Person(one.url, room.ana) as ana:
-        here = await ana.enter(room.course)
-        await here.say("one", id="1")
-        await here.receive_until("ack")
-        await here.send({"type": "read", "seq": 1})
+    async with open_node(database_url, redis_server.url) as one:
+        async with Person(one.url, room.ana) as ana:
+            here = await ana.enter(room.course)
+            await here.say("one", id="1")
+            await here.receive_until("ack")
+            await here.send({"type": "read", "seq": 1})
         assert await one.stop() == 0, one.output
     async with open_node(database_url, redis_server.url) as two, Person(two.url, room.ana) as ana:
         assert (await (await ana.enter(room.course)).receive_until("welcome"))["state"]["read"] == 1
