@@ -562,21 +562,22 @@ def help_of(*command: str) -> str:
     return output.getvalue()
 
 
-def commands_of(*group: str) -> list[tuple[str, ...]]:
-    """Return all commands below `group`, from its help text."""
-    names = re.findall(r"^    (\w+) ", help_of(*group), re.MULTILINE)
-    return [command for name in names for command in commands_of(*group, name)] or [group]
+def helps_of(*group: str) -> dict[tuple[str, ...], str]:
+    """Return the help text of each command below `group`, which is in the help text of the group."""
+    text = help_of(*group)
+    names = re.findall(r"^    (\w+) ", text, re.MULTILINE)
+    return {command: help for name in names for command, help in helps_of(*group, name).items()} or {group: text}
 
 
 def test_the_help_of_each_command_has_a_valid_example() -> None:
-    commands = commands_of()
-    assert ("user", "add") in commands
-    for command in commands:
-        examples = re.findall(rf"^  educa-chat ({' '.join(command)}.*)$", help_of(*command), re.MULTILINE)
+    helps, parser = helps_of(), _build_parser()
+    assert ("user", "add") in helps
+    for command, help in helps.items():
+        examples = re.findall(rf"^  educa-chat ({' '.join(command)}.*)$", help, re.MULTILINE)
         assert examples, command
         for example in examples:
             arguments = shlex.split(re.split(" [<>] ", example)[0])
-            assert _build_parser().parse_args(arguments).parser.prog == f"educa-chat {' '.join(command)}"
+            assert parser.parse_args(arguments).parser.prog == f"educa-chat {' '.join(command)}"
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
