@@ -161,10 +161,10 @@ def test_messages_between_processes_have_a_length_prefix() -> None:
     assert packed("añ") == b"\0\0\0\x03a\xc3\xb1"
 
 
-@pytest.mark.parametrize("text", ["hello", "¿a las 10:30?", "https://example.org/a-b", "a\n\nb", "3 - 2 = 1", "día 1."])
-def test_ordinary_text_is_rendered_without_a_worker(text: str) -> None:
-    assert is_plain(text)
-    assert render(text) == render_plain(text)
+def test_ordinary_text_is_rendered_without_a_worker() -> None:
+    for text in ("hello", "¿a las 10:30?", "https://example.org/a-b", "a\n\nb", "3 - 2 = 1", "día 1."):
+        assert is_plain(text), text
+        assert render(text) == render_plain(text), text
 
 
 # Only accepted texts.

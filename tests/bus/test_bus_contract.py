@@ -94,15 +94,12 @@ class TestMessageBus:
             assert await received(subscription, 1) == [b"own"]
             assert await received(other, 1) == [b"other"]
 
-    @pytest.mark.parametrize(
-        "payload",
-        [b"", b"\r\n$5\r\n", b"\xc3\x28", bytes(range(256)), bytes(range(256)) * (MAX_PAYLOAD_BYTES // 256)],
-        ids=["empty", "line ends", "no UTF-8", "every byte", "64 KiB"],
-    )
-    async def test_payloads_are_opaque_bytes(self, bus: MessageBus, payload: bytes) -> None:
+    async def test_payloads_are_opaque_bytes(self, bus: MessageBus) -> None:
+        every_byte = bytes(range(256))
         async with bus.subscribe("room") as subscription:
-            await bus.publish("room", payload)
-            assert await received(subscription, 1) == [payload]
+            for payload in (b"", b"\r\n$5\r\n", b"\xc3\x28", every_byte, every_byte * (MAX_PAYLOAD_BYTES // 256)):
+                await bus.publish("room", payload)
+                assert await received(subscription, 1) == [payload]
 
     async def test_a_payload_over_64_kib_is_refused(self, bus: MessageBus) -> None:
         async with bus.subscribe("room") as subscription:
