@@ -109,7 +109,7 @@ def test_equal_passwords_get_different_hashes() -> None:
 
 def test_passwords_that_are_too_long_or_invalid_text_are_refused(subtests: pytest.Subtests) -> None:
     for password in ("a" * (PASSWORD_BYTES + 1), "ñ" * (PASSWORD_BYTES // 2 + 1), "a\ud800"):
-        with subtests.test(password[:20]):
+        with subtests.test(password=password[:20]):
             stored = stored_by(hashers.MD5PasswordHasher, "a")
             salt = stored.split("$")[1]
             digest = hashlib.md5(salt.encode() + password.encode(errors="replace")).hexdigest()

@@ -60,7 +60,7 @@ async def test_an_oversized_command_is_refused_without_being_parsed(server: Serv
         '{"type":"message","id":"a","message":"hello","x":' + OBJECTS + "}",
         '{"type":"edit","id":"a","target":1,"message":"hello","x":' + OBJECTS + "}",
     ):
-        with subtests.test(frame[:40]):
+        with subtests.test(frame=frame[:40]):
             course, (student, *_) = await add_room(server.app[DATABASE])
             async with Person(server.url, student) as person:
                 chatter = await person.enter(course)
