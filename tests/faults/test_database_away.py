@@ -27,15 +27,17 @@ async def server(own_postgres: PostgresServer) -> AsyncIterator[Server]:
 
 
 async def assert_away(server: Server, ana: Person) -> None:
+    async def assert_cannot_enter() -> None:
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):
+            await ana.enter()
+
     paths = ("/chat/room/1/", "/students/courses/", "/api/rooms/1/messages", "/health/ready")
-    answers = await asyncio.gather(*(ana.get(path) for path in paths))
+    answers, _ = await asyncio.gather(asyncio.gather(*(ana.get(path) for path in paths)), assert_cannot_enter())
     for path, (status, _, headers) in zip(paths, answers, strict=True):
         assert status == 503, path
         if path != "/health/ready":
             assert int(headers["Retry-After"]) > 0
     assert (await ana.get("/health/live"))[0] == 200
-    with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):
-        await ana.enter()
 
 
 @pytest.mark.usefixtures("short_waits")
