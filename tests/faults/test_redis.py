@@ -102,6 +102,7 @@ class Scene:
             telling = group.create_task(told)
             delays_s = [await self.delay_s()]
             while not telling.done():
+                await asyncio.sleep(PAUSE_S)
                 delays_s.append(await self.delay_s())
         return [*delays_s, await self.delay_s()]
 
@@ -127,6 +128,10 @@ async def open_scene(cluster: Cluster, talk_pause_s: float = TALK_PAUSE_S) -> As
     talkers = {busy: cluster.courses[busy][2:]}
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(open_clients(talkers, cluster.urls, random.Random(SEED)))
+        for client in clients:
+            client.talk_pause_s = talk_pause_s
+            client.is_talking = True
+        await more_acks(clients, 1)
         witnesses = []
         for course in (busy, quiet):
             pair = []
@@ -136,12 +141,8 @@ async def open_scene(cluster: Cluster, talk_pause_s: float = TALK_PAUSE_S) -> As
                 await stack.enter_async_context(witness.listening())
                 pair.append(witness)
             witnesses.append((pair[0], pair[1]))
-        for client in clients:
-            client.talk_pause_s = talk_pause_s
-            client.is_talking = True
-        await more_acks(clients, 1)
         yield Scene(cluster, clients, witnesses)
-        await more_acks(clients, 4)
+        await more_acks(clients, 1)
         await prove(cluster, clients)
 
 
