@@ -39,51 +39,60 @@ def lexers() -> None:
     prepare(["python"])
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened_pool() -> AsyncIterator[tuple[RenderPool, set[int]]]:
-    """A pool whose wait doesn't time out on a busy machine, and the ids of all processes that were its workers."""
-    start, ready = pool_module._start_worker, set[int]()
+@pytest.fixture(scope="module", autouse=True)
+def started() -> Iterator[set[int]]:
+    """The ids of the processes that pools of this module have started. Servers of other modules may have more."""
+    start, started = pool_module._start_worker, set[int]()
 
     async def noting() -> Process:
         worker = await start()
-        ready.add(worker.pid)
+        started.add(worker.pid)
         return worker
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool_module, "_start_worker", noting)
+        yield started
+
+
+def alive(started: set[int]) -> list[psutil.Process]:
+    """Return those of the processes that haven't ended."""
+    found = []
+    for pid in started:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened_pool() -> AsyncIterator[RenderPool]:
+    """A pool whose wait doesn't time out on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pool_module, "PATIENCE_S", TIMEOUT_S)
         patch.setattr(pool_module, "ANSWER_TIMEOUT_S", TIMEOUT_S)
-        patch.setattr(pool_module, "_start_worker", noting)
         async with open_render_pool() as opened:
-            yield opened, ready
+            yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def pool(opened_pool: tuple[RenderPool, set[int]]) -> RenderPool:
+async def pool(opened_pool: RenderPool, started: set[int]) -> RenderPool:
     """The pool, with all of its workers running, although an earlier test may have killed some."""
-    opened, ready = opened_pool
     async with asyncio.timeout(TIMEOUT_S):
-        while len({worker.pid for worker in workers()} & ready) < WORKERS:
-            await asyncio.gather(*(opened.render(user, CODE) for user in range(2 * WORKERS)))
+        while len(alive(started)) < WORKERS:
+            await asyncio.gather(*(opened_pool.render(user, CODE) for user in range(2 * WORKERS)))
         # Each worker loads a lexer with its first text that needs it.
-        await asyncio.gather(*(opened.render(user, CODE) for user in range(2 * WORKERS)))
-    return opened
+        await asyncio.gather(*(opened_pool.render(user, CODE) for user in range(2 * WORKERS)))
+    return opened_pool
 
 
-def workers() -> Iterator[psutil.Process]:
-    """The pool's processes."""
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # It has ended in the meantime, or is a zombie.
-            if "educa_chat.markup.worker" in child.cmdline():
-                yield child
-
-
-async def test_a_second_worker_starts_only_when_the_first_is_busy() -> None:
+async def test_a_second_worker_starts_only_when_the_first_is_busy(started: set[int]) -> None:
     async with open_render_pool() as pool:
         for user in range(5):
             await pool.render(user, CODE)
-        assert len(list(workers())) == 1
+        assert len(alive(started)) == 1
         async with asyncio.timeout(TIMEOUT_S):
-            while len(list(workers())) < 2:
+            while len(alive(started)) < 2:
                 await asyncio.gather(*(pool.render(user, CODE) for user in range(10)))
 
 
@@ -127,8 +136,8 @@ async def test_one_user_never_occupies_more_than_one_worker(pool: RenderPool, mo
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_worker_that_dies_leaves_its_text_unformatted(pool: RenderPool) -> None:
-    for worker in workers():
+async def test_a_worker_that_dies_leaves_its_text_unformatted(pool: RenderPool, started: set[int]) -> None:
+    for worker in alive(started):
         worker.kill()
     for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS))):
         assert html == render_plain(CODE)
@@ -137,11 +146,11 @@ async def test_a_worker_that_dies_leaves_its_text_unformatted(pool: RenderPool) 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_text_that_is_not_rendered_in_time_is_shown_as_typed(
-    pool: RenderPool, monkeypatch: pytest.MonkeyPatch
+    pool: RenderPool, started: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_module, "PATIENCE_S", 0.1)
     monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", 1.0)
-    for worker in workers():
+    for worker in alive(started):
         worker.send_signal(signal.SIGSTOP)
     for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS + 1))):
         assert html == render_plain(CODE)

@@ -66,14 +66,13 @@ def postgres_on_disk(disk: Disk, prepared: Path) -> Iterator[PostgresServer]:
         yield postgres
 
 
-async def ready_state(person: Person, *, status: int) -> str:
-    """Wait until /health/ready answers with `status`, and return the reported state of the database."""
+async def until_ready_state(person: Person, status: int, state: str) -> None:
+    """Wait until /health/ready answers with `status`, and the database is reported as `state`."""
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             answer, text, _ = await person.get("/health/ready")
-            if answer == status:
-                state: str = json.loads(text)["parts"]["database"]
-                return state
+            if (answer, json.loads(text)["parts"]["database"]) == (status, state):
+                return
             await asyncio.sleep(0.1)
 
 
@@ -95,11 +94,11 @@ async def test_a_full_disk_is_reported_and_writes_resume_when_there_is_space(
     async with open_server(settings_for(url, limits_messages_per_second=0)) as server, Person(server.url, "ana") as ana:
         socket = await ana.enter()
         assert await outcome(socket, LONG, "before") == "ack"
-        assert await ready_state(ana, status=200) == "ok"
+        await until_ready_state(ana, 200, "ok")
         assert (await run(url, "check"))[0] == 0
 
         disk.fill()
-        assert await ready_state(ana, status=503) == "not writable"
+        await until_ready_state(ana, 503, "not writable")
         code, output = await run(url, "check")
         assert (code, "FAIL database: DiskFullError: " in output) == (1, True), output
         # The last pages of the tables still have space; after that, nothing fits.
@@ -112,7 +111,7 @@ async def test_a_full_disk_is_reported_and_writes_resume_when_there_is_space(
 
         disk.free()
         assert await outcome(socket, LONG, f"during {said}") == "ack"
-        assert await ready_state(ana, status=200) == "ok"
+        await until_ready_state(ana, 200, "ok")
         assert (await run(url, "check"))[0] == 0
         ids = [message["id"] for message in (await ana.messages())["messages"]]
         assert ids == ["before", *(f"during {number}" for number in range(said + 1))]
@@ -139,15 +138,15 @@ async def test_a_node_with_a_read_only_database_is_not_ready(
 ) -> None:
     url = own_postgres.url
     async with open_server(settings_for(url)) as server, Person(server.url) as person:
-        assert await ready_state(person, status=200) == "ok"
+        await until_ready_state(person, 200, "ok")
         await own_postgres.execute("alter database postgres set default_transaction_read_only = on")
         await own_postgres.terminate_connections()
-        assert await ready_state(person, status=503) == "not writable"
+        await until_ready_state(person, 503, "not writable")
         code, output = await run(url, "check")
         assert (code, "FAIL database: ReadOnlySQLTransactionError: " in output) == (1, True), output
         await own_postgres.execute("alter database postgres reset default_transaction_read_only")
         await own_postgres.terminate_connections()
-        assert await ready_state(person, status=200) == "ok"
+        await until_ready_state(person, 200, "ok")
         assert (await run(url, "check"))[0] == 0
 
 
