@@ -18,6 +18,14 @@ async def test_a_script_is_served_unchanged_except_for_comments(tmp_path: Path) 
     assert response.body == f"\n{code}  \n".encode()
 
 
+async def test_a_style_sheet_is_served_unchanged_except_for_comments(tmp_path: Path) -> None:
+    code = "a::after { content: '/* b */' !important; mask: url('c/*.svg') }\n@media print { d > e { top: 0 } }\n"
+    (tmp_path / "one.css").write_text(f"/* Of one. */\n{code}/* of\n two */\n", encoding="utf-8")
+    files = StaticFiles(tmp_path)
+    response = await files.serve(make_mocked_request("GET", files.address("one.css")))
+    assert response.body == f"\n{code}\n\n".encode()
+
+
 def test_a_page_preloads_exactly_the_modules_it_starts_with(tmp_path: Path) -> None:
     for name, code in {
         "js/a.js": "import { b } from './log/b.js';\nimport './c.js';\nconst later = () => import('./d.js');\n",
