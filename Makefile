@@ -34,7 +34,7 @@ run: install
 
 # All tests run in WORKERS processes. `make test TESTS=tests/test_room.py` runs those tests alone, in one process.
 TESTS ?=
-WORKERS ?= $(if $(TESTS),0,5)
+WORKERS ?= $(if $(TESTS),0,4)
 # Without bytecode, each process would compile all modules again, even where the environment disables writing it.
 test: $(VENV)/installed-for-tests build/axe.min.js build/openid/installed build/open-edx/installed
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)

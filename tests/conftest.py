@@ -91,11 +91,7 @@ def pytest_collection() -> Generator[None, object, object]:
 BROWSERS = 2
 """How many workers run the tests in the browser: the first pages of a browser take seconds."""
 BROWSER_FILES = sorted((Path(__file__).parent / "browser").glob("test_*.py"))
-FIRST = (
-    *("browser", "test_redis", "test_nodes", "test_redis_cluster_bus", "test_endings", "faults", "bus"),
-    *("test_log_lines", "test_two_processes", "test_unread", "test_presence", "test_concealed_presence"),
-    *("test_mutes", "test_mails"),
-)
+FIRST = ("browser", "test_redis", "test_nodes", "test_clients", "faults", "bus")
 """The folders and files that are tested first, because they take long or mostly wait; the longest are the first."""
 
 
