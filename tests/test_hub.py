@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from educa_chat import hub as hub_module
 from educa_chat import room as room_module
+from educa_chat.bus import redis_link
 from educa_chat.bus.memory import MemoryBus
 from educa_chat.errors import BusUnavailable
 from educa_chat.handlers.keys import DATABASE, HUB
@@ -70,6 +71,8 @@ async def test_two_processes_with_a_busy_room_show_all_events_without_reading_th
     monkeypatch.setattr(hub_module, "SWEEP_S", 60.0)
     monkeypatch.setattr(room_module, "GAP_PATIENCE_S", 10.0)
     monkeypatch.setattr(hub_module, "BUS_DOUBTED_AFTER_S", 30.0)
+    monkeypatch.setattr(redis_link, "PUBLISH_TIMEOUT_S", 30.0)
+    monkeypatch.setattr(redis_link, "DEAF_AFTER_BEATS", 60)
     one, two = servers
     course, names = await add_room(one.app[DATABASE])
     async with Person(one.url, names[0]) as ana, Person(two.url, names[1]) as luis:

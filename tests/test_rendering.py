@@ -1,13 +1,12 @@
 """Rendering outside the event loop: with a time limit, fairly between users, and only for accepted texts."""
 
 import asyncio
+import os
 import re
 import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 
-import psutil
 import pytest
 import pytest_asyncio
 
@@ -27,6 +26,7 @@ from educa_chat.storage.log import Accepted, Appender, Log, Outcome, Refused
 from educa_chat.storage.pool import Database
 from educa_chat.storage.sessions import Visitor
 from educa_chat.tasks import running
+from tests.processes import is_alive
 from tests.storage.platform import add_class
 from tests.test_class import NobodyTypes
 
@@ -54,15 +54,9 @@ def started() -> Iterator[set[int]]:
         yield started
 
 
-def alive(started: set[int]) -> list[psutil.Process]:
-    """Return those of the processes that haven't ended."""
-    found = []
-    for pid in started:
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            if process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+def alive(started: set[int]) -> list[int]:
+    """Return the ids of those that haven't ended."""
+    return [pid for pid in started if is_alive(pid)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -137,8 +131,8 @@ async def test_one_user_never_occupies_more_than_one_worker(pool: RenderPool, mo
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_worker_that_dies_leaves_its_text_unformatted(pool: RenderPool, started: set[int]) -> None:
-    for worker in alive(started):
-        worker.kill()
+    for pid in alive(started):
+        os.kill(pid, signal.SIGKILL)
     for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS))):
         assert html == render_plain(CODE)
     assert await pool.render(1, CODE) == render(CODE)
@@ -150,8 +144,8 @@ async def test_a_text_that_is_not_rendered_in_time_is_shown_as_typed(
 ) -> None:
     monkeypatch.setattr(pool_module, "PATIENCE_S", 0.1)
     monkeypatch.setattr(pool_module, "ANSWER_TIMEOUT_S", 1.0)
-    for worker in alive(started):
-        worker.send_signal(signal.SIGSTOP)
+    for pid in alive(started):
+        os.kill(pid, signal.SIGSTOP)
     for html in await asyncio.gather(*(pool.render(user, CODE) for user in range(WORKERS + 1))):
         assert html == render_plain(CODE)
     monkeypatch.setattr(pool_module, "PATIENCE_S", TIMEOUT_S)
