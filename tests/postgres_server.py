@@ -151,6 +151,11 @@ class PostgresServer:
         """Kill it without waiting until the system has forgotten the processes, which are returned."""
         self.freeze()
         processes = self._processes()
+        if processes:
+            # Its segment of shared memory would outlive it, and Linux has only 4,096 of them. This one ends with the
+            # last process that uses it.
+            (_, segment) = (self.folder / "postmaster.pid").read_text().splitlines()[6].split()
+            subprocess.run(["ipcrm", "-m", segment], check=True)
         self._signal(signal.SIGKILL, processes)
         return processes
 
