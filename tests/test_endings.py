@@ -1,35 +1,33 @@
 """A server stops cleanly if a component ends; its exit code reports the failure, and it is started again."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from educa_chat.frames import Message
-from educa_chat.settings import DEMO_SESSION_KEY
 from educa_chat.tasks import running, supervised
 from educa_chat.websocket_protocol import Heartbeat, ReadingTime, WebSocket
 from tests.conftest import Postgres
-from tests.processes import Process, free_port, open_process
+from tests.processes import open_scripted_node
 from tests.redis_server import RedisServer
 from tests.serving import Person
 from tests.test_room import until
 
 BROKEN = """
-import os, pathlib, sys
+import pathlib, sys
 from educa_chat import app, chat_socket
 from educa_chat.cli import main
 from educa_chat.storage.log import Appender
 
 def is_broken():
-    if os.environ["BREAKS"] == __name__ == "__main__":
+    if "{breaks}" == __name__ == "__main__":
         return True
     try:
         # The first worker is, and the one that takes its place is not.
-        return __name__ == "__mp_main__" and not pathlib.Path(os.environ["BROKEN"]).touch(exist_ok=False)
+        return __name__ == "__mp_main__" and not pathlib.Path(__file__ + ".once").touch(exist_ok=False)
     except FileExistsError:
         return False
 
@@ -48,25 +46,11 @@ if __name__ == "__main__":
 """The program, with an appender that ends at the first entry."""
 
 
-@asynccontextmanager
-async def open_broken(
-    folder: Path, end: str, breaks: str, database_url: str, bus_url: str = "memory:", *arguments: str
-) -> AsyncIterator[Process]:
+def write_broken(folder: Path, end: str, breaks: str) -> Path:
+    """Write the program. Its appender ends with the statement `end` in processes whose main module is `breaks`."""
     script = folder / "broken.py"
-    script.write_text(BROKEN.replace("{end}", end))
-    port = free_port()
-    environment = {
-        "BREAKS": breaks,
-        "BROKEN": str(folder / "broken once"),
-        "EDUCA_CHAT_DATABASE_URL": database_url,
-        "EDUCA_CHAT_BUS_URL": bus_url,
-        "EDUCA_CHAT_SESSION_KEY": DEMO_SESSION_KEY,
-    }
-    url = f"http://127.0.0.1:{port}"
-    command = ("serve", "--port", str(port), *arguments)
-    async with open_process(*command, environment=environment, url=url, script=script) as process:
-        await process.ready()
-        yield process
+    script.write_text(BROKEN.replace("{end}", end).replace("{breaks}", breaks))
+    return script
 
 
 @pytest.mark.parametrize("end", ["raise RuntimeError", "return", "raise asyncio.CancelledError"])
@@ -74,7 +58,8 @@ async def test_a_component_that_ends_stops_the_process_cleanly_with_exit_code_1(
     tmp_path: Path, postgres: Postgres, end: str
 ) -> None:
     url = await postgres.create_chat_database(demo=True)
-    async with open_broken(tmp_path, end.replace("asyncio", '__import__("asyncio")'), "__main__", url) as node:
+    broken = write_broken(tmp_path, end.replace("asyncio", '__import__("asyncio")'), "__main__")
+    async with open_scripted_node(broken, url, "memory:") as node:
         async with Person(node.url, "ana") as ana:
             socket = await ana.enter()
             await socket.say("the last word", id="1")
@@ -89,9 +74,8 @@ async def test_a_worker_whose_component_ends_is_restarted(
     tmp_path: Path, postgres: Postgres, redis_server: RedisServer
 ) -> None:
     url = await postgres.create_chat_database(demo=True)
-    async with open_broken(
-        tmp_path, "raise RuntimeError", "__mp_main__", url, redis_server.url, "--workers", "2"
-    ) as node:
+    broken = write_broken(tmp_path, "raise RuntimeError", "__mp_main__")
+    async with open_scripted_node(broken, url, redis_server.url, "--workers", "2") as node:
         await node.printed("running at")
         async with Person(node.url, "ana") as ana:
             for number, socket in enumerate([await ana.enter() for _ in range(12)]):

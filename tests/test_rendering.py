@@ -55,7 +55,7 @@ def started() -> Iterator[set[int]]:
 
 
 def alive(started: set[int]) -> list[int]:
-    """Return the ids of those that haven't ended."""
+    """Return the ids of the processes that are still running."""
     return [pid for pid in started if is_alive(pid)]
 
 

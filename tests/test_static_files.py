@@ -10,20 +10,17 @@ from educa_chat.handlers import static
 from educa_chat.handlers.static import StaticFiles
 
 
-async def test_a_script_is_served_unchanged_except_for_comments(tmp_path: Path) -> None:
-    code = "const text = `a // b\\n   ${`/* c */ ${ 1 / 2 }`}  // d`;\nif (/[/*]'/.test('//')) text;\n"
-    (tmp_path / "one.js").write_text(f"/** Of one. */\n{code}  // of two\n", encoding="utf-8")
-    files = StaticFiles(tmp_path)
-    response = await files.serve(make_mocked_request("GET", files.address("one.js")))
-    assert response.body == f"\n{code}  \n".encode()
-
-
-async def test_a_style_sheet_is_served_unchanged_except_for_comments(tmp_path: Path) -> None:
-    code = "a::after { content: '/* b */' !important; mask: url('c/*.svg') }\n@media print { d > e { top: 0 } }\n"
-    (tmp_path / "one.css").write_text(f"/* Of one. */\n{code}/* of\n two */\n", encoding="utf-8")
-    files = StaticFiles(tmp_path)
-    response = await files.serve(make_mocked_request("GET", files.address("one.css")))
-    assert response.body == f"\n{code}\n\n".encode()
+async def test_scripts_and_style_sheets_are_served_unchanged_except_for_comments(tmp_path: Path) -> None:
+    script = "const text = `a // b\\n   ${`/* c */ ${ 1 / 2 }`}  // d`;\nif (/[/*]'/.test('//')) text;\n"
+    sheet = "a::after { content: '/* b */' !important; mask: url('c/*.svg') }\n@media print { d > e { top: 0 } }\n"
+    for name, content, served in (
+        ("one.js", f"/** Of one. */\n{script}  // of two\n", f"\n{script}  \n"),
+        ("one.css", f"/* Of one. */\n{sheet}/* of\n two */\n", f"\n{sheet}\n\n"),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        files = StaticFiles(tmp_path)
+        response = await files.serve(make_mocked_request("GET", files.address(name)))
+        assert response.body == served.encode(), name
 
 
 def test_a_page_preloads_exactly_the_modules_it_starts_with(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ async def observe(server: Server, mix: tuple[bool, ...], author_number: int) -> 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def observed(server: Server) -> dict[tuple[bool, ...], tuple[Observed, Observed]]:
-    """What was observed of each mix, with one student as the author of the anonymous messages and then the other."""
+    """What others see of each mix: first if one student wrote the anonymous messages, then if the other did."""
     return {mix: await asyncio.gather(observe(server, mix, 0), observe(server, mix, 1)) for mix in MIXES}
 
 

@@ -15,7 +15,7 @@ from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.accounts import add_user, deactivate
 from educa_chat.storage.courses import FOUND_MEMBERS, add_course, enrol, unenrol
 from educa_chat.storage.pool import Database
-from tests.handlers.test_pages import MISSING, WRONG_IDS
+from tests.handlers.test_pages import check_order_of_refusals
 from tests.serving import Person, Server, add_person, add_room, quick_hash
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -141,16 +141,7 @@ async def test_only_members_are_found(server: Server) -> None:
 
 
 async def test_requests_are_checked_in_the_documented_order(server: Server, subtests: pytest.Subtests) -> None:
-    async with Person(server.url) as anonymous, Person(server.url, "marta") as stranger:
-        for query in ("?q=a", "?q=", ""):
-            with subtests.test(query=query):
-                for wrong in WRONG_IDS:
-                    assert (await anonymous.get(f"/api/rooms/{quote(wrong)}/members{query}"))[0] == 403
-                status, body, _ = await anonymous.get(f"/api/rooms/1/members{query}")
-                assert (status, json.loads(body)["error"]["code"]) == (401, "unauthorized")
-                of_others, none = [await stranger.get(f"/api/rooms/{course}/members{query}") for course in (1, MISSING)]
-                assert (of_others[0], of_others[1]) == (none[0], none[1])
-                assert of_others[0] == 403
+    await check_order_of_refusals(server, "members", ("?q=a", "?q=", ""), subtests)
 
 
 async def test_an_invalid_prefix_is_refused_and_not_counted(server: Server, subtests: pytest.Subtests) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -24,6 +25,20 @@ MEMBERS_ONLY = ["/students/course/{}/", "/chat/room/{}/"]
 WRONG_IDS = ["01", "١", "１", "0", "-1", "+1", "1e1", "1.0", "0x1", "x", " 1", "1 ", "1\n", "9" * 30, str(2**63)]
 MISSING = 2**63 - 1
 HOSTILE = """</title></script><script>alert(1)</script>"'><img src=x onerror=alert(2)>{{7*7}}{% raw %}${7*7}"""
+
+
+async def check_order_of_refusals(server: Server, name: str, queries: Sequence[str], subtests: pytest.Subtests) -> None:
+    """Check that the API `name` of a room refuses a wrong id, then an anonymous visitor, then a stranger."""
+    async with Person(server.url) as anonymous, Person(server.url, "marta") as stranger:
+        for query in queries:
+            with subtests.test(query=query):
+                for wrong in WRONG_IDS:
+                    assert (await anonymous.get(f"/api/rooms/{quote(wrong)}/{name}{query}"))[0] == 403
+                status, body, _ = await anonymous.get(f"/api/rooms/1/{name}{query}")
+                assert (status, json.loads(body)["error"]["code"]) == (401, "unauthorized")
+                of_others, none = [await stranger.get(f"/api/rooms/{course}/{name}{query}") for course in (1, MISSING)]
+                assert (of_others[0], of_others[1]) == (none[0], none[1])
+                assert of_others[0] == 403
 
 
 class Page(HTMLParser):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from urllib.parse import quote
 
 import pytest
 from yarl import URL
@@ -10,7 +9,7 @@ from yarl import URL
 from educa_chat.handlers.api import MAX_QUERY, SEARCHES_BURST
 from educa_chat.handlers.keys import DATABASE
 from educa_chat.storage.courses import enrol, unenrol
-from tests.handlers.test_pages import MISSING, WRONG_IDS
+from tests.handlers.test_pages import check_order_of_refusals
 from tests.serving import Person, Server, add_person, add_room
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("prompt_search_index")]
@@ -45,16 +44,7 @@ async def test_search_is_limited_to_its_room(server: Server) -> None:
 
 
 async def test_requests_are_checked_in_the_documented_order(server: Server, subtests: pytest.Subtests) -> None:
-    async with Person(server.url) as anonymous, Person(server.url, "marta") as stranger:
-        for query in ("?q=words", "?q=", ""):
-            with subtests.test(query=query):
-                for wrong in WRONG_IDS:
-                    assert (await anonymous.get(f"/api/rooms/{quote(wrong)}/search{query}"))[0] == 403
-                status, body, _ = await anonymous.get(f"/api/rooms/1/search{query}")
-                assert (status, json.loads(body)["error"]["code"]) == (401, "unauthorized")
-                of_others, none = [await stranger.get(f"/api/rooms/{course}/search{query}") for course in (1, MISSING)]
-                assert (of_others[0], of_others[1]) == (none[0], none[1])
-                assert of_others[0] == 403
+    await check_order_of_refusals(server, "search", ("?q=words", "?q=", ""), subtests)
 
 
 async def test_search_is_refused_after_leaving_the_course(server: Server) -> None:
